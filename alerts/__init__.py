@@ -1,0 +1,1 @@
+"""SPEAKS UP: a verdict becomes at most one page."""

@@ -1,0 +1,1 @@
+"""THINKS: frames in, findings out. Only jobs.py touches storage."""

@@ -1,0 +1,1 @@
+"""ANSWERS: the HTTP API, one file a resource."""

@@ -1,0 +1,1 @@
+"""HEARS: bytes from the wire become rows in the store."""

@@ -1,0 +1,1 @@
+"""SHOWS: the Dash pages, one file a page."""

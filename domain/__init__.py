@@ -1,0 +1,1 @@
+"""NAMES: frozen nouns with units. Standard library only."""

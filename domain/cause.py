@@ -1,0 +1,78 @@
+"""Causes: what explains a spike, with the evidence for it and what was ruled out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.entity import Entity
+
+
+class CauseKind(StrEnum):
+    """The kinds of cause, as the outside knows them."""
+
+    GPU_MEMORY_PRESSURE = "gpu_memory_pressure"
+    GPU_MEMORY_CONTENTION = "gpu_memory_contention"
+    GPU_COMPUTE_CONTENTION = "gpu_compute_contention"
+    GPU_THERMAL_THROTTLE = "gpu_thermal_throttle"
+    GPU_POWER_THROTTLE = "gpu_power_throttle"
+    GPU_FAULT = "gpu_fault"
+    PCIE_DEGRADED = "pcie_degraded"
+    NVLINK_FAULT = "nvlink_fault"
+    NETWORK_SATURATION = "network_saturation"
+    NETWORK_CONGESTION = "network_congestion"
+    NETWORK_LINK_FAULT = "network_link_fault"
+    STRAGGLER = "straggler"
+    TRAFFIC_SURGE = "traffic_surge"
+    PROMPT_MIX_SHIFT = "prompt_mix_shift"
+    COLD_START = "cold_start"
+    CAPACITY_LOSS = "capacity_loss"
+    BAD_RELEASE = "bad_release"
+    HOST_CONTENTION = "host_contention"
+    UPSTREAM_DEPENDENCY = "upstream_dependency"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One signal that moved: its level before and during, and how far ahead of the spike it moved.
+
+    `score` is in 0-1; `lead_s` is positive when the signal moved before the spike began, None when
+    the time of its move could not be told. `before` is None when there was no sample before.
+    """
+
+    signal: str
+    entity: Entity
+    before: float | None
+    during: float
+    unit: str
+    score: float
+    lead_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One explanation, rank 1 being the likeliest; `confidence` in 0-1."""
+
+    rank: int
+    kind: CauseKind
+    entity: Entity
+    confidence: float
+    lead_s: float | None
+    summary: str
+    evidence: tuple[Evidence, ...]
+    next_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """A kind that was looked at and set aside, with the reason."""
+
+    kind: CauseKind
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What explains one window of one service: causes by rank (never empty) and what was ruled out."""
+
+    causes: tuple[Cause, ...]
+    ruled_out: tuple[RuledOut, ...]

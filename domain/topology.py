@@ -1,0 +1,151 @@
+"""The wiring: which GPUs and ports a node has, which switch a port leads to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.entity import Entity, EntityKind
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine. `ports` maps `device/port` to the switch port it is cabled to, when that is known."""
+
+    name: str
+    rack: str | None = None
+    gpus: tuple[str, ...] = ()
+    ports: Mapping[str, "SwitchPort | None"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """One port of one switch."""
+
+    switch: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A switch; `tier` is leaf, spine, …; `uplinks` maps own ports to the ports they lead to."""
+
+    name: str
+    tier: str | None = None
+    uplinks: Mapping[int, SwitchPort] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All nodes and switches known. An empty topology is valid: what is not known is left out."""
+
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+
+    def ports_of(self, node: str) -> tuple[Entity, ...]:
+        """The node's own ports and, at the other end of their cables, the switch ports."""
+        known = self.nodes.get(node)
+        if known is None:
+            return ()
+        near = [Entity(EntityKind.PORT, f"{node}/{name}") for name in known.ports]
+        far = [Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}") for peer in known.ports.values() if peer]
+        return tuple(near + far)
+
+
+class TopologyError(ValueError):
+    """A topology document that cannot be read; the message names the path of the fault."""
+
+
+def topology_from_document(document: Any) -> Topology:
+    """Read the document `{nodes: {…}, switches: {…}}`.
+
+    Raises:
+        TopologyError: naming the place, what was found there and what is valid.
+    """
+    root = _mapping(document, "topology")
+    _known_keys(root, {"nodes", "switches"}, "topology")
+    nodes = {str(name): _node(str(name), value) for name, value in _mapping(root.get("nodes"), "nodes").items()}
+    switches = {
+        str(name): _switch(str(name), value) for name, value in _mapping(root.get("switches"), "switches").items()
+    }
+    return Topology(nodes, switches)
+
+
+def topology_to_document(topology: Topology) -> dict[str, Any]:
+    """The inverse of `topology_from_document`."""
+    return {
+        "nodes": {
+            node.name: {
+                "rack": node.rack,
+                "gpus": list(node.gpus),
+                "ports": {name: _port_document(peer) if peer else None for name, peer in node.ports.items()},
+            }
+            for node in topology.nodes.values()
+        },
+        "switches": {
+            switch.name: {
+                "tier": switch.tier,
+                "uplinks": {port: _port_document(peer) for port, peer in switch.uplinks.items()},
+            }
+            for switch in topology.switches.values()
+        },
+    }
+
+
+def _port_document(peer: SwitchPort) -> dict[str, Any]:
+    return {"switch": peer.switch, "switch_port": peer.port}
+
+
+def _node(name: str, value: Any) -> Node:
+    path = f"nodes.{name}"
+    fields = _mapping(value, path)
+    _known_keys(fields, {"rack", "gpus", "ports"}, path)
+    gpus = fields.get("gpus") or []
+    if not isinstance(gpus, list):
+        raise TopologyError(f"{path}.gpus is {gpus!r}; expected a list of GPU UUIDs")
+    rack = fields.get("rack")
+    ports = {
+        str(port): None if peer is None else _switch_port(peer, f"{path}.ports.{port}")
+        for port, peer in _mapping(fields.get("ports"), f"{path}.ports").items()
+    }
+    return Node(name, None if rack is None else str(rack), tuple(str(gpu) for gpu in gpus), ports)
+
+
+def _switch(name: str, value: Any) -> Switch:
+    path = f"switches.{name}"
+    fields = _mapping(value, path)
+    _known_keys(fields, {"tier", "uplinks"}, path)
+    tier = fields.get("tier")
+    uplinks = {
+        _integer(port, f"{path}.uplinks"): _switch_port(peer, f"{path}.uplinks.{port}")
+        for port, peer in _mapping(fields.get("uplinks"), f"{path}.uplinks").items()
+    }
+    return Switch(name, None if tier is None else str(tier), uplinks)
+
+
+def _switch_port(value: Any, path: str) -> SwitchPort:
+    fields = _mapping(value, path)
+    _known_keys(fields, {"switch", "switch_port"}, path)
+    if "switch" not in fields or "switch_port" not in fields:
+        raise TopologyError(f"{path} is {value!r}; expected {{switch: NAME, switch_port: NUMBER}}")
+    return SwitchPort(str(fields["switch"]), _integer(fields["switch_port"], f"{path}.switch_port"))
+
+
+def _mapping(value: Any, path: str) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TopologyError(f"{path} is {value!r}; expected a mapping")
+    return value
+
+
+def _integer(value: Any, path: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise TopologyError(f"{path} is {value!r}; expected a port number") from None
+
+
+def _known_keys(fields: Mapping[Any, Any], known: set[str], path: str) -> None:
+    unknown = sorted(str(key) for key in fields if key not in known)
+    if unknown:
+        raise TopologyError(f"{path} has unknown keys {', '.join(unknown)}; valid are {', '.join(sorted(known))}")

@@ -1,0 +1,59 @@
+"""Half-open spans of event time, always in UTC."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """The instants t with `start <= t < end`.
+
+    Raises:
+        ValueError: when a bound has no time zone, or `end` is not after `start`.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value: datetime = getattr(self, name)
+            if value.tzinfo is None:
+                raise ValueError(f"window {name} {value.isoformat()} has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z")
+            object.__setattr__(self, name, value.astimezone(UTC))
+        if self.end <= self.start:
+            raise ValueError(f"window ends at {self.end.isoformat()}, not after its start {self.start.isoformat()}")
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return (self.end - self.start).total_seconds()
+
+    def before(self, seconds: float) -> "Window":
+        """The window of that many seconds that ends where this one starts."""
+        return Window(self.start - timedelta(seconds=seconds), self.start)
+
+    def widened(self, before_s: float = 0, after_s: float = 0) -> "Window":
+        """This window with that many seconds added before and after."""
+        return Window(self.start - timedelta(seconds=before_s), self.end + timedelta(seconds=after_s))
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-11-23T02:41:20Z`; with fractional seconds only where there are any."""
+    text = moment.astimezone(UTC).isoformat(timespec="auto")
+    return text.replace("+00:00", "Z")
+
+
+def from_rfc3339(text: str) -> datetime:
+    """Read an RFC 3339 time.
+
+    Raises:
+        ValueError: when the text is no time, or carries no offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not an RFC 3339 time; expected e.g. 2026-11-23T02:41:20Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; add Z for UTC, e.g. {text.strip()}Z")
+    return moment.astimezone(UTC)

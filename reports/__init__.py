@@ -1,0 +1,1 @@
+"""SUMS UP: what happened, for people to read."""

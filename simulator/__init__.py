@@ -1,0 +1,1 @@
+"""PRETENDS: an inference cloud with seeded faults, heard only over the wire."""

@@ -1,0 +1,1 @@
+"""WIRES: command line, settings, scheduler; puts the other packages together."""

@@ -1,0 +1,1 @@
+"""Tests mirror the code; contract/, scenarios/ and browser/ cross it."""
