@@ -1,0 +1,197 @@
+"""Opening the store: embedded as its owner, embedded through the owner's gateway, or on a server."""
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from storage.errors import StoreBusyError, StoreUnavailableError
+from storage.settings import StoreSettings
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAddress:
+    """Where the owner of an embedded store answers ClickHouse's HTTP interface; the token allows writing."""
+
+    url: str
+    token: str
+    pid: int
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """The store, ready to ask.
+
+    An embedded store has one owner process. When another one owns it and its gateway answers, the store is reached
+    through that gateway; so a command works while `tailsight serve` runs.
+
+    Raises:
+        StoreBusyError: when another process owns the embedded store and no gateway answers.
+        StoreUnavailableError: when it cannot be opened or reached.
+    """
+    path = settings.embedded_path
+    if path is None:
+        return _server_store(settings)
+    try:
+        return open_owned(settings)
+    except StoreBusyError:
+        address = read_gateway_address(path)
+        if address is None or not _answers(address.url):
+            raise
+        return _gateway_store(settings, address)
+
+
+def open_owned(settings: StoreSettings) -> Store:
+    """The embedded store, as its one owner.
+
+    Raises:
+        StoreBusyError: naming the process that owns it already.
+        StoreUnavailableError: when the folder cannot be written, or the engine does not start.
+    """
+    path = settings.embedded_path
+    if path is None:
+        raise ValueError(f"{settings.url} is a server; only chdb:// stores have an owner")
+    lock = _take_ownership(path)
+    spool = Path(tempfile.mkdtemp(prefix="tailsight-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+    def release() -> None:
+        (path / "gateway.json").unlink(missing_ok=True)
+        spool.rmdir()
+        lock.close()
+
+    def connect() -> Any:
+        # Late, because a process that has imported chdb must never fork.
+        import clickhouse_connect  # noqa: PLC0415
+
+        client = clickhouse_connect.get_client(
+            interface="chdb",
+            path=str(path / "engine"),
+            chdb_options={"max_server_memory_usage": settings.memory_limit_bytes, "mark_cache_size": 256 << 20},
+            settings={"max_execution_time": settings.query_seconds_max},
+        )
+        client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}")
+        client.command(f"USE {settings.database}")
+        return client
+
+    try:
+        store = _store(settings, connect, spool=spool, on_close=release)
+        store.execute("SELECT 1")
+    except Exception as error:
+        release()
+        raise StoreUnavailableError(f"the engine does not start on {path}: {error}") from error
+    return store
+
+
+def write_gateway_address(path: Path, port: int) -> GatewayAddress:
+    """Leave word, for this user's processes only, where the gateway of the store in `path` answers."""
+    address = GatewayAddress(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24), os.getpid())
+    file = path / "gateway.json"
+    file.unlink(missing_ok=True)
+    handle = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as stream:
+        json.dump({"url": address.url, "token": address.token, "pid": address.pid}, stream)
+    return address
+
+
+def read_gateway_address(path: Path) -> GatewayAddress | None:
+    """Where the owner's gateway answers; None when there is no word of it."""
+    try:
+        document = json.loads((path / "gateway.json").read_text())
+        return GatewayAddress(document["url"], document["token"], document["pid"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _take_ownership(path: Path) -> IO[str]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "owner.lock").open("a+")
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"cannot write the data folder {path}: {error.strerror}. Give this user the folder, "
+            "or name another one: TAILSIGHT_STORE__URL=chdb:///some/folder"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise StoreBusyError(
+            f"the store in {path} is in use by process {owner}. One process owns an embedded store: stop that process, "
+            "or ask it (commands reach a running `tailsight serve` by themselves), or use a ClickHouse server"
+        ) from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _server_store(settings: StoreSettings) -> Store:
+    parts = urlsplit(settings.url)
+
+    def connect() -> Any:
+        return _http_client(
+            settings,
+            host=parts.hostname,
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            username=parts.username or "default",
+            password=parts.password or "",
+            secure=parts.scheme == "https",
+        )
+
+    return _store(settings, connect)
+
+
+def _gateway_store(settings: StoreSettings, address: GatewayAddress) -> Store:
+    parts = urlsplit(address.url)
+
+    def connect() -> Any:
+        return _http_client(
+            settings, host=parts.hostname, port=parts.port, username="tailsight", password=address.token, secure=False
+        )
+
+    return _store(settings, connect)
+
+
+def _http_client(settings: StoreSettings, *, host: str | None, port: int | None, username: str, password: str, secure: bool) -> Any:
+    import clickhouse_connect  # noqa: PLC0415  # a second of import that `tailsight --help` need not pay
+
+    return clickhouse_connect.get_client(
+        host=host,
+        port=port,
+        username=username,
+        password=password,
+        secure=secure,
+        database=settings.database,
+        autogenerate_session_id=False,
+        connect_timeout=5,
+        send_receive_timeout=settings.query_seconds_max + 30,
+        settings={"max_execution_time": settings.query_seconds_max},
+    )
+
+
+def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
+    return Store(
+        connect,
+        connections=settings.connections,
+        spool=options.pop("spool", None),
+        index_profile=settings.index_profile,
+        identity=settings.identity.model_dump(),
+        **options,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ping", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

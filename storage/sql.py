@@ -1,0 +1,67 @@
+"""The .sql files: found by name, cut into statements, filled in where SQL allows no parameter."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
+
+
+@cache
+def query(name: str) -> str:
+    """The text of `queries/NAME.sql`."""
+    return _read(_HERE / "queries" / f"{name}.sql")
+
+
+@cache
+def load_statement(name: str) -> str:
+    """The text of `load/NAME.sql`, with the shared attribute functions filled in; `{source}` is still open."""
+    functions = _without_comments((_HERE / "load" / "attribute_functions.sql").read_text())
+    return _read(_HERE / "load" / f"{name}.sql").replace("{attribute_functions}", functions.strip())
+
+
+def schema_steps() -> list[Path]:
+    """The numbered schema files in their order."""
+    return sorted((_HERE / "schema").glob("[0-9]*.sql"))
+
+
+def view_files() -> list[Path]:
+    """The materialized views. They hold no rows, so they are replaced when their text changes.
+
+    A view on a view's target comes after it: the requests before their rollup.
+    """
+    return sorted((_HERE / "views").glob("*.sql"), key=lambda path: (path.stem == "request_rollup", path.stem))
+
+
+def statements(text: str, index_profile: str = "upstream") -> list[str]:
+    """Cut into statements; lines marked `-- only: PROFILE` stay only in that profile."""
+    kept = []
+    for line in text.splitlines():
+        marked = _ONLY.match(line)
+        if marked is None:
+            kept.append(line)
+        elif marked["profile"] == index_profile:
+            kept.append(marked["line"])
+    return [part.strip() for part in _without_comments("\n".join(kept)).split(";\n") if part.strip()]
+
+
+def fill_lists(text: str, lists: dict[str, Iterable[str]]) -> str:
+    """Replace each `{name}` by an array literal: a view's definition takes no parameters."""
+    for name, values in lists.items():
+        text = text.replace("{" + name + "}", "[" + ", ".join(quoted(value) for value in values) + "]")
+    return text
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _read(path: Path) -> str:
+    return _without_comments(path.read_text()).strip()
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")) + "\n"

@@ -1,0 +1,212 @@
+"""The one door to the database: ask a named question, insert a frame, load OTLP bytes.
+
+A `Store` is safe to share between threads: each call borrows one of a few clients, because a client serves one
+statement at a time. It never hands a client out.
+"""
+
+import os
+import queue
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from clickhouse_connect.driver.exceptions import OperationalError
+
+from storage import otlp, sql
+from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
+
+# Codes of the engine's errors: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+_CANNOT_DECODE = {27, 32, 33, 117, 444}
+_MAY_PASS = {159, 202, 210, 241, 242, 243, 252, 319}  # timeouts, too many queries, memory, disk, too many parts
+
+_ERROR_CODE = re.compile(r"\bCode: (\d+)|error code (\d+)")
+
+OTLP_TABLES: Mapping[str, str] = {
+    "otel_traces": "traces",
+    "otel_metrics_gauge": "metrics",
+    "otel_metrics_sum": "metrics",
+    "otel_metrics_histogram": "metrics",
+    "otel_metrics_exponential_histogram": "metrics",
+    "otel_metrics_summary": "metrics",
+}
+"""The upstream tables that OTLP is loaded into, with the signal that fills each."""
+
+_LOAD_SETTINGS: dict[str, Any] = {
+    "format_schema_source": "string",
+    "input_format_protobuf_oneof_presence": 1,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # The same payload must be cut into the same blocks each time, or the token would not match.
+    "max_threads": 1,
+    "max_insert_threads": 1,
+    "async_insert": 0,
+    "max_partitions_per_insert_block": 0,  # bounded at the door: collector accepts a limited span of time
+}
+
+
+class Store:
+    """A pool of clients to one database.
+
+    Args:
+        connect: opens one more client; called at most `connections` times.
+        connections: most statements at the same time.
+        spool: a folder for payloads on their way into an embedded engine, which reads files; None for a server,
+            which takes them in the request.
+        index_profile: which skip indexes the tables we make get.
+        identity: the lists that views/*.sql read identity from.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        *,
+        connections: int,
+        spool: Path | None,
+        index_profile: str,
+        identity: Mapping[str, tuple[str, ...]],
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connect = connect
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(connections):
+            self._idle.put(None)  # opened when first needed
+        self._spool = spool
+        self._index_profile = index_profile
+        self._identity = dict(identity)
+        self._on_close = on_close
+        self._connections = connections
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def query(self, name: str, schema: Mapping[str, Any], **parameters: Any) -> pl.DataFrame:
+        """The answer to `queries/NAME.sql`, as a frame of exactly that schema.
+
+        Raises:
+            QueryError: when the store refuses, or answers in another shape than declared.
+            StoreUnavailableError: when it cannot be reached.
+        """
+        with self._client() as client:
+            table = client.query_arrow(sql.query(name), parameters=parameters, use_strings=True)
+        frame = pl.DataFrame(pl.from_arrow(table))
+        if set(frame.columns) != set(schema):
+            raise QueryError(
+                f"queries/{name}.sql answered with columns {frame.columns}; its reader declares {list(schema)}"
+            )
+        return frame.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
+
+    def raw_query(self, statement: str, output_format: str, settings: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes of any statement's answer in a format of the engine's: for the gateway only."""
+        with self._client() as client:
+            answer: bytes = client.raw_query(statement, fmt=output_format, settings=dict(settings or {}))
+        return answer
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def insert(self, table: str, frame: pl.DataFrame) -> None:
+        """Append a frame to one of our own tables; columns by name."""
+        if frame.is_empty():
+            return
+        with self._client() as client:
+            client.insert_arrow(table, frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+    def execute(self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that answers nothing."""
+        with self._client() as client:
+            client.command(statement, parameters=dict(parameters or {}), settings=dict(settings or {}))
+
+    def load_otlp(self, table: str, payload: bytes, *, token: str) -> None:
+        """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
+
+        The same `token` again (after a crash, after an error half-way) changes nothing, neither in the table nor
+        in the views behind it.
+
+        Args:
+            table: one of `OTLP_TABLES`.
+            payload: any number of export requests, one after the other: together they are one valid request.
+            token: a name that no other payload of this table ever bears.
+
+        Raises:
+            UndecodableError: when the payload is no OTLP.
+            StoreUnavailableError, QueryError: when it could not be stored; load it with the same token later.
+        """
+        signal = OTLP_TABLES[table]
+        schema, message = otlp.proto_schema(signal)
+        settings = _LOAD_SETTINGS | {
+            "format_schema": schema,
+            "format_schema_message_name": message,
+            "insert_deduplication_token": token,
+        }
+        structure = sql.quoted(otlp.column_structure(signal))
+        statement = sql.load_statement(table.removeprefix("otel_"))
+        with self._client() as client:
+            if self._spool is None:  # a server takes the payload as the body of the statement's own request
+                statement = statement.replace("{source}", f"input({structure})") + "\nFORMAT ProtobufSingle"
+                client.command(statement, data=payload, settings=settings)
+                return
+            with _spooled(self._spool, payload) as path:  # the embedded engine shares our file system
+                source = f"file({sql.quoted(str(path))}, 'ProtobufSingle', {structure})"
+                client.command(statement.replace("{source}", source), settings=settings)
+
+    # -- schema ------------------------------------------------------------------------------------------------
+
+    @property
+    def index_profile(self) -> str:
+        """Which skip indexes the tables we make get: lean or upstream."""
+        return self._index_profile
+
+    @property
+    def identity(self) -> Mapping[str, tuple[str, ...]]:
+        """The lists of attributes that the views read identity from."""
+        return self._identity
+
+    def close(self) -> None:
+        """Close every client and give the embedded engine free. No call may be under way."""
+        for _ in range(self._connections):
+            client = self._idle.get(timeout=60)
+            if client is not None:
+                client.close()
+        self._on_close()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        client = self._idle.get()
+        try:
+            if client is None:
+                client = self._connect()
+            yield client
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _translated(error) from error
+        finally:
+            self._idle.put(client)
+
+
+@contextmanager
+def _spooled(folder: Path, payload: bytes) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".pb")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _translated(error: Exception) -> StoreError:
+    """Our error for one of the client library's or the operating system's."""
+    text = str(error).strip()
+    found = _ERROR_CODE.search(text)
+    code = int(found[1]) if found else None
+    first_line = text.splitlines()[0][:500] if text else type(error).__name__
+    if code in _CANNOT_DECODE:
+        return UndecodableError(f"the engine cannot decode the payload: {first_line}")
+    if code in _MAY_PASS or (code is None and isinstance(error, OSError | OperationalError)):
+        return StoreUnavailableError(f"the store cannot do this now: {first_line}")
+    return QueryError(f"the store refused the statement: {first_line}")
