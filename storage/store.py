@@ -82,7 +82,7 @@ class Store:
 
     # -- asking ------------------------------------------------------------------------------------------------
 
-    def query(self, name: str, schema: Mapping[str, Any], **parameters: Any) -> pl.DataFrame:
+    def query(self, name: str, schema: Mapping[str, Any], /, **parameters: Any) -> pl.DataFrame:
         """The answer to `queries/NAME.sql`, as a frame of exactly that schema.
 
         Raises:

@@ -1,0 +1,2 @@
+-- The newest version of one document.
+SELECT document FROM tailsight_documents FINAL WHERE kind = {kind:String} AND name = {name:String} LIMIT 1
