@@ -1,0 +1,81 @@
+"""The import contracts of pyproject.toml hold, and each of them can fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+
+# For each contract, a module that breaks it: its path, and what it imports.
+BREACHES = {
+    "Data flows one way": ("storage/breach.py", "import analytics"),
+    "The domain knows the standard library only": ("domain/breach.py", "import polars"),
+    "Analytics is frames in, findings out: only its jobs touch the store": (
+        "analytics/breach.py",
+        "import storage",
+    ),
+    "Only storage talks to the database": ("api/breach.py", "import clickhouse_connect"),
+    "The simulator is heard only over the wire": ("simulator/breach.py", "import storage"),
+}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the contracts of the pyproject.toml in `folder`; return exit code and printed verdicts."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200"},  # a verdict stays on the line of its contract
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def skeleton(tmp_path: Path) -> Path:
+    """The root packages, empty but for the one import that a contract names: they obey all contracts."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in SETTINGS["root_packages"]:
+        write_module(tmp_path / package / "__init__.py", "")
+    write_module(tmp_path / "storage" / "readers.py", "")
+    write_module(tmp_path / "analytics" / "jobs.py", "import storage.readers")
+    return tmp_path
+
+
+def write_module(path: Path, source: str) -> None:
+    """Write `source` as the module `path`, making its package's folder."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{source}\n", encoding="utf-8")
+
+
+def test_this_repository_keeps_its_import_contracts() -> None:
+    verdict = lint_imports(ROOT)
+
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def test_packages_that_import_nothing_forbidden_keep_all_contracts(skeleton: Path) -> None:
+    verdict = lint_imports(skeleton)
+
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def test_every_contract_has_a_breach_to_try() -> None:
+    assert {contract["name"] for contract in SETTINGS["contracts"]} == set(BREACHES)
+
+
+@pytest.mark.parametrize("contract", BREACHES)
+def test_a_forbidden_import_breaks_the_contract(contract: str, skeleton: Path) -> None:
+    path, source = BREACHES[contract]
+    write_module(skeleton / path, source)
+
+    verdict = lint_imports(skeleton)
+
+    assert verdict.returncode == 1
+    assert f"{contract} BROKEN" in verdict.stdout
