@@ -1,0 +1,274 @@
+"""Causes: shifts held against what we know, ranked; or the admission that nothing explains the spike.
+
+A pattern is believed as far as all of these hold: one of its required signs shows; it was in place when the spike
+began; the excess milliseconds lie on the replicas its entity carries; what goes with it went with it; and nothing
+speaks against it. Each is a factor in 0-1, and the confidence is their product.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from analytics.knowledge import Knowledge, Pattern, Sign
+from analytics.scope import Neighbourhood, Scope
+from analytics.signals import Shift
+from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
+from domain.entity import Entity, EntityKind
+
+_CONFIDENCE_MIN = 0.45  # below this nothing is blamed
+_CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
+_CAUSES_MAX = 4
+_CERTAINTY_MAX = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    pattern: Pattern
+    entity: Entity
+    confidence: float
+    signs: tuple[Shift, ...]
+    companions: tuple[Shift, ...]
+
+
+def explain(
+    service: str,
+    onset: datetime,
+    scope: Scope,
+    shifts: Sequence[Shift],
+    neighbourhood: Neighbourhood,
+    knowledge: Knowledge,
+    step_s: int,
+) -> Explanation:
+    """Rank what explains the spike of a service that began at `onset`.
+
+    Args:
+        service: the service that users felt.
+        onset: when its spike began.
+        scope: which requests were slow, and whose.
+        shifts: how every signal of every entity near the service moved.
+        neighbourhood: which replicas each entity carries.
+        knowledge: the signs of each kind of cause.
+        step_s: the resolution of the shifts' onsets.
+    """
+    by_signal: dict[str, list[Shift]] = {}
+    for shift in shifts:
+        by_signal.setdefault(shift.signal.name, []).append(shift)
+    best: list[_Candidate] = []
+    for pattern in knowledge.patterns.values():
+        candidates = list(_candidates(pattern, by_signal, scope, neighbourhood, onset, step_s))
+        if candidates:
+            best.append(max(candidates, key=lambda candidate: (candidate.confidence, candidate.entity)))
+    best.sort(key=lambda candidate: (-candidate.confidence, candidate.pattern.kind))
+    named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
+    if not named or named[0].confidence < _CONFIDENCE_MIN:
+        causes = (_unknown(service, scope),)
+        blamed: set[CauseKind] = set()
+    else:
+        causes = tuple(_cause(rank, candidate, onset) for rank, candidate in enumerate(named, start=1))
+        blamed = {cause.kind for cause in causes}
+    doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
+    ruled_out = tuple(
+        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), by_signal, neighbourhood, scope))
+        for pattern in knowledge.patterns.values()
+        if pattern.kind not in blamed
+    )
+    return Explanation(causes, ruled_out)
+
+
+def _candidates(
+    pattern: Pattern,
+    by_signal: Mapping[str, Sequence[Shift]],
+    scope: Scope,
+    neighbourhood: Neighbourhood,
+    onset: datetime,
+    step_s: int,
+) -> Iterable[_Candidate]:
+    signs: dict[Entity, list[Shift]] = {}
+    for sign in pattern.requires:
+        for shift in by_signal.get(sign.signal, ()):
+            if shift.entity.kind is pattern.entity and _shows(sign, shift):
+                signs.setdefault(shift.entity, []).append(shift)
+    for entity, shown in signs.items():
+        shown.sort(key=lambda shift: -shift.sigmas)
+        companions = _near(pattern.supports, entity, by_signal, neighbourhood)
+        confidence = (
+            max(shift.score for shift in shown)
+            * _localised(entity, scope, neighbourhood)
+            * _in_time(shown, onset, step_s)
+            * _supported(pattern, companions)
+            * _unopposed(_near(pattern.against, entity, by_signal, neighbourhood))
+        )
+        moved = tuple(shift for shift in companions if shift.moved and shift not in shown)
+        yield _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), tuple(shown), moved)
+
+
+def _shows(sign: Sign, shift: Shift) -> bool:
+    return (
+        shift.moved
+        and (sign.at_least is None or shift.during >= sign.at_least)
+        and (sign.at_most is None or shift.during <= sign.at_most)
+        and (sign.times is None or (shift.before is not None and shift.during >= sign.times * shift.before))
+    )
+
+
+def _localised(entity: Entity, scope: Scope, neighbourhood: Neighbourhood) -> float:
+    """How much of the excess this entity can explain: the root, as a part-cause is still a cause."""
+    if entity.kind is EntityKind.SERVICE:  # what meets every request alike cannot explain an excess on few of them
+        return math.sqrt(max(0.0, 1.0 - scope.concentration))
+    return math.sqrt(min(1.0, neighbourhood.explained(entity, scope)))
+
+
+def _in_time(signs: Sequence[Shift], onset: datetime, step_s: int) -> float:
+    """A cause is there when its effect begins, give or take the two clocks' steps. Unknown order neither helps nor harms much."""
+    leads = [(onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
+    if not leads:
+        return 0.8
+    late_s = max(0.0, -max(leads) - 2 * step_s)
+    return math.exp(-late_s / (4 * step_s))
+
+
+def _supported(pattern: Pattern, companions: Sequence[Shift]) -> float:
+    """From 0.7 when nothing that usually goes with it moved, to 1 when all did. Signals without data do not count."""
+    best: dict[str, float] = {}
+    for shift in companions:
+        best[shift.signal.name] = max(best.get(shift.signal.name, 0.0), shift.score if shift.moved else 0.0)
+    if not pattern.supports or not best:
+        return 0.85
+    return 0.7 + 0.3 * sum(best.values()) / len(best)
+
+
+def _unopposed(contradictions: Sequence[Shift]) -> float:
+    return 1.0 - 0.7 * max((shift.score for shift in contradictions if shift.moved), default=0.0)
+
+
+def _near(
+    names: Iterable[str],
+    entity: Entity,
+    by_signal: Mapping[str, Sequence[Shift]],
+    neighbourhood: Neighbourhood,
+) -> list[Shift]:
+    """Shifts of these signals on the entity itself, and on what shares its replicas (a port's own signals stay its own)."""
+    own = neighbourhood.replicas_of.get(entity, frozenset())
+    return [
+        shift
+        for name in names
+        for shift in by_signal.get(name, ())
+        if shift.entity == entity
+        or (shift.entity.kind is not entity.kind and own & neighbourhood.replicas_of.get(shift.entity, frozenset()))
+    ]
+
+
+def _cause(rank: int, candidate: _Candidate, onset: datetime) -> Cause:
+    first = candidate.signs[0]
+    evidence = tuple(_evidence(shift, onset) for shift in _told(candidate))
+    leads = [item.lead_s for item in evidence[: len(candidate.signs)] if item.lead_s is not None]
+    return Cause(
+        rank=rank,
+        kind=candidate.pattern.kind,
+        entity=candidate.entity,
+        confidence=round(candidate.confidence, 3),
+        lead_s=max(leads) if leads else None,
+        summary=_filled(candidate.pattern.summary, candidate.entity, first),
+        evidence=evidence,
+        next_steps=tuple(step.replace("{entity}", candidate.entity.name) for step in candidate.pattern.next_steps),
+    )
+
+
+def _told(candidate: _Candidate) -> list[Shift]:
+    """The signs, then of each companion signal the strongest."""
+    companions: dict[str, Shift] = {}
+    for shift in sorted(candidate.companions, key=lambda shift: -shift.sigmas):
+        companions.setdefault(shift.signal.name, shift)
+    return [*candidate.signs, *companions.values()]
+
+
+def _evidence(shift: Shift, onset: datetime) -> Evidence:
+    return Evidence(
+        signal=shift.signal.name,
+        entity=shift.entity,
+        before=shift.before,
+        during=shift.during,
+        unit=shift.signal.unit,
+        score=round(shift.score, 3),
+        lead_s=None if shift.onset is None else (onset - shift.onset).total_seconds(),
+    )
+
+
+def _unknown(service: str, scope: Scope) -> Cause:
+    stage = max(scope.stage_excess_ms, key=lambda name: scope.stage_excess_ms[name], default=None)
+    where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "where the time went is not known"
+    return Cause(
+        rank=1,
+        kind=CauseKind.UNKNOWN,
+        entity=Entity(EntityKind.SERVICE, service),
+        confidence=0.0,
+        lead_s=None,
+        summary=f"No cause clears the bar: {where}, and no signal near these requests moved in a way that explains it.",
+        evidence=(),
+        next_steps=(
+            "Open the slowest traces below: what do they share (replica, tenant, prompt length, version)?",
+            "Check what the telemetry does not cover: the host (CPU, disk), the application's own locks, upstream services.",
+        ),
+    )
+
+
+_STAGE_WORDS = {
+    "queue_ms": "in the queue",
+    "prefill_ms": "in prefill",
+    "transfer_ms": "between queue and first token, outside prefill",
+    "decode_ms": "in decode",
+}
+
+
+def _why_not(
+    pattern: Pattern,
+    candidate: _Candidate | None,
+    by_signal: Mapping[str, Sequence[Shift]],
+    neighbourhood: Neighbourhood,
+    scope: Scope,
+) -> str:
+    if candidate is not None:
+        share = (
+            1.0 - scope.concentration
+            if candidate.entity.kind is EntityKind.SERVICE
+            else neighbourhood.explained(candidate.entity, scope)
+        )
+        first = candidate.signs[0]
+        return (
+            f"{first.signal.title.lower()} moved on {candidate.entity.name}, but it explains only {share:.0%} of the added "
+            f"time or came too late (confidence {candidate.confidence:.0%})"
+        )
+    seen = [
+        shift
+        for sign in pattern.requires
+        for shift in by_signal.get(sign.signal, ())
+        if shift.entity.kind is pattern.entity
+    ]
+    if not seen:
+        wanted = ", ".join(sign.signal for sign in pattern.requires)
+        return f"not looked at: no data of {wanted} near these requests"
+    first_name = seen[0].signal.name
+    worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
+    return _filled(pattern.absent, worst.entity, worst)
+
+
+def _filled(template: str, entity: Entity, shift: Shift) -> str:
+    return (
+        template.format(
+            entity=entity.name,
+            signal=shift.signal.title.lower(),
+            before="nothing" if shift.before is None else _quantity(shift.before, shift.signal.unit),
+            during=_quantity(shift.during, shift.signal.unit),
+            unit="" if shift.signal.unit == "ratio" else shift.signal.unit,
+        )
+        .replace(" ,", ",")
+        .replace("  ", " ")
+        .replace(" )", ")")
+    )
+
+
+def _quantity(value: float, unit: str) -> str:
+    if unit == "ratio":
+        return f"{value:.0%}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,230 @@
+"""The jobs: read, think, write. The only module of analytics that touches the store.
+
+Every job takes its times as arguments, so a live run, a replay and a backfill find the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from analytics.causes import explain
+from analytics.incidents import BudgetDamage, incident_of, reconcile
+from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.scope import Scope, localise, neighbourhood, stage_split
+from analytics.signals import Grid, SignalMatrix, metric_signals, request_signals, shifts
+from analytics.slo import slo_status
+from analytics.spikes import Spike, SpikeSettings, find_spikes
+from domain.cause import Explanation
+from domain.incident import Incident, Indicator
+from domain.slo import Objective, SloStatus
+from domain.window import Window
+from storage.readers import (
+    read_incidents,
+    read_request_series,
+    read_requests,
+    read_samples,
+    read_series,
+    read_services,
+    read_slo_counts,
+    read_topology,
+    write_incidents,
+)
+from storage.store import Store
+
+_STEPS_MAX = 2000  # signals over long windows are read in coarser steps
+_LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
+_SLO_STEP_S = 300
+_CHANCE_MAX = 1e-6  # a percentile of few requests jumps by itself: this many slow ones must not be chance
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeSettings:
+    """How spikes are looked for and explained."""
+
+    spikes: SpikeSettings = field(default_factory=SpikeSettings)
+    knowledge: Knowledge = field(default_factory=shipped_knowledge)
+
+
+def analyze(
+    store: Store,
+    window: Window,
+    now: datetime,
+    objectives: Sequence[Objective],
+    settings: AnalyzeSettings,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Incident]:
+    """Find and explain every spike that began or went on in the window, and store what is new.
+
+    Running it twice changes nothing.
+
+    Args:
+        store: where requests and samples are read and incidents are kept.
+        window: event time to look at; a history before it is read as well.
+        now: what `updated_at` of a stored incident says.
+        objectives: what was promised, for severity and budget spent.
+        settings: how to look.
+        progress: told the service that is looked at.
+
+    Returns:
+        Every incident of the window, by beginning.
+    """
+    series = read_request_series(store, window.widened(before_s=settings.spikes.history_s), settings.spikes.step_s)
+    found = []
+    for spike in find_spikes(series, settings.spikes):
+        if spike.window.end <= window.start:
+            continue
+        progress(spike.service)
+        scope, explanation = _explain(store, spike.service, spike.window, spike.indicator, settings)
+        if scope.slow_by_chance <= _CHANCE_MAX:
+            found.append(incident_of(spike, scope, explanation, _damage(store, spike, objectives)))
+    stored = read_incidents(store, window.widened(before_s=settings.spikes.history_s))
+    write_incidents(store, reconcile(found, stored), now)
+    return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def explain_window(
+    store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings | None = None
+) -> Explanation:
+    """What explains this window of this service, against the history before it."""
+    return _explain(store, service, window, indicator, settings or AnalyzeSettings())[1]
+
+
+def evidence_series(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
+    """The signals that speak for an incident's causes, over a window.
+
+    Returns:
+        Columns signal, title, unit, entity_kind, entity_name, time, value (null where there was no sample); signals
+        in the order of the evidence.
+    """
+    knowledge = shipped_knowledge()
+    wanted = [(item.signal, item.entity) for cause in incident.explanation.causes for item in cause.evidence]
+    metrics = {metric for name, _ in wanted for metric in _metrics_of(knowledge, name)}
+    grid = Grid(window, step_s)
+    series = read_series(store, window, sorted(metrics))
+    matrices = metric_signals(series, read_samples(store, window, series, step_s), grid, knowledge)
+    requests = stage_split(read_requests(store, window, incident.service))
+    matrices += request_signals(incident.service, requests, grid, knowledge)
+    rows = {
+        (matrix.signal.name, entity): (matrix, row) for matrix in matrices for row, entity in enumerate(matrix.entities)
+    }
+    times = [grid.time(step) for step in range(grid.steps)]
+    schema = {"signal": pl.String, "title": pl.String, "unit": pl.String, "entity_kind": pl.String}
+    schema |= {"entity_name": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+    parts = [pl.DataFrame(schema=schema)]
+    for name, entity in dict.fromkeys(wanted):
+        if (name, entity) not in rows:
+            continue
+        matrix, row = rows[name, entity]
+        signal = matrix.signal
+        parts.append(
+            pl.DataFrame({"time": times, "value": matrix.values[row]}, schema_overrides={"time": schema["time"]})
+            .with_columns(
+                pl.lit(signal.name).alias("signal"),
+                pl.lit(signal.title).alias("title"),
+                pl.lit(signal.unit).alias("unit"),
+                pl.lit(entity.kind.value).alias("entity_kind"),
+                pl.lit(entity.name).alias("entity_name"),
+                pl.col("value").fill_nan(None),
+            )
+            .select(schema)
+        )
+    return pl.concat(parts)
+
+
+def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
+    """A first promise for each service of the last day, until someone makes a better one.
+
+    99.9 % of requests succeed; 99 % see their first token within 2 s (or, without one, finish within 10 s).
+    """
+    services = read_services(store, Window(now - timedelta(days=1), now))
+    objectives = []
+    totals = services.group_by("service", maintain_order=True).agg(pl.col("requests_with_ttft").sum())
+    for service, with_ttft in totals.iter_rows():
+        objectives.append(Objective(f"{service}-availability", service, Indicator.ERRORS, 0.999, 30))
+        if with_ttft:
+            objectives.append(Objective(f"{service}-ttft", service, Indicator.TTFT, 0.99, 30, threshold_ms=2000.0))
+        else:
+            objectives.append(
+                Objective(f"{service}-latency", service, Indicator.LATENCY, 0.99, 30, threshold_ms=10000.0)
+            )
+    return tuple(objectives)
+
+
+def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
+    """Where each objective stands at `now`, worst first."""
+    statuses = []
+    for objective in objectives:
+        window = Window(now - timedelta(days=objective.window_days), now)
+        counts = read_slo_counts(
+            store, window, objective.service, objective.indicator, objective.threshold_ms, _SLO_STEP_S
+        )
+        statuses.append(slo_status(objective, counts, now))
+    return sorted(
+        statuses,
+        key=lambda status: (
+            status.budget_left_ratio is None,
+            status.budget_left_ratio,
+            status.objective.name,
+        ),
+    )
+
+
+def _explain(
+    store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings
+) -> tuple[Scope, Explanation]:
+    whole = window.widened(before_s=settings.spikes.history_s)
+    reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, settings.spikes.history_s / 10)))
+    grid = Grid(whole, max(settings.spikes.step_s, _coarse_step_s(whole)))
+    requests = stage_split(read_requests(store, whole, service))
+    scope = localise(requests, indicator, window, reference)
+    series = read_series(store, whole, settings.knowledge.metrics)
+    near = neighbourhood(service, requests, series, read_topology(store))
+    matrices = metric_signals(series, read_samples(store, whole, series, grid.step_s), grid, settings.knowledge)
+    measured = requests.filter(pl.col(f"{indicator.value}_ms").is_not_null() | pl.col("is_error"))
+    matrices += request_signals(service, measured, grid, settings.knowledge)
+    moves = [
+        shift
+        for matrix in matrices
+        for shift in shifts(_only_near(matrix, near.replicas_of.keys()), grid, window, reference)
+    ]
+    return scope, explain(service, window.start, scope, moves, near, settings.knowledge, grid.step_s)
+
+
+def _only_near(matrix: SignalMatrix, entities: object) -> SignalMatrix:
+    rows = [row for row, entity in enumerate(matrix.entities) if entity in entities]  # type: ignore[operator]
+    return SignalMatrix(matrix.signal, tuple(matrix.entities[row] for row in rows), matrix.values[rows])
+
+
+def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
+    objective = next(
+        (one for one in objectives if one.service == spike.service and one.indicator is spike.indicator), None
+    )
+    if objective is None:
+        return None
+    end = spike.window.end
+    counts = read_slo_counts(
+        store,
+        Window(end - timedelta(days=objective.window_days), end),
+        objective.service,
+        objective.indicator,
+        objective.threshold_ms,
+        15,
+    )
+    during = counts.filter(pl.col("time") >= spike.window.start)
+    total, good = int(during["total"].sum()), int(during["good"].sum())
+    return BudgetDamage(objective, total - good, total, int(counts["total"].sum()))
+
+
+def _coarse_step_s(window: Window) -> int:
+    """The step, a multiple of 15 s, that covers the window in at most `_STEPS_MAX` steps; 0 when any step does."""
+    steps = window.seconds / _STEPS_MAX
+    return 15 * -(-int(steps) // 15)
+
+
+def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:
+    signal = knowledge.signals.get(name)
+    if signal is None:
+        return []
+    return [*signal.metrics, *([signal.capacity.lower()] if signal.capacity else [])]

@@ -1,0 +1,176 @@
+"""Spikes: where p99 leaves its usual range, and stays out.
+
+Percentiles of latency spread by factors, not by differences, so everything here is done on their logarithm.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from domain.incident import Indicator
+from domain.window import Window
+
+_MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeSettings:
+    """When p99 counts as a spike.
+
+    A bucket is raised when its p99 lies `sigmas` robust standard deviations, `ratio_min` times and `excess_ms_min`
+    above the median of the usual buckets in the `history_s` before it. A spike opens when `raised_min` of the last
+    `raised_of` buckets are raised and closes after `calm_buckets` that are not.
+    """
+
+    step_s: int = 15
+    history_s: int = 7200
+    history_buckets_min: int = 5
+    sigmas: float = 3.0
+    ratio_min: float = 1.5
+    excess_ms_min: float = 20.0
+    raised_min: int = 2
+    raised_of: int = 3
+    calm_buckets: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """One spike of one indicator. `ongoing` when it had not closed by the end of the data."""
+
+    service: str
+    model: str | None
+    indicator: Indicator
+    window: Window
+    detected_at: datetime
+    ongoing: bool
+    baseline_ms_p99: float
+    peak_ms_p99: float
+
+
+def find_spikes(series: pl.DataFrame, settings: SpikeSettings) -> list[Spike]:
+    """Every spike in TTFT and latency, one for overlapping spikes of the two, in order of onset.
+
+    Args:
+        series: a frame of `read_request_series` with steps of `settings.step_s`; it starts a history early.
+        settings: when p99 counts as a spike.
+    """
+    spikes: list[Spike] = []
+    for (service, model), group in series.group_by(["service", "model"], maintain_order=True):
+        found: list[Spike] = []
+        for indicator in (Indicator.TTFT, Indicator.LATENCY):
+            found += _spikes_of(str(service), model, indicator, group, settings)
+        spikes += _one_for_overlapping(found)
+    return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
+
+
+def _spikes_of(
+    service: str, model: object, indicator: Indicator, group: pl.DataFrame, settings: SpikeSettings
+) -> list[Spike]:
+    measured = group.filter(pl.col(f"{indicator}_ms_p99") > 0).sort("time")
+    if measured.is_empty():
+        return []
+    p99 = measured[f"{indicator}_ms_p99"].to_numpy()
+    times = measured["time"].to_list()
+    seconds = measured["time"].dt.epoch("us").to_numpy() / 1e6
+    baseline, raised = usual_and_raised(seconds, p99, settings)
+    step = timedelta(seconds=settings.step_s)
+    spikes = []
+    for run in _runs(raised, settings):
+        window = Window(times[run.first], times[run.last] + step)
+        spikes.append(
+            Spike(
+                service=service,
+                model=None if model is None else str(model),
+                indicator=indicator,
+                window=window,
+                detected_at=times[run.opened] + step,
+                ongoing=not run.closed,
+                baseline_ms_p99=float(baseline[run.first]),
+                peak_ms_p99=float(p99[run.first : run.last + 1].max()),
+            )
+        )
+    return spikes
+
+
+def usual_and_raised(
+    seconds: NDArray[np.float64], p99: NDArray[np.float64], settings: SpikeSettings
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """For each bucket its usual p99 and whether it is raised above it.
+
+    Causal: what is said of a bucket depends only on the buckets before it, so a replay, a backfill and a live run
+    say the same. Raised buckets never become part of what is usual.
+
+    Args:
+        seconds: (n,) bucket starts, ascending.
+        p99: (n,) in ms, positive.
+        settings: when p99 counts as raised.
+
+    Returns:
+        (n,) usual p99 in ms, NaN where the history is too short; (n,) raised.
+    """
+    logs = np.log(p99)
+    usual = np.full(len(p99), np.nan)
+    raised = np.zeros(len(p99), dtype=bool)
+    median = sigma = math.nan
+    start = 0
+    for i in range(len(p99)):
+        while seconds[i] - seconds[start] > settings.history_s:
+            start += 1
+        past = logs[start:i][~raised[start:i]]
+        if len(past) >= settings.history_buckets_min:
+            median = float(np.median(past))
+            sigma = max(_MAD_TO_SIGMA * float(np.median(np.abs(past - median))), math.log(1.05))
+        elif not raised[max(0, i - settings.raised_of) : i].any():
+            median = sigma = math.nan  # what was usual is too long ago; within a long spike it still holds
+        if math.isnan(median):
+            continue
+        usual[i] = math.exp(median)
+        raised[i] = (
+            logs[i] > median + settings.sigmas * sigma
+            and p99[i] > settings.ratio_min * usual[i]
+            and p99[i] - usual[i] > settings.excess_ms_min
+        )
+    return usual, raised
+
+
+@dataclass(slots=True)
+class _Run:
+    first: int
+    opened: int
+    last: int
+    closed: bool = False
+
+
+def _runs(raised: NDArray[np.bool_], settings: SpikeSettings) -> list[_Run]:
+    runs: list[_Run] = []
+    current: _Run | None = None
+    for i in range(len(raised)):
+        if current is not None:
+            if raised[i]:
+                current.last = i
+            elif i - current.last >= settings.calm_buckets:
+                current.closed = True
+                current = None
+            continue
+        earliest = runs[-1].last + 1 if runs else 0
+        recent = range(max(earliest, i - settings.raised_of + 1), i + 1)
+        if sum(bool(raised[j]) for j in recent) >= settings.raised_min:
+            first = next(j for j in recent if raised[j])
+            current = _Run(first=first, opened=i, last=i)
+            runs.append(current)
+    return runs
+
+
+def _one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
+    """TTFT and latency spike together: keep the one that began first, TTFT where both did."""
+    ordered = sorted(spikes, key=lambda spike: (spike.window.start, spike.indicator is not Indicator.TTFT))
+    kept: list[Spike] = []
+    for spike in ordered:
+        if not any(spike.window.start < other.window.end and other.window.start < spike.window.end for other in kept):
+            kept.append(spike)
+    return kept
