@@ -85,9 +85,19 @@ def analyze(
 
 
 def explain_window(
-    store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings | None = None
+    store: Store,
+    service: str,
+    window: Window,
+    indicator: Indicator | None = None,
+    settings: AnalyzeSettings | None = None,
 ) -> Explanation:
-    """What explains this window of this service, against the history before it."""
+    """What explains this window of this service, against the history before it.
+
+    Without an indicator it is the time to first token where the service has one, else the latency.
+    """
+    if indicator is None:
+        services = read_services(store, window).filter(pl.col("service") == service)
+        indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
     return _explain(store, service, window, indicator, settings or AnalyzeSettings())[1]
 
 

@@ -19,7 +19,9 @@ class Window:
         for name in ("start", "end"):
             value: datetime = getattr(self, name)
             if value.tzinfo is None:
-                raise ValueError(f"window {name} {value.isoformat()} has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z")
+                raise ValueError(
+                    f"window {name} {value.isoformat()} has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z"
+                )
             object.__setattr__(self, name, value.astimezone(UTC))
         if self.end <= self.start:
             raise ValueError(f"window ends at {self.end.isoformat()}, not after its start {self.start.isoformat()}")

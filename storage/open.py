@@ -4,14 +4,15 @@ import fcntl
 import json
 import os
 import secrets
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
+from storage.engine import Engine
 from storage.errors import StoreBusyError, StoreUnavailableError
 from storage.settings import StoreSettings
 from storage.store import Store
@@ -59,11 +60,18 @@ def open_owned(settings: StoreSettings) -> Store:
     if path is None:
         raise ValueError(f"{settings.url} is a server; only chdb:// stores have an owner")
     lock = _take_ownership(path)
-    spool = Path(tempfile.mkdtemp(prefix="tailsight-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    (path / "gateway.json").unlink(missing_ok=True)  # of an owner that was killed; its port may be another's by now
+    options = {"max_server_memory_usage": settings.memory_limit_bytes, "mark_cache_size": 256 << 20}
+    engine = Engine(
+        f"{(path / 'engine').resolve()}?{urlencode(options)}",
+        database=settings.database,
+        spool=_empty_folder(path / "spool"),
+        seconds_max=settings.query_seconds_max,
+        guest_memory_bytes_max=settings.memory_limit_bytes // 4,
+    )
 
     def release() -> None:
         (path / "gateway.json").unlink(missing_ok=True)
-        spool.rmdir()
         lock.close()
 
     def connect() -> Any:
@@ -73,7 +81,7 @@ def open_owned(settings: StoreSettings) -> Store:
         client = clickhouse_connect.get_client(
             interface="chdb",
             path=str(path / "engine"),
-            chdb_options={"max_server_memory_usage": settings.memory_limit_bytes, "mark_cache_size": 256 << 20},
+            chdb_options=options,
             settings={"max_execution_time": settings.query_seconds_max},
         )
         client.command(f"CREATE DATABASE IF NOT EXISTS {settings.database}")
@@ -81,7 +89,7 @@ def open_owned(settings: StoreSettings) -> Store:
         return client
 
     try:
-        store = _store(settings, connect, spool=spool, on_close=release)
+        store = _store(settings, connect, engine=engine, on_close=release)
         store.execute("SELECT 1")
     except Exception as error:
         release()
@@ -135,6 +143,13 @@ def _take_ownership(path: Path) -> IO[str]:
     return lock
 
 
+def _empty_folder(path: Path) -> Path:
+    """The folder, without what a killed owner left in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    return path
+
+
 def _server_store(settings: StoreSettings) -> Store:
     parts = urlsplit(settings.url)
 
@@ -162,7 +177,9 @@ def _gateway_store(settings: StoreSettings, address: GatewayAddress) -> Store:
     return _store(settings, connect)
 
 
-def _http_client(settings: StoreSettings, *, host: str | None, port: int | None, username: str, password: str, secure: bool) -> Any:
+def _http_client(
+    settings: StoreSettings, *, host: str | None, port: int | None, username: str, password: str, secure: bool
+) -> Any:
     import clickhouse_connect  # noqa: PLC0415  # a second of import that `tailsight --help` need not pay
 
     return clickhouse_connect.get_client(
@@ -183,7 +200,7 @@ def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
     return Store(
         connect,
         connections=settings.connections,
-        spool=options.pop("spool", None),
+        engine=options.pop("engine", None),
         index_profile=settings.index_profile,
         identity=settings.identity.model_dump(),
         **options,

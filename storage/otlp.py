@@ -12,7 +12,9 @@ _REQUESTS: dict[str, Descriptor] = {
 }
 
 _PROTO_TYPES = {
-    value: name.removeprefix("TYPE_").lower() for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")
+    value: name.removeprefix("TYPE_").lower()
+    for name, value in vars(FieldDescriptor).items()
+    if name.startswith("TYPE_")
 }
 _COLUMN_TYPES = {
     "double": "Float64",

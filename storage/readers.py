@@ -91,13 +91,17 @@ def read_services(store: Store, window: Window) -> pl.DataFrame:
     return _known(store.query("services", SERVICES, **_bounds(window)))
 
 
-def read_request_series(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
+def read_request_series(
+    store: Store, window: Window, step_s: int, service: str | None = None
+) -> pl.DataFrame:
     """Requests by step, service and model, from the request records: exact percentiles.
 
     Columns: time, service, model, requests, errors, {latency,ttft}_ms_{p50,p95,p99} (null where there was nothing to
     measure), {latency,ttft}_count (what the percentiles rest on), {input,output}_tokens_mean.
     """
-    frame = store.query("request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or "")
+    frame = store.query(
+        "request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or ""
+    )
     return _known(_percentile_columns(frame))
 
 
@@ -126,7 +130,9 @@ def read_latency(
     if unknown:
         raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
     if step_s <= 0 or step_s % 15:
-        raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
+        raise ValueError(
+            f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup"
+        )
     flags = {f"by_{name}": name in by for name in dimensions}
     frame = store.query("latency", LATENCY, **_bounds(window), service=service, step_s=step_s, **flags)
     return _known(_percentile_columns(frame))
@@ -147,7 +153,9 @@ def read_slo_counts(
     )
 
 
-def read_heatmap(store: Store, window: Window, service: str, indicator: Indicator, step_s: int) -> pl.DataFrame:
+def read_heatmap(
+    store: Store, window: Window, service: str, indicator: Indicator, step_s: int
+) -> pl.DataFrame:
     """Requests by step and duration; bucket b covers 2^(b/4) to 2^((b+1)/4) ms. Schema: `HEATMAP`."""
     return store.query(
         "heatmap", HEATMAP, **_bounds(window), service=service, indicator=indicator.value, step_s=step_s
@@ -215,7 +223,13 @@ def write_incidents(store: Store, incidents: Sequence[Incident], now: datetime) 
         }
         for incident in incidents
     ]
-    schema = {"id": pl.String, "service": pl.String, "status": pl.String, "started_at": TIME, "ended_at": TIME}
+    schema = {
+        "id": pl.String,
+        "service": pl.String,
+        "status": pl.String,
+        "started_at": TIME,
+        "ended_at": TIME,
+    }
     store.insert(
         "tailsight_incidents", pl.DataFrame(rows, schema=schema | {"document": pl.String, "updated_at": TIME})
     )

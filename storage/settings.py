@@ -24,7 +24,11 @@ class IdentitySettings(BaseModel):
     queue_seconds_attributes: tuple[str, ...] = ("gen_ai.latency.time_in_queue",)
     prefill_seconds_attributes: tuple[str, ...] = ("gen_ai.latency.time_in_model_prefill",)
     decode_seconds_attributes: tuple[str, ...] = ("gen_ai.latency.time_in_model_decode",)
-    input_tokens_attributes: tuple[str, ...] = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "input_tokens")
+    input_tokens_attributes: tuple[str, ...] = (
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.prompt_tokens",
+        "input_tokens",
+    )
     output_tokens_attributes: tuple[str, ...] = (
         "gen_ai.usage.output_tokens",
         "gen_ai.usage.completion_tokens",
@@ -42,7 +46,9 @@ class StoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field("chdb:///var/lib/tailsight/data", description="chdb:///PATH or http(s)://USER:PASSWORD@HOST:PORT/DATABASE")
+    url: str = Field(
+        "chdb:///var/lib/tailsight/data", description="chdb:///PATH or http(s)://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
     index_profile: Literal["lean", "upstream"] = Field(
         "lean", description="skip indexes of the tables we make: lean (trace id) or upstream (all of the exporter's)"
     )
@@ -59,7 +65,9 @@ class StoreSettings(BaseModel):
             return url
         if parts.scheme in ("http", "https") and parts.hostname:
             return url
-        raise ValueError(f"{url!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE")
+        raise ValueError(
+            f"{url!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE"
+        )
 
     @property
     def embedded_path(self) -> Path | None:

@@ -4,26 +4,22 @@ A `Store` is safe to share between threads: each call borrows one of a few clien
 statement at a time. It never hands a client out.
 """
 
-import os
 import queue
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.exceptions import OperationalError
 
 from storage import otlp, sql
+from storage.engine import Engine
 from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
+from storage.statements import Insert
 
 # Codes of the engine's errors: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 _CANNOT_DECODE = {27, 32, 33, 117, 444}
 _MAY_PASS = {159, 202, 210, 241, 242, 243, 252, 319}  # timeouts, too many queries, memory, disk, too many parts
-
-_ERROR_CODE = re.compile(r"\bCode: (\d+)|error code (\d+)")
 
 OTLP_TABLES: Mapping[str, str] = {
     "otel_traces": "traces",
@@ -35,16 +31,17 @@ OTLP_TABLES: Mapping[str, str] = {
 }
 """The upstream tables that OTLP is loaded into, with the signal that fills each."""
 
-_LOAD_SETTINGS: dict[str, Any] = {
+_LOAD_FORMAT = "ProtobufSingle"
+_LOAD_SETTINGS: dict[str, str] = {
     "format_schema_source": "string",
-    "input_format_protobuf_oneof_presence": 1,
-    "insert_deduplicate": 1,
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "input_format_protobuf_oneof_presence": "1",
+    "insert_deduplicate": "1",
+    "deduplicate_blocks_in_dependent_materialized_views": "1",
     # The same payload must be cut into the same blocks each time, or the token would not match.
-    "max_threads": 1,
-    "max_insert_threads": 1,
-    "async_insert": 0,
-    "max_partitions_per_insert_block": 0,  # bounded at the door: collector accepts a limited span of time
+    "max_threads": "1",
+    "max_insert_threads": "1",
+    "async_insert": "0",
+    "max_partitions_per_insert_block": "0",  # bounded at the door: collector accepts a limited span of time
 }
 
 
@@ -54,8 +51,7 @@ class Store:
     Args:
         connect: opens one more client; called at most `connections` times.
         connections: most statements at the same time.
-        spool: a folder for payloads on their way into an embedded engine, which reads files; None for a server,
-            which takes them in the request.
+        engine: the embedded engine, when this process owns it; None for a server.
         index_profile: which skip indexes the tables we make get.
         identity: the lists that views/*.sql read identity from.
     """
@@ -65,7 +61,7 @@ class Store:
         connect: Callable[[], Any],
         *,
         connections: int,
-        spool: Path | None,
+        engine: Engine | None,
         index_profile: str,
         identity: Mapping[str, tuple[str, ...]],
         on_close: Callable[[], None] = lambda: None,
@@ -74,7 +70,7 @@ class Store:
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(connections):
             self._idle.put(None)  # opened when first needed
-        self._spool = spool
+        self._engine = engine
         self._index_profile = index_profile
         self._identity = dict(identity)
         self._on_close = on_close
@@ -98,12 +94,6 @@ class Store:
             )
         return frame.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
 
-    def raw_query(self, statement: str, output_format: str, settings: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes of any statement's answer in a format of the engine's: for the gateway only."""
-        with self._client() as client:
-            answer: bytes = client.raw_query(statement, fmt=output_format, settings=dict(settings or {}))
-        return answer
-
     # -- writing -----------------------------------------------------------------------------------------------
 
     def insert(self, table: str, frame: pl.DataFrame) -> None:
@@ -113,7 +103,9 @@ class Store:
         with self._client() as client:
             client.insert_arrow(table, frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
-    def execute(self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None) -> None:
+    def execute(
+        self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """Run a statement that answers nothing."""
         with self._client() as client:
             client.command(statement, parameters=dict(parameters or {}), settings=dict(settings or {}))
@@ -141,15 +133,13 @@ class Store:
             "insert_deduplication_token": token,
         }
         structure = sql.quoted(otlp.column_structure(signal))
-        statement = sql.load_statement(table.removeprefix("otel_"))
-        with self._client() as client:
-            if self._spool is None:  # a server takes the payload as the body of the statement's own request
-                statement = statement.replace("{source}", f"input({structure})") + "\nFORMAT ProtobufSingle"
-                client.command(statement, data=payload, settings=settings)
-                return
-            with _spooled(self._spool, payload) as path:  # the embedded engine shares our file system
-                source = f"file({sql.quoted(str(path))}, 'ProtobufSingle', {structure})"
-                client.command(statement.replace("{source}", source), settings=settings)
+        statement = sql.load_statement(table.removeprefix("otel_")).replace("{source}", f"input({structure})")
+        if self._engine is not None:
+            with _translating():
+                self._engine.insert(Insert(statement, _LOAD_FORMAT, payload), settings=settings)
+            return
+        with self._client() as client:  # a server takes the payload as the body of the statement's own request
+            client.command(f"{statement}\nFORMAT {_LOAD_FORMAT}", data=payload, settings=settings)
 
     # -- schema ------------------------------------------------------------------------------------------------
 
@@ -157,6 +147,16 @@ class Store:
     def index_profile(self) -> str:
         """Which skip indexes the tables we make get: lean or upstream."""
         return self._index_profile
+
+    @property
+    def connections(self) -> int:
+        """Most statements at the same time."""
+        return self._connections
+
+    @property
+    def engine(self) -> Engine | None:
+        """The embedded engine when this process owns it, for its gateway; None for a server."""
+        return self._engine
 
     @property
     def identity(self) -> Mapping[str, tuple[str, ...]]:
@@ -177,33 +177,28 @@ class Store:
     def _client(self) -> Iterator[Any]:
         client = self._idle.get()
         try:
-            if client is None:
-                client = self._connect()
-            yield client
-        except StoreError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
+            with _translating():
+                if client is None:
+                    client = self._connect()
+                yield client
         finally:
             self._idle.put(client)
 
 
 @contextmanager
-def _spooled(folder: Path, payload: bytes) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=folder, suffix=".pb")
+def _translating() -> Iterator[None]:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        raise _translated(error) from error
 
 
 def _translated(error: Exception) -> StoreError:
     """Our error for one of the client library's or the operating system's."""
     text = str(error).strip()
-    found = _ERROR_CODE.search(text)
-    code = int(found[1]) if found else None
+    code = getattr(error, "code", None)  # of the engine's errors, through whichever client they came
     first_line = text.splitlines()[0][:500] if text else type(error).__name__
     if code in _CANNOT_DECODE:
         return UndecodableError(f"the engine cannot decode the payload: {first_line}")

@@ -1,0 +1,67 @@
+"""Who may ask: one token, as a bearer token or as the password of any user name."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.problems import Problem, problem_response
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""What an orchestrator asks without a token."""
+
+_CHALLENGE = 'Bearer realm="Tailsight", Basic realm="Tailsight", charset="UTF-8"'
+_POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
+
+
+class TokenCheck:
+    """Lets requests and websockets pass that carry the token; covers the whole application, pages included."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token_digest = _digest(token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on or refuse one connection."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS or self._knows(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": "a token is needed"})
+        else:
+            problem = Problem(
+                "unauthorized", "no token was sent, or a wrong one", headers={"WWW-Authenticate": _CHALLENGE}
+            )
+            await problem_response(problem, scope["path"])(scope, receive, send)
+
+    def _knows(self, scope: Scope) -> bool:
+        sent = sent_token(Headers(scope=scope).get("authorization", ""))
+        # Digests have one length, so the time to compare tells nothing of the token's.
+        return sent is not None and hmac.compare_digest(_digest(sent), self._token_digest)
+
+
+def sent_token(authorization: str) -> str | None:
+    """The token in an `Authorization` header: RFC 6750 (Bearer) or RFC 7617 (Basic); None when there is none."""
+    scheme, _, credentials = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return credentials.strip() or None
+        case "basic":
+            return _password(credentials.strip())
+        case _:
+            return None
+
+
+def _password(credentials: str) -> str | None:
+    try:
+        text = base64.b64decode(credentials, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    _, colon, password = text.partition(":")
+    return password if colon and password else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

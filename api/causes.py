@@ -1,0 +1,82 @@
+"""Causes as the outside reads them; the documents are written by `domain.incident`."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from domain.cause import CauseKind
+from domain.entity import EntityKind
+
+
+class EntityDocument(BaseModel):
+    """A thing that a signal or a cause is pinned on."""
+
+    kind: EntityKind
+    name: str
+
+
+class EvidenceDocument(BaseModel):
+    """A signal that moved."""
+
+    signal: str
+    entity: EntityDocument
+    before: float | None = Field(description="null when there was no sample before")
+    during: float
+    unit: str
+    score: float = Field(description="0 to 1")
+    lead_s: float | None = Field(description="seconds that it moved before the spike; null when that cannot be told")
+
+
+class CauseDocument(BaseModel):
+    """One explanation."""
+
+    rank: int = Field(description="1 is the likeliest")
+    kind: CauseKind
+    entity: EntityDocument
+    confidence: float = Field(description="0 to 1, calibrated")
+    lead_s: float | None
+    summary: str
+    evidence: list[EvidenceDocument]
+    next_steps: list[str]
+
+
+class RuledOutDocument(BaseModel):
+    """A kind of cause that was looked at and set aside."""
+
+    kind: CauseKind
+    why: str
+
+
+class ExplanationDocument(BaseModel):
+    """What explains a spike, and what does not."""
+
+    causes: list[CauseDocument] = Field(description="by rank, never empty")
+    ruled_out: list[RuledOutDocument]
+
+
+EXPLANATION_EXAMPLE: dict[str, Any] = {
+    "causes": [
+        {
+            "rank": 1,
+            "kind": "network_link_fault",
+            "entity": {"kind": "port", "name": "gpu-07-03/mlx5_2/1"},
+            "confidence": 0.93,
+            "lead_s": 50.0,
+            "summary": "Symbol errors on gpu-07-03/mlx5_2/1 began 50 s before the spike: swap the cable.",
+            "evidence": [
+                {
+                    "signal": "node_infiniband_symbol_error_total",
+                    "entity": {"kind": "port", "name": "gpu-07-03/mlx5_2/1"},
+                    "before": 0.37,
+                    "during": 85.4,
+                    "unit": "1/s",
+                    "score": 0.99,
+                    "lead_s": 50.0,
+                }
+            ],
+            "next_steps": ["Drain gpu-07-03", "Swap the cable of mlx5_2/1"],
+        }
+    ],
+    "ruled_out": [{"kind": "traffic_surge", "why": "request rate within 3 % of usual"}],
+}
+"""An explanation, for the descriptions of endpoints."""

@@ -1,0 +1,57 @@
+"""What can go wrong while data comes in.
+
+CollectorError
+├── RefusedError              the sender's request is at fault; the same request never succeeds
+│   ├── UndecodableError      the body is not what it claims to be
+│   ├── TooLargeError         the body is over the limit, as sent or after decompression
+│   └── UnsupportedError      a media type or encoding that is not served
+├── BacklogFullError          the log holds as much as it may; retry later
+├── LogUnavailableError       the log's disk cannot be written; retry later
+└── LogBusyError              another process owns the log
+"""
+
+
+class CollectorError(Exception):
+    """Anything that keeps data from coming in. `retryable` says whether the same call may succeed later."""
+
+    retryable = False
+
+
+class RefusedError(CollectorError):
+    """A request that is at fault itself. `reason` is the label of its counter."""
+
+    reason = "refused"
+
+
+class UndecodableError(RefusedError):
+    """The body is not what it claims to be."""
+
+    reason = "undecodable"
+
+
+class TooLargeError(RefusedError):
+    """The body is over the limit."""
+
+    reason = "too_large"
+
+
+class UnsupportedError(RefusedError):
+    """A media type or content encoding that is not served."""
+
+    reason = "unsupported"
+
+
+class BacklogFullError(CollectorError):
+    """The log holds as many bytes as it may."""
+
+    retryable = True
+
+
+class LogUnavailableError(CollectorError):
+    """The log cannot be written now."""
+
+    retryable = True
+
+
+class LogBusyError(CollectorError):
+    """Another process writes this log."""

@@ -1,0 +1,109 @@
+"""What the collector tells about itself: everything that came in, and everything that did not, with the reason."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Telemetry:
+    """The collector's own metrics, registered once in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "tailsight_collector_requests_total",
+            "OTLP export requests by answer",
+            ["signal", "code"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "tailsight_collector_refused_requests_total",
+            "OTLP export requests not accepted, by reason",
+            ["signal", "reason"],
+            registry=registry,
+        )
+        self.accepted = Counter(
+            "tailsight_collector_accepted_items_total",
+            "Spans and data points in the log, by upstream table",
+            ["table"],
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "tailsight_collector_rejected_items_total",
+            "Spans and data points taken out of a request, by reason",
+            ["signal", "reason"],
+            registry=registry,
+        )
+        self.ends_before_start = Counter(
+            "tailsight_collector_spans_ending_before_start_total",
+            "Spans kept with a duration of 0",
+            registry=registry,
+        )
+        self.wal_bytes = Counter(
+            "tailsight_collector_wal_written_bytes_total",
+            "Bytes written to the log",
+            ["signal"],
+            registry=registry,
+        )
+        self.wal_segments = Counter(
+            "tailsight_collector_wal_segments_total",
+            "Segments of the log that were closed",
+            ["signal"],
+            registry=registry,
+        )
+        self.wal_syncs = Counter(
+            "tailsight_collector_wal_syncs_total",
+            "Syncs of the log; each serves all requests that waited for it",
+            registry=registry,
+        )
+        self.wal_backlog_bytes = Gauge(
+            "tailsight_collector_wal_backlog_bytes",
+            "Bytes in the log that are not loaded",
+            registry=registry,
+        )
+        self.wal_damaged_bytes = Counter(
+            "tailsight_collector_wal_damaged_bytes_total",
+            "Bytes of the log that were no whole frame",
+            ["signal"],
+            registry=registry,
+        )
+        self.loaded = Counter(
+            "tailsight_collector_loaded_items_total",
+            "Spans and data points in the store, by upstream table",
+            ["table"],
+            registry=registry,
+        )
+        self.load_seconds = Histogram(
+            "tailsight_collector_load_seconds",
+            "Time to load one table of one segment",
+            ["table"],
+            buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=registry,
+        )
+        self.load_failures = Counter(
+            "tailsight_collector_load_failures_total",
+            "Loads that failed and will be tried again, by error",
+            ["signal", "error"],
+            registry=registry,
+        )
+        self.load_lag_seconds = Gauge(
+            "tailsight_collector_load_lag_seconds",
+            "Age of the oldest frame of the segment loaded last",
+            ["signal"],
+            registry=registry,
+        )
+        self.quarantined = Counter(
+            "tailsight_collector_quarantined_items_total",
+            "Spans and data points the engine refused, kept in tailsight_quarantine",
+            ["table", "reason"],
+            registry=registry,
+        )
+        self.scrapes = Counter(
+            "tailsight_collector_scrapes_total",
+            "Scrapes by result",
+            ["job", "result"],
+            registry=registry,
+        )
+        self.dropped_samples = Counter(
+            "tailsight_collector_dropped_samples_total",
+            "Scraped samples and lines left out, by reason",
+            ["job", "reason"],
+            registry=registry,
+        )

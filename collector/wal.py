@@ -1,0 +1,407 @@
+"""The write-ahead log: what was acknowledged is on the disk before the sender hears so.
+
+Layout of a segment: the magic number, then frames. A frame is one checked request: the length and CRC-32 of what
+follows, when it was received (Unix nanoseconds), its items by upstream table, and its bytes.
+
+One thread writes all segments. Whatever arrives while it waits for the disk shares the next sync, so a sync serves one
+request at low load and many at high load.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from isal import isal_zlib
+
+from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
+from collector.settings import WalSettings
+from collector.telemetry import Telemetry
+from storage.store import OTLP_TABLES
+
+log = logging.getLogger(__name__)
+
+_MAGIC = b"TAILWAL1"
+_PREFIX = struct.Struct("<II")  # length, CRC-32
+_SUFFIX = ".wal"
+
+SIGNAL_TABLES: Mapping[str, tuple[str, ...]] = {
+    signal: tuple(table for table, fills in OTLP_TABLES.items() if fills == signal)
+    for signal in dict.fromkeys(OTLP_TABLES.values())
+}
+"""The upstream tables that each signal fills, in the order of a frame's counts."""
+
+_SEGMENT_NAME = re.compile(rf"({'|'.join(SIGNAL_TABLES)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
+_FRAME_HEADERS = {signal: struct.Struct(f"<Q{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One checked request: its bytes, its items by upstream table, and when it was received (Unix nanoseconds)."""
+
+    received_unix_ns: int
+    items: Mapping[str, int]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A closed file of the log. Its name is unique for ever: it is what the store knows it by."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """`SIGNAL-TIME-RANDOM`; sorts by time within a signal."""
+        return self.path.stem
+
+    @property
+    def signal(self) -> str:
+        """Which of `SIGNAL_TABLES` it holds."""
+        return self.name.split("-", 1)[0]
+
+    @property
+    def opened_unix_ns(self) -> int:
+        """When its first frame was written."""
+        return int(self.name.split("-")[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a segment holds, and how many of its bytes were no whole frame."""
+
+    frames: tuple[Frame, ...]
+    damaged_bytes: int
+
+
+def read_segment(segment: Segment) -> Contents:
+    """All whole frames of a segment.
+
+    A frame that a crash cut short ends the segment; one whose checksum is wrong is left out.
+    """
+    data = segment.path.read_bytes()
+    if not data.startswith(_MAGIC):
+        return Contents((), len(data))
+    header = _FRAME_HEADERS[segment.signal]
+    tables = SIGNAL_TABLES[segment.signal]
+    frames = []
+    damaged_bytes = 0
+    offset = len(_MAGIC)
+    while offset < len(data):
+        start = offset + _PREFIX.size
+        length, checksum = _PREFIX.unpack_from(data, offset) if start <= len(data) else (0, 0)
+        end = start + length
+        if length < header.size or end > len(data):
+            damaged_bytes += len(data) - offset
+            break
+        content = memoryview(data)[start:end]
+        if isal_zlib.crc32(content) == checksum:
+            received_unix_ns, *counts = header.unpack_from(content)
+            items = {table: count for table, count in zip(tables, counts, strict=True) if count}
+            frames.append(Frame(received_unix_ns, items, bytes(content[header.size :])))
+        else:
+            damaged_bytes += end - offset
+        offset = end
+    return Contents(tuple(frames), damaged_bytes)
+
+
+def encoded_frame(signal: str, frame: Frame) -> bytes:
+    """The bytes of one frame in a segment of that signal."""
+    counts = [frame.items.get(table, 0) for table in SIGNAL_TABLES[signal]]
+    content = _FRAME_HEADERS[signal].pack(frame.received_unix_ns, *counts) + frame.payload
+    return _PREFIX.pack(len(content), isal_zlib.crc32(content)) + content
+
+
+@dataclass(slots=True)
+class _OpenSegment:
+    segment: Segment
+    file: FileIO
+    opened_monotonic_s: float
+    synced_bytes: int
+
+
+@dataclass(slots=True)
+class _Append:
+    signal: str
+    encoded: bytes
+    written: "Future[None]"
+
+
+class WriteAheadLog:
+    """The log of one folder. `append` may be called from any thread; one thread takes the closed segments.
+
+    A segment is open, then closed, taken, loaded, and removed at the checkpoint after that.
+
+    Args:
+        folder: made when it is not there. Segments that an earlier process left are closed ones.
+        settings: sizes, ages and limits.
+        telemetry: told of each sync and of the backlog.
+
+    Raises:
+        LogUnavailableError: when the folder cannot be written.
+        LogBusyError: when another process writes it.
+    """
+
+    def __init__(self, folder: Path, settings: WalSettings, telemetry: Telemetry) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._telemetry = telemetry
+        self._lock = _take_ownership(folder)
+        self._closed = deque(segments_in(folder))
+        self._taken: Segment | None = None
+        self._loaded: list[Segment] = []
+        self._backlog_bytes = sum(segment.path.stat().st_size for segment in self._closed)
+        self._open: dict[str, _OpenSegment] = {}
+        self._arrived: list[_Append] = []
+        self._change = threading.Condition()
+        self._rotate_now = False
+        self._taking = True
+        self._stopping = False
+        telemetry.wal_backlog_bytes.set_function(lambda: self._backlog_bytes)
+        self._writer = threading.Thread(target=self._write_forever, name="wal-writer", daemon=True)
+        self._writer.start()
+
+    def append(self, signal: str, frame: Frame) -> "Future[None]":
+        """Write one frame; the future is done when it is on the disk, and fails with LogUnavailableError.
+
+        Raises:
+            BacklogFullError: when the log holds as much as it may.
+            LogUnavailableError: when the log is being closed.
+        """
+        append = _Append(signal, encoded_frame(signal, frame), Future())
+        append.written.set_running_or_notify_cancel()  # it will be written, even when nobody waits for it any more
+        with self._change:
+            if not self._taking:
+                raise LogUnavailableError("the collector is stopping: retry, its successor will answer")
+            if self._backlog_bytes + len(append.encoded) > self._settings.backlog_bytes_max:
+                raise BacklogFullError(
+                    f"{self._backlog_bytes} bytes wait to be loaded, at most {self._settings.backlog_bytes_max} may: "
+                    "retry later, or raise collector.wal.backlog_bytes_max"
+                )
+            self._backlog_bytes += len(append.encoded)
+            self._arrived.append(append)
+            self._change.notify_all()
+        return append.written
+
+    def take(self, timeout_s: float) -> Segment | None:
+        """The oldest closed segment, to be marked as loaded or given back; None when none closes in time."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or self._stopping, timeout_s)
+            self._taken = self._closed.popleft() if self._closed else None
+            return self._taken
+
+    def give_back(self, segment: Segment) -> None:
+        """Return the taken segment to the head of the line."""
+        with self._change:
+            self._closed.appendleft(segment)
+            self._taken = None
+
+    def mark_loaded(self, segment: Segment) -> None:
+        """The taken segment is in the store; the next checkpoint removes it."""
+        with self._change:
+            self._backlog_bytes -= segment.path.stat().st_size
+            self._loaded.append(segment)
+            self._taken = None
+            self._change.notify_all()
+
+    def checkpoint(self) -> None:
+        """Remove what is loaded, once the disk holds what the store made of it.
+
+        The store answers before its files are synced, which is enough against a crash of the process, not against a
+        power cut. One sync for some seconds of segments costs less than one for each insert.
+        """
+        with self._change:
+            loaded, self._loaded = self._loaded, []
+        if not loaded:
+            return
+        if self._settings.fsync:
+            os.sync()
+        for segment in loaded:
+            try:
+                segment.path.unlink()
+            except OSError as error:  # it will be loaded again after the next start, which changes nothing
+                log.warning("cannot remove %s: %s", segment.path, error.strerror)
+
+    def rotate(self) -> None:
+        """Close every open segment, whatever its age; returns when that is done."""
+        with self._change:
+            self._rotate_now = not self._stopping
+            self._change.notify_all()
+            self._change.wait_for(lambda: not self._rotate_now)
+
+    def wait_until_loaded(self, timeout_s: float) -> bool:
+        """Wait until no closed segment is left to load; False when that takes longer."""
+        with self._change:
+            return self._change.wait_for(lambda: not self._closed and self._taken is None, timeout_s)
+
+    def waiting_since_unix_ns(self) -> int | None:
+        """When the oldest segment that is not loaded yet was opened; None when nothing waits."""
+        with self._change:
+            waiting = [*self._closed, *([self._taken] if self._taken else [])]
+            waiting += [opened.segment for opened in self._open.values()]
+            return min((segment.opened_unix_ns for segment in waiting), default=None)
+
+    def stop_taking(self) -> None:
+        """Refuse all further frames, so that what was acknowledged can be loaded to the end."""
+        with self._change:
+            self._taking = False
+
+    def close(self) -> None:
+        """Write what has arrived, close the segments, and give the folder free."""
+        with self._change:
+            self._taking = False
+            self._stopping = True
+            self._change.notify_all()
+        self._writer.join()
+        self._lock.close()
+
+    # -- the writer's thread -----------------------------------------------------------------------------------
+
+    def _write_forever(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(
+                    lambda: self._arrived or self._rotate_now or self._stopping, self._seconds_to_rotation()
+                )
+                arrived, self._arrived = self._arrived, []
+                rotate_now, stopping = self._rotate_now, self._stopping
+            for signal in {append.signal for append in arrived}:
+                self._write(signal, [append for append in arrived if append.signal == signal])
+            for signal in [signal for signal in self._open if rotate_now or stopping or self._is_due(signal)]:
+                self._close_segment(signal)
+            if rotate_now:
+                with self._change:
+                    self._rotate_now = False
+                    self._change.notify_all()
+            if stopping:
+                return
+
+    def _write(self, signal: str, batch: list[_Append]) -> None:
+        encoded = b"".join(append.encoded for append in batch)
+        try:
+            opened = self._open.get(signal) or self._open_segment(signal)
+            _write_all(opened.file, encoded)
+            if self._settings.fsync:
+                os.fdatasync(opened.file.fileno())
+                self._telemetry.wal_syncs.inc()
+            opened.synced_bytes += len(encoded)
+        except OSError as error:
+            log.warning("the write-ahead log in %s cannot be written: %s", self._folder, error.strerror)
+            self._cut_off(signal, len(encoded))
+            for append in batch:
+                append.written.set_exception(_unavailable(self._folder, error))
+            return
+        self._telemetry.wal_bytes.labels(signal).inc(len(encoded))
+        for append in batch:
+            append.written.set_result(None)
+
+    def _open_segment(self, signal: str) -> _OpenSegment:
+        path = self._folder / f"{signal}-{time.time_ns():020d}-{secrets.token_hex(4)}{_SUFFIX}"
+        opened = _OpenSegment(Segment(path), path.open("xb", buffering=0), time.monotonic(), 0)
+        self._open[signal] = opened
+        _write_all(opened.file, _MAGIC)
+        _sync_folder(self._folder)
+        opened.synced_bytes = len(_MAGIC)
+        with self._change:
+            self._backlog_bytes += len(_MAGIC)
+        return opened
+
+    def _close_segment(self, signal: str) -> None:
+        opened = self._open.pop(signal)
+        opened.file.close()
+        self._telemetry.wal_segments.labels(signal).inc()
+        with self._change:
+            self._closed.append(opened.segment)
+            self._change.notify_all()
+
+    def _cut_off(self, signal: str, refused_bytes: int) -> None:
+        """After a failed write: keep what was acknowledged, and cut off what was not, for its sender will retry."""
+        with self._change:
+            self._backlog_bytes -= refused_bytes
+        opened = self._open.get(signal)
+        if opened is None:
+            return
+        try:
+            os.truncate(opened.segment.path, opened.synced_bytes)
+        except OSError as error:
+            log.warning("cannot cut %s back to %d bytes: %s", opened.segment.path, opened.synced_bytes, error.strerror)
+        self._close_segment(signal)
+
+    def _is_due(self, signal: str) -> bool:
+        opened = self._open[signal]
+        if opened.synced_bytes >= self._settings.segment_bytes_max:
+            return True
+        # While others wait to be loaded, closing early gains nothing: a larger segment is cheaper to load.
+        with self._change:
+            waiting = any(segment.signal == signal for segment in self._closed)
+        return not waiting and time.monotonic() - opened.opened_monotonic_s >= self._settings.segment_age_s
+
+    def _seconds_to_rotation(self) -> float | None:
+        if not self._open:
+            return None
+        oldest = min(opened.opened_monotonic_s for opened in self._open.values())
+        # An overdue segment waits for the loader, which is looked at now and then.
+        return max(0.05, oldest + self._settings.segment_age_s - time.monotonic())
+
+
+def segments_in(folder: Path) -> list[Segment]:
+    """The segments that lie in a folder, oldest first."""
+    segments = [Segment(path) for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
+    return sorted(segments, key=lambda segment: segment.opened_unix_ns)
+
+
+def _take_ownership(folder: Path) -> IO[str]:
+    """Lock the folder, and try that it takes files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "owner.lock").open("a+")
+        _sync_folder(folder)
+    except OSError as error:
+        raise _unavailable(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise LogBusyError(
+            f"the write-ahead log in {folder} is in use by process {owner}: "
+            "stop that process, or name another data folder"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file.fileno(), rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the files."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unavailable(folder: Path, error: OSError) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"cannot write the log in {folder}: {error.strerror}. Give this user the folder and the disk space, "
+        "or name another data folder"
+    )

@@ -1,0 +1,156 @@
+"""The pages as one Dash app on the web port's FastAPI app, beside the API.
+
+Dash's FastAPI backend is young. What it gets wrong here, found by trying, is put right in this file, and each has a
+test: its catch-all answers for the API (`_no_catch_all`, `PageFallback`), its set-up runs on the first request to `/`
+only, so the first deep link after a start is broken (`_set_up`), a plain `def` callback blocks the whole process
+(`_only_coroutines`), and failing callbacks leave no trace (`_log_failure`).
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from dash import Dash, dcc
+from dash.backends._fastapi import reset_current_request, set_current_request
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dashboards import shell
+from dashboards.context import PageContext
+from dashboards.pages import incident, incidents, overview
+from dashboards.serving import CacheControl, Compressed, SecurityHeaders, content_security_policy
+from dashboards.settings import DashboardSettings
+from domain.slo import Objective
+from storage.store import Store
+
+_log = logging.getLogger(__name__)
+
+_ASSETS = Path(__file__).parent / "assets"
+_API = "/api/"
+_INDEX = """<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="dark light">
+    <title>{%title%}</title>
+    <link rel="icon" href="/assets/logo.svg" type="image/svg+xml">
+    <link rel="preload" href="/assets/fonts/inter-latin-wght-normal.woff2" as="font" type="font/woff2" crossorigin>
+    <script src="/assets/theme.js"></script>
+    {%css%}
+  </head>
+  <body>
+    <noscript>These pages need JavaScript. The same answers, without: <a href="/api/docs">the API</a>.</noscript>
+    {%app_entry%}
+    {%config%}
+    {%scripts%}
+    {%renderer%}
+  </body>
+</html>"""
+
+
+def create_dashboard(
+    api: FastAPI,
+    store: Store,
+    settings: DashboardSettings,
+    *,
+    objectives: Callable[[], Sequence[Objective]],
+    now: Callable[[], datetime],
+) -> Dash:
+    """Put the pages on `api`, at `/`, `/incidents` and `/incidents/{id}`.
+
+    One dashboard a process: Dash keeps its registries in globals. Middleware added to `api` afterwards (authentication)
+    is outside of the pages and so covers them and Dash's WebSocket too.
+
+    Args:
+        api: the web port's app. Its own routes win over the pages, whenever they are added.
+        store: what the pages read.
+        settings: refresh and staleness.
+        objectives: the objectives now; called in a worker thread.
+        now: the clock.
+    """
+    app = Dash(
+        "tailsight",
+        server=api,
+        routes_pathname_prefix="/",
+        requests_pathname_prefix="/",
+        assets_folder=str(_ASSETS),
+        assets_ignore=r"theme\.js|.*\.txt",  # theme.js is in the head already, before the first paint
+        index_string=_INDEX,
+        title="Tailsight",
+        update_title=None,
+        suppress_callback_exceptions=True,  # the parts of a page are not there before the page is
+        use_async=True,
+        on_error=_log_failure,
+    )
+    app.layout = shell.layout(settings.refresh_s)
+    context = PageContext(store, settings, now, objectives)
+    for module in (shell, overview, incidents, incident):
+        module.register(app, context)
+    _set_up(app)
+    _no_catch_all(app)
+    api.router.default = PageFallback(app, otherwise=api.router.default)
+    policy = content_security_policy(app.csp_hashes())
+    api.add_middleware(SecurityHeaders, policy=policy, outside=(_API,))
+    api.add_middleware(CacheControl)
+    api.add_middleware(Compressed)
+    return app
+
+
+class PageFallback:
+    """Answers what no route answers: a browser gets the page, or a readable 404; all others get what they got before.
+
+    As the router's default it comes after every route, so the API keeps its own 404s and 405s.
+    """
+
+    def __init__(self, app: Dash, otherwise: ASGIApp) -> None:
+        self._dash = app
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["path"].startswith(_API):
+            await self._otherwise(scope, receive, send)
+            return
+        known = shell.is_page(scope["path"])
+        if not known and "text/html" not in Headers(scope=scope).get("accept", ""):
+            await self._otherwise(scope, receive, send)
+            return
+        token = set_current_request(Request(scope, receive))
+        try:
+            response = HTMLResponse(self._dash.index(), status_code=200 if known else 404)
+        finally:
+            reset_current_request(token)
+        await response(scope, receive, send)
+
+
+def _set_up(app: Dash) -> None:
+    """What Dash does on the first request to `/`, done now, so that the first request may be to any page."""
+    # Our cartesian bundle in assets is a fifth of Dash's plotly.js, and dcc uses it as it finds it in `window`.
+    dcc._js_dist[:] = [script for script in dcc._js_dist if script["namespace"] != "plotly"]  # noqa: SLF001
+    app._setup_server()  # noqa: SLF001  # there is no public way
+    _only_coroutines(app)
+
+
+def _no_catch_all(app: Dash) -> None:
+    """Dash adds a route for every GET when the server starts; `PageFallback` stands in its place."""
+    app.backend._setup_catchall = lambda: None  # noqa: SLF001  # there is no public way
+
+
+def _only_coroutines(app: Dash) -> None:
+    for output, entry in app.callback_map.items():
+        callback = entry.get("callback")
+        if callback is not None and not inspect.iscoroutinefunction(inspect.unwrap(callback)):
+            raise TypeError(
+                f"the callback of {output} is no coroutine function; on the event loop it would block all others: make it `async def`"
+            )
+
+
+def _log_failure(error: Exception) -> None:
+    """Leave a trace, and let the request fail: the page then says that what it shows may be old."""
+    _log.error("a page could not be refreshed: %s", error, exc_info=error)
+    raise error

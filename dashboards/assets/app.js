@@ -1,0 +1,133 @@
+// The part of the pages that runs in the browser: links without reload, theme, painting charts, drag to explain.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+
+  // -- The address is the state: a link changes it, the callbacks read it -----------------------------------------
+
+  const go = (address) => {
+    history.pushState({}, "", address);
+    dispatchEvent(new CustomEvent("_dashprivate_pushstate")); // what dcc.Location listens to
+  };
+
+  addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-page]");
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target) || link) menu.open = false;
+    }
+    if (!link || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    const moved = link.pathname !== location.pathname;
+    go(link.href);
+    if (moved) scrollTo(0, 0);
+  });
+
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // -- A page that cannot reach its server says so ------------------------------------------------------------------
+
+  const fetchAsBefore = window.fetch.bind(window);
+  window.fetch = async (...request) => {
+    try {
+      const response = await fetchAsBefore(...request);
+      root.dataset.connection = response.status >= 500 ? "failing" : "up";
+      if (response.status === 401) location.reload(); // the server then asks to sign in
+      return response;
+    } catch (error) {
+      if (error.name !== "AbortError") root.dataset.connection = "lost";
+      throw error;
+    }
+  };
+
+  // -- Colours: figures name tokens, the style sheet of the theme has the values ------------------------------------
+
+  const token = (styles, name) => styles.getPropertyValue(`--${name}`).trim();
+
+  const faded = (hex, alpha) => {
+    const channel = (start) => parseInt(hex.slice(start, start + 2), 16);
+    return `rgba(${channel(1)}, ${channel(3)}, ${channel(5)}, ${alpha})`;
+  };
+
+  // "$name", "$name/alpha", or "$scale-name/power": colours spread over 0 to 1 by that power.
+  const colour = (styles, text) => {
+    const [name, modifier] = text.slice(1).split("/");
+    if (!name.startsWith("scale-")) {
+      const hex = token(styles, name);
+      return modifier === undefined ? hex : faded(hex, Number(modifier));
+    }
+    const steps = token(styles, name).split(",").map((step) => step.trim());
+    return steps.map((step, index) => [(index / (steps.length - 1)) ** Number(modifier ?? 1), step]);
+  };
+
+  const coloured = (styles, value) => {
+    if (typeof value === "string") return value.startsWith("$") ? colour(styles, value) : value;
+    if (Array.isArray(value)) {
+      return typeof value[0] === "number" ? value : value.map((item) => coloured(styles, item));
+    }
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(styles, item)]));
+  };
+
+  // On a phone the labels at the right end would leave no room for the lines.
+  const narrowed = (figure) => {
+    const { narrow_margin_right: right } = figure.layout.meta;
+    if (right === undefined || innerWidth > 640) return figure;
+    const annotations = (figure.layout.annotations ?? []).filter((note) => note.name !== "end");
+    return { ...figure, layout: { ...figure.layout, annotations, margin: { ...figure.layout.margin, r: right } } };
+  };
+
+  window.dash_clientside = window.dash_clientside ?? {};
+  window.dash_clientside.tailsight = {
+    // A figure as the server made it, in the colours of the theme; its label and its height.
+    paint(figure) {
+      const { no_update: asBefore } = window.dash_clientside;
+      if (!figure) return [asBefore, asBefore, asBefore, asBefore];
+      const { label, empty, height } = figure.layout.meta;
+      const painted = coloured(getComputedStyle(root), narrowed(figure));
+      return [painted, label, empty ?? "", height ? { "--chart-height": `${height}px` } : asBefore];
+    },
+
+    // The theme in use; a click on the button changes it.
+    theme(clicks) {
+      if (clicks) {
+        root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+        try {
+          localStorage.setItem("tailsight-theme", root.dataset.theme);
+        } catch {
+          // Storage may be forbidden; the choice then lasts until the page is left.
+        }
+      }
+      return root.dataset.theme;
+    },
+
+    // A drag across a chart asks for the explanation of that window: it goes into the address.
+    explain(moved) {
+      const selection = moved?.selections?.[0];
+      if (!selection || selection.x0 === undefined) return;
+      const [from, to] = [selection.x0, selection.x1]
+        .map((text) => new Date(`${String(text).replace(" ", "T")}Z`))
+        .sort((a, b) => a - b);
+      if (!(to - from >= 1000)) return;
+      const second = (moment) => `${moment.toISOString().slice(0, 19)}Z`;
+      const search = new URLSearchParams(location.search);
+      search.set("explain", `${second(from)}~${second(to)}`);
+      go(`${location.pathname}?${search.toString().replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
+    },
+
+    async copy_link(clicks) {
+      if (!clicks) return window.dash_clientside.no_update;
+      try {
+        await navigator.clipboard.writeText(location.href);
+        return "Link copied";
+      } catch {
+        return "The browser did not allow copying: copy the address instead";
+      }
+    },
+  };
+})();

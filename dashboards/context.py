@@ -1,0 +1,19 @@
+"""What every page needs to answer: the store, the clock, the objectives."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboards.settings import DashboardSettings
+from domain.slo import Objective
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread."""
+
+    store: Store
+    settings: DashboardSettings
+    now: Callable[[], datetime]
+    objectives: Callable[[], Sequence[Objective]]

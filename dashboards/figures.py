@@ -1,0 +1,738 @@
+"""Frames become Plotly figures, as plain dicts: no I/O, no browser.
+
+Colours are tokens (`$critical`, `$critical/.2`, `$scale-calm/2`) that the browser resolves against the style sheet of the
+theme, so a figure is the same in the dark and in the light. `layout.meta` carries what surrounds a chart: `label` (the
+sentence a screen reader says), `empty` (what to say when there is nothing to draw), `height` (px, where it depends on
+the data) and `narrow_margin_right` (px, on a phone, where labels at the right end are left out).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from dashboards import text
+from domain.incident import Incident, Indicator
+from domain.slo import SloState, SloStatus
+from domain.window import Window
+
+Figure = dict[str, Any]
+
+_FONT = "Inter, system-ui, sans-serif"
+_TIME = "%Y-%m-%d %H:%M:%S"
+_BUCKETS_PER_OCTAVE = 4  # storage.readers.read_heatmap
+_LABEL_GAP_RATIO = 0.075
+
+
+def empty(message: str) -> Figure:
+    """A chart with nothing to draw, that says why."""
+    return _figure([], message, empty=message, xaxis={"visible": False}, yaxis={"visible": False})
+
+
+# -- Budgets -------------------------------------------------------------------------------------------------------
+
+
+def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
+    """Budget left of each objective over its window, worst in colour, labelled at the end of its line.
+
+    The dashed line is the even spend: all of the budget, gone exactly at the end of the window.
+    """
+    drawn = [status for status in statuses if any(left is not None for left in status.budget_left_history)]
+    if not drawn:
+        return empty("No requests to judge yet")
+    window_days = max(status.objective.window_days for status in drawn)
+    start = now - timedelta(days=window_days)
+    floor = min(0.0, *(left for status in drawn for left in status.budget_left_history if left is not None))
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [_time(start), _time(now)],
+            "y": [100, 0],
+            "line": {"color": "$faint", "width": 1, "dash": "dot"},
+            "hoverinfo": "skip",
+        }
+    ]
+    labels = []
+    worst_last = sorted(drawn, key=lambda status: -_left(status))
+    for status in worst_last:
+        tone = budget_tone(status)
+        history = status.budget_left_history
+        name = f"{status.objective.service} {text.INDICATORS[status.objective.indicator]}"
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+                "x": [_time(moment) for moment in _even_times(now, status.objective.window_days, len(history))],
+                "y": [None if left is None else round(left * 100, 2) for left in history],
+                "line": {"color": f"${tone}", "width": 1.4 if tone == "calm" else 2},
+                "hovertemplate": f"%{{y:.0f}} % left · {_escaped(name)}<extra></extra>",
+            }
+        )
+        labels.append((_left(status) * 100, f"<b>{text.percent_floor(_left(status))}</b> {_escaped(name)}", tone))
+    if budget_tone(worst_last[-1]) != "calm":
+        traces[-1] |= {"fill": "tozeroy", "fillcolor": f"${budget_tone(worst_last[-1])}/.08"}
+    bottom = max(floor * 100, -100)
+    heights = _spread([height for height, _, _ in labels], gap=_LABEL_GAP_RATIO * (104 - bottom))
+    annotations = [
+        _end_label(label, height, "muted" if tone == "calm" else tone)
+        for (_, label, tone), height in zip(labels, heights, strict=True)
+    ]
+    return _figure(
+        traces,
+        "Error budget left: "
+        + "; ".join(
+            f"{s.objective.service} {text.objective_title(s.objective)} {text.percent_floor(_left(s))}"
+            for s in reversed(worst_last)
+        ),
+        narrow_margin_right=12,
+        margin={"l": 52, "r": 176, "t": 8, "b": 28},
+        annotations=annotations,
+        xaxis=_time_axis(Window(start, now)) | {"tickformat": "%d %b", "nticks": 6},
+        yaxis=_axis()
+        | {"range": [bottom, 104], "tickvals": [-100, -50, 0, 50, 100], "ticksuffix": " %", "fixedrange": True},
+        hovermode="x unified",
+    )
+
+
+def budget_tone(status: SloStatus) -> str:
+    """The colour token of an objective: colour means attention."""
+    return {SloState.MISSED: "critical", SloState.AT_RISK: "warning"}.get(status.state, "calm")
+
+
+def _left(status: SloStatus) -> float:
+    known = [left for left in status.budget_left_history if left is not None]
+    return status.budget_left_ratio if status.budget_left_ratio is not None else known[-1]
+
+
+def _even_times(now: datetime, window_days: int, count: int) -> list[datetime]:
+    span = timedelta(days=window_days)
+    return [now - span + span * (index + 1) / count for index in range(count)]
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights moved apart until they are `gap` from each other, keeping their order, as little as a sweep allows."""
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
+    moved = list(heights)
+    for lower, upper in zip(order, order[1:], strict=False):
+        moved[upper] = max(moved[upper], moved[lower] + gap)
+    overshoot = moved[order[-1]] - max(heights[order[-1]], 100 - gap / 2) if order else 0.0
+    if overshoot > 0:
+        ceiling = moved[order[-1]] - overshoot
+        for index in reversed(order):
+            moved[index] = min(moved[index], ceiling)
+            ceiling = moved[index] - gap
+    return moved
+
+
+# -- Latency -------------------------------------------------------------------------------------------------------
+
+
+def latency_heatmap(
+    cells: pl.DataFrame,
+    percentiles: pl.DataFrame,
+    *,
+    window: Window,
+    step_s: int,
+    indicator: Indicator,
+    threshold_ms: float | None,
+    incidents: Sequence[Incident] = (),
+    explained: Window | None = None,
+) -> Figure:
+    """How many requests took how long, calm below the objective and alarming above it, with p99 on top.
+
+    Args:
+        cells: as of storage.readers.HEATMAP.
+        percentiles: columns time and p99_ms.
+        window: what the x axis shows.
+        step_s: width of a column, seconds.
+        indicator: what was measured.
+        threshold_ms: the objective; None when there is none: then everything is calm.
+        incidents: marked where they began.
+        explained: the window being explained, shaded.
+    """
+    if cells.is_empty():
+        return empty("No requests with this measurement in this time")
+    lowest, highest = int(cells["bucket"].min()), int(cells["bucket"].max())  # type: ignore[arg-type]  # not empty
+    split = highest + 1 if threshold_ms is None else _first_bucket_above(threshold_ms)
+    times = _columns(window, step_s)
+    traces = [
+        _bucket_trace(cells, times, step_s, range(low, high), scale)
+        for low, high, scale in (
+            (lowest, min(split, highest + 1), "$scale-calm/1.6"),
+            (max(split, lowest), highest + 1, "$scale-alarm/1.6"),
+        )
+        if low < high
+    ]
+    line = percentiles.sort("time")
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [_time(moment + timedelta(seconds=step_s / 2)) for moment in line["time"]],
+            "y": _rounded(line["p99_ms"]),
+            "line": {"color": "$strong", "width": 1.8},
+            "hovertemplate": "p99 %{y:.0f} ms<extra></extra>",
+            "connectgaps": False,
+        }
+    )
+    last = line.drop_nulls("p99_ms").tail(1)
+    p99 = last["p99_ms"][0] if last.height else None
+    annotations = []
+    if p99 is not None and (peak := line["p99_ms"].arg_max()) is not None:
+        annotations.append(
+            _point_label(
+                f"<b>p99 {text.duration_ms(line['p99_ms'][peak])}</b>",
+                line["time"][peak],
+                math.log10(line["p99_ms"][peak]),
+                window,
+            )
+        )
+    lines, notes = _objective_line(threshold_ms, logarithmic=True)
+    begins = [_begin_marks(incident, window) for incident in incidents]
+    low_ms, high_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), (threshold_ms or 0) * 1.3)
+    return _figure(
+        traces,
+        f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; p99 now {text.duration_ms(p99)}"
+        + ("" if threshold_ms is None else f", objective {text.duration_ms(threshold_ms)}"),
+        margin={"l": 52, "r": 12, "t": 8, "b": 28},
+        shapes=[*lines, *(mark for marks, _ in begins for mark in marks), *_shade(explained, "accent")],
+        annotations=[*annotations, *notes, *(note for _, found in begins for note in found)],
+        xaxis=_time_axis(window),
+        yaxis=_axis()
+        | {"type": "log", "range": [math.log10(low_ms), math.log10(high_ms)], "fixedrange": True, "showgrid": False}
+        | _duration_ticks(low_ms, high_ms),
+        hovermode="closest",
+        **_selectable(explained),
+    )
+
+
+def incident_latency(
+    percentiles: pl.DataFrame,
+    incident: Incident,
+    *,
+    window: Window,
+    threshold_ms: float | None,
+    explained: Window | None = None,
+) -> Figure:
+    """The spike: p99 over p50, with the usual p99 as a line, the objective, and the time of the spike shaded.
+
+    Args:
+        percentiles: columns time, p50_ms, p99_ms.
+        incident: its usual p99, beginning and end.
+        window: what the x axis shows.
+        threshold_ms: the objective; None when there is none.
+        explained: another window being explained, shaded too.
+    """
+    known = percentiles.sort("time").drop_nulls("p99_ms")
+    if known.is_empty():
+        return empty("The requests of this time are no longer kept")
+    line = percentiles.sort("time")
+    times = [_time(moment) for moment in line["time"]]
+    top = max(known["p99_ms"].max() or 0, threshold_ms or 0) * 1.1  # type: ignore[operator]  # a float: not empty
+    end = incident.ended_at or window.end
+    usual = incident.baseline_ms_p99
+    traces = [
+        _line(times, line["p50_ms"], "faint", "p50 %{y:.0f} ms"),
+        _line(times, line["p99_ms"], "strong", "p99 %{y:.0f} ms", width=2),
+    ]
+    during = known.filter(pl.col("time").is_between(incident.started_at, end))
+    peak = during if during.height else known
+    last_p50 = known["p50_ms"][-1]
+    ends = _spread_labels(
+        [
+            (float(peak["p99_ms"].max()), f"<b>p99 {text.duration_ms(incident.peak_ms_p99)}</b>", "strong"),  # type: ignore[arg-type]
+            (usual, f"usual {text.duration_ms(usual)}", "muted"),
+            *([(last_p50, f"p50 {text.duration_ms(last_p50)}", "muted")] if last_p50 is not None else []),
+        ],
+        top,
+    )
+    lines, notes = _objective_line(threshold_ms, logarithmic=False)
+    return _figure(
+        traces,
+        f"{text.INDICATORS_IN_FULL[incident.indicator]}: p99 usually {text.duration_ms(usual)}, {text.duration_ms(incident.peak_ms_p99)} at its peak",
+        narrow_margin_right=12,
+        margin={"l": 52, "r": 112, "t": 8, "b": 28},
+        shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
+        annotations=[*notes, *ends],
+        xaxis=_time_axis(window),
+        yaxis=_axis() | {"range": [0, top], "fixedrange": True} | _linear_duration_ticks(top),
+        hovermode="x unified",
+        **_selectable(explained),
+    )
+
+
+def _first_bucket_above(threshold_ms: float) -> int:
+    """The first bucket of which more than half lies above the objective."""
+    return math.ceil(_BUCKETS_PER_OCTAVE * math.log2(threshold_ms) - 0.5)
+
+
+def _edge_ms(bucket: int) -> float:
+    return float(2 ** (bucket / _BUCKETS_PER_OCTAVE))
+
+
+def _columns(window: Window, step_s: int) -> list[datetime]:
+    first = window.start.timestamp() // step_s * step_s
+    start = window.start - timedelta(seconds=window.start.timestamp() - first)
+    return [
+        start + timedelta(seconds=index * step_s)
+        for index in range(math.ceil((window.end - start).total_seconds() / step_s))
+    ]
+
+
+def _bucket_trace(cells: pl.DataFrame, times: Sequence[datetime], step_s: int, buckets: range, scale: str) -> Figure:
+    found = {
+        (time, bucket): requests for time, bucket, requests in cells.select("time", "bucket", "requests").iter_rows()
+    }
+    rows = [[found.get((time, bucket)) for time in times] for bucket in buckets]
+    edges = [*times, times[-1] + timedelta(seconds=step_s)]
+    return {
+        "type": "heatmap",
+        "x": [_time(moment) for moment in edges],
+        "y": [round(_edge_ms(bucket), 3) for bucket in (*buckets, buckets.stop)],
+        "z": rows,
+        "zmin": 0,
+        "colorscale": scale,
+        "showscale": False,
+        "hovertemplate": "%{x|%H:%M} · about %{y:.0f} ms · %{z} requests<extra></extra>",
+        "hoverongaps": False,
+    }
+
+
+def _objective_line(threshold_ms: float | None, *, logarithmic: bool) -> tuple[list[Figure], list[Figure]]:
+    if threshold_ms is None:
+        return [], []
+    line = _level(threshold_ms, "critical") | {"line": {"color": "$critical", "width": 1.2, "dash": "dash"}}
+    note = {
+        "text": f"SLO {text.duration_ms(threshold_ms)}",
+        "xref": "paper",
+        "x": 0.004,
+        "xanchor": "left",
+        "y": math.log10(threshold_ms) if logarithmic else threshold_ms,
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11, "color": "$critical"},
+    }
+    return [line], [note]
+
+
+def _level(height: float, tone: str) -> Figure:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": height,
+        "y1": height,
+        "line": {"color": f"${tone}", "width": 1, "dash": "dot"},
+    }
+
+
+def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list[Figure]]:
+    """A vertical line where an incident began, with its cause; nothing when that is not in the window."""
+    if not window.start <= incident.started_at < window.end:
+        return [], []
+    at = _time(incident.started_at)
+    early = incident.started_at < window.start + (window.end - window.start) / 2
+    line = {
+        "type": "line",
+        "yref": "paper",
+        "x0": at,
+        "x1": at,
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": "$critical", "width": 1, "dash": "dot"},
+    }
+    note = {
+        "text": _escaped(text.cause_title(incident.cause.kind)),
+        "x": at,
+        "xanchor": "left" if early else "right",
+        "yref": "paper",
+        "y": 0.02,
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11, "color": "$critical"},
+    }
+    return [line], [note]
+
+
+def _point_label(label: str, moment: datetime, height: float, window: Window) -> Figure:
+    late = moment > window.start + (window.end - window.start) / 2
+    return {
+        "text": label,
+        "x": _time(moment),
+        "y": height,
+        "xanchor": "right" if late else "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11, "color": "$strong"},
+    }
+
+
+def _duration_ticks(low_ms: float, high_ms: float) -> Figure:
+    """Ticks at 50 ms and its doublings, thinned to at most eight."""
+    exponents = range(math.ceil(math.log2(low_ms / 50)), math.floor(math.log2(high_ms / 50)) + 1)
+    every = max(1, math.ceil(len(exponents) / 8))
+    ticks = [50 * 2.0**exponent for exponent in exponents[::every]]
+    return {"tickvals": ticks, "ticktext": [text.duration_ms(tick) for tick in ticks]}
+
+
+def _linear_duration_ticks(top_ms: float) -> Figure:
+    rough = top_ms / 4
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
+    ticks = [index * step for index in range(int(top_ms / step) + 1)]
+    return {"tickvals": ticks, "ticktext": ["0" if tick == 0 else _tick_duration(tick) for tick in ticks]}
+
+
+def _tick_duration(tick_ms: float) -> str:
+    return f"{text.significant(tick_ms / 1_000)} s" if tick_ms >= 1_000 else f"{text.significant(tick_ms)} ms"
+
+
+def _spread_labels(labels: Sequence[tuple[float, str, str]], top: float) -> list[Figure]:
+    heights = _spread([height * 100 / top for height, _, _ in labels], gap=9)
+    return [
+        _end_label(label, height * top / 100, tone) for (_, label, tone), height in zip(labels, heights, strict=True)
+    ]
+
+
+# -- GPUs ----------------------------------------------------------------------------------------------------------
+
+
+def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, incidents: Sequence[Incident] = ()) -> Figure:
+    """One row a GPU, grouped by node, one column a step: busy is calm, idle is bright, no sample is a gap.
+
+    Args:
+        activity: columns node, gpu, time, ratio (0-1).
+        window: what the x axis shows.
+        step_s: width of a column, seconds.
+        incidents: marked where they began.
+    """
+    if activity.is_empty():
+        return empty("No GPU metrics yet: DCGM_FI_PROF_GR_ENGINE_ACTIVE has not been seen in this time")
+    times = _columns(window, step_s)
+    found = {(gpu, time): ratio for gpu, time, ratio in activity.select("gpu", "time", "ratio").iter_rows()}
+    rows: list[list[float | None]] = []
+    names: list[str] = []
+    centres: dict[str, float] = {}
+    gpus = activity.select("node", "gpu").unique().sort("node", "gpu")
+    for node, members in gpus.group_by("node", maintain_order=True):
+        if rows:
+            rows.append([None] * len(times))
+            names.append("")
+        label = node[0] or "unknown node"
+        centres[str(label)] = len(rows) + (members.height - 1) / 2
+        for index, gpu in enumerate(members["gpu"]):
+            rows.append([_per_cent(found.get((gpu, time))) for time in times])
+            names.append(f"{label} GPU {index}")
+    height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
+    marks = [_begin_marks(incident, window)[0] for incident in incidents]
+    return _figure(
+        [
+            {
+                "type": "heatmap",
+                "x": [_time(moment) for moment in (*times, times[-1] + timedelta(seconds=step_s))],
+                "y": list(range(len(rows))),
+                "z": rows,
+                "text": [[name] for name in names],
+                "zmin": 0,
+                "zmax": 100,
+                "colorscale": "$scale-activity",
+                "hovertemplate": "%{x|%H:%M} · %{z:.0f} % busy<extra></extra>",
+                "hoverongaps": False,
+                "colorbar": {
+                    "thickness": 6,
+                    "outlinewidth": 0,
+                    "len": 0.9,
+                    "tickvals": [0, 50, 100],
+                    "ticktext": ["0 %", "50", "100"],
+                    "tickfont": {"size": 11, "color": "$muted"},
+                    "x": 1.01,
+                    "xpad": 4,
+                },
+            }
+        ],
+        f"Activity of {gpus.height} GPUs on {len(centres)} nodes over time",
+        height=height,
+        margin={"l": 84, "r": 44, "t": 8, "b": 28},
+        shapes=[mark for found_marks in marks for mark in found_marks],
+        xaxis=_time_axis(window),
+        yaxis=_axis()
+        | {
+            "autorange": "reversed",
+            "tickvals": list(centres.values()),
+            "ticktext": list(centres),
+            "showgrid": False,
+            "fixedrange": True,
+        },
+        hovermode="closest",
+    )
+
+
+def _per_cent(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio * 100, 1)
+
+
+# -- Evidence ------------------------------------------------------------------------------------------------------
+
+
+def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Window) -> Figure:
+    """What moved with the spike: one band a signal on one time axis, those of the likeliest cause first and accented.
+
+    Args:
+        series: columns signal, title, unit, entity_kind, entity_name, time, value.
+        incident: its causes' evidence gives order, before, during and lead.
+        window: what the x axis shows.
+    """
+    found = [(cause.rank, evidence) for cause in incident.explanation.causes for evidence in cause.evidence]
+    bands = []
+    seen = set()
+    for rank, evidence in found:
+        key = (evidence.signal, evidence.entity)
+        rows = series.filter(
+            (pl.col("signal") == evidence.signal)
+            & (pl.col("entity_kind") == evidence.entity.kind.value)
+            & (pl.col("entity_name") == evidence.entity.name)
+        ).sort("time")
+        if key in seen or rows.is_empty():
+            continue
+        seen.add(key)
+        bands.append((rank, evidence, rows))
+    if not bands:
+        return empty("No signal of the evidence is still kept for this time")
+    traces: list[Figure] = []
+    annotations: list[Figure] = []
+    axes: Figure = {}
+    lines: list[Figure] = []
+    for index, (rank, evidence, rows) in enumerate(bands):
+        suffix = "" if index == 0 else str(index + 1)
+        top = 1 - index / len(bands)
+        low = 1 - (index + 1) / len(bands) + 0.03 / len(bands)
+        title = f"<b>{_escaped(rows['title'][0])}</b>  {_escaped(evidence.entity.name)}"
+        tone = "accent" if rank == 1 else "line-neutral"
+        high_value = rows["value"].max()
+        low_value = rows["value"].min()
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [_time(moment) for moment in rows["time"]],
+                "y": _rounded(rows["value"]),
+                "yaxis": f"y{suffix}",
+                "line": {"color": f"${tone}", "width": 1.6},
+                "hovertemplate": f"%{{y:.4~g}} {_escaped(evidence.unit)}<extra></extra>",
+            }
+            | ({"fill": "tozeroy", "fillcolor": "$accent/.12"} if rank == 1 else {})
+        )
+        low_edge, high_edge = _padded(low_value, high_value, zero=rank == 1)
+        axes[f"yaxis{suffix}"] = _axis() | {
+            "domain": [low, top - 0.24 / len(bands)],
+            "range": [low_edge, high_edge],
+            "tickvals": [low_value, high_value] if low_value != high_value else [high_value],
+            "ticktext": [_tick(low_value), _tick(high_value)] if low_value != high_value else [_tick(high_value)],
+            "showgrid": False,
+            "fixedrange": True,
+            "anchor": "x",
+        }
+        annotations.append(
+            {
+                "text": title,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0.004,
+                "y": top - 0.02 / len(bands),
+                "xanchor": "left",
+                "yanchor": "top",
+                "showarrow": False,
+                "font": {"size": 12, "color": "$strong"},
+            }
+        )
+        when = text.lead(evidence.lead_s)
+        annotations.append(
+            _end_label(
+                f"<b>{when}</b><br>{text.change(evidence)}", top - 0.26 / len(bands), tone if rank == 1 else "muted"
+            )
+            | {"yref": "paper", "yanchor": "top", "align": "left"}
+        )
+        if index:
+            lines.append(
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "yref": "paper",
+                    "x0": -0.08,
+                    "x1": 1.25,
+                    "y0": top,
+                    "y1": top,
+                    "line": {"color": "$grid", "width": 1},
+                }
+            )
+    last = "y" if len(bands) == 1 else f"y{len(bands)}"
+    return _figure(
+        traces,
+        "What moved with the spike: "
+        + "; ".join(
+            f"{rows['title'][0]} of {evidence.entity.name} {text.lead(evidence.lead_s)}" for _, evidence, rows in bands
+        ),
+        height=40 + 96 * len(bands),
+        narrow_margin_right=12,
+        margin={"l": 52, "r": 148, "t": 4, "b": 28},
+        shapes=[*_spike_shade(incident, window), *lines],
+        annotations=annotations,
+        xaxis=_time_axis(window) | {"anchor": last},
+        hovermode="x",
+        **axes,
+    )
+
+
+def _padded(low: Any, high: Any, *, zero: bool) -> tuple[float, float]:
+    low, high = float(min(low, 0) if zero else low), float(high)
+    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    return (low if zero else low - margin), high + margin
+
+
+def _tick(value: Any) -> str:
+    number, prefix = text.compact(float(value), 2)
+    return f"{number}{prefix}"
+
+
+# -- Shared --------------------------------------------------------------------------------------------------------
+
+
+def _figure(
+    traces: Iterable[Figure],
+    label: str,
+    *,
+    empty: str | None = None,
+    height: int | None = None,
+    narrow_margin_right: int | None = None,
+    **layout: Any,
+) -> Figure:
+    meta = {"label": label, "empty": empty, "height": height, "narrow_margin_right": narrow_margin_right}
+    return {
+        "data": list(traces),
+        "layout": {
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": _FONT, "size": 11, "color": "$muted"},
+            "hoverlabel": {
+                "bgcolor": "$raised",
+                "bordercolor": "$border",
+                "font": {"family": _FONT, "size": 12, "color": "$strong"},
+            },
+            "showlegend": False,
+            "dragmode": False,
+            "uirevision": "kept",
+            "meta": {name: value for name, value in meta.items() if value is not None},
+            **layout,
+        },
+    }
+
+
+def _axis() -> Figure:
+    return {
+        "gridcolor": "$grid",
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        "tickfont": {"size": 11, "color": "$muted"},
+        "automargin": False,
+    }
+
+
+def _time_axis(window: Window) -> Figure:
+    long = window.seconds > 36 * 3_600
+    return _axis() | {
+        "type": "date",
+        "range": [_time(window.start), _time(window.end)],
+        "tickformat": "%d %b" if long else "%H:%M",
+        "hoverformat": "%d %b %H:%M UTC" if long else "%H:%M:%S UTC",
+        "nticks": 8,
+        "showgrid": False,
+        "fixedrange": True,
+    }
+
+
+def _selectable(explained: Window | None) -> Figure:
+    """A horizontal drag selects; the box it leaves goes away when the window explained changes."""
+    revision = "none" if explained is None else f"{_time(explained.start)}~{_time(explained.end)}"
+    return {
+        "dragmode": "select",
+        "selectdirection": "h",
+        "selections": [],
+        "selectionrevision": revision,
+        "newselection": {"line": {"color": "$accent", "width": 1, "dash": "solid"}},
+    }
+
+
+def _shade(window: Window | None, tone: str) -> list[Figure]:
+    if window is None:
+        return []
+    return [
+        {
+            "type": "rect",
+            "yref": "paper",
+            "x0": _time(window.start),
+            "x1": _time(window.end),
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": f"${tone}/.16",
+            "line": {"color": f"${tone}/.7", "width": 1},
+        }
+    ]
+
+
+def _spike_shade(incident: Incident, window: Window) -> list[Figure]:
+    """The time of the spike, as far as the window shows it."""
+    start, end = max(incident.started_at, window.start), min(incident.ended_at or window.end, window.end)
+    return (
+        [_shade(Window(start, end), "critical")[0] | {"fillcolor": "$critical/.1", "layer": "below"}]
+        if start < end
+        else []
+    )
+
+
+def _line(times: Sequence[str], values: pl.Series, tone: str, hover: str, width: float = 1.4) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": times,
+        "y": _rounded(values),
+        "line": {"color": f"${tone}", "width": width},
+        "hovertemplate": f"{hover}<extra></extra>",
+        "connectgaps": False,
+    }
+
+
+def _end_label(label: str, height: float, tone: str) -> Figure:
+    return {
+        "name": "end",
+        "text": label,
+        "xref": "paper",
+        "x": 1.0,
+        "xshift": 8,
+        "xanchor": "left",
+        "y": height,
+        "yanchor": "middle",
+        "align": "left",
+        "showarrow": False,
+        "font": {"size": 11, "color": f"${tone}"},
+    }
+
+
+def _rounded(values: pl.Series) -> list[float | None]:
+    """Four significant digits: what a screen can show, at a third of the bytes."""
+    return list(values.round_sig_figs(4))
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:{_TIME}}"
+
+
+def _escaped(name: str) -> str:
+    """Plotly reads a little HTML in texts; names come from the wire."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,1 @@
+"""One file a page: `layout()` says what is where, `register()` the short callbacks that fill it."""

@@ -1,0 +1,93 @@
+"""All incidents of a time, newest first."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from dash import Dash, Input, Output, html
+from dash.development.base_component import Component
+
+from dashboards import text
+from dashboards.components import badge, empty_state, page_link
+from dashboards.context import PageContext
+from dashboards.severity import SEVERITIES
+from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
+from domain.incident import Incident, Status
+from storage.readers import read_incidents
+
+_HEADS = ("Severity", "Incident", "Began", "Lasted", "p99", "Budget spent", "Likely cause", "State")
+_LIMIT = 200
+
+
+def layout() -> Component:
+    """A heading and a place for the table."""
+    return html.Div(
+        [
+            html.Header(
+                [html.H1("Incidents"), html.Span(id="incidents-note", className="note")], className="page-head"
+            ),
+            html.Div(id="incidents-table"),
+        ]
+    )
+
+
+def register(app: Dash, context: PageContext) -> None:
+    """The one callback of this page."""
+
+    @app.callback(
+        Output("incidents-note", "children"),
+        Output("incidents-table", "children"),
+        Input("url", "search"),
+        Input("tick", "n_intervals"),
+    )
+    async def show_incidents(search: str | None, _ticks: int | None) -> tuple[str, Component]:
+        now, state = context.now(), parse_state(search)
+        window = state.window(now, INCIDENTS_RANGE)
+        found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
+        return note(found, state), table(found, now)
+
+
+def note(found: Sequence[Incident], state: PageState) -> str:
+    """How many, of what time."""
+    going_on = sum(incident.status is Status.OPEN for incident in found)
+    shown = f"the newest {_LIMIT}" if len(found) == _LIMIT else str(len(found))
+    return f"{shown} in the last {state.range_name or INCIDENTS_RANGE}, {going_on} open. Times are UTC."
+
+
+def table(found: Sequence[Incident], now: datetime) -> Component:
+    """One row an incident; the whole row is the link."""
+    if not found:
+        return empty_state(
+            "circle-check",
+            "No incidents in this time",
+            html.P("Choose a longer range or another service to look further."),
+        )
+    return html.Div(
+        html.Table(
+            [
+                html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
+                html.Tbody([_row(incident, now) for incident in found]),
+            ]
+        ),
+        className="panel table rows",
+    )
+
+
+def _row(incident: Incident, now: datetime) -> Component:
+    word, tone, icon_name = SEVERITIES[incident.severity]
+    going_on = incident.status is Status.OPEN
+    cells = (
+        badge(word, tone, icon_name),
+        page_link([text.incident_title(incident), html.Code(incident.id)], incident_path(incident.id), "row-link"),
+        text.since(incident.started_at, now),
+        text.lasting(text.incident_lasted(incident, now).total_seconds()),
+        f"{text.duration_ms(incident.baseline_ms_p99)} → {text.duration_ms(incident.peak_ms_p99)}",
+        text.percent(incident.budget_spent_ratio, 2),
+        text.likely_cause(incident),
+        html.Span([html.Span(className="dot dot-critical"), "Open"], className="state") if going_on else "Resolved",
+    )
+    return html.Tr([html.Td(cell, className=_column(head)) for head, cell in zip(_HEADS, cells, strict=True)])
+
+
+def _column(head: str) -> str:
+    return f"column-{head.lower().replace(' ', '-')}"

@@ -1,0 +1,249 @@
+"""What surrounds every page: the head with service, range and freshness, the navigation, the clock that refreshes."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash.dependencies import MATCH
+from dash.development.base_component import Component
+
+from dashboards import text
+from dashboards.components import Children, empty_state, icon, page_link
+from dashboards.context import PageContext
+from dashboards.pages import incident, incidents, overview
+from dashboards.state import (
+    INCIDENTS_RANGE,
+    OVERVIEW_RANGE,
+    RANGES,
+    PageState,
+    elsewhere,
+    incident_id_of,
+    link,
+    parse_state,
+)
+from domain.incident import Incident, Status
+from domain.window import Window
+from storage.readers import read_freshness, read_incidents, read_services
+
+_DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE}
+
+
+def layout(refresh_s: int) -> Component:
+    """The shell, with an empty place for the page."""
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh="callback-nav"),
+            dcc.Interval(id="tick", interval=refresh_s * 1_000),
+            dcc.Store(id="theme"),
+            html.A("Skip to content", href="#page", className="skip"),
+            html.Header(
+                [
+                    page_link(
+                        [html.Img(src="/assets/logo.svg", alt="", width=26, height=26), "Tailsight"], "/", "brand"
+                    ),
+                    html.Div(id="service-menu", className="service-menu"),
+                    html.Div(className="grow"),
+                    html.Div(id="freshness", className="freshness", role="status"),
+                    html.Nav(id="range-menu", **{"aria-label": "Time range"}),
+                    html.Button(
+                        icon("link"),
+                        id="copy-link",
+                        className="button square",
+                        title="Copy a link to this view",
+                        **{"aria-label": "Copy a link to this view"},
+                    ),
+                    html.Button(
+                        [icon("sun", "in-dark"), icon("moon", "in-light")],
+                        id="theme-button",
+                        className="button square",
+                        title="Switch between dark and light",
+                        **{"aria-label": "Switch between dark and light"},
+                    ),
+                ],
+                className="head",
+            ),
+            html.Nav(id="navigation", className="navigation", **{"aria-label": "Pages"}),
+            html.Main(id="page", tabIndex=-1),
+            html.Div(
+                [
+                    icon("unplug"),
+                    html.Span(
+                        "Connection lost. What you see is as of the last refresh; trying again.", className="when-lost"
+                    ),
+                    html.Span(
+                        "The server could not answer. What you see may be old; trying again.", className="when-failing"
+                    ),
+                ],
+                className="connection",
+                role="alert",
+            ),
+            html.Div(id="toast", className="toast", role="status"),
+        ],
+        className="shell",
+    )
+
+
+def is_page(path: str) -> bool:
+    """Is there a page at that path."""
+    return path in _DEFAULT_RANGES or incident_id_of(path) is not None
+
+
+def page(path: str | None) -> Component:
+    """The page at a path."""
+    if path in (None, "", "/"):
+        return overview.layout()
+    if path == "/incidents":
+        return incidents.layout()
+    if incident_id_of(path):
+        return incident.layout()
+    return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
+
+
+def navigation(path: str | None, state: PageState, open_incidents: int) -> list[Component]:
+    """The links to the pages; the state goes along."""
+    entries = (("/", "Overview", "layout-dashboard"), ("/incidents", "Incidents", "siren"))
+    return [
+        page_link(
+            [
+                icon(icon_name),
+                html.Span(title),
+                html.Span(str(open_incidents), className="count", title=f"{open_incidents} open")
+                if href == "/incidents" and open_incidents
+                else None,
+            ],
+            link(href, elsewhere(state)),
+            "nav-link",
+            **({"aria-current": "page"} if _belongs(path, href) else {}),
+        )
+        for href, title, icon_name in entries
+    ]
+
+
+def range_menu(path: str | None, state: PageState) -> list[Component]:
+    """The ranges as links; an incident's page has its own window, so it offers none."""
+    default = _DEFAULT_RANGES.get(path or "/")
+    if default is None:
+        return []
+    chosen = state.range_name or default
+    return [
+        page_link(
+            name,
+            link(path or "/", PageState(range_name=name, service=state.service)),
+            "range",
+            **({"aria-current": "true"} if name == chosen else {}),
+        )
+        for name in RANGES
+    ]
+
+
+def service_menu(path: str | None, state: PageState, services: list[str]) -> Children:
+    """The services as a menu of links."""
+    default = _DEFAULT_RANGES.get(path or "/")
+    if default is None:
+        return None
+    entries = [(None, "All services"), *((name, name) for name in services)]
+    return html.Details(
+        [
+            html.Summary(
+                [html.Span(state.service or "All services", className="clip"), icon("chevrons-up-down")],
+                className="button",
+                title="Service",
+            ),
+            html.Div(
+                [
+                    page_link(
+                        [html.Span(title, className="clip"), icon("check") if name == state.service else None],
+                        link(path or "/", PageState(range_name=state.range_name, service=name)),
+                        "menu-link",
+                        **({"aria-current": "true"} if name == state.service else {}),
+                    )
+                    for name, title in entries
+                ],
+                className="menu-list",
+            ),
+        ],
+        className="menu",
+    )
+
+
+def freshness(newest: dict[str, datetime | None], now: datetime, stale_after_s: int) -> list[Component]:
+    """Live, stale or no data, with the time of the newest data."""
+    times = [moment for moment in newest.values() if moment is not None]
+    if not times:
+        return [html.Span(className="dot"), html.Span("No data yet")]
+    last = max(times)
+    age_s = (now - last).total_seconds()
+    if age_s > stale_after_s:
+        return [
+            html.Span(className="dot dot-warning"),
+            html.Span(f"Stale, last data {text.lasting(age_s)} ago"),
+            html.Span(f" at {text.since(last, now)} UTC", className="wide-only"),
+        ]
+    return [html.Span(className="dot dot-good"), html.Span(f"Live, {text.clock_seconds(last)} UTC")]
+
+
+def register(app: Dash, context: PageContext) -> None:
+    """The callbacks of the shell."""
+
+    @app.callback(Output("page", "children"), Input("url", "pathname"))
+    async def show_page(path: str | None) -> Component:
+        return page(path)
+
+    @app.callback(
+        Output("navigation", "children"),
+        Output("range-menu", "children"),
+        Output("service-menu", "children"),
+        Output("freshness", "children"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input("tick", "n_intervals"),
+    )
+    async def show_head(path: str | None, search: str | None, _ticks: int | None) -> tuple[Any, ...]:
+        now, state = context.now(), parse_state(search)
+        newest, services, going_on = await asyncio.gather(
+            asyncio.to_thread(read_freshness, context.store, now),
+            asyncio.to_thread(_services, context, now),
+            asyncio.to_thread(_open_incidents, context, now),
+        )
+        return (
+            navigation(path, state, len(going_on)),
+            range_menu(path, state),
+            service_menu(path, state, services),
+            freshness(newest, now, context.settings.stale_after_s),
+        )
+
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "theme"), Output("theme", "data"), Input("theme-button", "n_clicks")
+    )
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "paint"),
+        Output({"type": "chart", "name": MATCH}, "figure"),
+        Output({"type": "chart-frame", "name": MATCH}, "aria-label"),
+        Output({"type": "chart-frame", "name": MATCH}, "data-empty"),
+        Output({"type": "chart-frame", "name": MATCH}, "style"),
+        Input({"type": "figure", "name": MATCH}, "data"),
+        Input("theme", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "explain"),
+        Input({"type": "chart", "name": MATCH}, "relayoutData"),
+        State({"type": "chart", "name": MATCH}, "id"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "copy_link"), Output("toast", "children"), Input("copy-link", "n_clicks")
+    )
+
+
+def _belongs(path: str | None, href: str) -> bool:
+    return (path or "/") == href if href == "/" else (path or "").startswith(href)
+
+
+def _services(context: PageContext, now: datetime) -> list[str]:
+    frame = read_services(context.store, Window(now - timedelta(days=1), now))
+    return list(frame["service"].drop_nulls().unique(maintain_order=True))
+
+
+def _open_incidents(context: PageContext, now: datetime) -> list[Incident]:
+    return read_incidents(context.store, Window(now - timedelta(days=7), now), status=Status.OPEN)

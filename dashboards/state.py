@@ -1,0 +1,101 @@
+"""The address is the state: what a page shows is read from its path and query, and links write it.
+
+`/?range=1h&service=chat&explain=2026-11-23T02:41:00Z~2026-11-23T03:07:00Z`
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from domain.window import Window, from_rfc3339, rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A length of time to look back, and the step at which it makes about a hundred columns."""
+
+    seconds: int
+    step_s: int
+
+
+RANGES = MappingProxyType(
+    {
+        "15m": Range(900, 15),
+        "1h": Range(3_600, 30),
+        "3h": Range(10_800, 120),
+        "6h": Range(21_600, 240),
+        "24h": Range(86_400, 900),
+        "7d": Range(604_800, 7_200),
+    }
+)
+"""Steps are multiples of 15 s, the resolution of the rollup."""
+
+OVERVIEW_RANGE = "6h"
+INCIDENTS_RANGE = "7d"
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What the query says; None where it says nothing, or nothing valid."""
+
+    range_name: str | None = None
+    service: str | None = None
+    explain: Window | None = None
+
+    def range(self, default: str) -> Range:
+        """The range asked for, or the page's own."""
+        return RANGES[self.range_name or default]
+
+    def window(self, now: datetime, default: str) -> Window:
+        """The range up to now, from the start of a step: so columns keep their place between refreshes."""
+        chosen = self.range(default)
+        end = now.replace(microsecond=0)
+        start = end.timestamp() - chosen.seconds
+        return Window(end - timedelta(seconds=end.timestamp() - (start - start % chosen.step_s)), end)
+
+
+def parse_state(search: str | None) -> PageState:
+    """The state in a query such as `?range=1h`. What is not valid counts as not said: a link never breaks a page."""
+    fields = dict(parse_qsl((search or "").removeprefix("?")))
+    range_name = fields.get("range")
+    return PageState(
+        range_name=range_name if range_name in RANGES else None,
+        service=fields.get("service") or None,
+        explain=_parse_window(fields.get("explain")),
+    )
+
+
+def link(path: str, state: PageState) -> str:
+    """The address of a page in that state."""
+    fields = {
+        "range": state.range_name,
+        "service": state.service,
+        "explain": f"{rfc3339(state.explain.start)}~{rfc3339(state.explain.end)}" if state.explain else None,
+    }
+    query = urlencode({name: value for name, value in fields.items() if value}, safe=":~")
+    return f"{path}?{query}" if query else path
+
+
+def incident_path(incident_id: str) -> str:
+    """The path of an incident's page."""
+    return f"/incidents/{quote(incident_id, safe='')}"
+
+
+def incident_id_of(path: str | None) -> str | None:
+    """The incident that a path names; None when it is another page's."""
+    head, _, name = (path or "").rstrip("/").rpartition("/")
+    return unquote(name) if head == "/incidents" and name else None
+
+
+def elsewhere(state: PageState) -> PageState:
+    """What of a state goes along to another page: not the window to explain, which belongs to its chart."""
+    return replace(state, explain=None)
+
+
+def _parse_window(text: str | None) -> Window | None:
+    start, _, end = (text or "").partition("~")
+    try:
+        return Window(from_rfc3339(start), from_rfc3339(end))
+    except ValueError:
+        return None

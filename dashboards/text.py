@@ -1,0 +1,193 @@
+"""Numbers, times and names as people read them. Everything is UTC; what is not known is an em dash, never 0."""
+
+import math
+from datetime import datetime, timedelta
+
+from analytics.knowledge import shipped_knowledge
+from domain.cause import CauseKind, Evidence
+from domain.incident import Incident, Indicator
+from domain.slo import Objective, SloState
+
+UNKNOWN = "—"
+
+INDICATORS = {
+    Indicator.TTFT: "TTFT",
+    Indicator.LATENCY: "Latency",
+    Indicator.TPOT: "Time per output token",
+    Indicator.ERRORS: "Availability",
+    Indicator.THROUGHPUT: "Throughput",
+}
+INDICATORS_IN_FULL = INDICATORS | {Indicator.TTFT: "Time to first token"}
+
+STATES = {
+    SloState.MET: "Healthy",
+    SloState.AT_RISK: "At risk",
+    SloState.MISSED: "Missed",
+    SloState.NO_DATA: "No data",
+}
+
+_UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
+_SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`0.0491`, `3.7`, `85.4`, `18,420`: that many significant digits, whole numbers kept whole."""
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def compact(value: float | None, digits: int = 3) -> tuple[str, str]:
+    """A number and its prefix: 312_000 is `("312", "k")`."""
+    if value is None:
+        return UNKNOWN, ""
+    for factor, prefix in _SCALED:
+        if abs(value) >= factor:
+            return significant(value / factor, digits), prefix
+    return significant(value, digits), ""
+
+
+def count(value: int | None) -> str:
+    """`18,420`."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def percent(ratio: float | None, digits: int = 3) -> str:
+    """`31 %` of 0.31."""
+    return UNKNOWN if ratio is None else f"{significant(ratio * 100, digits)} %"
+
+
+def percent_floor(ratio: float | None) -> str:
+    """Whole per cent, rounded down: a budget never looks fuller than it is, and is the same on every page."""
+    return UNKNOWN if ratio is None else f"{math.floor(ratio * 100)} %".replace("-", "−")
+
+
+def percent_of_target(ratio: float | None, target_ratio: float) -> str:
+    """An SLI with one digit more than its target needs, rounded down: 99.49 % must not read as 99.5 %."""
+    if ratio is None:
+        return UNKNOWN
+    decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
+    factor = 10.0**decimals
+    return f"{math.floor(ratio * 100 * factor) / factor:.{decimals}f} %"
+
+
+def duration_ms(value: float | None) -> str:
+    """`840 ms`, `4.1 s`, `2.5 min`."""
+    if value is None:
+        return UNKNOWN
+    if value < 1_000:
+        return f"{significant(value, 2 if value < 10 else 3)} ms"
+    if value < 60_000:
+        return f"{value / 1_000:.2f} s" if value < 2_000 else f"{value / 1_000:.1f} s"
+    return f"{value / 60_000:.1f} min"
+
+
+def lasting(seconds: float) -> str:
+    """`45 s`, `26 min`, `2 h 43 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def lead(lead_s: float | None) -> str:
+    """When a signal moved, against the spike: `50 s earlier`, `same time`, `30 s later`."""
+    if lead_s is None:
+        return "time of move unknown"
+    if abs(lead_s) < 1:
+        return "same time"
+    return f"{lasting(abs(lead_s))} {'earlier' if lead_s > 0 else 'later'}"
+
+
+def clock(moment: datetime) -> str:
+    """`02:41`."""
+    return f"{moment:%H:%M}"
+
+
+def clock_seconds(moment: datetime) -> str:
+    """`02:41:20`."""
+    return f"{moment:%H:%M:%S}"
+
+
+def day_and_clock(moment: datetime) -> str:
+    """`23 Nov 2026, 03:07`."""
+    return f"{moment.day} {moment:%b %Y, %H:%M}"
+
+
+def since(moment: datetime, now: datetime) -> str:
+    """`02:41` today, `22 Nov 02:41` on another day."""
+    return clock(moment) if moment.date() == now.date() else f"{moment.day} {moment:%b} {clock(moment)}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A value with its unit: ratios as per cent, bytes and counts scaled."""
+    if value is None:
+        return UNKNOWN
+    if unit == "ratio":
+        return percent(value)
+    if unit in ("ms", "s"):
+        return duration_ms(value * (1_000 if unit == "s" else 1))
+    if unit == "MiB":
+        return f"{significant(value)} MiB" if abs(value) < 1_024 else f"{significant(value / 1_024)} GiB"
+    number, prefix = compact(value)
+    shown = _UNITS.get(unit, unit)
+    return f"{number} {prefix}{shown}".strip()
+
+
+def change(evidence: Evidence) -> str:
+    """`0.37 → 85.4 /s`: before and during, one unit."""
+    during = quantity(evidence.during, evidence.unit)
+    if evidence.before is None:
+        return f"no data before → {during}"
+    before = quantity(evidence.before, evidence.unit)
+    number, _, unit = before.partition(" ")
+    return f"{number if during.endswith(f' {unit}') else before} → {during}"
+
+
+def signal_title(signal: str) -> str:
+    """What we call a signal; one that an older version knew is made readable."""
+    known = shipped_knowledge().signals.get(signal)
+    return known.title if known else _readable(signal)
+
+
+def cause_title(kind: CauseKind) -> str:
+    """What we call a kind of cause."""
+    known = shipped_knowledge().patterns.get(kind)
+    return known.title if known else "Cause unknown" if kind is CauseKind.UNKNOWN else _readable(kind.value)
+
+
+def objective_title(objective: Objective) -> str:
+    """`TTFT < 800 ms`, `Availability`."""
+    title = INDICATORS[objective.indicator]
+    return title if objective.threshold_ms is None else f"{title} < {duration_ms(objective.threshold_ms)}"
+
+
+def incident_title(incident: Incident) -> str:
+    """`TTFT p99 at 4.1 s on chat`."""
+    return f"{INDICATORS[incident.indicator]} p99 at {duration_ms(incident.peak_ms_p99)} on {incident.service}"
+
+
+def likely_cause(incident: Incident) -> str:
+    """`Bad link on gpu-07-03/mlx5_2/1`."""
+    cause = incident.cause
+    title = cause_title(cause.kind)
+    return "not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {cause.entity.name}"
+
+
+def incident_lasted(incident: Incident, now: datetime) -> timedelta:
+    """From its start to its end, or until now."""
+    return (incident.ended_at or now) - incident.started_at
+
+
+def _readable(key: str) -> str:
+    words = key.replace("_", " ").replace(":", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,131 @@
+"""The one sentence at the top of the overview: what burns, worst first, or that nothing does. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dashboards import text
+from domain.incident import Incident, Severity
+from domain.slo import SloState, SloStatus
+
+_STATE_ORDER = (SloState.MISSED, SloState.AT_RISK, SloState.NO_DATA, SloState.MET)
+_SEVERITY_ORDER = (Severity.PAGE, Severity.TICKET, Severity.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`tone` is critical, warning, good or unknown; `details` are sentences, the strong parts in pairs (text, strong)."""
+
+    tone: str
+    headline: str
+    details: tuple[tuple[str, bool], ...]
+    incident_id: str | None
+
+
+def verdict(
+    statuses: Sequence[SloStatus], going_on: Sequence[Incident], newest: Mapping[str, datetime | None], now: datetime
+) -> Verdict:
+    """The verdict on everything shown: open incidents first, then objectives, then calm."""
+    if going_on:
+        return _burning(min(going_on, key=_badness), statuses, len(going_on) - 1, now)
+    ordered = worst_first(statuses)
+    judged = [status for status in ordered if status.state is not SloState.NO_DATA]
+    times = [moment for moment in newest.values() if moment]
+    seen = f"Last data {text.clock_seconds(max(times))} UTC." if times else "No data in the last day."
+    if not judged:
+        return Verdict(
+            "unknown", "Nothing to judge yet", ((f"No objective has data in its window. {seen}", False),), None
+        )
+    worst = judged[0]
+    if worst.state is not SloState.MET:
+        return _objective_in_trouble(worst, seen)
+    lowest = min(judged, key=lambda status: _budget(status))
+    unjudged = len(ordered) - len(judged)
+    return Verdict(
+        "good",
+        "All objectives met" if not unjudged else f"All objectives with data met, {unjudged} without data",
+        (
+            ("Lowest budget ", False),
+            (text.percent_floor(lowest.budget_left_ratio), True),
+            (f" left, {lowest.objective.service} {text.objective_title(lowest.objective)}. {seen}", False),
+        ),
+        None,
+    )
+
+
+def worst_first(statuses: Sequence[SloStatus]) -> list[SloStatus]:
+    """Missed, at risk, unknown, met; in each the emptiest budget first."""
+    return sorted(
+        statuses, key=lambda status: (_STATE_ORDER.index(status.state), _budget(status), status.objective.name)
+    )
+
+
+def status_of(incident: Incident, statuses: Sequence[SloStatus]) -> SloStatus | None:
+    """The objective that an incident spends: same service, same indicator."""
+    matching = (
+        s for s in statuses if (s.objective.service, s.objective.indicator) == (incident.service, incident.indicator)
+    )
+    return next(matching, None)
+
+
+def budget_gone_in(status: SloStatus) -> timedelta | None:
+    """Time until the budget is spent at the burn rate of the last hour; None when unknown, or not being overspent.
+
+    A burn rate of 1 spends the whole budget in exactly the window (Site Reliability Workbook, chapter 5), so what is left
+    lasts `budget_left_ratio * window / burn_rate`.
+    """
+    left, burn = status.budget_left_ratio, status.burn_rate
+    if left is None or burn is None or burn <= 1 or left <= 0:
+        return None
+    return timedelta(days=status.objective.window_days) * (left / burn)
+
+
+def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now: datetime) -> Verdict:
+    status = status_of(incident, statuses)
+    indicator = text.INDICATORS[incident.indicator]
+    burn = status.burn_rate if status else None
+    headline = (
+        f"{incident.service} is spending its {indicator} budget {text.significant(burn, 2)}× too fast"
+        if burn is not None and burn > 1
+        else text.incident_title(incident)
+    )
+    gone_in = budget_gone_in(status) if status else None
+    details: list[tuple[str, bool]] = [
+        (
+            f"Began {text.since(incident.started_at, now)} UTC, {text.lasting((now - incident.started_at).total_seconds())} ago. ",
+            False,
+        )
+    ]
+    if gone_in is not None:
+        details += [("Budget runs out in ", False), (text.lasting(gone_in.total_seconds()), True), (". ", False)]
+    elif status is not None and status.budget_left_ratio is not None and status.budget_left_ratio <= 0:
+        details += [("The budget is spent", True), (". ", False)]
+    details += [("Likely cause: ", False), (text.likely_cause(incident), True), (".", False)]
+    if others:
+        details.append((f" {others} more open {'incident' if others == 1 else 'incidents'}.", False))
+    tone = "critical" if incident.severity is Severity.PAGE else "warning"
+    return Verdict(tone, headline, tuple(details), incident.id)
+
+
+def _objective_in_trouble(status: SloStatus, seen: str) -> Verdict:
+    missed = status.state is SloState.MISSED
+    objective = status.objective
+    reached = text.percent_of_target(status.sli_ratio, objective.target_ratio)
+    return Verdict(
+        "critical" if missed else "warning",
+        f"{objective.service} {'missed' if missed else 'may miss'} its objective {text.objective_title(objective)}",
+        (
+            (f"{reached} of {text.percent(objective.target_ratio, 6)} over {objective.window_days} days, ", False),
+            (f"{text.percent_floor(status.budget_left_ratio)} of the budget left", True),
+            (f". No incident is open. {seen}", False),
+        ),
+        None,
+    )
+
+
+def _badness(incident: Incident) -> tuple[int, float]:
+    return _SEVERITY_ORDER.index(incident.severity), -incident.started_at.timestamp()
+
+
+def _budget(status: SloStatus) -> float:
+    return 2.0 if status.budget_left_ratio is None else status.budget_left_ratio

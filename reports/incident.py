@@ -1,0 +1,81 @@
+"""One incident as Markdown: for a ticket, a chat, or the start of a post-mortem."""
+
+from datetime import datetime
+
+from domain.cause import Cause, Evidence
+from domain.incident import Incident, Severity
+from domain.window import rfc3339
+
+
+def incident_report(incident: Incident) -> str:
+    """The incident in plain Markdown, without anything that the incident itself does not say."""
+    lines = [
+        f"# {incident.indicator.upper()} p99 at {_duration(incident.peak_ms_p99)} on {incident.service}",
+        "",
+        f"{_SEVERITY_WORDS[incident.severity]} · `{incident.id}` · {incident.status}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| Began | {_moment(incident.started_at)} |",
+        f"| Detected | {_moment(incident.detected_at)} |",
+        f"| Ended | {_moment(incident.ended_at) if incident.ended_at else 'still going on'} |",
+        *([f"| Model | {incident.model} |"] if incident.model else []),
+        f"| p99 | {_duration(incident.baseline_ms_p99)} → {_duration(incident.peak_ms_p99)} |",
+        f"| Slow or failed requests | {incident.slow_requests_count:,} ({incident.slow_requests_ratio:.0%}) |",
+        f"| Tenants affected | {_or_unknown(incident.tenants_affected_count)} |",
+        f"| Error budget spent | {_percent(incident.budget_spent_ratio)} |",
+        f"| GPU cost | {'not known' if incident.cost_usd is None else f'${incident.cost_usd:,.2f}'} |",
+        "",
+        "## Why",
+        "",
+    ]
+    for cause in incident.explanation.causes:
+        lines += _cause_lines(cause)
+    if incident.explanation.ruled_out:
+        lines += ["## Ruled out", ""]
+        lines += [f"- {_words(ruled_out.kind)}: {ruled_out.why}" for ruled_out in incident.explanation.ruled_out]
+        lines.append("")
+    lines += ["## Next steps", ""]
+    lines += [f"{number}. {step}" for number, step in enumerate(incident.cause.next_steps, start=1)]
+    if incident.exemplar_trace_ids:
+        lines += ["", "## Slowest traces", ""]
+        lines += [f"- `{trace_id}`" for trace_id in incident.exemplar_trace_ids]
+    return "\n".join(lines) + "\n"
+
+
+_SEVERITY_WORDS = {Severity.PAGE: "Page", Severity.TICKET: "Ticket", Severity.INFO: "For information"}
+
+
+def _cause_lines(cause: Cause) -> list[str]:
+    head = f"### {cause.rank}. {_words(cause.kind)}: {cause.entity.name} ({cause.confidence:.0%})"
+    return [head, "", cause.summary, "", *[_evidence_line(evidence) for evidence in cause.evidence], ""]
+
+
+def _evidence_line(evidence: Evidence) -> str:
+    before = "no data" if evidence.before is None else f"{evidence.before:,.3g}"
+    order = ""
+    if evidence.lead_s is not None and evidence.lead_s > 0:
+        order = f", {evidence.lead_s:.0f} s before the spike"
+    elif evidence.lead_s is not None and evidence.lead_s < 0:
+        order = f", {-evidence.lead_s:.0f} s after its beginning"
+    return f"- {_words(evidence.signal)} of {evidence.entity.name}: {before} → {evidence.during:,.3g} {evidence.unit}{order}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _moment(moment: datetime) -> str:
+    return rfc3339(moment.replace(microsecond=0))
+
+
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
+
+
+def _percent(ratio: float | None) -> str:
+    return "not known" if ratio is None else f"{ratio:.1%}"
+
+
+def _or_unknown(count: int | None) -> str:
+    return "not known" if count is None else str(count)

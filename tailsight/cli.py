@@ -1,0 +1,420 @@
+"""The command line: each command reads its arguments, calls one function, and tells people or machines.
+
+Exit status: 0 fine, 1 found trouble, 2 wrong use.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from domain.cause import CauseKind
+from domain.incident import Incident, Indicator, explanation_to_document, to_document
+from domain.window import Window, from_rfc3339
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    """What the exit status means."""
+
+    FINE = 0
+    TROUBLE = 1
+    WRONG_USE = 2
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Why p99 spiked, what it cost, and whom to wake.",
+)
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; else TAILSIGHT_CONFIG names it.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text for people.")]
+FaultKind = Annotated[CauseKind, typer.Option("--fault", help="What goes wrong.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same cloud and the same fault.")]
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend are told in one sentence, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    from collector.errors import CollectorError  # noqa: PLC0415  # `--help` need not import the engine
+    from simulator.run import ReplayError  # noqa: PLC0415
+    from storage.errors import StoreError  # noqa: PLC0415
+    from tailsight.demo import DemoError  # noqa: PLC0415
+    from tailsight.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), Exit.WRONG_USE)
+    except (StoreError, CollectorError, DemoError, ReplayError) as error:
+        _fail(str(error), Exit.TROUBLE)
+
+
+@app.command()
+def demo(
+    *,
+    fault: FaultKind = CauseKind.NETWORK_LINK_FAULT,
+    seed: Seed = 1,
+    once: Annotated[bool, typer.Option("--once", help="Headless: one incident, its cause and the page; then end.")] = False,
+    as_json: Json = False,
+    days: Annotated[float, typer.Option(help="Days of history to fill in.")] = 7,
+    port: Annotated[int | None, typer.Option(help="Port of the pages; 8080, or a free one when that is taken.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Keep the data in this folder; else it is removed at the end.")] = None,
+) -> None:
+    """Everything on loopback with a simulated GPU cloud: no server, no GPU, no configuration."""
+    from tailsight import demo as demos  # noqa: PLC0415
+
+    if once:
+        with _progress(quiet=as_json) as tell:
+            outcome = demos.run_once(fault, seed, tell)
+        if as_json:
+            _say_json(outcome)
+        else:
+            _tell_once(outcome)
+        _end(Exit.FINE if _named_first(outcome) else Exit.TROUBLE)
+    stop = _until_signal()
+    with _progress(quiet=False) as tell:
+        demos.run_live(
+            fault,
+            seed,
+            history=timedelta(days=days),
+            folder=data,
+            ports=(_free_or(port, 8080), _free_or(None, 4318)),
+            tell=tell,
+            ready=_tell_ready,
+            found=_tell_incident,
+            stop=stop,
+        )
+
+
+@app.command()
+def serve(*, config: Config = None) -> None:
+    """Receive, explain and show, until SIGTERM or Ctrl-C."""
+    from tailsight.settings import read_settings  # noqa: PLC0415
+    from tailsight.wiring import Application  # noqa: PLC0415
+
+    stop = _until_signal()
+    application = Application(read_settings(config))
+    addresses = application.start()
+    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {addresses.otlp_http_url}")
+    stop.wait()
+    if not application.stop():
+        _fail("what was acknowledged last is in the log and not loaded yet; the next start loads it", Exit.TROUBLE)
+
+
+@app.command("check-config")
+def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
+    """Say what is wrong with a configuration file."""
+    from tailsight.settings import listens_openly, read_settings  # noqa: PLC0415
+
+    openly = listens_openly(read_settings(file))
+    if openly is not None:
+        _fail(openly, Exit.TROUBLE)
+    _out.print(f"{file} is fine")
+
+
+@app.command()
+def migrate(*, config: Config = None, dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL only.")] = False) -> None:
+    """Bring the store's tables and views up to date."""
+    from storage.migrate import migrate as run_pending  # noqa: PLC0415
+    from storage.migrate import pending_steps  # noqa: PLC0415
+
+    with _store(config) as (store, _):
+        if dry_run:
+            for step in pending_steps(store):
+                sys.stdout.write("".join(f"-- {step.name}\n{statement};\n\n" for statement in step.statements))
+            return
+        steps = run_pending(store)
+        _out.print("\n".join(f"applied {step.name}" for step in steps) or "nothing to do: the store is up to date")
+
+
+@app.command()
+def analyze(
+    *,
+    start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339, e.g. 2026-11-23T02:00:00Z.")],
+    end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
+    step: Annotated[int | None, typer.Option(help="Seconds a step of the rollup; 15 unless configured.", min=1, max=3600)] = None,
+    history: Annotated[int | None, typer.Option(help="Seconds that say what is usual; 7200 unless configured.", min=10)] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Find and explain every spike in a stretch of stored time. Running it twice changes nothing."""
+    from analytics.jobs import analyze as find_and_explain  # noqa: PLC0415
+
+    window = _window(start, end)
+    with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
+        analytics = settings.analytics.model_copy(
+            update={key: value for key, value in {"step_s": step, "history_s": history}.items() if value is not None}
+        )
+        objectives = _objectives(store, settings, window.end)
+        incidents = find_and_explain(
+            store, window, datetime.now(UTC), objectives, analytics.to_job(), lambda service: tell(f"Explaining {service}", 1.0)
+        )
+    if as_json:
+        _say_json({"incidents": [to_document(incident) for incident in incidents]})
+    else:
+        _tell_incidents(incidents)
+
+
+@app.command()
+def explain(
+    *,
+    service: Annotated[str, typer.Option(help="The service.")],
+    start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
+    indicator: Annotated[Indicator | None, typer.Option(help="ttft or latency; ttft where the service has one.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the causes of one window of one service against the time before it."""
+    from analytics.jobs import explain_window  # noqa: PLC0415
+
+    window = _window(start, end)
+    with _store(config) as (store, settings):
+        explanation = explain_window(store, service, window, indicator, settings.analytics.to_job())
+    if as_json:
+        _say_json(explanation_to_document(explanation))
+        return
+    for cause in explanation.causes:
+        _out.print(f"[bold]{cause.rank}. {cause.kind}[/] {cause.entity.name}  {cause.confidence:.0%}", highlight=False)
+        _out.print(f"   {cause.summary}", highlight=False)
+    for ruled_out in explanation.ruled_out:
+        _out.print(f"[dim]   not {ruled_out.kind}: {ruled_out.why}[/]", highlight=False)
+
+
+@app.command()
+def slo(*, config: Config = None, as_json: Json = False) -> None:
+    """Where each objective stands now."""
+    from analytics.jobs import slo_statuses  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    with _store(config) as (store, settings):
+        statuses = slo_statuses(store, _objectives(store, settings, now), now)
+    if as_json:
+        _say_json(
+            {
+                "slos": [
+                    {
+                        "name": status.objective.name,
+                        "state": status.state.value,
+                        "target_ratio": status.objective.target_ratio,
+                        "sli_ratio": status.sli_ratio,
+                        "budget_left_ratio": status.budget_left_ratio,
+                        "burn_rate": status.burn_rate,
+                    }
+                    for status in statuses
+                ]
+            }
+        )
+        return
+    table = Table("objective", "state", "target", "SLI", "budget left", "burn (1 h)")
+    for status in statuses:
+        cells = (status.sli_ratio, status.budget_left_ratio)
+        shown = ["no data" if value is None else f"{value:.3%}" for value in cells]
+        burn = "no data" if status.burn_rate is None else f"{status.burn_rate:.1f}×"
+        table.add_row(status.objective.name, status.state, f"{status.objective.target_ratio:.2%}", *shown, burn)
+    _out.print(table)
+
+
+@app.command()
+def simulate(
+    *,
+    otlp: Annotated[str, typer.Option(help="Where to send, e.g. http://127.0.0.1:4318.")],
+    seed: Seed = 1,
+    end: Annotated[str | None, typer.Option(help="End of the history, RFC 3339; now unless given.")] = None,
+    history_s: Annotated[int, typer.Option(help="Seconds of history to send.", min=0)] = 3600,
+    fault: Annotated[list[str] | None, typer.Option(help="KIND:STARTS_IN_SECONDS:LASTS_SECONDS; negative: in the history.")] = None,
+    encoder: Annotated[str, typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories).")] = "sdk",
+    live: Annotated[bool, typer.Option("--live", help="Then follow the wall clock until a signal.")] = False,
+) -> None:
+    """Play the GPU cloud against an OTLP receiver; what happens is told as JSON lines."""
+    from tailsight.simulate import simulate as play  # noqa: PLC0415
+
+    if encoder not in ("sdk", "template"):
+        _fail(f"--encoder is {encoder!r}; valid are sdk, template", Exit.WRONG_USE)
+    chosen: Literal["sdk", "template"] = "sdk" if encoder == "sdk" else "template"
+    try:
+        moment = from_rfc3339(end) if end else datetime.now(UTC)
+        faults = [_planned_fault(text) for text in fault or []]
+    except ValueError as error:
+        _fail(str(error), Exit.WRONG_USE)
+    play(otlp, seed=seed, end=moment, history=timedelta(seconds=history_s), faults=faults, live=live, encoder=chosen)
+
+
+@app.command()
+def doctor(*, config: Config = None) -> None:
+    """Check that the configuration can be used, the store answers, and data is fresh."""
+    from storage.readers import read_freshness  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    with _store(config) as (store, settings):
+        _out.print(f"store {settings.store.url.split('@')[-1]} answers")
+        stale = False
+        for source, newest in read_freshness(store, now).items():
+            age = "none in the last day" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
+            stale = stale or newest is None or now - newest > timedelta(minutes=5)
+            _out.print(f"newest of {source}: {age}")
+    _end(Exit.TROUBLE if stale else Exit.FINE)
+
+
+@contextmanager
+def _store(config: Path | None) -> Iterator[tuple[Any, Any]]:
+    from storage.migrate import migrate as run_pending  # noqa: PLC0415
+    from storage.open import open_store  # noqa: PLC0415
+    from tailsight.settings import read_settings  # noqa: PLC0415
+
+    settings = read_settings(config)
+    store = open_store(settings.store)
+    try:
+        run_pending(store)
+        yield store, settings
+    finally:
+        store.close()
+
+
+def _objectives(store: Any, settings: Any, now: datetime) -> Any:
+    from analytics.jobs import default_objectives  # noqa: PLC0415
+
+    return [one.to_domain() for one in settings.objectives] or default_objectives(store, now)
+
+
+def _window(start: str, end: str) -> Window:
+    try:
+        return Window(from_rfc3339(start), from_rfc3339(end))
+    except ValueError as error:
+        _fail(str(error), Exit.WRONG_USE)
+
+
+def _planned_fault(text: str) -> Any:
+    from tailsight.simulate import PlannedFault  # noqa: PLC0415
+
+    try:
+        kind, starts_in, lasts = text.split(":")
+        return PlannedFault(CauseKind(kind), timedelta(seconds=float(starts_in)), timedelta(seconds=float(lasts)))
+    except ValueError as error:
+        raise ValueError(f"--fault {text!r}: {error}; expected KIND:STARTS_IN_SECONDS:LASTS_SECONDS") from None
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Any]:
+    """A function to tell progress to; bars only where people look."""
+    if quiet or not _err.is_terminal:
+        yield lambda what, done: None
+        return
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    with Progress(*columns, console=_err) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=done)
+
+        yield tell
+
+
+def _until_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _free_or(wanted: int | None, usual: int) -> int:
+    """The port asked for; else the usual one, or any free one when that is taken."""
+    import socket  # noqa: PLC0415
+
+    if wanted is not None:
+        return wanted
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", usual))
+        except OSError:
+            return 0
+    return usual
+
+
+def _named_first(outcome: dict[str, Any]) -> bool:
+    truth = outcome["truth"]
+    return any(
+        incident["causes"][0]["kind"] == truth["kind"] and incident["causes"][0]["entity"] == truth["entity"]
+        for incident in outcome["incidents"]
+    )
+
+
+def _tell_once(outcome: dict[str, Any]) -> None:
+    from domain.incident import from_document  # noqa: PLC0415
+    from reports.incident import incident_report  # noqa: PLC0415
+
+    truth = outcome["truth"]
+    _out.print(f"[dim]What really happened:[/] {truth['kind']} at {truth['entity']['name']}", highlight=False)
+    for document in outcome["incidents"]:
+        _out.print(Markdown(incident_report(from_document(document))))
+    if outcome["page"] is None:
+        _out.print("Nobody would have been paged.")
+        return
+    _out.print("\n[bold]The page[/]")
+    for key, value in outcome["page"]["annotations"].items():
+        _out.print(f"  {key:>18}  {value}", highlight=False)
+
+
+def _tell_ready(url: str) -> None:
+    _out.print(f"\n  Tailsight is at [bold]{url}[/]  (Ctrl-C ends it)\n", highlight=False)
+    _out.print("  Something goes wrong within a minute; the overview will say what.\n")
+
+
+def _tell_incident(incident: Incident) -> None:
+    _out.print(
+        f"  [red]{incident.service}[/] {incident.indicator} p99 {incident.peak_ms_p99:,.0f} ms: {incident.cause.summary}",
+        highlight=False,
+    )
+
+
+def _tell_incidents(incidents: list[Incident]) -> None:
+    if not incidents:
+        _out.print("No spike in this window.")
+        return
+    table = Table("began", "service", "indicator", "p99 ms", "cause", "entity", "confidence")
+    for incident in incidents:
+        cause = incident.cause
+        table.add_row(
+            f"{incident.started_at:%Y-%m-%d %H:%M:%S}",
+            incident.service,
+            incident.indicator,
+            f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
+            cause.kind,
+            cause.entity.name,
+            f"{cause.confidence:.0%}",
+        )
+    _out.print(table)
+
+
+def _say_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, allow_nan=False, indent=2) + "\n")
+
+
+def _fail(message: str, status: Exit) -> NoReturn:
+    _err.print(f"[red]tailsight:[/] {message}", highlight=False)
+    _end(status)
+
+
+def _end(status: Exit) -> NoReturn:
+    raise SystemExit(int(status))

@@ -1,0 +1,233 @@
+"""`tailsight demo`: the whole product on loopback, with the simulator as the cloud it watches.
+
+The simulator is a child process that speaks OTLP and serves /metrics; what it knows of the truth is shown beside the
+verdict and never reaches it.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from alerts.decide import page_for
+from analytics.jobs import analyze
+from collector.settings import ScrapeTarget
+from domain.cause import CauseKind
+from domain.incident import Incident, to_document
+from domain.topology import topology_from_document
+from domain.window import Window
+from storage.readers import write_topology
+from tailsight.settings import Settings
+from tailsight.wiring import Application
+
+_ONCE_HISTORY = timedelta(minutes=75)
+_ONCE_FAULT = (timedelta(minutes=-16), timedelta(minutes=9))  # when it begins, and how long it lasts
+_SOURCES = {"dcgm-exporter": "dcgm", "node-exporter": "node"}
+
+Tell = Callable[[str, float], None]
+"""Told what is going on and how far it is, 0-1."""
+
+
+class DemoError(RuntimeError):
+    """The demo could not go on; the message says where."""
+
+
+def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
+    """One seeded incident, headless: `{"truth": …, "incidents": […], "page": …}`.
+
+    Raises:
+        DemoError: when the simulator fails.
+    """
+    with _data_folder(None) as folder, _application(folder) as application:
+        # On a step boundary: what is seen does not depend on the second at which the demo was started.
+        end = datetime.now(UTC).replace(second=0, microsecond=0)
+        begins, lasts = _ONCE_FAULT
+        truth: dict[str, Any] = {}
+        command = ["--seed", seed, "--end", end.isoformat(), "--history-s", _seconds(_ONCE_HISTORY), "--encoder", "sdk"]
+        command += ["--fault", f"{kind}:{_seconds(begins)}:{_seconds(lasts)}"]
+        with _simulator(application, command) as simulator:
+            for event in simulator.events():
+                if event["event"] == "truth":
+                    truth = event["truth"]
+                elif event["event"] == "topology":
+                    write_topology(application.store, topology_from_document(event["document"]), end)
+                elif event["event"] == "progress":
+                    tell("Playing the cloud", event["done"])
+        tell("Loading", 1.0)
+        if not application.collector.flush(60):
+            raise DemoError("the store did not take what was acknowledged within a minute; see the log above")
+        tell("Explaining", 1.0)
+        window = Window(end + begins - timedelta(minutes=5), end)
+        incidents = analyze(
+            application.store, window, end, application.objectives(), Settings().analytics.to_job(), lambda _: None
+        )
+        worst = max(incidents, key=lambda incident: incident.slow_requests_count, default=None)
+        page = page_for(worst, application.addresses.web_url) if worst else None
+        return {
+            "truth": truth,
+            "incidents": [to_document(incident) for incident in incidents],
+            "page": dataclasses.asdict(page) if page else None,
+        }
+
+
+def run_live(
+    kind: CauseKind,
+    seed: int,
+    *,
+    history: timedelta,
+    folder: Path | None,
+    ports: tuple[int, int],
+    tell: Tell,
+    ready: Callable[[str], None],
+    found: Callable[[Incident], None],
+    stop: threading.Event,
+) -> None:
+    """History filled in, then everything live until `stop`; a fault begins within a minute.
+
+    Args:
+        kind: what goes wrong.
+        seed: of the simulator.
+        history: how much past is filled in.
+        folder: where data is kept; None uses a folder that is removed at the end.
+        ports: web and OTLP; 0 takes a free one.
+        tell: told what is going on.
+        ready: told the URL once the pages are worth looking at.
+        found: told each incident that is new while the demo is live.
+        stop: ends the demo.
+
+    Raises:
+        DemoError: when the simulator fails.
+    """
+    with _data_folder(folder) as data, _application(data, *ports) as application:
+        begun = datetime.now(UTC)
+        command = ["--seed", seed, "--end", begun.isoformat(), "--history-s", _seconds(history), "--encoder", "template", "--live"]
+        for past_kind, days, minutes in _PAST_FAULTS:
+            if timedelta(days=days) < history - timedelta(hours=3):
+                command += ["--fault", f"{past_kind}:{-_seconds(timedelta(days=days))}:{minutes * 60}"]
+        command += ["--fault", f"{kind}:40:600"]
+        with _simulator(application, command) as simulator:
+            for event in simulator.events():
+                match event["event"]:
+                    case "topology":
+                        write_topology(application.store, topology_from_document(event["document"]), begun)
+                    case "targets":
+                        application.scrape_also([_scrape_target(target) for target in event["targets"]])
+                    case "progress":
+                        tell("Filling in history", event["done"])
+                    case "live":
+                        break
+            application.collector.flush(60)
+            for _, days, _ in _PAST_FAULTS:
+                if timedelta(days=days) < history - timedelta(hours=3):
+                    tell("Explaining the past", 1.0)
+                    moment = begun - timedelta(days=days)
+                    application.analyze_now(Window(moment - timedelta(minutes=10), moment + timedelta(hours=1)))
+            ready(application.addresses.web_url)
+            known: set[str] = set()
+            while not stop.wait(2):
+                simulator.check()
+                for incident in application.open_incidents():
+                    if incident.id not in known:
+                        known.add(incident.id)
+                        found(incident)
+
+
+# A week has a past: kind, days ago, minutes long.
+_PAST_FAULTS = (
+    (CauseKind.TRAFFIC_SURGE, 5.4, 14),
+    (CauseKind.GPU_MEMORY_CONTENTION, 3.1, 25),
+    (CauseKind.NETWORK_SATURATION, 1.3, 18),
+)
+
+
+def _scrape_target(target: dict[str, Any]) -> ScrapeTarget:
+    source = _SOURCES.get(target["job"], "prometheus")
+    return ScrapeTarget.model_validate({**target, "source": source})
+
+
+@contextlib.contextmanager
+def _data_folder(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    made = Path(tempfile.mkdtemp(prefix="tailsight-demo-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _application(folder: Path, web_port: int = 0, otlp_port: int = 0) -> Iterator[Application]:
+    settings = Settings.model_validate(
+        {
+            "store": {"url": f"chdb://{folder}"},
+            "web": {"port": web_port},
+            "collector": {"otlp_http": {"port": otlp_port}},
+        }
+    )
+    application = Application(settings)
+    application.start()
+    try:
+        yield application
+    finally:
+        application.stop()
+
+
+class _Simulator:
+    """The child process, and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self._process = process
+        self._errors = errors
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        assert self._process.stdout is not None  # noqa: S101  # asked for with PIPE
+        for line in self._process.stdout:
+            yield json.loads(line)
+        self.check()
+
+    def check(self) -> None:
+        """Raise when it has ended otherwise than well."""
+        status = self._process.poll()
+        if status:
+            self._errors.seek(0)
+            last = self._errors.read().strip().splitlines()[-1:] or ["it said nothing"]
+            raise DemoError(f"the simulator ended with status {status}: {last[0]}")
+
+
+@contextlib.contextmanager
+def _simulator(application: Application, arguments: list[Any]) -> Iterator[_Simulator]:
+    with tempfile.TemporaryFile("w+") as errors:
+        # A fresh interpreter, not a fork: this process has the engine in it.
+        command = [sys.executable, "-m", "tailsight", "simulate", "--otlp", application.addresses.otlp_http_url]
+        process = subprocess.Popen(  # noqa: S603  # our own command, no shell
+            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield _Simulator(process, errors)
+            if process.poll() is None and "--live" not in arguments:
+                process.wait(timeout=30)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _seconds(span: timedelta) -> int:
+    return round(span.total_seconds())

@@ -1,0 +1,223 @@
+"""All settings, composed from their owners and read once: a YAML file, then the environment over it.
+
+Every key is also an environment variable: TAILSIGHT_COLLECTOR__OTLP_HTTP__PORT=4319. TAILSIGHT_STORE alone names the
+store's URL.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from analytics.jobs import AnalyzeSettings
+from analytics.spikes import SpikeSettings
+from api.settings import ApiSettings
+from collector.settings import CollectorSettings
+from dashboards.settings import DashboardSettings
+from domain.incident import Indicator
+from domain.slo import Objective
+from storage.settings import StoreSettings
+
+_PREFIX = "TAILSIGHT_"
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message says where, what was found, and what is valid."""
+
+
+class WebSettings(BaseModel):
+    """The port of the pages and the API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only with auth.token")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    public_url: str | None = Field(None, description="where people reach the pages, for links in alerts")
+
+
+class AuthSettings(BaseModel):
+    """Who may ask. The token from a file or the environment, never from the command line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: SecretStr | None = Field(None, description="bearer token, or password of any user, for pages, API and OTLP")
+    token_file: Path | None = Field(None, description="a file that holds the token")
+
+
+class AnalyticsSettings(BaseModel):
+    """How often and how far back spikes are looked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval_s: float = Field(30, gt=0, description="seconds from one look to the next")
+    step_s: int = Field(15, ge=1, le=3600, description="seconds a step of the request rollup")
+    history_s: int = Field(7200, ge=10, description="seconds before a moment that say what is usual")
+    lookback_s: int = Field(1800, ge=60, description="seconds that each look goes over again")
+
+    def to_job(self) -> AnalyzeSettings:
+        """What the job takes."""
+        return AnalyzeSettings(spikes=SpikeSettings(step_s=self.step_s, history_s=self.history_s))
+
+
+class ObjectiveSettings(BaseModel):
+    """One objective; without any, each service gets a first one for availability and for time to first token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    service: str
+    indicator: Indicator
+    target_ratio: float = Field(gt=0, lt=1)
+    window_days: int = Field(30, ge=1, le=366)
+    threshold_ms: float | None = Field(None, gt=0)
+
+    def to_domain(self) -> Objective:
+        """The noun."""
+        return Objective(**self.model_dump())
+
+
+class TopologySettings(BaseModel):
+    """The wiring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = Field(None, description="YAML of nodes, GPUs, ports and switches; read at start")
+
+
+class Settings(BaseModel):
+    """Everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: StoreSettings = StoreSettings()
+    collector: CollectorSettings = CollectorSettings()
+    analytics: AnalyticsSettings = AnalyticsSettings()
+    web: WebSettings = WebSettings()
+    auth: AuthSettings = AuthSettings()
+    api: ApiSettings = ApiSettings()
+    dashboards: DashboardSettings = DashboardSettings()
+    topology: TopologySettings = TopologySettings()
+    objectives: tuple[ObjectiveSettings, ...] = ()
+
+
+def read_settings(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        file: a YAML file; None reads the one that TAILSIGHT_CONFIG names, if any.
+        environment: variables; the process's own when None.
+
+    Raises:
+        SettingsError: naming each key that cannot be used.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    named = variables.pop("TAILSIGHT_CONFIG", None)
+    document: dict[str, Any] = {}
+    source = file or (Path(named) if named else None)
+    if source is not None:
+        document = _document(source)
+    for name, value in sorted(variables.items()):
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+            _put(document, _path_of(name), value)
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(_explained(error)) from None
+    return _with_token(settings)
+
+
+def listens_openly(settings: Settings) -> str | None:
+    """Why this configuration must not be served: an address beyond loopback without a token; None when it may."""
+    if settings.api.token is not None:
+        return None
+    for key, host in (("web.host", settings.web.host), ("collector.otlp_http.host", settings.collector.otlp_http.host)):
+        if host not in _LOOPBACK:
+            return (
+                f"{key} is {host}, which others can reach, and no token is set. Set one (TAILSIGHT_AUTH__TOKEN, or "
+                f"auth.token_file: a file that holds it), or listen on 127.0.0.1"
+            )
+    return None
+
+
+# Read by others: the tests, and the Makefile.
+_NOT_SETTINGS = {"TAILSIGHT_TEST_STORE", "TAILSIGHT_REQUIRE_BROWSER"}
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text()) or {}
+    except OSError as error:
+        raise SettingsError(f"cannot read {file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file} is no YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{file} holds {type(document).__name__}; expected a mapping of settings")
+    if isinstance(document.get("store"), str):
+        document["store"] = {"url": document["store"]}
+    return document
+
+
+def _path_of(variable: str) -> list[str]:
+    path = variable.removeprefix(_PREFIX).lower().split("__")
+    return ["store", "url"] if path == ["store"] else path
+
+
+def _put(document: dict[str, Any], path: list[str], value: str) -> None:
+    place = document
+    for key in path[:-1]:
+        inner = place.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()}: {key} is not a group of settings")
+        place = inner
+    # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type.
+    place[path[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+
+
+def _with_token(settings: Settings) -> Settings:
+    token = settings.auth.token
+    if settings.auth.token_file is not None:
+        try:
+            token = SecretStr(settings.auth.token_file.read_text().strip())
+        except OSError as error:
+            raise SettingsError(f"auth.token_file: cannot read {settings.auth.token_file}: {error.strerror}") from None
+        if not token.get_secret_value():
+            raise SettingsError(f"auth.token_file: {settings.auth.token_file} is empty; expected the token")
+    if token is None:
+        return settings
+    return settings.model_copy(update={"api": settings.api.model_copy(update={"token": token})})
+
+
+def _explained(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"]]
+        place = ".".join(path)
+        if fault["type"] == "extra_forbidden":
+            known = _keys_at(path[:-1])
+            near = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"valid are {', '.join(known)}"
+            lines.append(f"{place}: unknown setting; {hint}")
+        else:
+            found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{place}: {message}" + (f" (found {found!r})" if found is not None and str(found) not in message else ""))
+    return "\n".join(lines)
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for key in path:
+        field = model.model_fields.get(key)
+        if field is None:
+            continue  # an index into a list
+        candidates = [field.annotation, *get_args(field.annotation)]
+        inner = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return sorted(model.model_fields)

@@ -1,0 +1,105 @@
+"""The simulator as a process of its own, so that it is heard only over the wire; what it says on standard output.
+
+Each line is one JSON object with an `event`: `targets` (what can be scraped), `topology`, `progress` (0-1), `truth` (a
+fault that was planned: for whoever checks the verdict, never for the product), `live`, `done`.
+"""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from domain.cause import CauseKind
+from simulator.exporters import Exporters
+from simulator.faults import plan_fault
+from simulator.run import Simulation, replay, run_live
+
+_FINE_HISTORY = timedelta(hours=3)  # scraped every 15 s; what is older, like a long-term store, every 5 min
+_FINE_STEP_S = 15.0
+_COARSE_STEP_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """A fault to come: `starts_in` counts from the end of the history (negative: in it), or from going live."""
+
+    kind: CauseKind
+    starts_in: timedelta
+    lasts: timedelta
+
+
+def simulate(
+    otlp_url: str,
+    *,
+    seed: int,
+    end: datetime,
+    history: timedelta,
+    faults: Sequence[PlannedFault],
+    live: bool,
+    encoder: Literal["sdk", "template"],
+) -> None:
+    """Send a history that ends at `end`, then follow the wall clock until SIGTERM or SIGINT when `live`."""
+    start = end - history
+    simulation = Simulation(seed, start)
+    with Exporters(simulation.targets()) as exporters:
+        say("targets", targets=exporters.targets())
+        say("topology", document=simulation.cloud.topology_document())
+        past = [fault for fault in faults if fault.starts_in < timedelta(0)]
+        _inject(simulation, seed, past, end)
+        fine_start = max(start, end - _FINE_HISTORY)
+        parts = [(start, fine_start, _COARSE_STEP_S), (fine_start, end, _FINE_STEP_S)]
+        for part_start, part_end, step_s in parts:
+            if part_end > part_start:
+                replay(
+                    otlp_url,
+                    simulation,
+                    part_start,
+                    part_end,
+                    scrape_step_s=step_s,
+                    encoder=encoder,
+                    progress=lambda done, begins=part_start, ends=part_end: say(
+                        "progress", done=((begins - start) + done * (ends - begins)) / history
+                    ),
+                    instances=exporters.instances(),
+                )
+        if live:
+            stop = threading.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+            # The filling took a while: what happened meanwhile is sent like the rest, so that no gap is left.
+            caught_up = datetime.now(UTC)
+            if caught_up > end:
+                replay(
+                    otlp_url,
+                    simulation,
+                    end,
+                    caught_up,
+                    scrape_step_s=_FINE_STEP_S,
+                    encoder=encoder,
+                    progress=lambda _: None,
+                    instances=exporters.instances(),
+                )
+            to_come = [fault for fault in faults if fault.starts_in >= timedelta(0)]
+            _inject(simulation, seed, to_come, simulation.now)
+            say("live")
+            run_live(otlp_url, simulation, stop, exporters)
+    say("done")
+
+
+def _inject(simulation: Simulation, seed: int, faults: Sequence[PlannedFault], origin: datetime) -> None:
+    for number, planned in enumerate(faults):
+        fault = plan_fault(
+            planned.kind, simulation.cloud, seed + number, origin + planned.starts_in, planned.lasts.total_seconds()
+        )
+        simulation.inject(fault)
+        say("truth", truth=fault.truth())
+
+
+def say(event: str, **fields: Any) -> None:
+    """One line for the parent process, or for whoever reads along."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,87 @@
+"""Alive is one thing, able to work another."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.context import Health, LoaderState
+from api.health import data_lag_s
+from storage.store import Store
+
+from .conftest import NOW
+
+
+def test_a_process_that_answers_is_alive(make_asker: Any, unreachable_store: Store) -> None:
+    response = make_asker(store=unreachable_store).get("/healthz")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_ready_says_how_old_the_newest_data_are(ask: Any, clean_store: Store, insert_requests: Any) -> None:
+    insert_requests("chat", [90.0, 30.0])
+
+    response = ask.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "ready": True,
+        "checks": [
+            {"name": "store", "ok": True, "detail": "answers"},
+            {"name": "loader", "ok": True, "detail": "nothing waits"},
+        ],
+        "newest_request_at": "2026-11-23T02:59:30Z",
+        "newest_sample_at": None,
+        "data_lag_s": 30.0,
+    }
+
+
+def test_no_data_is_no_reason_to_be_unready(ask: Any, clean_store: Store) -> None:
+    response = ask.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json()["data_lag_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        (LoaderState(alive=False, lag_seconds=None), 503, "has stopped: what is acknowledged is not stored"),
+        (LoaderState(alive=True, lag_seconds=60.1), 503, "the oldest item waits for 60.1 s; at most 60 s are fine"),
+        (LoaderState(alive=True, lag_seconds=0.82), 200, "the oldest item waits for 0.8 s"),
+    ],
+)
+def test_a_loader_that_stopped_or_fell_behind_is_a_reason(
+    make_asker: Any, state: LoaderState, status: int, said: str
+) -> None:
+    response = make_asker(health=Health(lambda: state)).get("/readyz")
+
+    assert response.status_code == status
+    assert response.json()["ready"] is (status == 200)
+    assert response.json()["checks"][1] == {"name": "loader", "ok": status == 200, "detail": said}
+
+
+def test_a_role_without_a_loader_is_not_asked_for_one(make_asker: Any) -> None:
+    response = make_asker(health=Health(lambda: None)).get("/readyz")
+
+    assert [check["name"] for check in response.json()["checks"]] == ["store"]
+
+
+def test_a_store_that_cannot_be_reached_is_a_reason(make_asker: Any, unreachable_store: Store) -> None:
+    response = make_asker(store=unreachable_store).get("/readyz")
+
+    assert response.status_code == 503
+    (check,) = (check for check in response.json()["checks"] if not check["ok"])
+    assert check["name"] == "store"
+    assert "the store cannot do this now" in check["detail"]
+
+
+def test_data_from_a_clock_ahead_of_ours_lag_by_nothing() -> None:
+    assert data_lag_s([None, NOW + timedelta(seconds=5)], NOW) == 0.0
+
+
+def test_metrics_are_prometheus_text(ask: Any) -> None:
+    response = ask.get("/metrics")
+
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.text == "# TYPE tailsight_up gauge\ntailsight_up 1.0\n"
