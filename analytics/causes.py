@@ -62,7 +62,7 @@ def explain(
     best.sort(key=lambda candidate: (-candidate.confidence, candidate.pattern.kind))
     named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
     if not named or named[0].confidence < _CONFIDENCE_MIN:
-        causes = (_unknown(service, scope),)
+        causes: tuple[Cause, ...] = (_unknown(service, scope),)
         blamed: set[CauseKind] = set()
     else:
         causes = tuple(_cause(rank, candidate, onset) for rank, candidate in enumerate(named, start=1))
@@ -120,7 +120,7 @@ def _localised(entity: Entity, scope: Scope, neighbourhood: Neighbourhood) -> fl
 
 
 def _in_time(signs: Sequence[Shift], onset: datetime, step_s: int) -> float:
-    """A cause is there when its effect begins, give or take the two clocks' steps. Unknown order neither helps nor harms much."""
+    """A cause is there when its effect begins, give or take both clocks' steps; an unknown order is a mild doubt."""
     leads = [(onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
     if not leads:
         return 0.8
@@ -148,7 +148,7 @@ def _near(
     by_signal: Mapping[str, Sequence[Shift]],
     neighbourhood: Neighbourhood,
 ) -> list[Shift]:
-    """Shifts of these signals on the entity itself, and on what shares its replicas (a port's own signals stay its own)."""
+    """Shifts of these signals on the entity, and on what shares its replicas; never on another of its own kind."""
     own = neighbourhood.replicas_of.get(entity, frozenset())
     return [
         shift
@@ -208,7 +208,7 @@ def _unknown(service: str, scope: Scope) -> Cause:
         evidence=(),
         next_steps=(
             "Open the slowest traces below: what do they share (replica, tenant, prompt length, version)?",
-            "Check what the telemetry does not cover: the host (CPU, disk), the application's own locks, upstream services.",
+            "Check what no signal covers yet: the host (CPU, disk), the application's own locks, upstream services.",
         ),
     )
 
@@ -236,8 +236,8 @@ def _why_not(
         )
         first = candidate.signs[0]
         return (
-            f"{first.signal.title.lower()} moved on {candidate.entity.name}, but it explains only {share:.0%} of the added "
-            f"time or came too late (confidence {candidate.confidence:.0%})"
+            f"{first.signal.title.lower()} moved on {candidate.entity.name}, but that explains {share:.0%} of the "
+            f"added time or came too late (confidence {candidate.confidence:.0%})"
         )
     seen = [
         shift

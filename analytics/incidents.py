@@ -6,19 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from analytics.scope import Scope
-from analytics.slo import burn_rate
+from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
 from domain.cause import Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
 
-_PAGE_BURN_RATE = 14.4  # 2 % of a 30-day budget in an hour (Site Reliability Workbook, table 5-8)
-
 
 @dataclass(frozen=True, slots=True)
 class BudgetDamage:
-    """What a spike did to an objective: bad and all events while it lasted, and all events of the objective's window."""
+    """What a spike did to an objective: bad and all events while it lasted, and all of the objective's window."""
 
     objective: Objective
     bad_count: int
@@ -33,10 +31,10 @@ class BudgetDamage:
 
     @property
     def pages(self) -> bool:
-        """Does it spend the budget at the fastest paging rate."""
+        """Does it spend the budget so fast that someone must be woken."""
         if not self.total_count:
             return False
-        return burn_rate(self.objective, self.total_count - self.bad_count, self.total_count) >= _PAGE_BURN_RATE
+        return burn_rate(self.objective, self.total_count - self.bad_count, self.total_count) >= PAGE_BURN_RATE
 
 
 def incident_of(

@@ -14,7 +14,7 @@ from analytics.incidents import BudgetDamage, incident_of, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, metric_signals, request_signals, shifts
-from analytics.slo import slo_status
+from analytics.slo import rounded_up, slo_status
 from analytics.spikes import Spike, SpikeSettings, find_spikes
 from domain.cause import Explanation
 from domain.incident import Incident, Indicator
@@ -22,6 +22,7 @@ from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
     read_incidents,
+    read_latency,
     read_request_series,
     read_requests,
     read_samples,
@@ -37,6 +38,16 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _CHANCE_MAX = 1e-6  # a percentile of few requests jumps by itself: this many slow ones must not be chance
+
+EVIDENCE_SERIES: dict[str, pl.DataType] = {
+    "signal": pl.String(),
+    "title": pl.String(),
+    "unit": pl.String(),
+    "entity_kind": pl.String(),
+    "entity_name": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+    "value": pl.Float64(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
     """The signals that speak for an incident's causes, over a window.
 
     Returns:
-        Columns signal, title, unit, entity_kind, entity_name, time, value (null where there was no sample); signals
-        in the order of the evidence.
+        A frame of schema `EVIDENCE_SERIES`, value null where there was no sample; signals in the order of the
+        evidence.
     """
     knowledge = shipped_knowledge()
     wanted = [(item.signal, item.entity) for cause in incident.explanation.causes for item in cause.evidence]
@@ -120,16 +131,16 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
         (matrix.signal.name, entity): (matrix, row) for matrix in matrices for row, entity in enumerate(matrix.entities)
     }
     times = [grid.time(step) for step in range(grid.steps)]
-    schema = {"signal": pl.String, "title": pl.String, "unit": pl.String, "entity_kind": pl.String}
-    schema |= {"entity_name": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
-    parts = [pl.DataFrame(schema=schema)]
+    parts = [pl.DataFrame(schema=EVIDENCE_SERIES)]
     for name, entity in dict.fromkeys(wanted):
         if (name, entity) not in rows:
             continue
         matrix, row = rows[name, entity]
         signal = matrix.signal
         parts.append(
-            pl.DataFrame({"time": times, "value": matrix.values[row]}, schema_overrides={"time": schema["time"]})
+            pl.DataFrame(
+                {"time": times, "value": matrix.values[row]}, schema_overrides={"time": EVIDENCE_SERIES["time"]}
+            )
             .with_columns(
                 pl.lit(signal.name).alias("signal"),
                 pl.lit(signal.title).alias("title"),
@@ -138,7 +149,7 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
                 pl.lit(entity.name).alias("entity_name"),
                 pl.col("value").fill_nan(None),
             )
-            .select(schema)
+            .select(*EVIDENCE_SERIES)
         )
     return pl.concat(parts)
 
@@ -146,19 +157,20 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
 def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
     """A first promise for each service of the last day, until someone makes a better one.
 
-    99.9 % of requests succeed; 99 % see their first token within 2 s (or, without one, finish within 10 s).
+    99.9 % of requests succeed, and 99 % see their first token (or, where none is told, finish) within half as long
+    again as the usual hour's p99, rounded up to 1, 2 or 5 times a power of ten.
     """
-    services = read_services(store, Window(now - timedelta(days=1), now))
+    window = Window(now - timedelta(days=1), now)
     objectives = []
-    totals = services.group_by("service", maintain_order=True).agg(pl.col("requests_with_ttft").sum())
-    for service, with_ttft in totals.iter_rows():
+    for service in read_services(store, window)["service"].unique(maintain_order=True):
         objectives.append(Objective(f"{service}-availability", service, Indicator.ERRORS, 0.999, 30))
-        if with_ttft:
-            objectives.append(Objective(f"{service}-ttft", service, Indicator.TTFT, 0.99, 30, threshold_ms=2000.0))
-        else:
-            objectives.append(
-                Objective(f"{service}-latency", service, Indicator.LATENCY, 0.99, 30, threshold_ms=10000.0)
-            )
+        hourly = read_latency(store, window, service, step_s=3600)
+        for indicator in (Indicator.TTFT, Indicator.LATENCY):
+            usual_ms = hourly[f"{indicator.value}_ms_p99"].median()
+            if isinstance(usual_ms, float) and usual_ms > 0:
+                threshold_ms = rounded_up(1.5 * usual_ms)
+                objectives.append(Objective(f"{service}-{indicator}", service, indicator, 0.99, 30, threshold_ms))
+                break
     return tuple(objectives)
 
 

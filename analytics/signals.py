@@ -89,7 +89,7 @@ class Shift:
     @property
     def score(self) -> float:
         """The shift on a scale of 0 to 1: a half at the least shift that counts."""
-        return 1.0 - 0.5 ** (max(0.0, self.sigmas) / _MOVED_SIGMAS)
+        return 1.0 - math.exp2(-max(0.0, self.sigmas) / _MOVED_SIGMAS)
 
 
 def metric_signals(series: pl.DataFrame, samples: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
@@ -159,7 +159,7 @@ def request_signals(service: str, requests: pl.DataFrame, grid: Grid, knowledge:
             inside["value"].fill_null(np.nan).to_numpy()
         )
         if name == "request_rate":  # between the first and the last request, a step without any is a rate of zero
-            seen = np.flatnonzero(np.isfinite(values).any(axis=0)) if owners else []
+            seen: NDArray[np.intp] = np.flatnonzero(np.isfinite(values).any(axis=0))
             if len(seen):
                 values[:, seen[0] : seen[-1]] = np.nan_to_num(values[:, seen[0] : seen[-1]])
         if owners:

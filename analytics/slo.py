@@ -1,10 +1,13 @@
 """SLO arithmetic: events counted, divided last."""
 
+import math
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from domain.slo import Objective, SloState, SloStatus
+
+PAGE_BURN_RATE = 6.0  # the slower of the two paging rates (Site Reliability Workbook, table 5-8)
 
 _BURN_WINDOW = timedelta(hours=1)
 _HISTORY_POINTS = 60
@@ -52,11 +55,16 @@ def burn_rate(objective: Objective, good: int, total: int) -> float:
     return (total - good) / total / (1.0 - objective.target_ratio)
 
 
+def rounded_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, … (and 0.5, 0.2, …) that is not smaller; for a positive value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= value * (1 - 1e-9))
+
+
 def _state(left: float, burn: float | None) -> SloState:
     if left < 0:
         return SloState.MISSED
-    # The Workbook's slowest paging pair burns at 6: a fifth of a 30-day budget would be gone within a day.
-    return SloState.AT_RISK if left < 0.1 or (burn is not None and burn >= 6) else SloState.MET
+    return SloState.AT_RISK if left < 0.1 or (burn is not None and burn >= PAGE_BURN_RATE) else SloState.MET
 
 
 def _history(

@@ -64,7 +64,8 @@ def create_api(
         app.include_router(router)
     app.add_api_route("/api", _refuse_unknown, methods=_METHODS, include_in_schema=False)
     app.add_api_route("/api/{rest:path}", _refuse_unknown, methods=_METHODS, include_in_schema=False)
-    app.openapi_schema = _openapi_document(app)  # made now: pages that are added later are none of its business
+    document = _openapi_document(app)  # made now: pages that are added later are none of its business
+    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     handle_problems(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
     if settings.token is not None:
@@ -126,7 +127,7 @@ def _restore_examples(document: dict[str, Any]) -> None:
     for route in (route for router in _ROUTERS for route in router.routes):
         if not isinstance(route, APIRoute) or not route.include_in_schema:
             continue
-        for method in route.methods:
+        for method in route.methods or ():
             responses = document["paths"][route.path_format][method.lower()]["responses"]
             for status, response in route.responses.items():
                 for media_type, content in response["content"].items():

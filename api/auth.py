@@ -37,7 +37,9 @@ class TokenCheck:
             await problem_response(problem, scope["path"])(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
-        sent = sent_token(Headers(scope=scope).get("authorization", ""))
+        header = Headers(scope=scope).get("authorization", "")
+        # Starlette reads headers as Latin-1; a token is UTF-8, as the challenge says.
+        sent = sent_token(header.encode("latin-1").decode(errors="replace"))
         # Digests have one length, so the time to compare tells nothing of the token's.
         return sent is not None and hmac.compare_digest(_digest(sent), self._token_digest)
 

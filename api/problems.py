@@ -167,7 +167,7 @@ def _field_error(found: Mapping[str, Any], parameters: Sequence[str]) -> FieldEr
 
 def _parameters(request: Request) -> list[str]:
     """The names of the query parameters of the endpoint that was asked, from its own description."""
-    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
     return [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"]
 
 

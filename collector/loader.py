@@ -43,6 +43,11 @@ class Loader:
         """Begin to load."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Is its thread running."""
+        return self._thread.is_alive()
+
     def flush(self, deadline_s: float) -> bool:
         """Close the open segments and wait until all that was acknowledged is loaded; False when time runs out."""
         self._wal.rotate()

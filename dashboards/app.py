@@ -3,10 +3,9 @@
 Dash's FastAPI backend is young. What it gets wrong here, found by trying, is put right in this file, and each has a
 test: its catch-all answers for the API (`_no_catch_all`, `PageFallback`), its set-up runs on the first request to `/`
 only, so the first deep link after a start is broken (`_set_up`), a plain `def` callback blocks the whole process
-(`_only_coroutines`), and failing callbacks leave no trace (`_log_failure`).
+(`callbacks.callback`), and failing callbacks leave no trace (`_log_failure`).
 """
 
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -113,6 +112,7 @@ class PageFallback:
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["path"].startswith(_API):
             await self._otherwise(scope, receive, send)
             return
@@ -133,21 +133,11 @@ def _set_up(app: Dash) -> None:
     # Our cartesian bundle in assets is a fifth of Dash's plotly.js, and dcc uses it as it finds it in `window`.
     dcc._js_dist[:] = [script for script in dcc._js_dist if script["namespace"] != "plotly"]  # noqa: SLF001
     app._setup_server()  # noqa: SLF001  # there is no public way
-    _only_coroutines(app)
 
 
 def _no_catch_all(app: Dash) -> None:
     """Dash adds a route for every GET when the server starts; `PageFallback` stands in its place."""
     app.backend._setup_catchall = lambda: None  # noqa: SLF001  # there is no public way
-
-
-def _only_coroutines(app: Dash) -> None:
-    for output, entry in app.callback_map.items():
-        callback = entry.get("callback")
-        if callback is not None and not inspect.iscoroutinefunction(inspect.unwrap(callback)):
-            raise TypeError(
-                f"the callback of {output} is no coroutine function; on the event loop it would block all others: make it `async def`"
-            )
 
 
 def _log_failure(error: Exception) -> None:

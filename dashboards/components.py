@@ -1,13 +1,13 @@
 """The pieces that pages are put together from: icons, sparks, charts, badges, empty states."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
-Children = str | Component | Sequence[str | Component | None] | None
+Children: TypeAlias = str | Component | Sequence[str | Component | None] | None
 
 _SPARK_HEIGHT = 30
 _BLANK = {
@@ -89,8 +89,8 @@ def panel(
             html.Header(
                 [
                     html.H2(title),
-                    html.Span(note, className="note") if note else None,
-                    html.Span(aside, className="aside") if aside else None,
+                    html.Span(note, className="note") if note is not None else None,
+                    html.Span(aside, className="aside") if aside is not None else None,
                 ],
                 className="panel-head",
             ),

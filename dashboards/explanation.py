@@ -1,4 +1,4 @@
-"""An explanation as people read it: ranked causes with their evidence, how it spread, what was ruled out, what to do."""
+"""An explanation as people read it: causes with their evidence, how it spread, what was ruled out, what to do."""
 
 from collections.abc import Sequence
 
@@ -139,7 +139,7 @@ def _spread(explanation: Explanation) -> list[Component]:
 
 def _spread_line(evidence: Evidence) -> Component:
     lead_s = evidence.lead_s or 0.0
-    sign = "−" if lead_s > 0 else "+"
+    sign = "" if abs(lead_s) < 1 else "−" if lead_s > 0 else "+"
     return html.Li(
         [
             html.Span(f"{sign}{text.lasting(abs(lead_s))}", className="when"),

@@ -1,19 +1,22 @@
 """Frames become Plotly figures, as plain dicts: no I/O, no browser.
 
-Colours are tokens (`$critical`, `$critical/.2`, `$scale-calm/2`) that the browser resolves against the style sheet of the
-theme, so a figure is the same in the dark and in the light. `layout.meta` carries what surrounds a chart: `label` (the
+Colours are tokens (`$critical`, `$critical/.2`, `$scale-calm/2`) that the browser resolves against the theme's style
+sheet, so a figure is the same in the dark and in the light. `layout.meta` carries what surrounds a chart: `label` (the
 sentence a screen reader says), `empty` (what to say when there is nothing to draw), `height` (px, where it depends on
 the data) and `narrow_margin_right` (px, on a phone, where labels at the right end are left out).
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
 
 from dashboards import text
+from domain.cause import Evidence
 from domain.incident import Incident, Indicator
 from domain.slo import SloState, SloStatus
 from domain.window import Window
@@ -24,6 +27,10 @@ _FONT = "Inter, system-ui, sans-serif"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _BUCKETS_PER_OCTAVE = 4  # storage.readers.read_heatmap
 _LABEL_GAP_RATIO = 0.075
+_END_LABELS_PX = 148  # charts that stand above each other share it, so that their times line up
+_TIME_AXIS_PX = 28
+_BANDS_MAX = 8
+_BAND_PX, _BAND_TITLE_PX, _BAND_GAP_PX = 104, 26, 14
 
 
 def empty(message: str) -> Figure:
@@ -89,11 +96,16 @@ def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
             for s in reversed(worst_last)
         ),
         narrow_margin_right=12,
-        margin={"l": 52, "r": 176, "t": 8, "b": 28},
+        margin={"l": 52, "r": 176, "t": 8, "b": _TIME_AXIS_PX},
         annotations=annotations,
         xaxis=_time_axis(Window(start, now)) | {"tickformat": "%d %b", "nticks": 6},
         yaxis=_axis()
-        | {"range": [bottom, 104], "tickvals": [-100, -50, 0, 50, 100], "ticksuffix": " %", "fixedrange": True},
+        | {
+            "range": [bottom, 104],
+            "tickvals": [-100, -50, 0, 50, 100],
+            "ticktext": ["−100 %", "−50 %", "0 %", "50 %", "100 %"],
+            "fixedrange": True,
+        },
         hovermode="x unified",
     )
 
@@ -117,7 +129,7 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
     """Heights moved apart until they are `gap` from each other, keeping their order, as little as a sweep allows."""
     order = sorted(range(len(heights)), key=lambda index: heights[index])
     moved = list(heights)
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in pairwise(order):
         moved[upper] = max(moved[upper], moved[lower] + gap)
     overshoot = moved[order[-1]] - max(heights[order[-1]], 100 - gap / 2) if order else 0.0
     if overshoot > 0:
@@ -193,12 +205,12 @@ def latency_heatmap(
         )
     lines, notes = _objective_line(threshold_ms, logarithmic=True)
     begins = [_begin_marks(incident, window) for incident in incidents]
-    low_ms, high_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), (threshold_ms or 0) * 1.3)
+    low_ms, high_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), threshold_ms or 0) * 1.9
     return _figure(
         traces,
         f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; p99 now {text.duration_ms(p99)}"
         + ("" if threshold_ms is None else f", objective {text.duration_ms(threshold_ms)}"),
-        margin={"l": 52, "r": 12, "t": 8, "b": 28},
+        margin={"l": 52, "r": 12, "t": 8, "b": _TIME_AXIS_PX},
         shapes=[*lines, *(mark for marks, _ in begins for mark in marks), *_shade(explained, "accent")],
         annotations=[*annotations, *notes, *(note for _, found in begins for note in found)],
         xaxis=_time_axis(window),
@@ -227,35 +239,31 @@ def incident_latency(
         threshold_ms: the objective; None when there is none.
         explained: another window being explained, shaded too.
     """
-    known = percentiles.sort("time").drop_nulls("p99_ms")
-    if known.is_empty():
-        return empty("The requests of this time are no longer kept")
     line = percentiles.sort("time")
+    if not line["p99_ms"].count():
+        return empty("No requests of this time are kept")
     times = [_time(moment) for moment in line["time"]]
-    top = max(known["p99_ms"].max() or 0, threshold_ms or 0) * 1.1  # type: ignore[operator]  # a float: not empty
-    end = incident.ended_at or window.end
-    usual = incident.baseline_ms_p99
+    peak, usual = _greatest(line["p99_ms"]), incident.baseline_ms_p99
+    top = max(peak, usual, threshold_ms or 0.0) * 1.1
+    lasts = [("p50", line["p50_ms"].drop_nulls()[-1])] if line["p50_ms"].count() else []
     traces = [
         _line(times, line["p50_ms"], "faint", "p50 %{y:.0f} ms"),
         _line(times, line["p99_ms"], "strong", "p99 %{y:.0f} ms", width=2),
     ]
-    during = known.filter(pl.col("time").is_between(incident.started_at, end))
-    peak = during if during.height else known
-    last_p50 = known["p50_ms"][-1]
     ends = _spread_labels(
         [
-            (float(peak["p99_ms"].max()), f"<b>p99 {text.duration_ms(incident.peak_ms_p99)}</b>", "strong"),  # type: ignore[arg-type]
-            (usual, f"usual {text.duration_ms(usual)}", "muted"),
-            *([(last_p50, f"p50 {text.duration_ms(last_p50)}", "muted")] if last_p50 is not None else []),
+            (peak, f"<b>p99 {text.duration_ms(incident.peak_ms_p99)}</b> at its peak", "strong"),
+            *((value, f"{name} {text.duration_ms(value)}", "muted") for name, value in [("usual", usual), *lasts]),
         ],
         top,
     )
     lines, notes = _objective_line(threshold_ms, logarithmic=False)
     return _figure(
         traces,
-        f"{text.INDICATORS_IN_FULL[incident.indicator]}: p99 usually {text.duration_ms(usual)}, {text.duration_ms(incident.peak_ms_p99)} at its peak",
+        f"{text.INDICATORS_IN_FULL[incident.indicator]}: p99 usually {text.duration_ms(usual)}, "
+        f"{text.duration_ms(incident.peak_ms_p99)} at its peak",
         narrow_margin_right=12,
-        margin={"l": 52, "r": 112, "t": 8, "b": 28},
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},
         shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
         annotations=[*notes, *ends],
         xaxis=_time_axis(window),
@@ -263,6 +271,10 @@ def incident_latency(
         hovermode="x unified",
         **_selectable(explained),
     )
+
+
+def _greatest(values: pl.Series) -> float:
+    return max(value for value in values if value is not None)
 
 
 def _first_bucket_above(threshold_ms: float) -> int:
@@ -351,8 +363,8 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
         "x": at,
         "xanchor": "left" if early else "right",
         "yref": "paper",
-        "y": 0.02,
-        "yanchor": "bottom",
+        "y": 1,
+        "yanchor": "top",
         "showarrow": False,
         "font": {"size": 11, "color": "$critical"},
     }
@@ -367,6 +379,7 @@ def _point_label(label: str, moment: datetime, height: float, window: Window) ->
         "y": height,
         "xanchor": "right" if late else "left",
         "yanchor": "bottom",
+        "yshift": 2,
         "showarrow": False,
         "font": {"size": 11, "color": "$strong"},
     }
@@ -377,7 +390,7 @@ def _duration_ticks(low_ms: float, high_ms: float) -> Figure:
     exponents = range(math.ceil(math.log2(low_ms / 50)), math.floor(math.log2(high_ms / 50)) + 1)
     every = max(1, math.ceil(len(exponents) / 8))
     ticks = [50 * 2.0**exponent for exponent in exponents[::every]]
-    return {"tickvals": ticks, "ticktext": [text.duration_ms(tick) for tick in ticks]}
+    return {"tickvals": ticks, "ticktext": [_tick_duration(tick) for tick in ticks]}
 
 
 def _linear_duration_ticks(top_ms: float) -> Figure:
@@ -457,7 +470,7 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
         ],
         f"Activity of {gpus.height} GPUs on {len(centres)} nodes over time",
         height=height,
-        margin={"l": 84, "r": 44, "t": 8, "b": 28},
+        margin={"l": 84, "r": 44, "t": 8, "b": _TIME_AXIS_PX},
         shapes=[mark for found_marks in marks for mark in found_marks],
         xaxis=_time_axis(window),
         yaxis=_axis()
@@ -487,111 +500,123 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
         incident: its causes' evidence gives order, before, during and lead.
         window: what the x axis shows.
     """
-    found = [(cause.rank, evidence) for cause in incident.explanation.causes for evidence in cause.evidence]
-    bands = []
-    seen = set()
-    for rank, evidence in found:
-        key = (evidence.signal, evidence.entity)
-        rows = series.filter(
-            (pl.col("signal") == evidence.signal)
-            & (pl.col("entity_kind") == evidence.entity.kind.value)
-            & (pl.col("entity_name") == evidence.entity.name)
-        ).sort("time")
-        if key in seen or rows.is_empty():
-            continue
-        seen.add(key)
-        bands.append((rank, evidence, rows))
+    told = [(cause.rank, evidence) for cause in incident.explanation.causes for evidence in cause.evidence]
+    first_told = {(evidence.signal, evidence.entity): (rank, evidence) for rank, evidence in reversed(told)}
+    bands = [
+        Band(rank, evidence, rows)
+        for rank, evidence in sorted(first_told.values(), key=told.index)
+        if not (rows := _rows_of(series, evidence)).is_empty()
+    ][:_BANDS_MAX]
     if not bands:
-        return empty("No signal of the evidence is still kept for this time")
-    traces: list[Figure] = []
-    annotations: list[Figure] = []
-    axes: Figure = {}
-    lines: list[Figure] = []
-    for index, (rank, evidence, rows) in enumerate(bands):
-        suffix = "" if index == 0 else str(index + 1)
-        top = 1 - index / len(bands)
-        low = 1 - (index + 1) / len(bands) + 0.03 / len(bands)
-        title = f"<b>{_escaped(rows['title'][0])}</b>  {_escaped(evidence.entity.name)}"
-        tone = "accent" if rank == 1 else "line-neutral"
-        high_value = rows["value"].max()
-        low_value = rows["value"].min()
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [_time(moment) for moment in rows["time"]],
-                "y": _rounded(rows["value"]),
-                "yaxis": f"y{suffix}",
-                "line": {"color": f"${tone}", "width": 1.6},
-                "hovertemplate": f"%{{y:.4~g}} {_escaped(evidence.unit)}<extra></extra>",
-            }
-            | ({"fill": "tozeroy", "fillcolor": "$accent/.12"} if rank == 1 else {})
-        )
-        low_edge, high_edge = _padded(low_value, high_value, zero=rank == 1)
-        axes[f"yaxis{suffix}"] = _axis() | {
-            "domain": [low, top - 0.24 / len(bands)],
-            "range": [low_edge, high_edge],
-            "tickvals": [low_value, high_value] if low_value != high_value else [high_value],
-            "ticktext": [_tick(low_value), _tick(high_value)] if low_value != high_value else [_tick(high_value)],
-            "showgrid": False,
-            "fixedrange": True,
-            "anchor": "x",
-        }
-        annotations.append(
-            {
-                "text": title,
-                "xref": "paper",
-                "yref": "paper",
-                "x": 0.004,
-                "y": top - 0.02 / len(bands),
-                "xanchor": "left",
-                "yanchor": "top",
-                "showarrow": False,
-                "font": {"size": 12, "color": "$strong"},
-            }
-        )
-        when = text.lead(evidence.lead_s)
-        annotations.append(
-            _end_label(
-                f"<b>{when}</b><br>{text.change(evidence)}", top - 0.26 / len(bands), tone if rank == 1 else "muted"
-            )
-            | {"yref": "paper", "yanchor": "top", "align": "left"}
-        )
-        if index:
-            lines.append(
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "yref": "paper",
-                    "x0": -0.08,
-                    "x1": 1.25,
-                    "y0": top,
-                    "y1": top,
-                    "line": {"color": "$grid", "width": 1},
-                }
-            )
-    last = "y" if len(bands) == 1 else f"y{len(bands)}"
+        return empty("No signal of the evidence is kept for this time")
+    height = _BAND_PX * len(bands) + _TIME_AXIS_PX
+    drawn = [_draw_band(band, index, len(bands)) for index, band in enumerate(bands)]
+    axes: Figure = {f"yaxis{_axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}
     return _figure(
-        traces,
-        "What moved with the spike: "
-        + "; ".join(
-            f"{rows['title'][0]} of {evidence.entity.name} {text.lead(evidence.lead_s)}" for _, evidence, rows in bands
-        ),
-        height=40 + 96 * len(bands),
+        [trace for trace, _, _, _ in drawn],
+        "What moved with the spike: " + "; ".join(f"{band.name} {text.lead(band.evidence.lead_s)}" for band in bands),
+        height=height,
         narrow_margin_right=12,
-        margin={"l": 52, "r": 148, "t": 4, "b": 28},
-        shapes=[*_spike_shade(incident, window), *lines],
-        annotations=annotations,
-        xaxis=_time_axis(window) | {"anchor": last},
-        hovermode="x",
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 0, "b": _TIME_AXIS_PX},
+        shapes=[*_spike_shade(incident, window), *(line for _, _, _, lines in drawn for line in lines)],
+        annotations=[note for _, _, notes, _ in drawn for note in notes],
+        xaxis=_time_axis(window) | {"anchor": "y" if len(bands) == 1 else f"y{len(bands)}"},
+        hovermode="x unified",
+        hoversubplots="axis",
         **axes,
     )
 
 
-def _padded(low: Any, high: Any, *, zero: bool) -> tuple[float, float]:
-    low, high = float(min(low, 0) if zero else low), float(high)
-    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    return (low if zero else low - margin), high + margin
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One signal of the multiples: its cause's rank, what was found, and its course (columns time, value, title)."""
+
+    rank: int
+    evidence: Evidence
+    rows: pl.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The signal and whose it is."""
+        return f"{self.rows['title'][0]} of {self.evidence.entity.name}"
+
+
+def _rows_of(series: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
+    return series.filter(
+        (pl.col("signal") == evidence.signal)
+        & (pl.col("entity_kind") == evidence.entity.kind.value)
+        & (pl.col("entity_name") == evidence.entity.name)
+        & pl.col("value").count().over("signal").gt(0)
+    ).sort("time")
+
+
+def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list[Figure], list[Figure]]:
+    """Trace, y axis, notes and separating lines of one band; its title stands above its plot."""
+    top = 1 - index / count
+    plot_top = top - _BAND_TITLE_PX / (_BAND_PX * count)
+    plot_low = 1 - (index + 1) / count + _BAND_GAP_PX / (_BAND_PX * count)
+    tone = "accent" if band.rank == 1 else "line-neutral"
+    low, high = _extent(band.rows["value"])
+    trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": _escaped(band.name),
+        "x": [_time(moment) for moment in band.rows["time"]],
+        "y": _rounded(band.rows["value"]),
+        "yaxis": f"y{_axis_number(index)}",
+        "line": {"color": f"${tone}", "width": 1.6},
+        "hovertemplate": f"{_escaped(band.name)}: %{{y:.4~g}} {_escaped(band.evidence.unit)}<extra></extra>",
+    }
+    if band.rank == 1 and low == 0:
+        trace |= {"fill": "tozeroy", "fillcolor": "$accent/.12"}
+    axis = _axis() | {
+        "domain": [plot_low, plot_top],
+        "range": [low - (high - low) * 0.03, high + (high - low) * 0.06],
+        "tickvals": [low, high],
+        "ticktext": [_tick(low), _tick(high)],
+        "showgrid": False,
+        "fixedrange": True,
+    }
+    title = f"<b>{_escaped(band.rows['title'][0])}</b>  {_escaped(band.evidence.entity.name)}"
+    when = text.lead(band.evidence.lead_s)
+    change = _escaped(text.change(band.evidence))
+    notes = [
+        _paper_note(title, 0.0, top - 4 / (_BAND_PX * count), "strong") | {"font": {"size": 12, "color": "$strong"}},
+        _paper_note(f"<b>{when}</b><br>{change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
+        | {"name": "end", "xshift": 8},
+        _paper_note(f"<b>{when}</b> · {change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
+        | {"name": "narrow", "xanchor": "right"},
+    ]
+    line = {"type": "line", "xref": "paper", "yref": "paper", "x0": 0, "x1": 1, "y0": top, "y1": top}
+    return trace, axis, notes, [line | {"line": {"color": "$grid", "width": 1}}] if index else []
+
+
+def _axis_number(index: int) -> str:
+    """Plotly calls its first axis `y`, the others `y2`, `y3` and so on."""
+    return "" if index == 0 else str(index + 1)
+
+
+def _paper_note(words: str, x: float, y: float, tone: str) -> Figure:
+    return {
+        "text": words,
+        "xref": "paper",
+        "yref": "paper",
+        "x": x,
+        "y": y,
+        "xanchor": "left",
+        "yanchor": "top",
+        "align": "left",
+        "showarrow": False,
+        "font": {"size": 11, "color": f"${tone}"},
+    }
+
+
+def _extent(values: pl.Series) -> tuple[float, float]:
+    """What the axis of a band spans: from zero where the values come near it, never without height."""
+    low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]  # there is a value
+    if 0 <= low <= 0.2 * high:
+        low = 0.0
+    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
 
 
 def _tick(value: Any) -> str:
@@ -635,10 +660,12 @@ def _figure(
 
 def _axis() -> Figure:
     return {
+        "ticklen": 6,
+        "tickcolor": "rgba(0,0,0,0)",
         "gridcolor": "$grid",
         "zeroline": False,
         "showline": False,
-        "ticks": "",
+        "ticks": "outside",  # invisible: they keep the labels off the plot
         "tickfont": {"size": 11, "color": "$muted"},
         "automargin": False,
     }
@@ -687,13 +714,16 @@ def _shade(window: Window | None, tone: str) -> list[Figure]:
 
 
 def _spike_shade(incident: Incident, window: Window) -> list[Figure]:
-    """The time of the spike, as far as the window shows it."""
+    """The time of the spike, as far as the window shows it, with a line where it began."""
     start, end = max(incident.started_at, window.start), min(incident.ended_at or window.end, window.end)
-    return (
-        [_shade(Window(start, end), "critical")[0] | {"fillcolor": "$critical/.1", "layer": "below"}]
-        if start < end
-        else []
-    )
+    if start >= end:
+        return []
+    area = _shade(Window(start, end), "critical")[0]
+    begin = {"type": "line", "yref": "paper", "x0": _time(start), "x1": _time(start), "y0": 0, "y1": 1}
+    return [
+        area | {"fillcolor": "$critical/.1", "line": {"width": 0}, "layer": "below"},
+        begin | {"line": {"color": "$critical/.7", "width": 1}},
+    ]
 
 
 def _line(times: Sequence[str], values: pl.Series, tone: str, hover: str, width: float = 1.4) -> Figure:

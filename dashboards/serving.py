@@ -54,6 +54,7 @@ class SecurityHeaders:
         self._outside = tuple(outside)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if scope["type"] != "http" or scope["path"].startswith(self._outside):
             await self._app(scope, receive, send)
             return
@@ -77,8 +78,9 @@ class Compressed:
         self._kept: dict[str, tuple[list[tuple[bytes, bytes]], bytes]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         path = scope.get("path", "")
-        mine = path.startswith("/_dash-") or path.startswith("/assets/")
+        mine = path.startswith(("/_dash-", "/assets/"))
         if scope["type"] != "http" or not mine or "gzip" not in Headers(scope=scope).get("accept-encoding", ""):
             await self._app(scope, receive, send)
             return
@@ -106,6 +108,7 @@ class _Compressing:
         self._body = bytearray()
 
     async def __call__(self, message: Message) -> None:
+        """ASGI's `send`."""
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -125,7 +128,7 @@ class _Compressing:
             headers.add_vary_header("Accept-Encoding")
             if self._keep:
                 self._keep(headers.raw, body)
-        await self._send(self._start | {"headers": headers.raw})
+        await self._send({**self._start, "headers": headers.raw})
         await self._send({"type": "http.response.body", "body": body})
 
 
@@ -136,6 +139,7 @@ class CacheControl:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         if scope["type"] != "http" or not scope["path"].startswith("/assets/"):
             await self._app(scope, receive, send)
             return

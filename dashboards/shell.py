@@ -9,6 +9,7 @@ from dash.dependencies import MATCH
 from dash.development.base_component import Component
 
 from dashboards import text
+from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
 from dashboards.pages import incident, incidents, overview
@@ -186,11 +187,12 @@ def freshness(newest: dict[str, datetime | None], now: datetime, stale_after_s: 
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of the shell."""
 
-    @app.callback(Output("page", "children"), Input("url", "pathname"))
+    @callback(app, Output("page", "children"), Input("url", "pathname"))
     async def show_page(path: str | None) -> Component:
         return page(path)
 
-    @app.callback(
+    @callback(
+        app,
         Output("navigation", "children"),
         Output("range-menu", "children"),
         Output("service-menu", "children"),

@@ -59,6 +59,11 @@ def percent(ratio: float | None, digits: int = 3) -> str:
     return UNKNOWN if ratio is None else f"{significant(ratio * 100, digits)} %"
 
 
+def percent_whole(ratio: float) -> str:
+    """`12 %`, and `<1 %` where there is something but less than that."""
+    return "<1 %" if 0 < ratio < 0.01 else f"{round(ratio * 100)} %"
+
+
 def percent_floor(ratio: float | None) -> str:
     """Whole per cent, rounded down: a budget never looks fuller than it is, and is the same on every page."""
     return UNKNOWN if ratio is None else f"{math.floor(ratio * 100)} %".replace("-", "−")
@@ -85,9 +90,9 @@ def duration_ms(value: float | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """`45 s`, `26 min`, `2 h 43 min`, `3 d 4 h`."""
+    """`90 s`, `26 min`, `2 h 43 min`, `3 d 4 h`."""
     whole = round(seconds)
-    if whole < 60:
+    if whole < 120:
         return f"{whole} s"
     minutes = whole // 60
     if minutes < 60:

@@ -53,7 +53,10 @@ def read_traffic(
 def summarise(
     frames: dict[str, pl.DataFrame], window: Window, step_s: int, focus: str, indicator: Indicator
 ) -> Traffic:
-    """The strip from one frame of `storage.readers.read_latency` a service. A step without requests has no error ratio."""
+    """The strip from a frame of `storage.readers.read_latency` for each service.
+
+    A step without requests has no error ratio.
+    """
     times = pl.datetime_range(
         window.start, window.end, f"{step_s}s", closed="left", time_unit="us", time_zone="UTC", eager=True
     ).alias("time")

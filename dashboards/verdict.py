@@ -14,7 +14,7 @@ _SEVERITY_ORDER = (Severity.PAGE, Severity.TICKET, Severity.INFO)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`tone` is critical, warning, good or unknown; `details` are sentences, the strong parts in pairs (text, strong)."""
+    """`tone` is critical, warning, good or unknown; `details` are pieces of text, each with whether it is strong."""
 
     tone: str
     headline: str
@@ -39,7 +39,7 @@ def verdict(
     worst = judged[0]
     if worst.state is not SloState.MET:
         return _objective_in_trouble(worst, seen)
-    lowest = min(judged, key=lambda status: _budget(status))
+    lowest = min(judged, key=_budget)
     unjudged = len(ordered) - len(judged)
     return Verdict(
         "good",
@@ -71,8 +71,8 @@ def status_of(incident: Incident, statuses: Sequence[SloStatus]) -> SloStatus | 
 def budget_gone_in(status: SloStatus) -> timedelta | None:
     """Time until the budget is spent at the burn rate of the last hour; None when unknown, or not being overspent.
 
-    A burn rate of 1 spends the whole budget in exactly the window (Site Reliability Workbook, chapter 5), so what is left
-    lasts `budget_left_ratio * window / burn_rate`.
+    A burn rate of 1 spends the whole budget in exactly the window (Site Reliability Workbook, chapter 5), so what is
+    left lasts `budget_left_ratio * window / burn_rate`.
     """
     left, burn = status.budget_left_ratio, status.burn_rate
     if left is None or burn is None or burn <= 1 or left <= 0:
@@ -92,7 +92,8 @@ def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now
     gone_in = budget_gone_in(status) if status else None
     details: list[tuple[str, bool]] = [
         (
-            f"Began {text.since(incident.started_at, now)} UTC, {text.lasting((now - incident.started_at).total_seconds())} ago. ",
+            f"Began {text.since(incident.started_at, now)} UTC, "
+            f"{text.lasting((now - incident.started_at).total_seconds())} ago. ",
             False,
         )
     ]

@@ -58,7 +58,8 @@ def _evidence_line(evidence: Evidence) -> str:
         order = f", {evidence.lead_s:.0f} s before the spike"
     elif evidence.lead_s is not None and evidence.lead_s < 0:
         order = f", {-evidence.lead_s:.0f} s after its beginning"
-    return f"- {_words(evidence.signal)} of {evidence.entity.name}: {before} → {evidence.during:,.3g} {evidence.unit}{order}"
+    move = f"{before} → {evidence.during:,.3g} {evidence.unit}"
+    return f"- {_words(evidence.signal)} of {evidence.entity.name}: {move}{order}"
 
 
 def _words(name: str) -> str:

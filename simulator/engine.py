@@ -47,6 +47,7 @@ REQUEST = np.dtype(
         ("replica", "i8"),
         ("transfer_started_at", "f8"),
         ("ready_at", "f8"),
+        ("pulled_bytes", "f8"),
         ("admitted_at", "f8"),
         ("prefilled_at", "f8"),
         ("released_at", "f8"),
@@ -57,6 +58,7 @@ REQUEST = np.dtype(
         ("failed", "?"),
     ]
 )
+_ROUTED = ("replica", "transfer_started_at", "ready_at", "pulled_bytes")
 _DECIDED = (
     "admitted_at",
     "prefilled_at",
@@ -130,27 +132,34 @@ class _PortState:
         self.free_at = 0.0
         self.faults: tuple[Fault, ...] = ()
 
-    def transfer(self, now_s: float, size_bytes: float) -> tuple[float, float]:
-        """When a transfer asked for now starts and ends."""
-        if not size_bytes:
-            return now_s, now_s
-        started_at = max(now_s, self.free_at)
-        if not self.faults:
-            ended_at = started_at + size_bytes / PORT_BYTES_PER_SECOND
-        else:
-            ended_at = self._slowed_end(started_at, size_bytes, now_s + WAIT_LIMIT_S)
-        self.free_at = ended_at
-        return started_at, ended_at
+    def transfer(self, now_s: float, size_bytes: float) -> tuple[float, float, float]:
+        """When a transfer asked for now starts and ends, and how many bytes it moves.
 
-    def _slowed_end(self, started_at: float, size_bytes: float, deadline: float) -> float:
+        One that has not ended after `WAIT_LIMIT_S` is given up, with the request it is for.
+        """
+        if not size_bytes:
+            return now_s, now_s, 0.0
+        deadline = now_s + WAIT_LIMIT_S
+        started_at = max(now_s, self.free_at)
+        if started_at >= deadline:
+            return deadline, deadline, 0.0
+        if self.faults:
+            ended_at, moved_bytes = self._slowed(started_at, size_bytes, deadline)
+        else:
+            ended_at, moved_bytes = started_at + size_bytes / PORT_BYTES_PER_SECOND, size_bytes
+        self.free_at = ended_at
+        return started_at, ended_at, moved_bytes
+
+    def _slowed(self, started_at: float, size_bytes: float, deadline: float) -> tuple[float, float]:
         moment, left_bytes = started_at, size_bytes
         while moment < deadline:
             speed = PORT_BYTES_PER_SECOND * bandwidth_left_ratio(self.faults, moment)
-            if left_bytes <= speed * TRANSFER_STEP_S:
-                return moment + left_bytes / speed
-            left_bytes -= speed * TRANSFER_STEP_S
-            moment += TRANSFER_STEP_S
-        return max(started_at, deadline)  # given up with its request
+            step_s = min(TRANSFER_STEP_S, deadline - moment)
+            if left_bytes <= speed * step_s:
+                return moment + left_bytes / speed, size_bytes
+            left_bytes -= speed * step_s
+            moment += step_s
+        return deadline, size_bytes - left_bytes
 
 
 class ServiceEngine:
@@ -188,7 +197,7 @@ class ServiceEngine:
         kept = self._open[self._open["ended_at"] > keep_since_s]
         table = np.concatenate([kept, self._admit_to_table(arrivals)])
         first = self._numbered - len(arrivals)
-        routed: list[tuple[int, float, float]] = []
+        routed: list[tuple[int, float, float, float]] = []
         decided: list[tuple[float | int | bool, ...]] = []
         model = self._service.model
         cached_tokens = arrivals["cached_tokens"].astype(float)
@@ -212,9 +221,9 @@ class ServiceEngine:
             rival = states[other]
             if rival.load(now) + LOAD_TOLERANCE < state.load(now):
                 state = rival
-            started_at, ready_at = state.port.transfer(now, pull_bytes)
+            started_at, ready_at, pulled_bytes = state.port.transfer(now, pull_bytes)
             state.undecided += 1
-            routed.append((state.ordinal, started_at, ready_at))
+            routed.append((state.ordinal, started_at, ready_at, pulled_bytes))
             heappush(ready, (ready_at, number, state, (now, prompt, output, prefill, luck)))
         while ready and ready[0][0] <= until_s:
             decided.append(self._decide(*heappop(ready)))
@@ -237,14 +246,12 @@ class ServiceEngine:
     @staticmethod
     def _fill(
         table: NDArray[np.void],
-        routed: list[tuple[int, float, float]],
+        routed: list[tuple[int, float, float, float]],
         decided: list[tuple[float | int | bool, ...]],
     ) -> None:
         if routed:
             new = table[-len(routed) :]
-            for name, column in zip(
-                ("replica", "transfer_started_at", "ready_at"), zip(*routed, strict=True), strict=True
-            ):
+            for name, column in zip(_ROUTED, zip(*routed, strict=True), strict=True):
                 new[name] = column
         if decided:
             numbers, *columns = zip(*decided, strict=True)
@@ -263,7 +270,7 @@ class ServiceEngine:
         state.undecided -= 1
         deadline = arrived_at + WAIT_LIMIT_S
         admitted_at = self._admission(state, max(ready_at, state.admission_free_at), prompt, deadline)
-        if admitted_at > deadline:
+        if admitted_at >= deadline:
             # It stood at the head of the queue until it was given up.
             state.admission_free_at = max(state.admission_free_at, deadline)
             heappush(state.busy_until, deadline)
@@ -294,9 +301,9 @@ class ServiceEngine:
         return number, admitted_at, prefilled_at, released_at, ended_at, stall_s, factor, preemptions, False
 
     def _admission(self, state: _ReplicaState, moment: float, prompt: int, deadline: float) -> float:
-        """When a sequence slot and the KV blocks of the prompt are free; past `deadline` if not in time."""
+        """When a sequence slot and the KV blocks of the prompt are free; `deadline` or later if not in time."""
         active = state.active
-        while moment <= deadline:
+        while moment < deadline:
             while active and active[0][0] <= moment:
                 state.used_tokens -= heappop(active)[1]
             slot_free = len(active) < self._service.max_sequences

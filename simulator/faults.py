@@ -75,7 +75,7 @@ class Fault:
 
 def faults_of(faults: Sequence[Fault], kind: CauseKind, entity: Entity) -> tuple[Fault, ...]:
     """Those of that kind on that entity."""
-    return tuple(fault for fault in faults if fault.kind is kind and fault.entity == entity)
+    return tuple(fault for fault in faults if fault.kind == kind and fault.entity == entity)
 
 
 def contention_faults(faults: Sequence[Fault], replica: Replica) -> tuple[Fault, ...]:
@@ -215,7 +215,7 @@ def plan_fault(kind: CauseKind, cloud: Cloud, seed: int, started_at: datetime, d
         raise ValueError(f"the simulator cannot play the fault {kind}; it can play {playable}")
     randomness = random.Random(f"fault-{kind}-{seed}")
     entity, strength, ramp_s = planner(cloud, randomness, started_at)
-    return Fault(kind, entity, started_at, started_at + timedelta(seconds=duration_s), strength, ramp_s)
+    return Fault(CauseKind(kind), entity, started_at, started_at + timedelta(seconds=duration_s), strength, ramp_s)
 
 
 def capacity_requests_per_s(cloud: Cloud, service: Service) -> float:

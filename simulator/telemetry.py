@@ -286,7 +286,6 @@ def _work_of(replica: Replica, requests: NDArray[np.void], faults: Sequence[Faul
     kv_used = (runs * (prompt + generated)).sum(axis=1) / model.kv_capacity_tokens
     leaked = leaked_kv_ratio(leak_faults(faults, replica), moments_s)
 
-    pulled = requests["cached_tokens"] * float(model.kv_bytes_per_token)
     pull_progress = _elapsed(requests["transfer_started_at"], requests["ready_at"], moments_s) / np.maximum(
         requests["ready_at"] - requests["transfer_started_at"], 1e-9
     )
@@ -314,7 +313,7 @@ def _work_of(replica: Replica, requests: NDArray[np.void], faults: Sequence[Faul
         prefill_work_s=per_step(prefill @ (1 / served["prefill_factor"])),
         sequence_s=per_step(sequence.sum(axis=1)),
         sequence_work_s=per_step(sequence @ (1 / decode_factor(served["prefill_factor"]))),
-        pulled_bytes=per_step(pull_progress @ pulled),
+        pulled_bytes=per_step(pull_progress @ requests["pulled_bytes"]),
         pushed_bytes=per_step(progress @ pushed),
         tokens=prompt_per_step + generated_per_step,
     )

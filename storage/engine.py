@@ -137,10 +137,8 @@ class Engine:
             "max_result_bytes": str(_GUEST_RESULT_BYTES_MAX),
         }
         with self._handle(database, asked | limits) as handle:
-            _ask(
-                handle, "SET readonly = 1"
-            )  # last, because from here on the handle takes no setting, not even this one
-            canonical = _ask(handle, f"SELECT formatQuerySingleLine({sql.quoted(statement)})", "RawBLOB").body.decode()
+            _ask(handle, "SET readonly = 1")  # last: from here on the handle takes no setting, not even this one
+            canonical = _canonical(handle, statement)
             reason = statements.forbidden_reading(canonical, self._functions_that_reach_out(handle))
             if reason:
                 raise EngineError.named(READONLY, "READONLY", f"Cannot execute query in readonly mode: {reason}")
@@ -239,6 +237,15 @@ def _ask(
         result_rows=result.rows_read(),
         elapsed_ns=int(result.elapsed() * 1e9),
     )
+
+
+def _canonical(handle: Any, statement: str) -> str:
+    """The one statement as the engine understands it: without comments, every name and text in one spelling."""
+    question = f"SELECT formatQuerySingleLine({sql.quoted(statement)})"
+    try:
+        return _ask(handle, question, "RawBLOB").body.decode()
+    except EngineError as error:  # what is wrong with the statement, without the question that we put it in
+        raise EngineError(error.code, str(error).partition(": In scope SELECT formatQuery")[0]) from None
 
 
 def _stream(handle: Any, insert: statements.Insert) -> Answer:

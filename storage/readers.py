@@ -19,8 +19,11 @@ from storage.store import Store
 
 TIME = pl.Datetime("us", "UTC")
 
-SERVICES = {"service": pl.String, "model": pl.String, "requests": pl.UInt64, "requests_with_ttft": pl.UInt64}
-REQUEST_SERIES = {
+Schema = dict[str, pl.DataType | type[pl.DataType]]
+"""Columns of a frame, in order."""
+
+SERVICES: Schema = {"service": pl.String, "model": pl.String, "requests": pl.UInt64, "requests_with_ttft": pl.UInt64}
+REQUEST_SERIES: Schema = {
     "time": TIME,
     "service": pl.String,
     "model": pl.String,
@@ -33,7 +36,7 @@ REQUEST_SERIES = {
     "input_tokens_mean": pl.Float64,
     "output_tokens_mean": pl.Float64,
 }
-REQUESTS = {
+REQUESTS: Schema = {
     "time": TIME,
     "model": pl.String,
     "version": pl.String,
@@ -51,7 +54,7 @@ REQUESTS = {
     "input_tokens": pl.UInt32,
     "output_tokens": pl.UInt32,
 }
-LATENCY = {
+LATENCY: Schema = {
     "time": TIME,
     "model": pl.String,
     "replica": pl.String,
@@ -64,9 +67,9 @@ LATENCY = {
     "latency_ms": pl.List(pl.Float64),
     "ttft_ms": pl.List(pl.Float64),
 }
-SLO_COUNTS = {"time": TIME, "total": pl.UInt64, "good": pl.UInt64}
-HEATMAP = {"time": TIME, "bucket": pl.Int32, "requests": pl.UInt64}
-SERIES = {
+SLO_COUNTS: Schema = {"time": TIME, "total": pl.UInt64, "good": pl.UInt64}
+HEATMAP: Schema = {"time": TIME, "bucket": pl.Int32, "requests": pl.UInt64}
+SERIES: Schema = {
     "metric": pl.String,
     "series_id": pl.UInt64,
     "job": pl.String,
@@ -78,10 +81,10 @@ SERIES = {
     "service": pl.String,
     "model": pl.String,
 }
-SAMPLES = {"series_id": pl.UInt64, "time": TIME, "last": pl.Float64, "mean": pl.Float64}
-FRESHNESS = {"source": pl.String, "newest": TIME}
-_INCIDENTS = {"id": pl.String, "document": pl.String}
-_DOCUMENT = {"document": pl.String}
+SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "last": pl.Float64, "mean": pl.Float64}
+FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
+_INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
+_DOCUMENT: Schema = {"document": pl.String}
 
 PERCENTILES = ("p50", "p95", "p99")
 
@@ -91,17 +94,13 @@ def read_services(store: Store, window: Window) -> pl.DataFrame:
     return _known(store.query("services", SERVICES, **_bounds(window)))
 
 
-def read_request_series(
-    store: Store, window: Window, step_s: int, service: str | None = None
-) -> pl.DataFrame:
+def read_request_series(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
     """Requests by step, service and model, from the request records: exact percentiles.
 
     Columns: time, service, model, requests, errors, {latency,ttft}_ms_{p50,p95,p99} (null where there was nothing to
     measure), {latency,ttft}_count (what the percentiles rest on), {input,output}_tokens_mean.
     """
-    frame = store.query(
-        "request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or ""
-    )
+    frame = store.query("request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or "")
     return _known(_percentile_columns(frame))
 
 
@@ -110,9 +109,7 @@ def read_requests(store: Store, window: Window, service: str, limit: int = 2_000
     return _known(store.query("requests", REQUESTS, **_bounds(window), service=service, limit=limit))
 
 
-def read_latency(
-    store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()
-) -> pl.DataFrame:
+def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
     """Percentiles of any window from mergeable sketches (relative error 1 %), by up to four dimensions.
 
     Args:
@@ -130,9 +127,7 @@ def read_latency(
     if unknown:
         raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
     if step_s <= 0 or step_s % 15:
-        raise ValueError(
-            f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup"
-        )
+        raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
     flags = {f"by_{name}": name in by for name in dimensions}
     frame = store.query("latency", LATENCY, **_bounds(window), service=service, step_s=step_s, **flags)
     return _known(_percentile_columns(frame))
@@ -153,13 +148,9 @@ def read_slo_counts(
     )
 
 
-def read_heatmap(
-    store: Store, window: Window, service: str, indicator: Indicator, step_s: int
-) -> pl.DataFrame:
+def read_heatmap(store: Store, window: Window, service: str, indicator: Indicator, step_s: int) -> pl.DataFrame:
     """Requests by step and duration; bucket b covers 2^(b/4) to 2^((b+1)/4) ms. Schema: `HEATMAP`."""
-    return store.query(
-        "heatmap", HEATMAP, **_bounds(window), service=service, indicator=indicator.value, step_s=step_s
-    )
+    return store.query("heatmap", HEATMAP, **_bounds(window), service=service, indicator=indicator.value, step_s=step_s)
 
 
 def read_series(store: Store, window: Window, metrics: Sequence[str]) -> pl.DataFrame:
@@ -223,16 +214,16 @@ def write_incidents(store: Store, incidents: Sequence[Incident], now: datetime) 
         }
         for incident in incidents
     ]
-    schema = {
+    schema: Schema = {
         "id": pl.String,
         "service": pl.String,
         "status": pl.String,
         "started_at": TIME,
         "ended_at": TIME,
+        "document": pl.String,
+        "updated_at": TIME,
     }
-    store.insert(
-        "tailsight_incidents", pl.DataFrame(rows, schema=schema | {"document": pl.String, "updated_at": TIME})
-    )
+    store.insert("tailsight_incidents", pl.DataFrame(rows, schema=schema))
 
 
 def read_topology(store: Store) -> Topology:

@@ -21,9 +21,12 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from collector.errors import CollectorError
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
 from domain.window import Window, from_rfc3339
+from storage.errors import StoreError
+from tailsight.errors import SettingsError, TailsightError
 
 _out = Console()
 _err = Console(stderr=True)
@@ -53,17 +56,11 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same cloud and 
 def main() -> None:
     """Run the command line; errors that a person can mend are told in one sentence, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    from collector.errors import CollectorError  # noqa: PLC0415  # `--help` need not import the engine
-    from simulator.run import ReplayError  # noqa: PLC0415
-    from storage.errors import StoreError  # noqa: PLC0415
-    from tailsight.demo import DemoError  # noqa: PLC0415
-    from tailsight.settings import SettingsError  # noqa: PLC0415
-
     try:
         app()
     except SettingsError as error:
         _fail(str(error), Exit.WRONG_USE)
-    except (StoreError, CollectorError, DemoError, ReplayError) as error:
+    except (TailsightError, StoreError, CollectorError) as error:
         _fail(str(error), Exit.TROUBLE)
 
 
@@ -72,14 +69,18 @@ def demo(
     *,
     fault: FaultKind = CauseKind.NETWORK_LINK_FAULT,
     seed: Seed = 1,
-    once: Annotated[bool, typer.Option("--once", help="Headless: one incident, its cause and the page; then end.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Headless: one incident, its cause and the page; then end.")
+    ] = False,
     as_json: Json = False,
     days: Annotated[float, typer.Option(help="Days of history to fill in.")] = 7,
     port: Annotated[int | None, typer.Option(help="Port of the pages; 8080, or a free one when that is taken.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Keep the data in this folder; else it is removed at the end.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the data in this folder; else it is removed at the end.")
+    ] = None,
 ) -> None:
     """Everything on loopback with a simulated GPU cloud: no server, no GPU, no configuration."""
-    from tailsight import demo as demos  # noqa: PLC0415
+    from tailsight import demo as demos
 
     if once:
         with _progress(quiet=as_json) as tell:
@@ -107,8 +108,8 @@ def demo(
 @app.command()
 def serve(*, config: Config = None) -> None:
     """Receive, explain and show, until SIGTERM or Ctrl-C."""
-    from tailsight.settings import read_settings  # noqa: PLC0415
-    from tailsight.wiring import Application  # noqa: PLC0415
+    from tailsight.settings import read_settings
+    from tailsight.wiring import Application
 
     stop = _until_signal()
     application = Application(read_settings(config))
@@ -122,7 +123,7 @@ def serve(*, config: Config = None) -> None:
 @app.command("check-config")
 def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
     """Say what is wrong with a configuration file."""
-    from tailsight.settings import listens_openly, read_settings  # noqa: PLC0415
+    from tailsight.settings import listens_openly, read_settings
 
     openly = listens_openly(read_settings(file))
     if openly is not None:
@@ -131,10 +132,12 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
 
 
 @app.command()
-def migrate(*, config: Config = None, dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL only.")] = False) -> None:
+def migrate(
+    *, config: Config = None, dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL only.")] = False
+) -> None:
     """Bring the store's tables and views up to date."""
-    from storage.migrate import migrate as run_pending  # noqa: PLC0415
-    from storage.migrate import pending_steps  # noqa: PLC0415
+    from storage.migrate import migrate as run_pending
+    from storage.migrate import pending_steps
 
     with _store(config) as (store, _):
         if dry_run:
@@ -150,13 +153,17 @@ def analyze(
     *,
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339, e.g. 2026-11-23T02:00:00Z.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
-    step: Annotated[int | None, typer.Option(help="Seconds a step of the rollup; 15 unless configured.", min=1, max=3600)] = None,
-    history: Annotated[int | None, typer.Option(help="Seconds that say what is usual; 7200 unless configured.", min=10)] = None,
+    step: Annotated[
+        int | None, typer.Option(help="Seconds a step of the rollup; 15 unless configured.", min=1, max=3600)
+    ] = None,
+    history: Annotated[
+        int | None, typer.Option(help="Seconds that say what is usual; 7200 unless configured.", min=10)
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Find and explain every spike in a stretch of stored time. Running it twice changes nothing."""
-    from analytics.jobs import analyze as find_and_explain  # noqa: PLC0415
+    from analytics.jobs import analyze as find_and_explain
 
     window = _window(start, end)
     with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
@@ -165,7 +172,12 @@ def analyze(
         )
         objectives = _objectives(store, settings, window.end)
         incidents = find_and_explain(
-            store, window, datetime.now(UTC), objectives, analytics.to_job(), lambda service: tell(f"Explaining {service}", 1.0)
+            store,
+            window,
+            datetime.now(UTC),
+            objectives,
+            analytics.to_job(),
+            lambda service: tell(f"Explaining {service}", 1.0),
         )
     if as_json:
         _say_json({"incidents": [to_document(incident) for incident in incidents]})
@@ -179,12 +191,14 @@ def explain(
     service: Annotated[str, typer.Option(help="The service.")],
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
-    indicator: Annotated[Indicator | None, typer.Option(help="ttft or latency; ttft where the service has one.")] = None,
+    indicator: Annotated[
+        Indicator | None, typer.Option(help="ttft or latency; ttft where the service has one.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Rank the causes of one window of one service against the time before it."""
-    from analytics.jobs import explain_window  # noqa: PLC0415
+    from analytics.jobs import explain_window
 
     window = _window(start, end)
     with _store(config) as (store, settings):
@@ -202,7 +216,7 @@ def explain(
 @app.command()
 def slo(*, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
-    from analytics.jobs import slo_statuses  # noqa: PLC0415
+    from analytics.jobs import slo_statuses
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
@@ -240,12 +254,17 @@ def simulate(
     seed: Seed = 1,
     end: Annotated[str | None, typer.Option(help="End of the history, RFC 3339; now unless given.")] = None,
     history_s: Annotated[int, typer.Option(help="Seconds of history to send.", min=0)] = 3600,
-    fault: Annotated[list[str] | None, typer.Option(help="KIND:STARTS_IN_SECONDS:LASTS_SECONDS; negative: in the history.")] = None,
-    encoder: Annotated[str, typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories).")] = "sdk",
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND:STARTS_IN_SECONDS:LASTS_SECONDS; negative: in the history.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories).")
+    ] = "sdk",
     live: Annotated[bool, typer.Option("--live", help="Then follow the wall clock until a signal.")] = False,
 ) -> None:
     """Play the GPU cloud against an OTLP receiver; what happens is told as JSON lines."""
-    from tailsight.simulate import simulate as play  # noqa: PLC0415
+    from simulator.run import ReplayError
+    from tailsight.simulate import simulate as play
 
     if encoder not in ("sdk", "template"):
         _fail(f"--encoder is {encoder!r}; valid are sdk, template", Exit.WRONG_USE)
@@ -255,13 +274,18 @@ def simulate(
         faults = [_planned_fault(text) for text in fault or []]
     except ValueError as error:
         _fail(str(error), Exit.WRONG_USE)
-    play(otlp, seed=seed, end=moment, history=timedelta(seconds=history_s), faults=faults, live=live, encoder=chosen)
+    try:
+        play(
+            otlp, seed=seed, end=moment, history=timedelta(seconds=history_s), faults=faults, live=live, encoder=chosen
+        )
+    except ReplayError as error:
+        _fail(str(error), Exit.TROUBLE)
 
 
 @app.command()
 def doctor(*, config: Config = None) -> None:
     """Check that the configuration can be used, the store answers, and data is fresh."""
-    from storage.readers import read_freshness  # noqa: PLC0415
+    from storage.readers import read_freshness
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
@@ -276,9 +300,9 @@ def doctor(*, config: Config = None) -> None:
 
 @contextmanager
 def _store(config: Path | None) -> Iterator[tuple[Any, Any]]:
-    from storage.migrate import migrate as run_pending  # noqa: PLC0415
-    from storage.open import open_store  # noqa: PLC0415
-    from tailsight.settings import read_settings  # noqa: PLC0415
+    from storage.migrate import migrate as run_pending
+    from storage.open import open_store
+    from tailsight.settings import read_settings
 
     settings = read_settings(config)
     store = open_store(settings.store)
@@ -290,7 +314,7 @@ def _store(config: Path | None) -> Iterator[tuple[Any, Any]]:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs import default_objectives  # noqa: PLC0415
+    from analytics.jobs import default_objectives
 
     return [one.to_domain() for one in settings.objectives] or default_objectives(store, now)
 
@@ -303,7 +327,7 @@ def _window(start: str, end: str) -> Window:
 
 
 def _planned_fault(text: str) -> Any:
-    from tailsight.simulate import PlannedFault  # noqa: PLC0415
+    from tailsight.simulate import PlannedFault
 
     try:
         kind, starts_in, lasts = text.split(":")
@@ -316,9 +340,14 @@ def _planned_fault(text: str) -> Any:
 def _progress(*, quiet: bool) -> Iterator[Any]:
     """A function to tell progress to; bars only where people look."""
     if quiet or not _err.is_terminal:
-        yield lambda what, done: None
+        yield lambda *_: None
         return
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=_err) as bars:
         tasks: dict[str, Any] = {}
 
@@ -339,7 +368,7 @@ def _until_signal() -> threading.Event:
 
 def _free_or(wanted: int | None, usual: int) -> int:
     """The port asked for; else the usual one, or any free one when that is taken."""
-    import socket  # noqa: PLC0415
+    import socket
 
     if wanted is not None:
         return wanted
@@ -361,8 +390,8 @@ def _named_first(outcome: dict[str, Any]) -> bool:
 
 
 def _tell_once(outcome: dict[str, Any]) -> None:
-    from domain.incident import from_document  # noqa: PLC0415
-    from reports.incident import incident_report  # noqa: PLC0415
+    from domain.incident import from_document
+    from reports.incident import incident_report
 
     truth = outcome["truth"]
     _out.print(f"[dim]What really happened:[/] {truth['kind']} at {truth['entity']['name']}", highlight=False)
@@ -382,10 +411,8 @@ def _tell_ready(url: str) -> None:
 
 
 def _tell_incident(incident: Incident) -> None:
-    _out.print(
-        f"  [red]{incident.service}[/] {incident.indicator} p99 {incident.peak_ms_p99:,.0f} ms: {incident.cause.summary}",
-        highlight=False,
-    )
+    symptom = f"[red]{incident.service}[/] {incident.indicator} p99 {incident.peak_ms_p99:,.0f} ms"
+    _out.print(f"  {symptom}: {incident.cause.summary}", highlight=False)
 
 
 def _tell_incidents(incidents: list[Incident]) -> None:

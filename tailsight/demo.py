@@ -26,6 +26,7 @@ from domain.incident import Incident, to_document
 from domain.topology import topology_from_document
 from domain.window import Window
 from storage.readers import write_topology
+from tailsight.errors import DemoError
 from tailsight.settings import Settings
 from tailsight.wiring import Application
 
@@ -35,10 +36,6 @@ _SOURCES = {"dcgm-exporter": "dcgm", "node-exporter": "node"}
 
 Tell = Callable[[str, float], None]
 """Told what is going on and how far it is, 0-1."""
-
-
-class DemoError(RuntimeError):
-    """The demo could not go on; the message says where."""
 
 
 def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
@@ -109,28 +106,19 @@ def run_live(
     """
     with _data_folder(folder) as data, _application(data, *ports) as application:
         begun = datetime.now(UTC)
-        command = ["--seed", seed, "--end", begun.isoformat(), "--history-s", _seconds(history), "--encoder", "template", "--live"]
-        for past_kind, days, minutes in _PAST_FAULTS:
-            if timedelta(days=days) < history - timedelta(hours=3):
-                command += ["--fault", f"{past_kind}:{-_seconds(timedelta(days=days))}:{minutes * 60}"]
+        past = [fault for fault in _PAST_FAULTS if fault[1] < history - timedelta(hours=3)]
+        command: list[Any] = ["--seed", seed, "--end", begun.isoformat(), "--history-s", _seconds(history)]
+        command += ["--encoder", "template", "--live"]
+        for past_kind, ago, lasts in past:
+            command += ["--fault", f"{past_kind}:{-_seconds(ago)}:{_seconds(lasts)}"]
         command += ["--fault", f"{kind}:40:600"]
         with _simulator(application, command) as simulator:
-            for event in simulator.events():
-                match event["event"]:
-                    case "topology":
-                        write_topology(application.store, topology_from_document(event["document"]), begun)
-                    case "targets":
-                        application.scrape_also([_scrape_target(target) for target in event["targets"]])
-                    case "progress":
-                        tell("Filling in history", event["done"])
-                    case "live":
-                        break
-            application.collector.flush(60)
-            for _, days, _ in _PAST_FAULTS:
-                if timedelta(days=days) < history - timedelta(hours=3):
-                    tell("Explaining the past", 1.0)
-                    moment = begun - timedelta(days=days)
-                    application.analyze_now(Window(moment - timedelta(minutes=10), moment + timedelta(hours=1)))
+            _fill(application, simulator, begun, tell, stop)
+            for number, (_, ago, lasts) in enumerate(past):
+                tell("Explaining the past", number / len(past))
+                moment = begun - ago
+                application.analyze_now(Window(moment - timedelta(minutes=10), moment + lasts + timedelta(minutes=30)))
+            tell("Explaining the past", 1.0)
             ready(application.addresses.web_url)
             known: set[str] = set()
             while not stop.wait(2):
@@ -141,11 +129,32 @@ def run_live(
                         found(incident)
 
 
-# A week has a past: kind, days ago, minutes long.
+def _fill(
+    application: Application, simulator: "_Simulator", begun: datetime, tell: Tell, stop: threading.Event
+) -> None:
+    """Follow the simulator until it is live, and all that it sent is in the store."""
+    targets: list[ScrapeTarget] = []
+    for event in simulator.events():
+        if stop.is_set():
+            return
+        match event["event"]:
+            case "topology":
+                write_topology(application.store, topology_from_document(event["document"]), begun)
+            case "targets":
+                targets = [_scrape_target(target) for target in event["targets"]]
+            case "progress":
+                tell("Filling in history", event["done"])
+            case "live":
+                break
+    application.scrape_also(targets)
+    application.collector.flush(60)
+
+
+# A week has a past: what went wrong, how long ago, for how long.
 _PAST_FAULTS = (
-    (CauseKind.TRAFFIC_SURGE, 5.4, 14),
-    (CauseKind.GPU_MEMORY_CONTENTION, 3.1, 25),
-    (CauseKind.NETWORK_SATURATION, 1.3, 18),
+    (CauseKind.TRAFFIC_SURGE, timedelta(days=5.4), timedelta(minutes=14)),
+    (CauseKind.GPU_MEMORY_CONTENTION, timedelta(days=3.1), timedelta(minutes=25)),
+    (CauseKind.NETWORK_SATURATION, timedelta(days=1.3), timedelta(minutes=18)),
 )
 
 

@@ -21,13 +21,10 @@ from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
 from domain.slo import Objective
 from storage.settings import StoreSettings
+from tailsight.errors import SettingsError
 
 _PREFIX = "TAILSIGHT_"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; the message says where, what was found, and what is valid."""
 
 
 class WebSettings(BaseModel):
@@ -205,7 +202,10 @@ def _explained(error: ValidationError) -> str:
         else:
             found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{place}: {message}" + (f" (found {found!r})" if found is not None and str(found) not in message else ""))
+            lines.append(
+                f"{place}: {message}"
+                + (f" (found {found!r})" if found is not None and str(found) not in message else "")
+            )
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -61,9 +61,7 @@ def simulate(
                     part_end,
                     scrape_step_s=step_s,
                     encoder=encoder,
-                    progress=lambda done, begins=part_start, ends=part_end: say(
-                        "progress", done=((begins - start) + done * (ends - begins)) / history
-                    ),
+                    progress=_progress((part_start - start) / history, (part_end - part_start) / history),
                     instances=exporters.instances(),
                 )
         if live:
@@ -88,6 +86,11 @@ def simulate(
             say("live")
             run_live(otlp_url, simulation, stop, exporters)
     say("done")
+
+
+def _progress(done_before: float, share: float) -> Callable[[float], None]:
+    """Tell the progress of one part as that of the whole."""
+    return lambda done: say("progress", done=done_before + share * done)
 
 
 def _inject(simulation: Simulation, seed: int, faults: Sequence[PlannedFault], origin: datetime) -> None:

@@ -37,7 +37,8 @@ from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
 from storage.readers import read_incidents, write_topology
 from storage.store import Store
-from tailsight.settings import Settings, SettingsError, listens_openly
+from tailsight.errors import SettingsError
+from tailsight.settings import Settings, listens_openly
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class Application:
         self._analysis = _AnalysisTelemetry(self._registry)
         self._sockets = {
             "web": _listen(settings.web.host, settings.web.port, "web.port"),
-            "otlp": _listen(settings.collector.otlp_http.host, settings.collector.otlp_http.port, "collector.otlp_http.port"),
+            "otlp": _listen(
+                settings.collector.otlp_http.host, settings.collector.otlp_http.port, "collector.otlp_http.port"
+            ),
         }
         path = settings.store.embedded_path
         self.store = open_owned(settings.store) if path else open_store(settings.store)
@@ -157,7 +160,7 @@ class Application:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  # told to whoever called start
+        except BaseException as error:  # told to whoever called start
             self._failed = error
             self._ready.set()
 
@@ -214,7 +217,9 @@ class _AnalysisTelemetry:
         self.runs = Counter("tailsight_analysis_runs", "Looks for spikes, by outcome", ["outcome"], registry=registry)
         self.seconds = Histogram("tailsight_analysis_seconds", "Seconds one look took", registry=registry)
         self.last_success = Gauge(
-            "tailsight_analysis_last_success_timestamp_seconds", "When the last look that went well ended", registry=registry
+            "tailsight_analysis_last_success_timestamp_seconds",
+            "When the last look that went well ended",
+            registry=registry,
         )
 
 
@@ -263,7 +268,9 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{key}: cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another port") from None
+        raise SettingsError(
+            f"{key}: cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another port"
+        ) from None
     listener.listen(1024)
     return listener
 

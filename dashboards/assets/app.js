@@ -74,12 +74,14 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(styles, item)]));
   };
 
-  // On a phone the labels at the right end would leave no room for the lines.
-  const narrowed = (figure) => {
-    const { narrow_margin_right: right } = figure.layout.meta;
-    if (right === undefined || innerWidth > 640) return figure;
-    const annotations = (figure.layout.annotations ?? []).filter((note) => note.name !== "end");
-    return { ...figure, layout: { ...figure.layout, annotations, margin: { ...figure.layout.margin, r: right } } };
+  // On a phone the labels at the right end would leave no room for the lines; some have a shorter twin for it.
+  const fitted = (figure) => {
+    const { annotations = [], margin, meta } = figure.layout;
+    const narrow = innerWidth <= 640 && meta.narrow_margin_right !== undefined;
+    const unfit = narrow ? "end" : "narrow";
+    const layout = { ...figure.layout, annotations: annotations.filter((note) => note.name !== unfit) };
+    if (narrow) layout.margin = { ...margin, r: meta.narrow_margin_right };
+    return { ...figure, layout };
   };
 
   window.dash_clientside = window.dash_clientside ?? {};
@@ -89,7 +91,7 @@
       const { no_update: asBefore } = window.dash_clientside;
       if (!figure) return [asBefore, asBefore, asBefore, asBefore];
       const { label, empty, height } = figure.layout.meta;
-      const painted = coloured(getComputedStyle(root), narrowed(figure));
+      const painted = coloured(getComputedStyle(root), fitted(figure));
       return [painted, label, empty ?? "", height ? { "--chart-height": `${height}px` } : asBefore];
     },
 

@@ -12,11 +12,12 @@ from dash.development.base_component import Component
 from analytics import jobs
 from analytics.scope import contrast, stage_split
 from dashboards import figures, text
+from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window, why
 from dashboards.severity import SEVERITIES
-from dashboards.state import PageState, incident_id_of, incident_path, parse_state
+from dashboards.state import incident_id_of, incident_path, parse_state
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
@@ -26,7 +27,7 @@ from storage.store import Store
 _GPU_ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
 _BEFORE_S_MIN, _BEFORE_S_MAX = 1_800, 21_600
 _AFTER_S = 600
-_STEPS_MAX = 240
+_STEPS_MAX = 120
 _ROLLUP_STEP_S = 15
 _REQUESTS_S_MAX = 1_800
 _REQUESTS_MAX = 200_000
@@ -55,6 +56,7 @@ def layout() -> Component:
                                 aside="Drag to explain another window",
                             ),
                             panel("What moved with it", chart("incident-evidence", 360), note="same time axis"),
+                            panel("Where", html.Div(id="incident-where"), note="GPU activity during the spike"),
                         ],
                         className="stack",
                     ),
@@ -65,12 +67,6 @@ def layout() -> Component:
                                 html.Div(id="incident-why"),
                                 note=html.Span(id="incident-why-note"),
                                 class_name="why",
-                            ),
-                            panel(
-                                "Where",
-                                html.Div(id="incident-where"),
-                                note="GPU activity during the spike",
-                                class_name="where",
                             ),
                         ],
                         className="stack",
@@ -88,7 +84,8 @@ def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page. An incident pins its own window, so the range of the address does not matter."""
     store = context.store
 
-    @app.callback(
+    @callback(
+        app,
         Output("incident-head", "children"),
         Output("incident-impact", "children"),
         Output("incident-why-note", "children"),
@@ -103,7 +100,8 @@ def register(app: Dash, context: PageContext) -> None:
         now = context.now()
         return head(incident, now), impact(incident), why_note(incident, now), why(incident.explanation)
 
-    @app.callback(
+    @callback(
+        app,
         Output("incident-latency-title", "children"),
         Output(figure_of("incident-latency"), "data"),
         Input("url", "pathname"),
@@ -119,8 +117,8 @@ def register(app: Dash, context: PageContext) -> None:
             await asyncio.to_thread(_latency, context, incident, parse_state(search).explain),
         )
 
-    @app.callback(
-        Output(figure_of("incident-evidence"), "data"), Input("url", "pathname"), Input("tick", "n_intervals")
+    @callback(
+        app, Output(figure_of("incident-evidence"), "data"), Input("url", "pathname"), Input("tick", "n_intervals")
     )
     async def show_evidence(path: str | None, _ticks: int | None) -> figures.Figure:
         incident = await _read(store, path)
@@ -130,17 +128,17 @@ def register(app: Dash, context: PageContext) -> None:
         series = await asyncio.to_thread(jobs.evidence_series, store, incident, window, step_s)
         return figures.evidence_multiples(series, incident, window=window)
 
-    @app.callback(Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
+    @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_where(path: str | None, _ticks: int | None) -> Component | None:
         incident = await _read(store, path)
         return await asyncio.to_thread(_where, context, incident) if incident else None
 
-    @app.callback(Output("incident-requests", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
+    @callback(app, Output("incident-requests", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_requests(path: str | None, _ticks: int | None) -> list[Component]:
         incident = await _read(store, path)
         return await asyncio.to_thread(_requests, context, incident) if incident else []
 
-    @app.callback(Output("incident-explained", "children"), Input("url", "pathname"), Input("url", "search"))
+    @callback(app, Output("incident-explained", "children"), Input("url", "pathname"), Input("url", "search"))
     async def show_explained(path: str | None, search: str | None) -> Component | None:
         state, incident = parse_state(search), await _read(store, path)
         if incident is None or state.explain is None:
@@ -154,7 +152,7 @@ def register(app: Dash, context: PageContext) -> None:
 
 
 def pinned_window(incident: Incident, now: datetime) -> tuple[Window, int]:
-    """The time around an incident that its page shows, and the step (s, a multiple of 15) for at most 240 columns.
+    """The time around an incident that its page shows, and the step (s, a multiple of 15) for at most 120 columns.
 
     As long before as it lasted, half an hour at least, and ten minutes after its end, but not beyond now.
     """
@@ -283,180 +281,6 @@ def why_note(incident: Incident, now: datetime) -> str:
     return f"{text.since(incident.started_at, now)} to {end} UTC, against the time before"
 
 
-def gpu_tiles(activity: pl.DataFrame, affected: frozenset[str]) -> Component:
-    """One row a node, one tile a GPU, as dark as it was busy; what the cause sits on has a frame.
-
-    Args:
-        activity: columns node, gpu, ratio (0-1, null where there was no sample).
-        affected: names of GPUs and nodes.
-    """
-    if activity.is_empty():
-        return html.P("No GPU metrics in this time.", className="calm")
-    rows = []
-    for (node,), gpus in activity.sort("node", "gpu", nulls_last=True).group_by(["node"], maintain_order=True):
-        name = str(node or "unknown node")
-        tiles = [
-            html.Span(
-                className=f"tile {'tile-affected' if gpu in affected else ''} {'tile-unknown' if ratio is None else ''}".strip(),
-                style={} if ratio is None else {"--busy": f"{ratio * 100:.0f}%"},
-                title=f"{name} GPU {index}: " + ("no sample" if ratio is None else f"{text.percent(ratio, 2)} busy"),
-            )
-            for index, (gpu, ratio) in enumerate(gpus.select("gpu", "ratio").iter_rows())
-        ]
-        rows.append(
-            html.Div(
-                [html.Code(name, className="clip", title=name), html.Span(tiles, className="tiles")],
-                className="node node-affected" if name in affected else "node",
-            )
-        )
-    label = f"{activity.height} GPUs on {len(rows)} nodes; affected: {', '.join(sorted(affected)) or 'none known'}"
-    return html.Div(rows, className="nodes", role="img", **{"aria-label": label})
-
-
-def affected_names(cause_entity: Entity, series: pl.DataFrame) -> frozenset[str]:
-    """The GPUs and nodes that an entity is, sits on or belongs to, as the series' labels tell."""
-    column = {EntityKind.GPU: "gpu", EntityKind.REPLICA: "replica", EntityKind.SERVICE: None}.get(
-        cause_entity.kind, "node"
-    )
-    if column is None:
-        return frozenset()
-    name = cause_entity.name.split("/", 1)[0] if column == "node" else cause_entity.name
-    hit = series.filter(pl.col(column) == name)
-    names = {name, *hit["gpu"].drop_nulls()}
-    return frozenset(names if column == "node" else names | set())
-
-
-def in_common(table: pl.DataFrame, note: str) -> Component:
-    """What slow requests share and the others do not.
-
-    Args:
-        table: of `analytics.scope.contrast`; a dimension that no request names is left out.
-        note: what counts as slow.
-    """
-    groups = []
-    for (dimension,), told in table.group_by(["dimension"], maintain_order=True):
-        if told["value"].to_list() == ["not known"]:
-            continue
-        lines = [
-            _pair(value, slow, rest)
-            for value, slow, rest in told.head(_VALUES_MAX).select("value", "slow_ratio", "rest_ratio").iter_rows()
-        ]
-        others = told.slice(_VALUES_MAX)
-        if others.height:
-            lines.append(
-                _pair(f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum()))
-            )
-        groups.append(
-            html.Div(
-                [html.H3(_DIMENSION_TITLES.get(dimension, dimension.capitalize())), html.Dl(lines)],
-                className="contrast",
-            )
-        )
-    legend = [
-        html.Span(className="swatch swatch-accent"),
-        "slow",
-        html.Span(className="swatch swatch-rest"),
-        "the rest",
-    ]
-    return panel("What slow requests have in common", html.Div(groups, className="contrasts"), note=note, aside=legend)
-
-
-def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequence[str]) -> Component:
-    """The slowest requests with where their time went.
-
-    Args:
-        slowest: columns trace_id, latency_ms, ttft_ms, queue_ms, prefill_ms, transfer_ms, decode_ms, node, replica, tenant, input_tokens.
-        indicator: which time counts.
-        exemplars: trace ids that the incident itself names.
-    """
-    column = "ttft_ms" if indicator is Indicator.TTFT else "latency_ms"
-    stages = [
-        stage
-        for stage in _STAGES
-        if stage[0] in slowest.columns and (indicator is not Indicator.TTFT or stage[0] != "decode_ms")
-    ]
-    longest = slowest[column].max() if slowest.height else None
-    heads = ("Trace", text.INDICATORS[indicator], "Where the time went", "Replica", "Tenant", "Prompt tokens")
-    rows = [
-        html.Tr(
-            [
-                html.Td(
-                    [html.Code(row["trace_id"]), badge("example", "calm") if row["trace_id"] in exemplars else None]
-                ),
-                html.Td(text.duration_ms(row[column]), className="number"),
-                html.Td(_split_bar(row, stages, longest)),
-                html.Td(html.Code(row["replica"] or text.UNKNOWN)),
-                html.Td(row["tenant"] or text.UNKNOWN),
-                html.Td(text.count(row["input_tokens"]), className="number"),
-            ]
-        )
-        for row in slowest.iter_rows(named=True)
-    ]
-    legend = [part for _, name in stages for part in (html.Span(className=f"swatch stage-{name}"), name)]
-    return panel(
-        "Slowest traces",
-        html.Div(
-            html.Table(
-                [
-                    html.Thead(
-                        html.Tr(
-                            [
-                                html.Th(name, scope="col", className="number" if index in (1, 5) else "")
-                                for index, name in enumerate(heads)
-                            ]
-                        )
-                    ),
-                    html.Tbody(rows),
-                ]
-            ),
-            className="table",
-        ),
-        note="of the incident",
-        aside=legend,
-    )
-
-
-def _pair(name: str, slow_ratio: float, rest_ratio: float) -> Component:
-    standing_out = slow_ratio - rest_ratio > 0.2
-    return html.Div(
-        [
-            html.Dt(name, className="clip", title=name),
-            html.Dd(
-                [
-                    html.Span(className="bar-slow", style={"width": f"{slow_ratio:.1%}"}),
-                    html.Span(className="bar-rest", style={"width": f"{rest_ratio:.1%}"}),
-                ],
-                className="bars",
-            ),
-            html.Dd(
-                text.percent(slow_ratio, 2),
-                className="share",
-                title=f"{text.percent(slow_ratio, 2)} of slow requests, {text.percent(rest_ratio, 2)} of the rest",
-            ),
-        ],
-        className="pair standing-out" if standing_out else "pair",
-    )
-
-
-def _split_bar(row: dict[str, Any], stages: Sequence[tuple[str, str]], longest: Any) -> Component:
-    known = [(name, row[column]) for column, name in stages if row[column] is not None and row[column] > 0]
-    if not known or not longest:
-        return html.Span("not told", className="note")
-    return html.Div(
-        [
-            html.Span(
-                className=f"stage-{name}",
-                style={"width": f"{value / longest:.1%}"},
-                title=f"{name} {text.duration_ms(value)}",
-            )
-            for name, value in known
-        ],
-        className="split",
-        role="img",
-        **{"aria-label": ", ".join(f"{name} {text.duration_ms(value)}" for name, value in known)},
-    )
-
-
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 
@@ -483,15 +307,10 @@ def _latency(context: PageContext, incident: Incident, explained: Window | None)
 
 
 def _where(context: PageContext, incident: Incident) -> Component:
-    store, now = context.store, context.now()
+    now = context.now()
     window = Window(incident.started_at, max(incident.ended_at or now, incident.started_at + timedelta(seconds=60)))
-    series = read_series(store, window, [_GPU_ACTIVITY])
-    samples = read_samples(store, window, series, max(60, int(window.seconds)))
-    means = samples.group_by("series_id").agg(pl.col("mean").mean().alias("ratio"))
-    activity = series.join(means, on="series_id", how="left").select("node", "gpu", "ratio")
-    return gpu_tiles(activity, affected_names(incident.cause.entity, series))
-
-
+    return gpu_tiles(
+        read_activity(context.store, window, max(60, int(window.seconds)), incident.started_at),
 def _requests(context: PageContext, incident: Incident) -> list[Component]:
     now = context.now()
     end = min(incident.ended_at or now, incident.started_at + timedelta(seconds=_REQUESTS_S_MAX))

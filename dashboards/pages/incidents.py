@@ -8,6 +8,7 @@ from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from dashboards import text
+from dashboards.callbacks import callback
 from dashboards.components import badge, empty_state, page_link
 from dashboards.context import PageContext
 from dashboards.severity import SEVERITIES
@@ -34,7 +35,8 @@ def layout() -> Component:
 def register(app: Dash, context: PageContext) -> None:
     """The one callback of this page."""
 
-    @app.callback(
+    @callback(
+        app,
         Output("incidents-note", "children"),
         Output("incidents-table", "children"),
         Input("url", "search"),

@@ -11,6 +11,7 @@ from dash.development.base_component import Component
 
 from analytics import jobs
 from dashboards import figures, text
+from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
@@ -80,7 +81,8 @@ def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page."""
     store, settings = context.store, context.settings
 
-    @app.callback(
+    @callback(
+        app,
         Output("overview-now", "children"),
         Output("overview-verdict", "children"),
         Output("overview-objectives", "children"),
@@ -112,12 +114,13 @@ def register(app: Dash, context: PageContext) -> None:
             figures.budget_burn_down(statuses, now),
         )
 
-    @app.callback(Output("overview-traffic", "children"), Input("url", "search"), Input("tick", "n_intervals"))
+    @callback(app, Output("overview-traffic", "children"), Input("url", "search"), Input("tick", "n_intervals"))
     async def show_traffic(search: str | None, _ticks: int | None) -> list[Component]:
         state = parse_state(search)
         return traffic_strip(await asyncio.to_thread(_traffic, store, context.now(), state))
 
-    @app.callback(
+    @callback(
+        app,
         Output("overview-latency-title", "children"),
         Output("overview-latency-note", "children"),
         Output(figure_of("latency"), "data"),
@@ -127,11 +130,11 @@ def register(app: Dash, context: PageContext) -> None:
     async def show_latency(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         return await asyncio.to_thread(_latency, context, parse_state(search))
 
-    @app.callback(Output(figure_of("gpus"), "data"), Input("url", "search"), Input("tick", "n_intervals"))
+    @callback(app, Output(figure_of("gpus"), "data"), Input("url", "search"), Input("tick", "n_intervals"))
     async def show_gpus(search: str | None, _ticks: int | None) -> figures.Figure:
         return await asyncio.to_thread(_gpus, context, parse_state(search))
 
-    @app.callback(Output("overview-explained", "children"), Input("url", "search"))
+    @callback(app, Output("overview-explained", "children"), Input("url", "search"))
     async def show_explained(search: str | None) -> Component | None:
         state = parse_state(search)
         return await asyncio.to_thread(_explained, context, state) if state.explain else None
@@ -326,7 +329,10 @@ def _services(store: Store, now: datetime, state: PageState) -> pl.DataFrame:
 
 
 def _focus(store: Store, now: datetime, state: PageState, services: pl.DataFrame) -> tuple[str | None, Indicator]:
-    """The service whose latency is shown: that of the newest open incident, else the busiest; TTFT where it is measured."""
+    """The service whose latency is shown, and which: that of the newest open incident, else the busiest.
+
+    The indicator is TTFT where that is measured.
+    """
     if services.is_empty():
         return None, Indicator.TTFT
     totals = (

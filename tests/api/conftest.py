@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -21,8 +21,7 @@ from domain.slo import Objective
 from storage.open import open_store
 from storage.settings import StoreSettings
 from storage.store import Store
-
-NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+from tests.api.clock import NOW
 
 MakeApi = Callable[..., FastAPI]
 InsertRequests = Callable[..., None]

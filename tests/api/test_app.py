@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.openapi.models import OpenAPI
 from jsonschema import Draft202012Validator
 
+from api.docs import prose
 from api.problems import KINDS
 
 ODD_VALUES = [
@@ -24,6 +26,7 @@ ODD_VALUES = [
     "{a:String}",
     "%s",
     "../../etc",
+    "a/b",
     "x" * 3000,
     "0001-01-01T00:00:00+14:00",
     "2026-11-23T02:00:00Z",
@@ -131,6 +134,10 @@ def test_the_page_for_people_asks_nobody_else_for_anything(ask: Any) -> None:
     assert ask.get("/api/docs.css").headers["content-type"].startswith("text/css")
 
 
+def test_descriptions_are_escaped_before_their_code_is_marked() -> None:
+    assert prose("hand `<b>` back & <i>") == "hand <code>&lt;b&gt;</code> back &amp; &lt;i&gt;"
+
+
 def test_the_commands_of_the_page_are_accepted(ask: Any, document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         if method != "get":
@@ -151,7 +158,7 @@ def test_odd_values_are_answered_and_never_break_anything(ask: Any, document: di
                 if parameter["in"] == "query":
                     response = ask(method, path, params=query | {parameter["name"]: value})
                 else:
-                    response = ask(method, path.replace("{" + parameter["name"] + "}", value.replace("/", "%2F")))
+                    response = ask(method, path.replace("{" + parameter["name"] + "}", quote(value, safe="")))
                 assert response.status_code in {200, 404, 422}, (path, parameter["name"], value, response.text)
                 assert response.json() is not None
 

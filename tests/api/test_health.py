@@ -8,8 +8,7 @@ import pytest
 from api.context import Health, LoaderState
 from api.health import data_lag_s
 from storage.store import Store
-
-from .conftest import NOW
+from tests.api.clock import NOW
 
 
 def test_a_process_that_answers_is_alive(make_asker: Any, unreachable_store: Store) -> None:

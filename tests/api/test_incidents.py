@@ -11,8 +11,7 @@ from domain.incident import Incident, Status, to_document
 from domain.window import Window, rfc3339
 from storage.readers import read_incidents, write_incidents
 from storage.store import Store
-
-from .conftest import NOW
+from tests.api.clock import NOW
 
 
 def listed(ask: Any, **question: Any) -> list[str]:

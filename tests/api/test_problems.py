@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from api.problems import KINDS
 
@@ -110,8 +111,6 @@ def test_a_failure_of_our_own_is_a_500_without_its_inside(make_asker: Any) -> No
 
 
 def test_a_status_that_an_added_page_raises_keeps_its_meaning(make_asker: Any) -> None:
-    from starlette.exceptions import HTTPException  # noqa: PLC0415  # what a page raises, not what we raise
-
     def page() -> None:
         raise HTTPException(418, "short and stout")
 

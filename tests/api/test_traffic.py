@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from api.latency import read_quantiles
 from api.traffic import default_step_s, lasted_s, read_dimensions
 from domain.window import Window, rfc3339
-
-from .conftest import NOW
+from tests.api.clock import NOW
 
 HOUR_AGO = rfc3339(NOW - timedelta(hours=1))
 

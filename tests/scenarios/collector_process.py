@@ -51,9 +51,10 @@ async def serve(folder: Path) -> None:
 
 def report(folder: Path) -> None:
     store = open_owned(StoreSettings(url=f"chdb://{folder}"))
+    assert store.engine is not None
     answers = {}
     for name, statement in REPORT.items():
-        lines = store.raw_query(statement, "TSV").decode().splitlines()
+        lines = store.engine.read(statement, "TSV").body.decode().splitlines()
         answers[name] = {key: int(count) for key, count in (line.split("\t") for line in lines)}
     store.close()
     print(json.dumps(answers))

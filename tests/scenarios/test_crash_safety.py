@@ -44,7 +44,7 @@ class Sender(threading.Thread):
     """Sends spans that no other request has, without a break, to whoever listens on `port`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.port: int | None = None
         self.stopped = threading.Event()
         self.acknowledged: set[str] = set()

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from domain.cause import CauseKind
+from domain.entity import Entity, EntityKind
 from simulator.cloud import Replica, Service, build_cloud
-from simulator.engine import WAIT_LIMIT_S, ServiceEngine
+from simulator.engine import LOAD_TOLERANCE, WAIT_LIMIT_S, ServiceEngine
+from simulator.faults import Fault
 from simulator.workload import ARRIVAL
 
 CLOUD = build_cloud(1)
@@ -54,6 +57,28 @@ def test_a_slow_transfer_does_not_hold_up_requests_that_need_none() -> None:
     assert plain["admitted_at"] < pulling["ready_at"]
 
 
+def test_transfers_that_back_up_are_given_up_with_their_requests() -> None:
+    port = CLOUD.replicas[0].port
+    fault = Fault(
+        CauseKind.NETWORK_LINK_FAULT,
+        Entity(EntityKind.PORT, port.name),
+        datetime.fromtimestamp(T0 - 60, UTC),
+        datetime.fromtimestamp(T0 + 600, UTC),
+        strength=0.005,
+        ramp_s=1.0,
+    )
+    engine = ServiceEngine(CHAT, CLOUD.replicas_of("chat")[:1])
+    engine.set_faults([fault])
+    requests = engine.run(arrivals_of(*[(0.1 * n, 32_000, 30_720, 10) for n in range(4)]), T0 + 1000, T0)
+    assert requests["failed"].tolist() == [False, True, True, True]
+    goodput = 0.005 * 5e10
+    size_bytes = 30_720 * CHAT.model.kv_bytes_per_token
+    assert requests["ready_at"][0] - T0 == pytest.approx(size_bytes / goodput, rel=0.01)
+    assert requests["pulled_bytes"][0] == size_bytes
+    assert requests["pulled_bytes"].sum() == pytest.approx(goodput * 60, rel=0.01)
+    assert (requests["ended_at"] - requests["arrived_at"])[1:] == pytest.approx(WAIT_LIMIT_S, abs=1e-6)
+
+
 def test_no_more_sequences_run_than_the_engine_allows() -> None:
     requests = run(arrivals_of(*[(0.001 * n, 600, 0, 500) for n in range(30)]))
     moments = np.sort(requests["admitted_at"])
@@ -91,11 +116,13 @@ def test_a_busy_batch_decodes_slower() -> None:
     assert (np.diff(decode_s) > 0).all()
 
 
-def test_the_less_loaded_of_the_two_choices_is_taken() -> None:
-    arrivals = arrivals_of(*[(0.001 * n, 4000, 0, 400) for n in range(12)])
+def test_requests_stay_with_their_replica_until_another_has_many_fewer() -> None:
+    arrivals = arrivals_of(*[(0.001 * n, 4000, 0, 400) for n in range(LOAD_TOLERANCE + 9)])
     arrivals["first_choice"], arrivals["second_choice"] = 0, 1
     requests = run(arrivals, CLOUD.replicas_of("chat")[:2])
-    assert np.bincount(requests["replica"]).tolist() == [6, 6]
+    assert (requests["replica"][: LOAD_TOLERANCE + 1] == 0).all()
+    here, there = np.bincount(requests["replica"]).tolist()
+    assert here - there in (LOAD_TOLERANCE, LOAD_TOLERANCE + 1)
 
 
 def test_requests_that_have_ended_are_forgotten_and_the_others_kept() -> None:

@@ -248,3 +248,8 @@ def test_a_fault_ramps_up_and_goes_quickly(start: datetime) -> None:
 
 def test_no_kv_block_is_lost_without_a_leak() -> None:
     assert leaked_kv_ratio((), np.array([0.0, 1.0])).tolist() == [0.0, 0.0]
+
+
+def test_a_kind_given_by_its_name_is_that_kind(start: datetime) -> None:
+    named = plan_fault("network_saturation", build_cloud(1), 1, start, 60)  # type: ignore[arg-type]
+    assert named.kind is CauseKind.NETWORK_SATURATION

@@ -6,7 +6,7 @@ import pytest
 from simulator.engine import REQUEST
 from simulator.physics import FRAMEBUFFER_MIB, IDLE_POWER_WATTS, LLAMA_70B_FP8_TP4
 from simulator.run import Simulation
-from simulator.telemetry import Sensors
+from simulator.telemetry import Readings, Sensors
 
 TICKS_S = np.array([15.0, 30.0, 45.0, 60.0])
 
@@ -19,7 +19,7 @@ def one_request(**fields: float) -> np.ndarray:
     return request
 
 
-def observe(requests: np.ndarray):
+def observe(requests: np.ndarray) -> Readings:
     simulation = Simulation(1, datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
     return Sensors(simulation.cloud, 1, 0.0).observe(requests, (), TICKS_S)
 
@@ -34,6 +34,7 @@ BUSY = one_request(
     ended_at=57.5,
     prompt_tokens=8000,
     cached_tokens=4096,
+    pulled_bytes=4096 * 327_680.0,
     output_tokens=300,
 )
 

@@ -1,0 +1,88 @@
+"""OTLP export requests by hand: only what a test says is in them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+SECOND_NS = 1_000_000_000
+T0_S = 1_760_000_010  # a moment in October 2025, and the start of a 15 s bucket
+T0_NS = T0_S * SECOND_NS
+
+_FIELDS = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value"}
+
+
+def attributes(values: Mapping[str, Any]) -> list[KeyValue]:
+    """Key-value pairs; None is a value that is not set."""
+    return [
+        KeyValue(key=key, value=AnyValue() if value is None else AnyValue(**{_FIELDS[type(value)]: value}))
+        for key, value in values.items()
+    ]
+
+
+def span(name: str = "generate", *, start_ns: int = T0_NS, duration_ns: int = SECOND_NS, **fields: Any) -> Span:
+    """A root span; `attributes` may be a mapping."""
+    fields["attributes"] = attributes(fields.get("attributes", {}))
+    defaults = {"trace_id": bytes(range(16)), "span_id": bytes(range(8))}
+    return Span(
+        name=name, start_time_unix_nano=start_ns, end_time_unix_nano=start_ns + duration_ns, **(defaults | fields)
+    )
+
+
+def traces(*spans: Span, resource: Mapping[str, Any] | None = None, scope: InstrumentationScope | None = None) -> bytes:
+    """An export request of one resource and one scope."""
+    request = ExportTraceServiceRequest()
+    resource_spans = request.resource_spans.add()
+    resource_spans.resource.attributes.extend(attributes({"service.name": "chat"} if resource is None else resource))
+    scope_spans = resource_spans.scope_spans.add()
+    if scope is not None:
+        scope_spans.scope.CopyFrom(scope)
+    scope_spans.spans.extend(spans)
+    payload: bytes = request.SerializeToString()
+    return payload
+
+
+def metrics(
+    *metrics_: Metric,
+    resource: Mapping[str, Any] | None = None,
+    scope: InstrumentationScope | None = None,
+    resource_schema_url: str = "",
+    scope_schema_url: str = "",
+) -> bytes:
+    """An export request of one resource and one scope."""
+    request = ExportMetricsServiceRequest()
+    resource_metrics = request.resource_metrics.add(schema_url=resource_schema_url)
+    resource_metrics.resource.attributes.extend(attributes({"service.name": "dcgm"} if resource is None else resource))
+    scope_metrics = resource_metrics.scope_metrics.add(schema_url=scope_schema_url)
+    if scope is not None:
+        scope_metrics.scope.CopyFrom(scope)
+    scope_metrics.metrics.extend(metrics_)
+    payload: bytes = request.SerializeToString()
+    return payload
+
+
+def point(value: float | None = None, *, time_ns: int = T0_NS, **fields: Any) -> NumberDataPoint:
+    """A number; `attributes` may be a mapping, None leaves the value unset."""
+    fields["attributes"] = attributes(fields.get("attributes", {}))
+    if value is not None:
+        fields["as_int" if isinstance(value, int) else "as_double"] = value
+    return NumberDataPoint(time_unix_nano=time_ns, **fields)
+
+
+def gauge(name: str, *points: NumberDataPoint, **fields: Any) -> Metric:
+    metric = Metric(name=name, **fields)
+    metric.gauge.data_points.extend(points)
+    return metric
+
+
+def counter(name: str, points: Iterable[NumberDataPoint], **fields: Any) -> Metric:
+    """A cumulative, monotonic sum."""
+    metric = Metric(name=name, **fields)
+    metric.sum.aggregation_temporality = 2
+    metric.sum.is_monotonic = True
+    metric.sum.data_points.extend(points)
+    return metric

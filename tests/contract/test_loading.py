@@ -1,0 +1,323 @@
+"""OTLP payloads become rows of the upstream tables: every column, once a token."""
+
+from typing import Any
+
+import pytest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Exemplar,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    Metric,
+    SummaryDataPoint,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from storage.store import OTLP_TABLES, Store
+from tests.contract.conftest import Ask
+from tests.contract.payloads import SECOND_NS, T0_NS, T0_S, attributes, counter, gauge, metrics, point, span, traces
+
+_TRACE_ID, _SPAN_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")
+_SCOPE = InstrumentationScope(
+    name="vllm", version="1.2", attributes=attributes({"kind": "engine"}), dropped_attributes_count=3
+)
+
+
+def _exemplar(**fields: Any) -> Exemplar:
+    return Exemplar(time_unix_nano=T0_NS + SECOND_NS, filtered_attributes=attributes({"tenant": "acme"}), **fields)
+
+
+def _histogram() -> Metric:
+    metric = Metric(name="http.server.duration", description="How long", unit="ms")
+    metric.histogram.aggregation_temporality = 1
+    metric.histogram.data_points.append(
+        HistogramDataPoint(
+            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
+            time_unix_nano=T0_NS,
+            attributes=attributes({"route": "/v1"}),
+            count=7,
+            sum=42.5,
+            bucket_counts=[1, 2, 4],
+            explicit_bounds=[5.0, 10.0],
+            min=0.5,
+            max=12.25,
+            flags=0,
+            exemplars=[_exemplar(as_double=12.25, trace_id=_TRACE_ID, span_id=_SPAN_ID)],
+        )
+    )
+    return metric
+
+
+def _exponential_histogram() -> Metric:
+    metric = Metric(name="ttft", unit="s")
+    metric.exponential_histogram.aggregation_temporality = 2
+    metric.exponential_histogram.data_points.append(
+        ExponentialHistogramDataPoint(
+            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
+            time_unix_nano=T0_NS,
+            attributes=attributes({"model": "llama"}),
+            count=9,
+            sum=-1.5,
+            scale=-2,
+            zero_count=2,
+            positive=ExponentialHistogramDataPoint.Buckets(offset=-3, bucket_counts=[1, 0, 300]),
+            negative=ExponentialHistogramDataPoint.Buckets(offset=4, bucket_counts=[5]),
+            min=-8.0,
+            max=4.0,
+            exemplars=[_exemplar(as_int=-4)],
+        )
+    )
+    return metric
+
+
+def _summary() -> Metric:
+    metric = Metric(name="rpc_duration_seconds")
+    metric.summary.data_points.append(
+        SummaryDataPoint(
+            time_unix_nano=T0_NS,
+            count=100,
+            sum=25.0,
+            quantile_values=[
+                SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=0.2),
+                SummaryDataPoint.ValueAtQuantile(quantile=0.99, value=1.5),
+            ],
+        )
+    )
+    return metric
+
+
+PAYLOADS = {
+    "otel_traces": traces(span("a"), span("b", start_ns=T0_NS + SECOND_NS)),
+    "otel_metrics_gauge": metrics(gauge("DCGM_FI_DEV_GPU_UTIL", point(1.0), point(2.0, time_ns=T0_NS + SECOND_NS))),
+    "otel_metrics_sum": metrics(counter("requests_total", [point(5), point(6, time_ns=T0_NS + SECOND_NS)])),
+    "otel_metrics_histogram": metrics(_histogram()),
+    "otel_metrics_exponential_histogram": metrics(_exponential_histogram()),
+    "otel_metrics_summary": metrics(_summary()),
+}
+
+
+def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
+    sent = span(
+        "chat llama",
+        duration_ns=1_234_567_891,
+        trace_id=_TRACE_ID,
+        span_id=_SPAN_ID,
+        parent_span_id=bytes(7) + b"\xff",
+        trace_state="vendor=1",
+        kind=Span.SPAN_KIND_SERVER,
+        attributes={"gen_ai.request.model": "llama", "n": 3},
+        status=Status(code=Status.STATUS_CODE_ERROR, message="out of memory"),
+        events=[
+            Span.Event(time_unix_nano=T0_NS + 1, name="first token", attributes=attributes({"n": 1})),
+            Span.Event(time_unix_nano=T0_NS + 2, name="preempted"),
+        ],
+        links=[
+            Span.Link(trace_id=_SPAN_ID * 2, span_id=_SPAN_ID, trace_state="t=2", attributes=attributes({"k": "v"}))
+        ],
+    )
+    payload = traces(sent, resource={"service.name": "chat", "host.name": "gpu-07"}, scope=_SCOPE)
+    any_store.load_otlp("otel_traces", payload, token="every-column")
+    assert ask(
+        "SELECT toUnixTimestamp64Nano(Timestamp), TraceId, SpanId, ParentSpanId, TraceState, SpanName, SpanKind, "
+        "ServiceName, ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, Duration, StatusCode, StatusMessage, "
+        "arrayMap(t -> toUnixTimestamp64Nano(t), Events.Timestamp), Events.Name, Events.Attributes, "
+        "Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes FROM otel_traces"
+    ) == [
+        (
+            T0_NS,
+            "0af7651916cd43dd8448eb211c80319c",
+            "b7ad6b7169203331",
+            "00000000000000ff",
+            "vendor=1",
+            "chat llama",
+            "Server",
+            "chat",
+            {"service.name": "chat", "host.name": "gpu-07"},
+            "vllm",
+            "1.2",
+            {"gen_ai.request.model": "llama", "n": "3"},
+            1_234_567_891,
+            "Error",
+            "out of memory",
+            [T0_NS + 1, T0_NS + 2],
+            ["first token", "preempted"],
+            [{"n": "1"}, {}],
+            ["b7ad6b7169203331" * 2],
+            ["b7ad6b7169203331"],
+            ["t=2"],
+            [{"k": "v"}],
+        )
+    ]
+
+
+def test_the_time_span_of_a_trace_is_found_by_its_id(any_store: Store, ask: Ask) -> None:
+    later = span("b", start_ns=T0_NS + 90 * SECOND_NS, trace_id=_TRACE_ID)
+    any_store.load_otlp("otel_traces", traces(span("a", trace_id=_TRACE_ID), later), token="trace-times")
+    assert ask("SELECT TraceId, toUnixTimestamp(Start), toUnixTimestamp(End) FROM otel_traces_trace_id_ts") == [
+        (_TRACE_ID.hex(), T0_S, T0_S + 90)
+    ]
+
+
+_COMMON_COLUMNS = (
+    "ResourceAttributes, ResourceSchemaUrl, ScopeName, ScopeVersion, ScopeAttributes, ScopeDroppedAttrCount, "
+    "ScopeSchemaUrl, ServiceName, MetricName, MetricDescription, MetricUnit, Attributes, "
+    "toUnixTimestamp(StartTimeUnix), toUnixTimestamp(TimeUnix), Flags"
+)
+_EXEMPLAR_COLUMNS = (
+    "Exemplars.FilteredAttributes, arrayMap(t -> toUnixTimestamp(t), Exemplars.TimeUnix), Exemplars.Value, "
+    "Exemplars.SpanId, Exemplars.TraceId"
+)
+_OWN_COLUMNS = {
+    "otel_metrics_gauge": "Value",
+    "otel_metrics_sum": "Value, AggregationTemporality, IsMonotonic",
+    "otel_metrics_histogram": "Count, Sum, BucketCounts, ExplicitBounds, Min, Max, AggregationTemporality",
+    "otel_metrics_exponential_histogram": "Count, Sum, Scale, ZeroCount, PositiveOffset, PositiveBucketCounts, "
+    "NegativeOffset, NegativeBucketCounts, Min, Max, AggregationTemporality",
+    "otel_metrics_summary": "Count, Sum, ValueAtQuantiles.Quantile, ValueAtQuantiles.Value",
+}
+_ONE_EXEMPLAR = ([{"tenant": "acme"}], [T0_S + 1])
+
+
+@pytest.mark.parametrize(
+    ("table", "metric", "own", "exemplars"),
+    [
+        (
+            "otel_metrics_gauge",
+            gauge(
+                "DCGM_FI_DEV_FB_USED",
+                point(
+                    17,
+                    start_time_unix_nano=T0_NS - 60 * SECOND_NS,
+                    attributes={"gpu": "0"},
+                    flags=2,
+                    exemplars=[_exemplar(as_int=17, trace_id=_TRACE_ID, span_id=_SPAN_ID)],
+                ),
+                unit="MiBy",
+                description="Used",
+            ),
+            (17.0,),
+            (*_ONE_EXEMPLAR, [17.0], [_SPAN_ID.hex()], [_TRACE_ID.hex()]),
+        ),
+        (
+            "otel_metrics_sum",
+            counter("errors_total", [point(2.5, start_time_unix_nano=T0_NS - 60 * SECOND_NS)]),
+            (2.5, 2, True),
+            ([], [], [], [], []),
+        ),
+        (
+            "otel_metrics_histogram",
+            _histogram(),
+            (7, 42.5, [1, 2, 4], [5.0, 10.0], 0.5, 12.25, 1),
+            (*_ONE_EXEMPLAR, [12.25], [_SPAN_ID.hex()], [_TRACE_ID.hex()]),
+        ),
+        (
+            "otel_metrics_exponential_histogram",
+            _exponential_histogram(),
+            (9, -1.5, -2, 2, -3, [1, 0, 300], 4, [5], -8.0, 4.0, 2),
+            (*_ONE_EXEMPLAR, [-4.0], ["0" * 16], ["0" * 32]),
+        ),
+        ("otel_metrics_summary", _summary(), (100, 25.0, [0.5, 0.99], [0.2, 1.5]), None),
+    ],
+)
+def test_every_column_of_a_data_point_is_filled(
+    any_store: Store,
+    ask: Ask,
+    table: str,
+    metric: Metric,
+    own: tuple[object, ...],
+    exemplars: tuple[object, ...] | None,
+) -> None:
+    payload = metrics(
+        metric,
+        resource={"service.name": "vllm", "service.instance.id": "vllm-0"},
+        scope=_SCOPE,
+        resource_schema_url="https://resource/1",
+        scope_schema_url="https://scope/2",
+    )
+    any_store.load_otlp(table, payload, token=f"every-column-{table}")
+    (sent,) = getattr(metric, str(metric.WhichOneof("data"))).data_points
+    common = (
+        {"service.name": "vllm", "service.instance.id": "vllm-0"},
+        "https://resource/1",
+        "vllm",
+        "1.2",
+        {"kind": "engine"},
+        3,
+        "https://scope/2",
+        "vllm",
+        metric.name,
+        metric.description,
+        metric.unit,
+        {pair.key: pair.value.string_value for pair in sent.attributes},
+        sent.start_time_unix_nano // SECOND_NS,
+        T0_S,
+        sent.flags,
+    )
+    columns = f"{_COMMON_COLUMNS}, {_OWN_COLUMNS[table]}" + (f", {_EXEMPLAR_COLUMNS}" if exemplars else "")
+    assert ask(f"SELECT {columns} FROM {table}") == [(*common, *own, *(exemplars or ()))]
+
+
+def test_a_payload_fills_each_table_with_its_own_kind_of_metric(any_store: Store, ask: Ask) -> None:
+    payload = metrics(
+        gauge("g", point(1.0)), counter("c", [point(1)]), _histogram(), _exponential_histogram(), _summary()
+    )
+    tables = [table for table, signal in OTLP_TABLES.items() if signal == "metrics"]
+    for table in tables:
+        any_store.load_otlp(table, payload, token="one-of-each")
+    assert {table: ask(f"SELECT count() FROM {table}") for table in tables} == {table: [(1,)] for table in tables}
+
+
+def test_requests_one_after_the_other_are_one_payload(any_store: Store, ask: Ask) -> None:
+    payload = traces(span("a"), resource={"service.name": "one"}) + traces(span("b"), resource={"service.name": "two"})
+    any_store.load_otlp("otel_traces", payload, token="joined")
+    assert ask("SELECT ServiceName, SpanName FROM otel_traces ORDER BY 1") == [("one", "a"), ("two", "b")]
+
+
+def test_an_empty_payload_is_no_row_and_no_error(any_store: Store, ask: Ask) -> None:
+    any_store.load_otlp("otel_traces", b"", token="empty")
+    assert ask("SELECT count() FROM otel_traces") == [(0,)]
+
+
+# What is behind each table: the views' targets, as a reader sees them.
+_COUNTS = {
+    "otel_traces": "SELECT (SELECT count() FROM otel_traces), (SELECT count() FROM otel_traces_trace_id_ts), "
+    "(SELECT count() FROM tailsight_requests), (SELECT sum(requests) FROM tailsight_request_rollup)",
+    "otel_metrics_gauge": "SELECT (SELECT count() FROM otel_metrics_gauge), (SELECT count() FROM tailsight_samples)",
+    "otel_metrics_sum": "SELECT (SELECT count() FROM otel_metrics_sum), (SELECT count() FROM tailsight_samples)",
+}
+
+
+@pytest.mark.parametrize("table", OTLP_TABLES)
+def test_the_same_token_twice_changes_nothing_and_another_doubles(any_store: Store, ask: Ask, table: str) -> None:
+    counts = _COUNTS.get(table, f"SELECT count() FROM {table}")
+    any_store.load_otlp(table, PAYLOADS[table], token="segment-1")
+    (once,) = ask(counts)
+    assert all(once)
+    any_store.load_otlp(table, PAYLOADS[table], token="segment-1")
+    assert ask(counts) == [once]
+    any_store.load_otlp(table, PAYLOADS[table], token="segment-2")
+    assert ask(counts) == [tuple(2 * int(str(count)) for count in once)]
+
+
+def test_a_token_holds_for_a_payload_of_many_days_and_blocks(any_store: Store, ask: Ask) -> None:
+    day_ns = 86_400 * SECOND_NS
+    payload = traces(*(span("a", start_ns=T0_NS + (i % 7) * day_ns + i, span_id=i.to_bytes(8)) for i in range(70_000)))
+    for _ in range(2):
+        any_store.load_otlp("otel_traces", payload, token="seven-days")
+    assert ask(_COUNTS["otel_traces"].replace("otel_traces_trace_id_ts", "otel_traces")) == [(70_000,) * 4]
+
+
+def test_a_token_holds_from_one_way_in_to_the_other(store: Store, http_store: Store, clean_store: Store) -> None:
+    for way in (http_store, store, http_store):
+        way.load_otlp("otel_traces", PAYLOADS["otel_traces"], token="both-ways")
+    assert store.engine is not None
+    assert store.engine.run("SELECT count() FROM otel_traces").body == b"2\n"
+
+
+def test_the_working_directory_stays_as_it_is(
+    any_store: Store, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    any_store.load_otlp("otel_traces", PAYLOADS["otel_traces"], token="no-trace-on-disk")
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,99 @@
+"""Bringing a store up to date: from nothing, again, and after being cut short."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from storage.migrate import all_steps, migrate, pending_steps
+from storage.store import Store
+from tests.contract.conftest import Ask
+
+
+class CutShortError(Exception):
+    """The power went."""
+
+
+class CutShort:
+    """A store that runs only so many statements more."""
+
+    def __init__(self, store: Store, statements_left: int) -> None:
+        self._store = store
+        self._statements_left = statements_left
+
+    def execute(self, statement: str, *rest: Any) -> None:
+        if self._statements_left == 0:
+            raise CutShortError
+        self._statements_left -= 1
+        self._store.execute(statement, *rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.fixture
+def bare_store(any_store: Store, ask: Ask) -> Iterator[Store]:
+    """A store without any table; afterwards it is whole again."""
+    _drop_all(any_store, ask)
+    yield any_store
+    migrate(any_store)
+
+
+def _drop_all(store: Store, ask: Ask) -> None:
+    for name, _ in sorted(_schema(ask), key=lambda table: not table[0].endswith("_mv")):  # views before their targets
+        store.execute("DROP TABLE {name:Identifier} SYNC", {"name": name})
+
+
+def _schema(ask: Ask) -> list[tuple[str, str]]:
+    found = ask("SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase() ORDER BY name")
+    return [(str(name), str(statement)) for name, statement in found]
+
+
+def test_migrating_again_runs_nothing_and_changes_nothing(any_store: Store, ask: Ask) -> None:
+    before = _schema(ask)
+    assert migrate(any_store) == []
+    assert _schema(ask) == before
+
+
+def test_a_dry_run_lists_every_step_of_a_bare_store_in_order(bare_store: Store) -> None:
+    steps = pending_steps(bare_store)
+    assert steps == all_steps(bare_store)
+    names = [step.name for step in steps]
+    assert names[0] == "schema/0001_otel_traces"
+    assert names == sorted(names, key=lambda name: (name.startswith("views/"), name == "views/request_rollup", name))
+    assert all(step.statements for step in steps)
+
+
+def test_a_dry_run_makes_no_table_that_it_lists(bare_store: Store, ask: Ask) -> None:
+    pending_steps(bare_store)
+    assert {name for name, _ in _schema(ask)} <= {"tailsight_migrations"}
+
+
+def test_a_migration_runs_exactly_what_the_dry_run_listed(bare_store: Store) -> None:
+    listed = pending_steps(bare_store)
+    assert migrate(bare_store) == listed
+    assert pending_steps(bare_store) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.35, 0.7, 0.99])
+def test_a_migration_cut_short_goes_on_from_there(any_store: Store, ask: Ask, share: float) -> None:
+    whole = _schema(ask)
+    _drop_all(any_store, ask)
+    statements = 1 + sum(len(step.statements) for step in all_steps(any_store))
+    with pytest.raises(CutShortError):
+        migrate(CutShort(any_store, int(share * statements)))  # type: ignore[arg-type]
+    remaining = pending_steps(any_store)
+    assert remaining
+    assert migrate(any_store) == remaining
+    assert _schema(ask) == whole
+
+
+def test_tables_that_the_exporter_made_are_left_as_they_are(bare_store: Store, ask: Ask) -> None:
+    bare_store.execute(
+        "CREATE TABLE otel_logs (Timestamp DateTime64(9), ServiceName String, Body String) "
+        "ENGINE = MergeTree ORDER BY Timestamp"
+    )
+    before = dict(_schema(ask))["otel_logs"]
+    migrate(bare_store)
+    assert dict(_schema(ask))["otel_logs"] == before
+    _drop_all(bare_store, ask)
