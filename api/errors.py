@@ -70,7 +70,7 @@ def get_errors(given: Given, question: Annotated[TrafficQuestion, Query()]) -> d
 
 
 def errors_point(time: datetime, row: Row | None, _lasted_s: float) -> Point:
-    """One row of `storage.readers.read_latency` as a point."""
+    """One row of `storage.readers.read_traffic` as a point."""
     if row is None:
         return {"time": time, "requests": None, "errors": None, "error_ratio": None}
     requests, errors = row["requests"], row["errors"]

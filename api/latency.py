@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from api.context import Given
 from api.times import ROLLUP_STEP_S, Moment, widened_to_steps
 from api.traffic import Point, Row, TrafficQuestion, answer, labels, read_rows, split_list
+from storage.readers import read_latency
 
 router = APIRouter(prefix="/api/v1/latency", tags=["traffic"])
 
@@ -60,7 +61,7 @@ class Percentile(BaseModel):
 
     quantile: float
     value_ms: float | None = Field(description="null when there was nothing to measure")
-    n: int | None = Field(description="requests it rests on; null where the store does not count them (TTFT)")
+    n: int = Field(description="requests it rests on")
     error_bound_ratio: float = Field(description="the true value is within this share of it")
 
 
@@ -107,7 +108,7 @@ _EXAMPLE = {
                     "requests": 59420,
                     "errors": 313,
                     "latency_ms": [{"quantile": 0.99, "value_ms": 8120.4, "n": 59107, "error_bound_ratio": 0.01}],
-                    "ttft_ms": [{"quantile": 0.99, "value_ms": 4100.2, "n": None, "error_bound_ratio": 0.01}],
+                    "ttft_ms": [{"quantile": 0.99, "value_ms": 4100.2, "n": 52310, "error_bound_ratio": 0.01}],
                 }
             ],
         }
@@ -127,7 +128,7 @@ def get_latency(given: Given, question: Annotated[LatencyQuestion, Query()]) -> 
     They come from sketches that merge, so those of a long window or of all replicas are as exact as those of one.
     """
     window = widened_to_steps(question.window(given.now()), question.step or ROLLUP_STEP_S)
-    groups = read_rows(given, question, window, question.step or _ONE_STEP_S)
+    groups = read_rows(given, question, window, question.step or _ONE_STEP_S, read_latency)
     series = [
         {
             "labels": labels(question.by, names),
@@ -142,7 +143,7 @@ def get_latency(given: Given, question: Annotated[LatencyQuestion, Query()]) -> 
 
 def latency_point(time: datetime, row: Row, quantiles: tuple[float, ...]) -> Point:
     """One row of `storage.readers.read_latency` as a point."""
-    measured = {"latency_ms": row["requests"] - row["errors"], "ttft_ms": None}
+    measured = {"latency_ms": row["requests"] - row["errors"], "ttft_ms": row["ttft_requests"]}
     percentiles = {
         name: [
             {

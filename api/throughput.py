@@ -80,7 +80,7 @@ def get_throughput(given: Given, question: Annotated[TrafficQuestion, Query()]) 
 
 
 def throughput_point(time: datetime, row: Row | None, lasted_s: float) -> Point:
-    """One row of `storage.readers.read_latency` as a point."""
+    """One row of `storage.readers.read_traffic` as a point."""
     return {
         "time": time,
         "requests_per_s": per_second(row["requests"], lasted_s) if row else None,

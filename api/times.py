@@ -30,13 +30,11 @@ def read_moment(value: Any) -> datetime:
         raise ValueError(f"{value!r} is not an RFC 3339 time in quotes; expected e.g. 2026-11-23T02:41:20Z")  # noqa: TRY004  # pydantic reports ValueErrors only
     try:
         moment = from_rfc3339(value)
-    except OverflowError:
-        moment = None
     except ValueError as error:
         if " " in value.strip():
             raise ValueError(f"{error}; in an address, write + as %2B") from None
         raise
-    if moment is None or not _EARLIEST <= moment < _LATEST:
+    if not _EARLIEST <= moment < _LATEST:
         raise ValueError(f"{value!r} is out of range; valid are the years 1970 to 2105")
     return moment
 

@@ -122,7 +122,7 @@ def parse_topology(body: bytes) -> Topology:
         raise invalid_field("body", str(error)) from None
     except yaml.YAMLError as error:
         raise invalid_field("body", f"is neither YAML nor JSON: {' '.join(str(error).split())}") from None
-    except (ValueError, OverflowError) as error:  # no UTF-8, or a number or date that there is not
+    except ValueError as error:  # no UTF-8, or a date that there is not
         raise invalid_field("body", f"holds a value that cannot be read: {error}") from None
 
 

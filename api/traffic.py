@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Annotated, Any
 
+import polars as pl
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.context import Context
 from api.problems import invalid_field
 from api.times import ROLLUP_STEP_S, Step, WindowQuestion, widened_to_steps
 from domain.window import Window
-from storage.readers import read_latency
+from storage.readers import read_traffic
+from storage.store import Store
 
 DIMENSIONS = ("model", "replica", "tenant", "version")
 """What traffic can be told apart by."""
@@ -59,15 +61,19 @@ def default_step_s(window: Window) -> int:
     return next(fitting, _STEPS_S[-1])
 
 
+Reader = Callable[[Store, Window, str, int, tuple[str, ...]], pl.DataFrame]
+"""`storage.readers.read_traffic`, or `read_latency` for percentiles too."""
+
+
 def read_rows(
-    given: Context, question: TrafficQuestion, window: Window, step_s: int
+    given: Context, question: TrafficQuestion, window: Window, step_s: int, reader: Reader
 ) -> dict[tuple[str | None, ...], list[Row]]:
     """The rows of the rollup by step, for each combination of the dimensions asked for, by name (unknown last).
 
     Raises:
         Problem: when they are more points than one answer holds.
     """
-    frame = read_latency(given.store, window, question.service, step_s, question.by)
+    frame = reader(given.store, window, question.service, step_s, question.by)
     groups: dict[tuple[str | None, ...], list[Row]] = {}
     for row in frame.iter_rows(named=True):
         groups.setdefault(tuple(row[name] for name in question.by), []).append(row)
@@ -95,7 +101,7 @@ def read_even_series(
     window = widened_to_steps(asked, step_s)
     steps = ceil(window.seconds / step_s)
     check_points(steps, given.settings.points_max)
-    groups = read_rows(given, question, window, step_s)
+    groups = read_rows(given, question, window, step_s, read_traffic)
     if not question.by:
         groups = groups or {(): []}
     check_points(steps * len(groups), given.settings.points_max)

@@ -274,7 +274,7 @@ def incident_latency(
 
 
 def _greatest(values: pl.Series) -> float:
-    return max(value for value in values if value is not None)
+    return max(float(value) for value in values if value is not None)
 
 
 def _first_bucket_above(threshold_ms: float) -> int:

@@ -90,13 +90,8 @@ def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now
         else text.incident_title(incident)
     )
     gone_in = budget_gone_in(status) if status else None
-    details: list[tuple[str, bool]] = [
-        (
-            f"Began {text.since(incident.started_at, now)} UTC, "
-            f"{text.lasting((now - incident.started_at).total_seconds())} ago. ",
-            False,
-        )
-    ]
+    ago = text.lasting((now - incident.started_at).total_seconds())
+    details = [(f"Began {text.since(incident.started_at, now)} UTC, {ago} ago. ", False)]
     if gone_in is not None:
         details += [("Budget runs out in ", False), (text.lasting(gone_in.total_seconds()), True), (". ", False)]
     elif status is not None and status.budget_left_ratio is not None and status.budget_left_ratio <= 0:

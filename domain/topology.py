@@ -139,10 +139,11 @@ def _mapping(value: Any, path: str) -> Mapping[Any, Any]:
 
 
 def _integer(value: Any, path: str) -> int:
-    try:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # JSON's keys are text
         return int(value)
-    except (TypeError, ValueError):
-        raise TopologyError(f"{path} is {value!r}; expected a port number") from None
+    raise TopologyError(f"{path} is {value!r}; expected a port number")
 
 
 def _known_keys(fields: Mapping[Any, Any], known: set[str], path: str) -> None:

@@ -58,4 +58,7 @@ def from_rfc3339(text: str) -> datetime:
         raise ValueError(f"{text!r} is not an RFC 3339 time; expected e.g. 2026-11-23T02:41:20Z") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; add Z for UTC, e.g. {text.strip()}Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is outside of the years 1 to 9999 in UTC") from None

@@ -54,7 +54,7 @@ REQUESTS: Schema = {
     "input_tokens": pl.UInt32,
     "output_tokens": pl.UInt32,
 }
-LATENCY: Schema = {
+TRAFFIC: Schema = {
     "time": TIME,
     "model": pl.String,
     "replica": pl.String,
@@ -64,6 +64,9 @@ LATENCY: Schema = {
     "errors": pl.UInt64,
     "input_tokens": pl.UInt64,
     "output_tokens": pl.UInt64,
+}
+LATENCY: Schema = TRAFFIC | {
+    "ttft_requests": pl.UInt64,
     "latency_ms": pl.List(pl.Float64),
     "ttft_ms": pl.List(pl.Float64),
 }
@@ -109,6 +112,12 @@ def read_requests(store: Store, window: Window, service: str, limit: int = 2_000
     return _known(store.query("requests", REQUESTS, **_bounds(window), service=service, limit=limit))
 
 
+def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
+    """Requests, errors and tokens by step, by up to four dimensions. Schema: `TRAFFIC`; the rest as `read_latency`."""
+    dimensions = _rollup_dimensions(step_s, by)
+    return _known(store.query("traffic", TRAFFIC, **_bounds(window), service=service, step_s=step_s, **dimensions))
+
+
 def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
     """Percentiles of any window from mergeable sketches (relative error 1 %), by up to four dimensions.
 
@@ -122,14 +131,8 @@ def read_latency(store: Store, window: Window, service: str, step_s: int, by: Co
     Raises:
         ValueError: for a step that is no multiple of 15 s, or an unknown dimension.
     """
-    dimensions = ("model", "replica", "tenant", "version")
-    unknown = sorted(set(by) - set(dimensions))
-    if unknown:
-        raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
-    if step_s <= 0 or step_s % 15:
-        raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
-    flags = {f"by_{name}": name in by for name in dimensions}
-    frame = store.query("latency", LATENCY, **_bounds(window), service=service, step_s=step_s, **flags)
+    dimensions = _rollup_dimensions(step_s, by)
+    frame = store.query("latency", LATENCY, **_bounds(window), service=service, step_s=step_s, **dimensions)
     return _known(_percentile_columns(frame))
 
 
@@ -241,6 +244,16 @@ def write_topology(store: Store, topology: Topology, now: datetime) -> None:
         "updated_at": now.astimezone(UTC),
     }
     store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
+
+
+def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:
+    dimensions = ("model", "replica", "tenant", "version")
+    unknown = sorted(set(by) - set(dimensions))
+    if unknown:
+        raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
+    if step_s <= 0 or step_s % 15:
+        raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
+    return {f"by_{name}": name in by for name in dimensions}
 
 
 def _bounds(window: Window) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def _simulator(application: Application, arguments: list[Any]) -> Iterator[_Simu
         # A fresh interpreter, not a fork: this process has the engine in it.
         command = [sys.executable, "-m", "tailsight", "simulate", "--otlp", application.addresses.otlp_http_url]
         process = subprocess.Popen(  # noqa: S603  # our own command, no shell
-            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
         try:
             yield _Simulator(process, errors)

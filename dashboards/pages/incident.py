@@ -1,7 +1,6 @@
 """One incident: how bad, why, what moved with it, where, whom it hit, and the traces to open."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,32 +9,24 @@ from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from analytics import jobs
-from analytics.scope import contrast, stage_split
 from dashboards import figures, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window, why
+from dashboards.gpus import affected_names, gpu_tiles, mean_activity, read_activity, read_gpus
 from dashboards.severity import SEVERITIES
+from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_id_of, incident_path, parse_state
-from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
-from storage.readers import read_incident, read_latency, read_requests, read_samples, read_series
+from storage.readers import read_incident, read_latency, read_topology
 from storage.store import Store
 
-_GPU_ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
 _BEFORE_S_MIN, _BEFORE_S_MAX = 1_800, 21_600
 _AFTER_S = 600
 _STEPS_MAX = 120
 _ROLLUP_STEP_S = 15
-_REQUESTS_S_MAX = 1_800
-_REQUESTS_MAX = 200_000
-_DIMENSIONS = ("replica", "node", "tenant", "version", "input_tokens")
-_VALUES_MAX = 4
-_TRACES_MAX = 8
-_STAGES = (("queue_ms", "queue"), ("prefill_ms", "prefill"), ("transfer_ms", "transfer"), ("decode_ms", "decode"))
-_DIMENSION_TITLES = {"input_tokens": "Prompt tokens"}
 
 
 def layout() -> Component:
@@ -307,26 +298,13 @@ def _latency(context: PageContext, incident: Incident, explained: Window | None)
 
 
 def _where(context: PageContext, incident: Incident) -> Component:
-    now = context.now()
-    window = Window(incident.started_at, max(incident.ended_at or now, incident.started_at + timedelta(seconds=60)))
-    return gpu_tiles(
-        read_activity(context.store, window, max(60, int(window.seconds)), incident.started_at),
+    store, now = context.store, context.now()
+    window = Window(incident.started_at, max(incident.ended_at or now, incident.started_at + timedelta(seconds=1)))
+    gpus = read_gpus(store, window)
+    activity = read_activity(store, window, gpus, step_s=60)
+    affected = affected_names(incident.cause.entity, gpus, read_topology(store))
+    return gpu_tiles(mean_activity(activity, gpus), affected)
+
+
 def _requests(context: PageContext, incident: Incident) -> list[Component]:
-    now = context.now()
-    end = min(incident.ended_at or now, incident.started_at + timedelta(seconds=_REQUESTS_S_MAX))
-    window = Window(incident.started_at, max(end, incident.started_at + timedelta(seconds=60)))
-    requests = read_requests(context.store, window, incident.service, _REQUESTS_MAX)
-    if incident.model is not None:
-        requests = requests.filter(pl.col("model") == incident.model)
-    if requests.is_empty():
-        return []
-    column = "ttft_ms" if incident.indicator is Indicator.TTFT else "latency_ms"
-    threshold_ms = _threshold_ms(context, incident)
-    slow_over_ms = incident.baseline_ms_p99 if threshold_ms is None else threshold_ms
-    meaning = "the usual p99" if threshold_ms is None else "the objective"
-    shared = contrast(requests, slow_over_ms, incident.indicator, _DIMENSIONS)
-    slowest = stage_split(requests).sort(column, descending=True, nulls_last=True).head(_TRACES_MAX)
-    return [
-        in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}"),
-        traces_table(slowest, incident.indicator, incident.exemplar_trace_ids),
-    ]
+    return show_slow_requests(context.store, incident, _threshold_ms(context, incident), context.now())

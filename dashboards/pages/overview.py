@@ -15,6 +15,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
+from dashboards.gpus import read_activity, read_gpus
 from dashboards.severity import SEVERITIES
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
 from dashboards.traffic import Traffic, read_traffic
@@ -27,13 +28,10 @@ from storage.readers import (
     read_heatmap,
     read_incidents,
     read_latency,
-    read_samples,
-    read_series,
     read_services,
 )
 from storage.store import Store
 
-_GPU_ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
 _STATE_LOOKS = {
     SloState.MET: ("calm", "good", "circle-check"),
     SloState.AT_RISK: ("warning", "warning", "triangle-alert"),
@@ -304,12 +302,7 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
 def _gpus(context: PageContext, state: PageState) -> figures.Figure:
     store, now = context.store, context.now()
     window, step_s = state.window(now, OVERVIEW_RANGE), state.range(OVERVIEW_RANGE).step_s
-    series = read_series(store, window, [_GPU_ACTIVITY])
-    activity = (
-        read_samples(store, window, series, step_s)
-        .join(series.select("series_id", "node", "gpu"), on="series_id")
-        .select("node", "gpu", "time", ratio="mean")
-    )
+    activity = read_activity(store, window, read_gpus(store, window), step_s)
     incidents = read_incidents(store, window, service=state.service)
     return figures.gpu_activity(activity, window=window, step_s=step_s, incidents=incidents)
 

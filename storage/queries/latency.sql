@@ -7,6 +7,7 @@ SELECT
     if({by_version:Bool}, rollup.version, '') AS version,
     sum(rollup.requests) AS requests,
     sum(rollup.errors) AS errors,
+    sum(rollup.ttft_requests) AS ttft_requests,
     sum(rollup.input_tokens) AS input_tokens,
     sum(rollup.output_tokens) AS output_tokens,
     quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(rollup.latency_ms) AS latency_ms,

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS tailsight_request_rollup
     replica       LowCardinality(String),
     requests      SimpleAggregateFunction(sum, UInt64) COMMENT 'requests',
     errors        SimpleAggregateFunction(sum, UInt64) COMMENT 'requests',
+    ttft_requests SimpleAggregateFunction(sum, UInt64) COMMENT 'requests that did not fail and have a time to first token',
     input_tokens  SimpleAggregateFunction(sum, UInt64) COMMENT 'tokens',
     output_tokens SimpleAggregateFunction(sum, UInt64) COMMENT 'tokens',
     latency_ms    AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) COMMENT 'ms, of requests that did not fail' CODEC(ZSTD(1)),

@@ -5,6 +5,7 @@ AS SELECT
     service, tenant, model, version, replica,
     count() AS requests,
     countIf(requests.is_error) AS errors,
+    countIf(isNotNull(requests.ttft_ms) AND NOT requests.is_error) AS ttft_requests,
     sum(ifNull(requests.input_tokens, 0)) AS input_tokens,
     sum(ifNull(requests.output_tokens, 0)) AS output_tokens,
     quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(requests.latency_ms, NOT requests.is_error) AS latency_ms,

@@ -23,7 +23,7 @@ def test_a_time_with_an_offset_is_read_as_utc() -> None:
         ("2026-11-23T12:00:00", "has no time zone; add Z"),
         ("1900-01-01T00:00:00Z", "valid are the years 1970 to 2105"),
         ("2106-02-08T00:00:00Z", "valid are the years 1970 to 2105"),
-        ("0001-01-01T00:00:00+14:00", "valid are the years 1970 to 2105"),
+        ("0001-01-01T00:00:00+14:00", "outside of the years 1 to 9999"),
         ("2026-11-23T12:00:00 01:00", "in an address, write \\+ as %2B"),
     ],
 )

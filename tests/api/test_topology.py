@@ -62,7 +62,7 @@ def test_a_second_telling_replaces_the_first(make_asker: Any, clean_store: Store
         (b"nodes: {a: {gpu: []}}", "nodes.a has unknown keys gpu; valid are gpus, ports, rack"),
         (b"nodes: []", "nodes is []; expected a mapping"),
         (b"- a", "topology is ['a']; expected a mapping"),
-        (b"nodes: {a: {ports: {p: {switch: s, switch_port: .inf}}}}", "cannot be read"),
+        (b"nodes: {a: {ports: {p: {switch: s, switch_port: .inf}}}}", "expected a port number"),
         (b"nodes: [", "is neither YAML nor JSON: while parsing a flow node"),
         (b"nodes: {a: {rack: 2026-13-45}}", "holds a value that cannot be read: month must be in 1..12"),
         (b"\x00", "is neither YAML nor JSON"),

@@ -33,7 +33,8 @@ _NODES = tuple(f"gpu-07-{number:02}" for number in range(1, 5))
 _TENANTS = ("acme-search", "northwind", "contoso", "fabrikam", "tailspin", "wingtip")
 _CHAT_REPLICAS = MappingProxyType({f"chat-{number}": _NODES[number // 2] for number in range(6)})
 _RERANK_REPLICAS = MappingProxyType({f"rerank-{number}": _NODES[3] for number in range(4)})
-_HISTORY_DAYS = 29
+_RECENT_S = 28_800
+_PER_DAY = 4_000
 
 
 def fill(store: Store) -> None:
@@ -151,10 +152,10 @@ def earlier_incident() -> Incident:
 
 
 def _arrivals(random: np.random.Generator, per_second: float) -> NDArray[np.float64]:
-    """Seconds before NOW, sorted: dense in the last day, sparse in the month before."""
-    day = random.uniform(0, 86_400, int(86_400 * per_second))
-    month = random.uniform(86_400, 86_400 * (1 + _HISTORY_DAYS), _HISTORY_DAYS * 2_400)
-    return np.sort(np.concatenate([day, month]))[::-1]
+    """Seconds before NOW, sorted: dense in the last hours, sparse in the month before."""
+    recent = random.uniform(0, _RECENT_S, int(_RECENT_S * per_second))
+    month = random.uniform(_RECENT_S, 86_400 * 30, 30 * _PER_DAY)
+    return np.sort(np.concatenate([recent, month]))[::-1]
 
 
 def _chat(random: np.random.Generator) -> pl.DataFrame:
@@ -165,9 +166,9 @@ def _chat(random: np.random.Generator) -> pl.DataFrame:
     spike = (ago < (NOW - BEGAN).total_seconds()) & on_bad_node
     old_trouble = (ago > 86_400 * 12.0) & (ago < 86_400 * 12.4) & (random.random(size) < 0.2)
     tokens = random.lognormal(6.6, 0.9, size).clip(8, 30_000)
-    queue = random.lognormal(3.2, 0.6, size) * np.where(spike, 18, 1)
+    queue = random.lognormal(3.2, 0.6, size) * np.where(spike, 14, 1)
     prefill = 60 + tokens * 0.06
-    transfer = random.lognormal(3.5, 0.45, size) * np.where(spike, 65, 1) + np.where(old_trouble, 900, 0)
+    transfer = random.lognormal(3.5, 0.45, size) * np.where(spike, 48, 1) + np.where(old_trouble, 900, 0)
     return _requests(
         random,
         ago=ago,

@@ -119,8 +119,8 @@ def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
     any_store.load_otlp("otel_traces", payload, token="every-column")
     assert ask(
         "SELECT toUnixTimestamp64Nano(Timestamp), TraceId, SpanId, ParentSpanId, TraceState, SpanName, SpanKind, "
-        "ServiceName, ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, Duration, StatusCode, StatusMessage, "
-        "arrayMap(t -> toUnixTimestamp64Nano(t), Events.Timestamp), Events.Name, Events.Attributes, "
+        "ServiceName, ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, Duration, StatusCode, "
+        "StatusMessage, arrayMap(t -> toUnixTimestamp64Nano(t), Events.Timestamp), Events.Name, Events.Attributes, "
         "Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes FROM otel_traces"
     ) == [
         (

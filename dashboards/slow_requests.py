@@ -1,0 +1,194 @@
+"""The slow requests of an incident: what they have in common, and where the time of the slowest went."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+from dash import html
+from dash.development.base_component import Component
+
+from analytics.scope import contrast, stage_split
+from dashboards import text
+from dashboards.components import badge, panel
+from domain.incident import Incident, Indicator
+from domain.window import Window
+from storage.readers import read_requests
+from storage.store import Store
+
+_WINDOW_S_MAX = 1_800  # the first half hour of an incident tells what it is
+_REQUESTS_MAX = 200_000
+_DIMENSIONS = ("replica", "node", "tenant", "version", "input_tokens")
+_DIMENSION_TITLES = {"input_tokens": "Prompt tokens"}
+_STANDS_OUT_RATIO = 0.2
+_VALUES_MAX = 4
+_TRACES_MAX = 8
+_STAGES = (("queue_ms", "queue"), ("prefill_ms", "prefill"), ("transfer_ms", "transfer"), ("decode_ms", "decode"))
+
+
+def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | None, now: datetime) -> list[Component]:
+    """Both panels; only the named traces when the requests are no longer kept.
+
+    Args:
+        store: where the requests are read.
+        incident: whose requests.
+        threshold_ms: the objective; None when there is none: then the usual p99 divides slow from the rest.
+        now: the clock.
+    """
+    requests = _read(store, incident, now)
+    if requests.is_empty():
+        return _named_traces(incident.exemplar_trace_ids)
+    slow_over_ms = incident.baseline_ms_p99 if threshold_ms is None else threshold_ms
+    meaning = "the usual p99" if threshold_ms is None else "the objective"
+    shared = contrast(requests, slow_over_ms, incident.indicator, _DIMENSIONS)
+    slowest = stage_split(requests).sort(_column(incident.indicator), descending=True, nulls_last=True)
+    return [
+        in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}, or failed"),
+        traces_table(slowest.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids),
+    ]
+
+
+def in_common(table: pl.DataFrame, note: str) -> Component:
+    """What slow requests share and the others do not.
+
+    Args:
+        table: of `analytics.scope.contrast`; a dimension with one value only tells nothing, and is left out.
+        note: what counts as slow.
+    """
+    groups = []
+    for (dimension,), told in table.group_by(["dimension"], maintain_order=True):
+        if told.height < 2:
+            continue
+        lines = [
+            _pair(value, slow, rest)
+            for value, slow, rest in told.head(_VALUES_MAX).select("value", "slow_ratio", "rest_ratio").iter_rows()
+        ]
+        others = told.slice(_VALUES_MAX)
+        if others.height:
+            lines.append(
+                _pair(f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum()))
+            )
+        groups.append(
+            html.Div(
+                [html.H3(_DIMENSION_TITLES.get(dimension, dimension.capitalize())), html.Dl(lines)],
+                className="contrast",
+            )
+        )
+    legend = [
+        html.Span(className="swatch swatch-accent"),
+        "slow",
+        html.Span(className="swatch swatch-rest"),
+        "the rest",
+    ]
+    return panel("What slow requests have in common", html.Div(groups, className="contrasts"), note=note, aside=legend)
+
+
+def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequence[str]) -> Component:
+    """The slowest requests with where their time went.
+
+    Args:
+        slowest: a frame of `read_requests` with the columns of `stage_split`.
+        indicator: which time counts.
+        exemplars: trace ids that the incident itself names.
+    """
+    column = _column(indicator)
+    # The time to the first token ends before the first decode step.
+    stages = [(name, word) for name, word in _STAGES if indicator is not Indicator.TTFT or name != "decode_ms"]
+    longest_ms = slowest[column].max()
+    heads = ("Trace", text.INDICATORS[indicator], "Where the time went", "Replica", "Tenant", "Prompt tokens")
+    rows = [
+        html.Tr(
+            [
+                html.Td(
+                    [html.Code(row["trace_id"]), badge("example", "calm") if row["trace_id"] in exemplars else None]
+                ),
+                html.Td(text.duration_ms(row[column]), className="number"),
+                html.Td(_split_bar(row, stages, longest_ms)),
+                html.Td(html.Code(row["replica"] or text.UNKNOWN)),
+                html.Td(row["tenant"] or text.UNKNOWN),
+                html.Td(text.count(row["input_tokens"]), className="number"),
+            ]
+        )
+        for row in slowest.iter_rows(named=True)
+    ]
+    legend = [part for _, name in stages for part in (html.Span(className=f"swatch stage-{name}"), name)]
+    return panel(
+        "Slowest traces",
+        html.Div(
+            html.Table(
+                [
+                    html.Thead(
+                        html.Tr(
+                            [
+                                html.Th(name, scope="col", className="number" if index in (1, 5) else "")
+                                for index, name in enumerate(heads)
+                            ]
+                        )
+                    ),
+                    html.Tbody(rows),
+                ]
+            ),
+            className="table",
+        ),
+        note="of the incident",
+        aside=legend,
+    )
+
+
+def _pair(name: str, slow_ratio: float, rest_ratio: float) -> Component:
+    standing_out = slow_ratio - rest_ratio > _STANDS_OUT_RATIO
+    return html.Div(
+        [
+            html.Dt(name, className="clip", title=name),
+            html.Dd(
+                [
+                    html.Span(className="bar-slow", style={"width": f"{slow_ratio:.1%}"}),
+                    html.Span(className="bar-rest", style={"width": f"{rest_ratio:.1%}"}),
+                ],
+                className="bars",
+            ),
+            html.Dd(
+                text.percent_whole(slow_ratio),
+                className="share",
+                title=f"{text.percent_whole(slow_ratio)} of the slow, {text.percent_whole(rest_ratio)} of the rest",
+            ),
+        ],
+        className="pair standing-out" if standing_out else "pair",
+    )
+
+
+def _split_bar(row: dict[str, Any], stages: Sequence[tuple[str, str]], longest_ms: Any) -> Component:
+    known = [(name, row[column]) for column, name in stages if row[column] is not None and row[column] > 0]
+    if not known or not longest_ms:
+        return html.Span("not told", className="note")
+    return html.Div(
+        [
+            html.Span(
+                className=f"stage-{name}",
+                style={"width": f"{value / longest_ms:.1%}"},
+                title=f"{name} {text.duration_ms(value)}",
+            )
+            for name, value in known
+        ],
+        className="split",
+        role="img",
+        **{"aria-label": ", ".join(f"{name} {text.duration_ms(value)}" for name, value in known)},
+    )
+
+
+def _named_traces(trace_ids: Sequence[str]) -> list[Component]:
+    if not trace_ids:
+        return []
+    items = html.Ul([html.Li(html.Code(trace_id)) for trace_id in trace_ids], className="trace-ids")
+    return [panel("Example traces", items, note="the requests themselves are no longer kept")]
+
+
+def _read(store: Store, incident: Incident, now: datetime) -> pl.DataFrame:
+    end = min(incident.ended_at or now, incident.started_at + timedelta(seconds=_WINDOW_S_MAX))
+    window = Window(incident.started_at, max(end, incident.started_at + timedelta(seconds=1)))
+    requests = read_requests(store, window, incident.service, _REQUESTS_MAX)
+    return requests if incident.model is None else requests.filter(pl.col("model") == incident.model)
+
+
+def _column(indicator: Indicator) -> str:
+    return "ttft_ms" if indicator is Indicator.TTFT else "latency_ms"

@@ -1,0 +1,18 @@
+-- Requests, errors and tokens over any window from the rollup, by the dimensions asked for.
+SELECT
+    toDateTime64(toStartOfInterval(time, toIntervalSecond({step_s:UInt32})), 6, 'UTC') AS time,
+    if({by_model:Bool}, rollup.model, '') AS model,
+    if({by_replica:Bool}, rollup.replica, '') AS replica,
+    if({by_tenant:Bool}, rollup.tenant, '') AS tenant,
+    if({by_version:Bool}, rollup.version, '') AS version,
+    sum(rollup.requests) AS requests,
+    sum(rollup.errors) AS errors,
+    sum(rollup.input_tokens) AS input_tokens,
+    sum(rollup.output_tokens) AS output_tokens
+FROM tailsight_request_rollup AS rollup
+WHERE service = {service:String}
+    AND rollup.time >= toStartOfInterval({start:DateTime64(6, 'UTC')}, toIntervalSecond(15))
+    AND rollup.time < {end:DateTime64(6, 'UTC')}
+GROUP BY time, model, replica, tenant, version
+ORDER BY time, model, replica, tenant, version
+LIMIT 200000
