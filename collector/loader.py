@@ -6,6 +6,7 @@ nothing. A segment leaves the log only when all its tables are loaded and on the
 
 import base64
 import logging
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ _BACKOFF_S_MAX = 10.0
 _TAKE_TIMEOUT_S = 0.25
 # One empty ResourceSpans or ResourceMetrics: a request that any working store takes.
 _NOTHING = b"\x0a\x00"
+# The engine names the file it read from: another one at each attempt, and gone by now.
+_SPOOL_FILE = re.compile(r":? \(in file/uri .*", re.DOTALL)
 
 
 class Loader:
@@ -107,7 +110,7 @@ class Loader:
                     "reason": [reason],
                     "segment": [segment.name],
                     "count": [frame.items[table]],
-                    "detail": [f"{table}: {error}"],
+                    "detail": [f"{table}: {_SPOOL_FILE.sub('', str(error))}"],
                     "payload": [base64.b64encode(frame.payload).decode()],
                 },
                 schema_overrides={"count": pl.UInt64},

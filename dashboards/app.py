@@ -25,6 +25,7 @@ from dashboards.pages import incident, incidents, overview
 from dashboards.serving import CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
+from storage.errors import StoreError
 from storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -142,5 +143,6 @@ def _no_catch_all(app: Dash) -> None:
 
 def _log_failure(error: Exception) -> None:
     """Leave a trace, and let the request fail: the page then says that what it shows may be old."""
-    _log.error("a page could not be refreshed: %s", error, exc_info=error)
+    expected = isinstance(error, StoreError)  # its message says it all, and an open page asks again every few seconds
+    _log.error("a page could not be refreshed: %s", error, exc_info=None if expected else error)
     raise error

@@ -105,8 +105,10 @@ def empty_state(icon_name: str, title: str, body: Children) -> Component:
     return html.Div([icon(icon_name, "big"), html.H2(title), html.Div(body, className="empty-body")], className="empty")
 
 
-def fact(label: str, value: str, detail: Children = None, tone: str = "", extra: Component | None = None) -> Component:
-    """One big number with its label."""
+def fact(
+    label: str, value: str, detail: Children = None, *, extra: Component | None = None, title: str = ""
+) -> Component:
+    """One big number with its label; `title` says what it rests on."""
     return html.Div(
         [
             html.Div(label, className="fact-label"),
@@ -118,7 +120,8 @@ def fact(label: str, value: str, detail: Children = None, tone: str = "", extra:
             ),
             extra,
         ],
-        className=f"fact tone-{tone}" if tone else "fact",
+        className="fact",
+        title=title,
     )
 
 

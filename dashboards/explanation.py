@@ -42,9 +42,7 @@ def explained_window(window: Window, explanation: Explanation, path: str, state:
     unknown = first.kind is CauseKind.UNKNOWN
     head = html.Header(
         [
-            html.H2(
-                [icon("crosshair"), f"{text.since(window.start, window.end)} to {text.clock_seconds(window.end)} UTC"]
-            ),
+            html.H2([icon("crosshair"), text.window_words(window)]),
             html.Span(what, className="note"),
             page_link(
                 [icon("x"), "Close"], link(path, PageState(state.range_name, state.service)), "button small aside"

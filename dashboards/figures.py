@@ -7,7 +7,7 @@ the data) and `narrow_margin_right` (px, on a phone, where labels at the right e
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,7 +18,7 @@ import polars as pl
 from dashboards import text
 from domain.cause import Evidence
 from domain.incident import Incident, Indicator
-from domain.slo import SloState, SloStatus
+from domain.slo import SloStatus
 from domain.window import Window
 
 Figure = dict[str, Any]
@@ -33,18 +33,24 @@ _BANDS_MAX = 8
 _BAND_PX, _BAND_TITLE_PX, _BAND_GAP_PX = 104, 26, 14
 
 
-def empty(message: str) -> Figure:
+def empty(message: str, height: int | None = None) -> Figure:
     """A chart with nothing to draw, that says why."""
-    return _figure([], message, empty=message, xaxis={"visible": False}, yaxis={"visible": False})
+    hidden = {"visible": False}
+    return _figure([], message, empty=message, height=height, xaxis=hidden, yaxis=hidden)
 
 
 # -- Budgets -------------------------------------------------------------------------------------------------------
 
 
-def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
-    """Budget left of each objective over its window, worst in colour, labelled at the end of its line.
+def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], now: datetime) -> Figure:
+    """Budget left of each objective over its window, labelled at the end of its line.
 
     The dashed line is the even spend: all of the budget, gone exactly at the end of the window.
+
+    Args:
+        statuses: the objectives.
+        tones: the colour token of each objective, by its name.
+        now: the end of the windows.
     """
     drawn = [status for status in statuses if any(left is not None for left in status.budget_left_history)]
     if not drawn:
@@ -65,7 +71,7 @@ def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
     labels = []
     worst_last = sorted(drawn, key=lambda status: -_left(status))
     for status in worst_last:
-        tone = budget_tone(status)
+        tone = tones[status.objective.name]
         history = status.budget_left_history
         name = f"{status.objective.service} {text.INDICATORS[status.objective.indicator]}"
         traces.append(
@@ -80,8 +86,9 @@ def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
             }
         )
         labels.append((_left(status) * 100, f"<b>{text.percent_floor(_left(status))}</b> {_escaped(name)}", tone))
-    if budget_tone(worst_last[-1]) != "calm":
-        traces[-1] |= {"fill": "tozeroy", "fillcolor": f"${budget_tone(worst_last[-1])}/.08"}
+    worst_tone = tones[worst_last[-1].objective.name]
+    if worst_tone != "calm":
+        traces[-1] |= {"fill": "tozeroy", "fillcolor": f"${worst_tone}/.08"}
     bottom = max(floor * 100, -100)
     heights = _spread([height for height, _, _ in labels], gap=_LABEL_GAP_RATIO * (104 - bottom))
     annotations = [
@@ -108,11 +115,6 @@ def budget_burn_down(statuses: Sequence[SloStatus], now: datetime) -> Figure:
         },
         hovermode="x unified",
     )
-
-
-def budget_tone(status: SloStatus) -> str:
-    """The colour token of an objective: colour means attention."""
-    return {SloState.MISSED: "critical", SloState.AT_RISK: "warning"}.get(status.state, "calm")
 
 
 def _left(status: SloStatus) -> float:
@@ -184,11 +186,9 @@ def latency_heatmap(
         {
             "type": "scatter",
             "mode": "lines",
-            "x": [_time(moment + timedelta(seconds=step_s / 2)) for moment in line["time"]],
-            "y": _rounded(line["p99_ms"]),
+            **_course(line["time"].dt.offset_by(f"{step_s * 500}ms"), line["p99_ms"]),
             "line": {"color": "$strong", "width": 1.8},
             "hovertemplate": "p99 %{y:.0f} ms<extra></extra>",
-            "connectgaps": False,
         }
     )
     last = line.drop_nulls("p99_ms").tail(1)
@@ -242,13 +242,12 @@ def incident_latency(
     line = percentiles.sort("time")
     if not line["p99_ms"].count():
         return empty("No requests of this time are kept")
-    times = [_time(moment) for moment in line["time"]]
-    peak, usual = _greatest(line["p99_ms"]), incident.baseline_ms_p99
-    top = max(peak, usual, threshold_ms or 0.0) * 1.1
+    peak, usual = incident.peak_ms_p99, incident.baseline_ms_p99
+    top = max(_greatest(line["p99_ms"]), peak, usual, threshold_ms or 0.0) * 1.1
     lasts = [("p50", line["p50_ms"].drop_nulls()[-1])] if line["p50_ms"].count() else []
     traces = [
-        _line(times, line["p50_ms"], "faint", "p50 %{y:.0f} ms"),
-        _line(times, line["p99_ms"], "strong", "p99 %{y:.0f} ms", width=2),
+        _line(line["time"], line["p50_ms"], "faint", "p50 %{y:.0f} ms"),
+        _line(line["time"], line["p99_ms"], "strong", "p99 %{y:.0f} ms", width=2),
     ]
     ends = _spread_labels(
         [
@@ -296,6 +295,8 @@ def _columns(window: Window, step_s: int) -> list[datetime]:
 
 
 def _bucket_trace(cells: pl.DataFrame, times: Sequence[datetime], step_s: int, buckets: range, scale: str) -> Figure:
+    # A few crowded cells must not leave the others dark.
+    brightest = cells.filter(pl.col("bucket").is_in(list(buckets)))["requests"].quantile(0.98)
     found = {
         (time, bucket): requests for time, bucket, requests in cells.select("time", "bucket", "requests").iter_rows()
     }
@@ -307,6 +308,7 @@ def _bucket_trace(cells: pl.DataFrame, times: Sequence[datetime], step_s: int, b
         "y": [round(_edge_ms(bucket), 3) for bucket in (*buckets, buckets.stop)],
         "z": rows,
         "zmin": 0,
+        "zmax": brightest,
         "colorscale": scale,
         "showscale": False,
         "hovertemplate": "%{x|%H:%M} · about %{y:.0f} ms · %{z} requests<extra></extra>",
@@ -326,6 +328,7 @@ def _objective_line(threshold_ms: float | None, *, logarithmic: bool) -> tuple[l
         "y": math.log10(threshold_ms) if logarithmic else threshold_ms,
         "yanchor": "bottom",
         "showarrow": False,
+        "bgcolor": "$panel/.72",
         "font": {"size": 11, "color": "$critical"},
     }
     return [line], [note]
@@ -366,6 +369,7 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
         "y": 1,
         "yanchor": "top",
         "showarrow": False,
+        "bgcolor": "$panel/.72",
         "font": {"size": 11, "color": "$critical"},
     }
     return [line], [note]
@@ -381,6 +385,7 @@ def _point_label(label: str, moment: datetime, height: float, window: Window) ->
         "yanchor": "bottom",
         "yshift": 2,
         "showarrow": False,
+        "bgcolor": "$panel/.72",
         "font": {"size": 11, "color": "$strong"},
     }
 
@@ -439,7 +444,7 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
         label = node[0] or "unknown node"
         centres[str(label)] = len(rows) + (members.height - 1) / 2
         for index, gpu in enumerate(members["gpu"]):
-            rows.append([_per_cent(found.get((gpu, time))) for time in times])
+            rows.append(_carried([_per_cent(found.get((gpu, time))) for time in times]))
             names.append(f"{label} GPU {index}")
     height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
     marks = [_begin_marks(incident, window)[0] for incident in incidents]
@@ -485,6 +490,11 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
     )
 
 
+def _carried(values: Sequence[float | None]) -> list[float | None]:
+    """A sample stands for the column after its own too: scrapes drift against columns. Longer silence is a gap."""
+    return [before if value is None else value for before, value in zip([None, *values[:-1]], values, strict=True)]
+
+
 def _per_cent(ratio: float | None) -> float | None:
     return None if ratio is None else round(ratio * 100, 1)
 
@@ -508,7 +518,7 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
         if not (rows := _rows_of(series, evidence)).is_empty()
     ][:_BANDS_MAX]
     if not bands:
-        return empty("No signal of the evidence is kept for this time")
+        return empty("No signal of the evidence is kept for this time", height=96)
     height = _BAND_PX * len(bands) + _TIME_AXIS_PX
     drawn = [_draw_band(band, index, len(bands)) for index, band in enumerate(bands)]
     axes: Figure = {f"yaxis{_axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}
@@ -546,7 +556,7 @@ def _rows_of(series: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
         (pl.col("signal") == evidence.signal)
         & (pl.col("entity_kind") == evidence.entity.kind.value)
         & (pl.col("entity_name") == evidence.entity.name)
-        & pl.col("value").count().over("signal").gt(0)
+        & pl.col("value").is_not_null()
     ).sort("time")
 
 
@@ -561,8 +571,7 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         "type": "scatter",
         "mode": "lines",
         "name": _escaped(band.name),
-        "x": [_time(moment) for moment in band.rows["time"]],
-        "y": _rounded(band.rows["value"]),
+        **_course(band.rows["time"], band.rows["value"]),
         "yaxis": f"y{_axis_number(index)}",
         "line": {"color": f"${tone}", "width": 1.6},
         "hovertemplate": f"{_escaped(band.name)}: %{{y:.4~g}} {_escaped(band.evidence.unit)}<extra></extra>",
@@ -584,8 +593,8 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         _paper_note(title, 0.0, top - 4 / (_BAND_PX * count), "strong") | {"font": {"size": 12, "color": "$strong"}},
         _paper_note(f"<b>{when}</b><br>{change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
         | {"name": "end", "xshift": 8},
-        _paper_note(f"<b>{when}</b> · {change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
-        | {"name": "narrow", "xanchor": "right"},
+        _paper_note(f"<b>{when}</b> · {change}", 0.0, plot_top, tone if band.rank == 1 else "muted")
+        | {"name": "narrow", "bgcolor": "$panel/.8"},
     ]
     line = {"type": "line", "xref": "paper", "yref": "paper", "x0": 0, "x1": 1, "y0": top, "y1": top}
     return trace, axis, notes, [line | {"line": {"color": "$grid", "width": 1}}] if index else []
@@ -726,16 +735,35 @@ def _spike_shade(incident: Incident, window: Window) -> list[Figure]:
     ]
 
 
-def _line(times: Sequence[str], values: pl.Series, tone: str, hover: str, width: float = 1.4) -> Figure:
+def _line(times: pl.Series, values: pl.Series, tone: str, hover: str, width: float = 1.4) -> Figure:
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": times,
-        "y": _rounded(values),
+        **_course(times, values),
         "line": {"color": f"${tone}", "width": width},
         "hovertemplate": f"{hover}<extra></extra>",
-        "connectgaps": False,
     }
+
+
+def _course(times: pl.Series, values: pl.Series) -> Figure:
+    """The x and y of a line that joins what is known and breaks where nothing is for three times the usual while.
+
+    Steps may be shorter than samples are apart: a null at each such step would leave points without a line.
+    """
+    known = pl.DataFrame({"time": times, "value": values}).drop_nulls()
+    gaps = known["time"].diff().dt.total_seconds().drop_nulls()
+    limit_s = 3 * float(gaps.median() or 0)  # type: ignore[arg-type]  # seconds, a number
+    x: list[str] = []
+    y: list[float | None] = []
+    before: datetime | None = None
+    for moment, value in zip(known["time"], known["value"].round_sig_figs(4), strict=True):
+        if before is not None and (moment - before).total_seconds() > limit_s:
+            x.append(_time(before + (moment - before) / 2))
+            y.append(None)
+        x.append(_time(moment))
+        y.append(value)
+        before = moment
+    return {"x": x, "y": y}
 
 
 def _end_label(label: str, height: float, tone: str) -> Figure:
@@ -752,11 +780,6 @@ def _end_label(label: str, height: float, tone: str) -> Figure:
         "showarrow": False,
         "font": {"size": 11, "color": f"${tone}"},
     }
-
-
-def _rounded(values: pl.Series) -> list[float | None]:
-    """Four significant digits: what a screen can show, at a third of the bytes."""
-    return list(values.round_sig_figs(4))
 
 
 def _time(moment: datetime) -> str:

@@ -1,5 +1,7 @@
 """GPUs: how busy each was, and which of them a cause sits on."""
 
+import math
+
 import polars as pl
 from dash import html
 from dash.development.base_component import Component
@@ -23,6 +25,20 @@ def read_activity(store: Store, window: Window, gpus: pl.DataFrame, step_s: int)
     """How busy these GPUs (of `read_gpus`) were: columns node, gpu, time, ratio (0-1). No sample, no row."""
     samples = read_samples(store, window, gpus, step_s)
     return samples.join(gpus, on="series_id").select("node", "gpu", "time", ratio="mean")
+
+
+def at_cadence(activity: pl.DataFrame, step_s: int) -> tuple[pl.DataFrame, int]:
+    """The same activity in steps no shorter than those in which samples come, and that step (s).
+
+    A GPU that is sampled each minute, shown in columns of half a minute, would look as if it were gone half the time.
+    """
+    gaps = activity.sort("gpu", "time").select(pl.col("time").diff().over("gpu").dt.total_seconds()).to_series()
+    usual = gaps.drop_nulls().median()
+    if not isinstance(usual, float) or usual <= step_s:
+        return activity, step_s
+    cadence_s = step_s * math.ceil(usual / step_s)
+    regular = activity.group_by("node", "gpu", pl.col("time").dt.truncate(f"{cadence_s}s")).agg(pl.col("ratio").mean())
+    return regular, cadence_s
 
 
 def mean_activity(activity: pl.DataFrame, gpus: pl.DataFrame) -> pl.DataFrame:

@@ -32,14 +32,16 @@ def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | N
     Args:
         store: where the requests are read.
         incident: whose requests.
-        threshold_ms: the objective; None when there is none: then the usual p99 divides slow from the rest.
+        threshold_ms: the objective; None when there is none: then the usual p99 tells slow from the rest.
         now: the clock.
     """
     requests = _read(store, incident, now)
     if requests.is_empty():
         return _named_traces(incident.exemplar_trace_ids)
-    slow_over_ms = incident.baseline_ms_p99 if threshold_ms is None else threshold_ms
-    meaning = "the usual p99" if threshold_ms is None else "the objective"
+    # A spike may stay below the objective: then that tells nothing apart.
+    promised = threshold_ms is not None and threshold_ms < incident.peak_ms_p99
+    slow_over_ms = threshold_ms if promised and threshold_ms is not None else incident.baseline_ms_p99
+    meaning = "the objective" if promised else "the usual p99"
     shared = contrast(requests, slow_over_ms, incident.indicator, _DIMENSIONS)
     slowest = stage_split(requests).sort(_column(incident.indicator), descending=True, nulls_last=True)
     return [
@@ -55,6 +57,9 @@ def in_common(table: pl.DataFrame, note: str) -> Component:
         table: of `analytics.scope.contrast`; a dimension with one value only tells nothing, and is left out.
         note: what counts as slow.
     """
+    title = "What slow requests have in common"
+    if not table["slow_ratio"].sum():
+        return panel(title, html.P("No request of this incident that is kept was slow.", className="calm"), note=note)
     groups = []
     for (dimension,), told in table.group_by(["dimension"], maintain_order=True):
         if told.height < 2:
@@ -80,7 +85,7 @@ def in_common(table: pl.DataFrame, note: str) -> Component:
         html.Span(className="swatch swatch-rest"),
         "the rest",
     ]
-    return panel("What slow requests have in common", html.Div(groups, className="contrasts"), note=note, aside=legend)
+    return panel(title, html.Div(groups, className="contrasts"), note=note, aside=legend)
 
 
 def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequence[str]) -> Component:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind, Evidence
 from domain.incident import Incident, Indicator
-from domain.slo import Objective, SloState
+from domain.slo import Objective
+from domain.window import Window
 
 UNKNOWN = "—"
 
@@ -18,13 +19,6 @@ INDICATORS = {
     Indicator.THROUGHPUT: "Throughput",
 }
 INDICATORS_IN_FULL = INDICATORS | {Indicator.TTFT: "Time to first token"}
-
-STATES = {
-    SloState.MET: "Healthy",
-    SloState.AT_RISK: "At risk",
-    SloState.MISSED: "Missed",
-    SloState.NO_DATA: "No data",
-}
 
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -90,18 +84,18 @@ def duration_ms(value: float | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """`90 s`, `26 min`, `2 h 43 min`, `3 d 4 h`."""
+    """`90 s`, `26 min`, `2 h 43 min`, `3 d 4 h`; no line breaks between a number and its unit."""
     whole = round(seconds)
     if whole < 120:
-        return f"{whole} s"
+        return _joined((whole, "s"))
     minutes = whole // 60
     if minutes < 60:
-        return f"{minutes} min"
+        return _joined((minutes, "min"))
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+        return _joined((hours, "h"), (minutes, "min"))
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return _joined((days, "d"), (hours, "h"))
 
 
 def lead(lead_s: float | None) -> str:
@@ -131,6 +125,13 @@ def day_and_clock(moment: datetime) -> str:
 def since(moment: datetime, now: datetime) -> str:
     """`02:41` today, `22 Nov 02:41` on another day."""
     return clock(moment) if moment.date() == now.date() else f"{moment.day} {moment:%b} {clock(moment)}"
+
+
+def window_words(window: Window) -> str:
+    """`23 Nov, 02:41:00 to 03:05:00 UTC`; both days where there are two."""
+    start, end = window.start, window.end
+    until = "" if start.date() == end.date() else f"{end.day} {end:%b}, "
+    return f"{start.day} {start:%b}, {clock_seconds(start)} to {until}{clock_seconds(end)} UTC"
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -185,7 +186,7 @@ def likely_cause(incident: Incident) -> str:
     """`Bad link on gpu-07-03/mlx5_2/1`."""
     cause = incident.cause
     title = cause_title(cause.kind)
-    return "not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {cause.entity.name}"
+    return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {cause.entity.name}"
 
 
 def incident_lasted(incident: Incident, now: datetime) -> timedelta:
@@ -196,3 +197,8 @@ def incident_lasted(incident: Incident, now: datetime) -> timedelta:
 def _readable(key: str) -> str:
     words = key.replace("_", " ").replace(":", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def _joined(first: tuple[int, str], *rest: tuple[int, str]) -> str:
+    parts = [first, *(part for part in rest if part[0])]
+    return " ".join(f"{number}\N{NO-BREAK SPACE}{unit}" for number, unit in parts)

@@ -1,6 +1,6 @@
 """The strip of the overview: what flows now, against its usual level in the range."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,8 @@ from domain.window import Window
 from storage.readers import read_latency
 from storage.store import Store
 
-_STEP_S_MIN = 60  # below, a step holds too few requests for a steady number
+_NEWEST_STEP_S_MIN = 60  # below, a step holds too few requests for a steady number
+_NEWEST_STEP_S_MAX = 300  # above, the newest number would be about the past
 _SETTLED_AFTER_S = 30  # a request is told when it has ended, and belongs to the time when it began
 _NOTABLE_RATIO = 0.2
 
@@ -28,96 +29,123 @@ class Measure:
     change: str
     tone: str
     values: tuple[float | None, ...]
-    low: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the strip shows; `step_s` is how long the newest number of each measure covers."""
+    """What the strip shows. The newest numbers are those of the `step_s` seconds up to `end`."""
 
+    end: datetime
     step_s: int
     measures: tuple[Measure, ...]
 
 
-def read_traffic(
-    store: Store, now: datetime, shown: Range, services: Sequence[str], focus: str, indicator: Indicator
+def traffic_of(
+    store: Store, now: datetime, shown: Range, services: Sequence[str], *, focus: str, indicator: Indicator
 ) -> Traffic:
-    """The traffic of these services in steps up to the newest one that is complete; latency is that of `focus`."""
-    step_s = max(shown.step_s, _STEP_S_MIN)
-    end = datetime.fromtimestamp((now.timestamp() - _SETTLED_AFTER_S) // step_s * step_s, now.tzinfo)
-    window = Window(end - timedelta(seconds=max(shown.seconds, 4 * step_s)), end)
-    frames = {service: read_latency(store, window, service, step_s) for service in services}
-    return summarise(frames, window, step_s, focus, indicator)
+    """The traffic of these services; latency is that of `focus`, because percentiles of services do not add up."""
+
+    def read(step_s: int, seconds: int) -> tuple[Window, pl.DataFrame]:
+        end = datetime.fromtimestamp((now.timestamp() - _SETTLED_AFTER_S) // step_s * step_s, now.tzinfo)
+        window = Window(end - timedelta(seconds=seconds), end)
+        frames = {service: read_latency(store, window, service, step_s) for service in services}
+        return window, levels(frames, window, step_s, focus, indicator)
+
+    newest_step_s = min(max(shown.step_s, _NEWEST_STEP_S_MIN), _NEWEST_STEP_S_MAX)
+    newest_window, newest = read(newest_step_s, newest_step_s)
+    _, course = read(max(shown.step_s, _NEWEST_STEP_S_MIN), shown.seconds)
+    return Traffic(newest_window.end, newest_step_s, measures(course, newest.row(0, named=True), indicator))
 
 
-def summarise(
-    frames: dict[str, pl.DataFrame], window: Window, step_s: int, focus: str, indicator: Indicator
-) -> Traffic:
-    """The strip from a frame of `storage.readers.read_latency` for each service.
+def levels(
+    frames: Mapping[str, pl.DataFrame], window: Window, step_s: int, focus: str, indicator: Indicator
+) -> pl.DataFrame:
+    """One row a step of the window.
 
-    A step without requests has no error ratio.
+    Args:
+        frames: of each service, as of `storage.readers.read_latency`.
+        window: whole steps.
+        step_s: seconds.
+        focus: the service of which the latency is taken.
+        indicator: TTFT or LATENCY.
+
+    Returns:
+        Columns requests and tokens (per second; 0 where nothing came), errors (ratio; null without requests), p99
+        (ms; null where nothing was measured). Tokens are null throughout when no request told any.
     """
     times = pl.datetime_range(
         window.start, window.end, f"{step_s}s", closed="left", time_unit="us", time_zone="UTC", eager=True
     ).alias("time")
     counts = ["requests", "errors", "output_tokens"]
-    total = (
-        pl.concat([frame.select("time", *counts) for frame in frames.values()])
-        .group_by("time")
-        .agg(pl.col(counts).sum())
-    )
-    grid = pl.DataFrame(times).join(total, on="time", how="left").sort("time")
+    total = pl.concat([frame.select("time", *counts) for frame in frames.values()])
     column = "ttft_ms_p99" if indicator is Indicator.TTFT else "latency_ms_p99"
-    latency = pl.DataFrame(times).join(frames[focus].select("time", column), on="time", how="left").sort("time")[column]
-    requests = (grid["requests"] / step_s).alias("per_second")
-    tokens = (grid["output_tokens"] / step_s).alias("per_second")
-    errors = (grid["errors"] / grid["requests"]).fill_nan(None)
-    return Traffic(
-        step_s,
-        (
-            _rate("Requests", requests, "/s", fall_is_bad=False),
-            _share("Errors", errors),
-            _duration(f"{text.INDICATORS[indicator]} p99", latency),
-            _rate("Output tokens", tokens, "/s", fall_is_bad=True),
+    grid = (
+        pl.DataFrame(times)
+        .join(total.group_by("time").agg(pl.col(counts).sum()), on="time", how="left")
+        .join(frames[focus].select("time", p99=column), on="time", how="left")
+        .sort("time")
+    )
+    told = bool(grid["output_tokens"].sum())
+    return grid.select(
+        requests=pl.col("requests").fill_null(0) / step_s,
+        errors=pl.col("errors") / pl.col("requests"),
+        p99="p99",
+        tokens=pl.col("output_tokens").fill_null(0) / step_s if told else pl.lit(None, pl.Float64),
+    )
+
+
+def measures(course: pl.DataFrame, newest: Mapping[str, float | None], indicator: Indicator) -> tuple[Measure, ...]:
+    """The strip, from the levels over the range and the newest ones (columns as of `levels`)."""
+    usual = {name: course[name].median() for name in course.columns}
+    shift = {name: _shift(newest[name], usual[name]) for name in course.columns}
+    values = {name: tuple(course[name]) for name in course.columns}
+    requests, requests_prefix = text.compact(newest["requests"])
+    tokens, tokens_prefix = text.compact(newest["tokens"])
+    p99, _, p99_unit = text.duration_ms(newest["p99"]).partition(" ")
+    error = newest["errors"]
+    return (
+        Measure("Requests", requests, f"{requests_prefix}/s", _signed(shift["requests"]), "calm", values["requests"]),
+        Measure(
+            "Errors",
+            text.UNKNOWN if error is None else text.significant(error * 100, 2),
+            "%",
+            "",
+            "critical" if _jumped(error, usual["errors"]) else "calm",
+            values["errors"],
+        ),
+        Measure(
+            f"{text.INDICATORS[indicator]} p99",
+            p99,
+            p99_unit,
+            _signed(shift["p99"]),
+            _rise_tone(shift["p99"]),
+            values["p99"],
+        ),
+        Measure(
+            "Output tokens",
+            tokens,
+            f"{tokens_prefix}/s",
+            _signed(shift["tokens"]),
+            "warning" if (shift["tokens"] or 0.0) < -_NOTABLE_RATIO else "calm",
+            values["tokens"],
         ),
     )
 
 
-def _rate(title: str, values: pl.Series, unit: str, *, fall_is_bad: bool) -> Measure:
-    value, prefix = text.compact(_last(values))
-    shift = _shift(values)
-    bad = fall_is_bad and shift is not None and shift < -_NOTABLE_RATIO
-    return Measure(title, value, f"{prefix}{unit}", _signed(shift), "warning" if bad else "calm", tuple(values), 0.0)
-
-
-def _share(title: str, values: pl.Series) -> Measure:
-    last, usual = _last(values), values.median()
-    risen = last is not None and isinstance(usual, float) and last > max(2 * usual, 0.01)
-    shown = text.UNKNOWN if last is None else text.significant(last * 100, 2)
-    return Measure(title, shown, "%", "", "critical" if risen else "calm", tuple(values), 0.0)
-
-
-def _duration(title: str, values: pl.Series) -> Measure:
-    value, _, unit = text.duration_ms(_last(values)).partition(" ")
-    shift = _shift(values)
-    tone = (
-        "critical"
-        if shift is not None and shift > 1
-        else "warning"
-        if shift is not None and shift > _NOTABLE_RATIO
-        else "calm"
-    )
-    return Measure(title, value, unit, _signed(shift), tone, tuple(values), 0.0)
-
-
-def _last(values: pl.Series) -> float | None:
-    return None if values.is_empty() else values[-1]
-
-
-def _shift(values: pl.Series) -> float | None:
+def _shift(newest: float | None, usual: object) -> float | None:
     """The newest value against the median of the range, as a ratio; None where either is unknown."""
-    last, usual = _last(values), values.median()
-    return None if last is None or not isinstance(usual, float) or usual == 0 else last / usual - 1
+    return None if newest is None or not isinstance(usual, float) or usual == 0 else newest / usual - 1
+
+
+def _rise_tone(shift: float | None) -> str:
+    if shift is None or shift <= _NOTABLE_RATIO:
+        return "calm"
+    return "critical" if shift > 1 else "warning"
+
+
+def _jumped(error_ratio: float | None, usual: object) -> bool:
+    """More than a request in a hundred fails, and more than twice the usual share."""
+    return error_ratio is not None and isinstance(usual, float) and error_ratio > max(2 * usual, 0.01)
 
 
 def _signed(shift: float | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dashboards import text
+from dashboards.severity import SEVERITIES, STATES
 from domain.incident import Incident, Severity
 from domain.slo import SloState, SloStatus
 
@@ -58,6 +59,18 @@ def worst_first(statuses: Sequence[SloStatus]) -> list[SloStatus]:
     return sorted(
         statuses, key=lambda status: (_STATE_ORDER.index(status.state), _budget(status), status.objective.name)
     )
+
+
+def look_of(status: SloStatus, going_on: Sequence[Incident]) -> tuple[str, str, str]:
+    """Word, tone and icon of an objective: those of the worst open incident that spends it, else of its state."""
+    spending = [incident for incident in going_on if status_of(incident, [status])]
+    return SEVERITIES[min(spending, key=_badness).severity] if spending else STATES[status.state]
+
+
+def line_tone(status: SloStatus, going_on: Sequence[Incident]) -> str:
+    """The colour of an objective's numbers and lines: calm unless it wants attention."""
+    tone = look_of(status, going_on)[1]
+    return tone if tone in ("critical", "warning") else "calm"
 
 
 def status_of(incident: Incident, statuses: Sequence[SloStatus]) -> SloStatus | None:

@@ -25,10 +25,8 @@ import pyarrow as pa
 
 from storage import engine, statements
 from storage.engine import Answer, Engine, EngineError
+from storage.open import OWNER
 from storage.store import Store
-
-OWNER = "tailsight"
-"""The user name that goes with the token."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -45,7 +45,7 @@ def all_steps(store: Store) -> list[Step]:
         for path in sql.schema_steps()
     ]
     for path in sql.view_files():
-        (create,) = sql.statements(sql.fill_lists(path.read_text(), dict(store.identity)))
+        (create,) = sql.statements(sql.fill_lookups(path.read_text(), store.identity))
         view = create.split(maxsplit=4)[3]
         steps.append(Step(f"views/{path.stem}", (f"DROP VIEW IF EXISTS {view}", create)))
     return steps

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import httpx
 
@@ -16,6 +16,9 @@ from storage.engine import Engine
 from storage.errors import StoreBusyError, StoreUnavailableError
 from storage.settings import StoreSettings
 from storage.store import Store
+
+OWNER = "tailsight"
+"""The user name that goes with a gateway's token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,6 @@ def open_owned(settings: StoreSettings) -> Store:
     lock = _take_ownership(path)
     (path / "gateway.json").unlink(missing_ok=True)  # of an owner that was killed; its port may be another's by now
     options = {"max_server_memory_usage": settings.memory_limit_bytes, "mark_cache_size": 256 << 20}
-    engine = Engine(
-        f"{(path / 'engine').resolve()}?{urlencode(options)}",
-        database=settings.database,
-        spool=_empty_folder(path / "spool"),
-        seconds_max=settings.query_seconds_max,
-        guest_memory_bytes_max=settings.memory_limit_bytes // 4,
-    )
 
     def release() -> None:
         (path / "gateway.json").unlink(missing_ok=True)
@@ -89,6 +85,13 @@ def open_owned(settings: StoreSettings) -> Store:
         return client
 
     try:
+        engine = Engine(
+            f"{(path / 'engine').resolve()}?{urlencode(options)}",
+            database=settings.database,
+            spool=_empty_folder(path / "spool"),
+            seconds_max=settings.query_seconds_max,
+            guest_memory_bytes_max=settings.memory_limit_bytes // 4,
+        )
         store = _store(settings, connect, engine=engine, on_close=release)
         store.execute("SELECT 1")
     except Exception as error:
@@ -113,7 +116,7 @@ def read_gateway_address(path: Path) -> GatewayAddress | None:
     try:
         document = json.loads((path / "gateway.json").read_text())
         return GatewayAddress(document["url"], document["token"], document["pid"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -158,8 +161,8 @@ def _server_store(settings: StoreSettings) -> Store:
             settings,
             host=parts.hostname,
             port=parts.port or (8443 if parts.scheme == "https" else 8123),
-            username=parts.username or "default",
-            password=parts.password or "",
+            username=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
             secure=parts.scheme == "https",
         )
 
@@ -167,32 +170,36 @@ def _server_store(settings: StoreSettings) -> Store:
 
 
 def _gateway_store(settings: StoreSettings, address: GatewayAddress) -> Store:
+    from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415  # late, as below
+
     parts = urlsplit(address.url)
+    # Connections of our own: the usual ones would go through a proxy that the environment names, with the token.
+    pool = get_pool_manager()
 
     def connect() -> Any:
         return _http_client(
-            settings, host=parts.hostname, port=parts.port, username="tailsight", password=address.token, secure=False
+            settings,
+            host=parts.hostname,
+            port=parts.port,
+            username=OWNER,
+            password=address.token,
+            pool_mgr=pool,
+            compress=False,
         )
 
-    return _store(settings, connect)
+    return _store(settings, connect, on_close=pool.clear)
 
 
-def _http_client(
-    settings: StoreSettings, *, host: str | None, port: int | None, username: str, password: str, secure: bool
-) -> Any:
+def _http_client(settings: StoreSettings, **options: Any) -> Any:
     import clickhouse_connect  # noqa: PLC0415  # a second of import that `tailsight --help` need not pay
 
     return clickhouse_connect.get_client(
-        host=host,
-        port=port,
-        username=username,
-        password=password,
-        secure=secure,
         database=settings.database,
         autogenerate_session_id=False,
         connect_timeout=5,
         send_receive_timeout=settings.query_seconds_max + 30,
         settings={"max_execution_time": settings.query_seconds_max},
+        **options,
     )
 
 
@@ -209,6 +216,6 @@ def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/ping", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/ping", timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

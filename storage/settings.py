@@ -61,7 +61,7 @@ class StoreSettings(BaseModel):
     @classmethod
     def _known_scheme(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme == "chdb" and not parts.netloc and parts.path not in ("", "/"):
+        if url.startswith("chdb:///") and parts.path.strip("/") and not parts.query and not parts.fragment:
             return url
         if parts.scheme in ("http", "https") and parts.hostname:
             return url

@@ -1,11 +1,12 @@
 """The .sql files: found by name, cut into statements, filled in where SQL allows no parameter."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_LOOKUP = re.compile(r"\{(?P<list>\w+) of (?P<column>\w+)\}")
 _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 
 
@@ -47,11 +48,22 @@ def statements(text: str, index_profile: str = "upstream") -> list[str]:
     return [part.strip() for part in _without_comments("\n".join(kept)).split(";\n") if part.strip()]
 
 
-def fill_lists(text: str, lists: dict[str, Iterable[str]]) -> str:
-    """Replace each `{name}` by an array literal: a view's definition takes no parameters."""
-    for name, values in lists.items():
-        text = text.replace("{" + name + "}", "[" + ", ".join(quoted(value) for value in values) + "]")
-    return text
+def fill_lookups(text: str, lists: Mapping[str, Sequence[str]]) -> str:
+    """Replace each `{list of Column}` by the first entry of a map column, by the list's keys, that is not empty.
+
+    Written out, because a view's definition takes no parameters, and a loop over keys costs several times as much.
+
+    Raises:
+        KeyError: for a list that there is not.
+    """
+
+    def first_of(match: re.Match[str]) -> str:
+        entries = [f"{match['column']}[{quoted(key)}]" for key in lists[match["list"]]]
+        if len(entries) == 1:
+            return entries[0]
+        return f"multiIf({''.join(f'{entry} != {quoted(str())}, {entry}, ' for entry in entries)}'')"
+
+    return _LOOKUP.sub(first_of, text)
 
 
 def quoted(text: str) -> str:

@@ -44,6 +44,9 @@ class _Token:
         return self.kind == "word" and self.depth == 0 and self.text.upper() == word
 
 
+_END = _Token("sign", "", 0, 0, 0)
+
+
 def first_word(statement: str) -> str:
     """The first key word in capitals, whatever brackets and comments stand before it; empty when there is none."""
     return next((token.text.upper() for token in _tokens(statement.encode()) if token.kind == "word"), "")
@@ -101,24 +104,29 @@ def reading_from(statement: str, source: str) -> str:
     return text.decode()
 
 
-def forbidden_reading(canonical: str, forbidden_functions: frozenset[str]) -> str | None:
+def forbidden_reading(canonical: str, table_functions: frozenset[str], functions: frozenset[str]) -> str | None:
     """Why a guest may not ask this although it changes no table; None when nothing stands against it.
 
     Args:
         canonical: one statement as the engine itself writes it, so that no trick of spelling hides a word.
-        forbidden_functions: names of functions that reach out of the tables, in lower case.
+        table_functions: those that reach out of the tables, in lower case. Refused as calls.
+        functions: plain ones that do so, in lower case. Refused as names, for `APPLY f` and `arrayMap(f, …)` call too.
     """
     tokens = list(_tokens(canonical.encode()))
     kind = first_word(canonical)
     if kind not in READING - {"CHECK"}:
         return f"{kind or 'an empty statement'} is not allowed; valid are SELECT, SHOW, DESCRIBE, EXPLAIN, EXISTS"
-    for first, second in pairwise(tokens):
-        pair = (first.text.upper(), second.text.upper()) if first.kind == second.kind == "word" else None
-        if pair in {("INTO", "OUTFILE"), ("PARALLEL", "WITH")}:
-            return f"{' '.join(pair)} is not allowed"
-        is_name = first.kind in {"word", "quoted"}
-        if is_name and second.text == "(" and first.text.strip('`"').lower() in forbidden_functions:
-            return f"the function {first.text} reaches out of the tables, which is not allowed"
+    for first, second in pairwise([*tokens, _END]):
+        words = f"{first.text} {second.text}".upper() if first.kind == second.kind == "word" else ""
+        name = first.text.strip('`"') if first.kind in {"word", "quoted"} else ""
+        if words in {"INTO OUTFILE", "PARALLEL WITH"}:
+            return f"{words} is not allowed"
+        if name.lower() in functions or (second.text == "(" and name.lower() in table_functions):
+            return f"the function {name} reaches out of the tables, which is not allowed"
+        if second.text == "." and name == "default":
+            return "the database default holds the files of the machine, which is not allowed"
+        if first.text == ":" and second.text == "Identifier":
+            return "a parameter that is a name is not allowed; write the name"
     return None
 
 

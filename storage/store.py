@@ -41,6 +41,7 @@ _LOAD_SETTINGS: dict[str, str] = {
     "max_threads": "1",
     "max_insert_threads": "1",
     "async_insert": "0",
+    "optimize_on_insert": "0",  # the views group before they write; sorting and collapsing again cost a third of all
     "max_partitions_per_insert_block": "0",  # bounded at the door: collector accepts a limited span of time
 }
 

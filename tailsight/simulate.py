@@ -15,12 +15,14 @@ from typing import Any, Literal
 
 from domain.cause import CauseKind
 from simulator.exporters import Exporters
-from simulator.faults import plan_fault
+from simulator.faults import Fault, plan_fault
 from simulator.run import Simulation, replay, run_live
 
-_FINE_HISTORY = timedelta(hours=3)  # scraped every 15 s; what is older, like a long-term store, every 5 min
-_FINE_STEP_S = 15.0
-_COARSE_STEP_S = 300.0
+_COARSE_STEP_S = 600.0  # history is kept as thinly as a long-term store would keep it
+_FAULT_STEP_S = 30.0  # but closer where something went wrong, so that it can still be explained
+_RECENT_STEP_S = 15.0
+_RECENT = timedelta(minutes=45)
+_AROUND_FAULT = timedelta(minutes=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,17 @@ def simulate(
         say("topology", document=simulation.cloud.topology_document())
         past = [fault for fault in faults if fault.starts_in < timedelta(0)]
         _inject(simulation, seed, past, end)
-        fine_start = max(start, end - _FINE_HISTORY)
-        parts = [(start, fine_start, _COARSE_STEP_S), (fine_start, end, _FINE_STEP_S)]
-        for part_start, part_end, step_s in parts:
-            if part_end > part_start:
-                replay(
-                    otlp_url,
-                    simulation,
-                    part_start,
-                    part_end,
-                    scrape_step_s=step_s,
-                    encoder=encoder,
-                    progress=_progress((part_start - start) / history, (part_end - part_start) / history),
-                    instances=exporters.instances(),
-                )
+        for part_start, part_end, step_s in scrape_plan(start, end, simulation.faults):
+            replay(
+                otlp_url,
+                simulation,
+                part_start,
+                part_end,
+                scrape_step_s=step_s,
+                encoder=encoder,
+                progress=_progress((part_start - start) / history, (part_end - part_start) / history),
+                instances=exporters.instances(),
+            )
         if live:
             stop = threading.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,7 +75,7 @@ def simulate(
                     simulation,
                     end,
                     caught_up,
-                    scrape_step_s=_FINE_STEP_S,
+                    scrape_step_s=_RECENT_STEP_S,
                     encoder=encoder,
                     progress=lambda _: None,
                     instances=exporters.instances(),
@@ -86,6 +85,25 @@ def simulate(
             say("live")
             run_live(otlp_url, simulation, stop, exporters)
     say("done")
+
+
+def scrape_plan(start: datetime, end: datetime, faults: Sequence[Fault]) -> list[tuple[datetime, datetime, float]]:
+    """How often is scraped when: consecutive parts of the history, each with its step in seconds."""
+    close = [
+        (max(start, fault.started_at - _AROUND_FAULT), fault.ended_at + _AROUND_FAULT, _FAULT_STEP_S)
+        for fault in faults
+    ]
+    close.append((max(start, end - _RECENT), end, _RECENT_STEP_S))
+    parts: list[tuple[datetime, datetime, float]] = []
+    reached = start
+    for begins, ends, step_s in sorted(close):
+        if begins > reached:
+            parts.append((reached, begins, _COARSE_STEP_S))
+        reached = max(reached, begins)
+        if min(ends, end) > reached:
+            parts.append((reached, min(ends, end), step_s))
+            reached = min(ends, end)
+    return parts
 
 
 def _progress(done_before: float, share: float) -> Callable[[float], None]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from storage.gateway import OWNER, gateway_app
+from storage.gateway import gateway_app
 from storage.migrate import migrate
-from storage.open import GatewayAddress, open_owned, open_store, write_gateway_address
+from storage.open import OWNER, GatewayAddress, open_owned, open_store, write_gateway_address
 from storage.settings import StoreSettings
 from storage.store import Store
 

@@ -22,21 +22,15 @@ ROOT_PACKAGES = PYPROJECT["tool"]["importlinter"]["root_packages"]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-COLLECTOR: dict[str, Any] = yaml.safe_load(
-    (DEPLOY / "otel-collector/config.yaml").read_text(encoding="utf-8")
-)
-ALERTMANAGER: dict[str, Any] = yaml.safe_load(
-    (DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8")
-)
+COLLECTOR: dict[str, Any] = yaml.safe_load((DEPLOY / "otel-collector/config.yaml").read_text(encoding="utf-8"))
+ALERTMANAGER: dict[str, Any] = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8"))
 TOKEN_PATH = "/run/secrets/tailsight_token"
 
 
 @pytest.fixture(scope="module")
 def compose_specification() -> Draft202012Validator:
     """The official schema; tests/deploy/README.md says where it comes from."""
-    return Draft202012Validator(
-        json.loads((ROOT / "tests/deploy/compose-spec.json").read_text(encoding="utf-8"))
-    )
+    return Draft202012Validator(json.loads((ROOT / "tests/deploy/compose-spec.json").read_text(encoding="utf-8")))
 
 
 def mounts(service: str) -> list[tuple[str, str]]:
@@ -110,9 +104,7 @@ def test_the_store_password_has_no_default() -> None:
 # deploy/
 
 
-@pytest.mark.parametrize(
-    "path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: str(path.relative_to(DEPLOY))
-)
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_a_configuration_is_a_yaml_mapping(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
@@ -137,9 +129,7 @@ def test_the_collector_sends_to_tailsight_with_the_token_that_both_mount() -> No
     assert exporter["auth"]["authenticator"] in COLLECTOR["service"]["extensions"]
     assert COLLECTOR["extensions"]["bearertokenauth"]["filename"] == TOKEN_PATH
     assert f"TAILSIGHT_AUTH__TOKEN_FILE={TOKEN_PATH}" in DOCKERFILE
-    assert (
-        SERVICES["tailsight"]["secrets"] == SERVICES["otel-collector"]["secrets"] == [Path(TOKEN_PATH).name]
-    )
+    assert SERVICES["tailsight"]["secrets"] == SERVICES["otel-collector"]["secrets"] == [Path(TOKEN_PATH).name]
 
 
 def test_the_collector_is_reached_on_the_ports_it_listens_on() -> None:

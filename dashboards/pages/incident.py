@@ -47,7 +47,11 @@ def layout() -> Component:
                                 aside="Drag to explain another window",
                             ),
                             panel("What moved with it", chart("incident-evidence", 360), note="same time axis"),
-                            panel("Where", html.Div(id="incident-where"), note="GPU activity during the spike"),
+                            panel(
+                                "Where",
+                                html.Div(id="incident-where"),
+                                note="GPU activity during the spike, by node; bright is idle",
+                            ),
                         ],
                         className="stack",
                     ),

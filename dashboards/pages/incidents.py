@@ -16,7 +16,7 @@ from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_st
 from domain.incident import Incident, Status
 from storage.readers import read_incidents
 
-_HEADS = ("Severity", "Incident", "Began", "Lasted", "p99", "Budget spent", "Likely cause", "State")
+_HEADS = ("Severity", "Incident", "Began (UTC)", "Lasted", "p99", "Budget spent", "Likely cause", "State")
 _LIMIT = 200
 
 
@@ -53,7 +53,7 @@ def note(found: Sequence[Incident], state: PageState) -> str:
     """How many, of what time."""
     going_on = sum(incident.status is Status.OPEN for incident in found)
     shown = f"the newest {_LIMIT}" if len(found) == _LIMIT else str(len(found))
-    return f"{shown} in the last {state.range_name or INCIDENTS_RANGE}, {going_on} open. Times are UTC."
+    return f"{shown} in the last {text.lasting(state.range(INCIDENTS_RANGE).seconds)}, {going_on} open"
 
 
 def table(found: Sequence[Incident], now: datetime) -> Component:
@@ -86,10 +86,13 @@ def _row(incident: Incident, now: datetime) -> Component:
         f"{text.duration_ms(incident.baseline_ms_p99)} → {text.duration_ms(incident.peak_ms_p99)}",
         text.percent(incident.budget_spent_ratio, 2),
         text.likely_cause(incident),
-        html.Span([html.Span(className="dot dot-critical"), "Open"], className="state") if going_on else "Resolved",
+        html.Span([html.Span(className="dot dot-critical"), "Open"], className="state")
+        if going_on
+        else html.Span("Resolved", className="state note"),
     )
     return html.Tr([html.Td(cell, className=_column(head)) for head, cell in zip(_HEADS, cells, strict=True)])
 
 
 def _column(head: str) -> str:
-    return f"column-{head.lower().replace(' ', '-')}"
+    """`column-budget-spent`: so that the style sheet can lay a row out anew on a phone."""
+    return f"column-{head.partition(' (')[0].lower().replace(' ', '-')}"

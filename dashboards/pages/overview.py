@@ -15,13 +15,12 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
-from dashboards.gpus import read_activity, read_gpus
-from dashboards.severity import SEVERITIES
+from dashboards.gpus import at_cadence, read_activity, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
-from dashboards.traffic import Traffic, read_traffic
-from dashboards.verdict import Verdict, status_of, verdict, worst_first
+from dashboards.traffic import Traffic, traffic_of
+from dashboards.verdict import Verdict, line_tone, look_of, status_of, verdict, worst_first
 from domain.incident import Incident, Indicator, Status
-from domain.slo import SloState, SloStatus
+from domain.slo import SloStatus
 from domain.window import Window
 from storage.readers import (
     read_freshness,
@@ -31,14 +30,6 @@ from storage.readers import (
     read_services,
 )
 from storage.store import Store
-
-_STATE_LOOKS = {
-    SloState.MET: ("calm", "good", "circle-check"),
-    SloState.AT_RISK: ("warning", "warning", "triangle-alert"),
-    SloState.MISSED: ("critical", "critical", "flame"),
-    SloState.NO_DATA: ("calm", "unknown", "circle-dashed"),
-}
-"""Tone of the numbers, tone of the badge, icon."""
 
 
 def layout() -> Component:
@@ -109,7 +100,7 @@ def register(app: Dash, context: PageContext) -> None:
             verdict_banner(verdict(statuses, going_on, newest, now)),
             [objective_card(status, going_on) for status in worst_first(statuses)],
             budgets_note(statuses),
-            figures.budget_burn_down(statuses, now),
+            figures.budget_burn_down(statuses, {s.objective.name: line_tone(s, going_on) for s in statuses}, now),
         )
 
     @callback(app, Output("overview-traffic", "children"), Input("url", "search"), Input("tick", "n_intervals"))
@@ -182,12 +173,9 @@ def verdict_banner(found: Verdict) -> Component:
 def objective_card(status: SloStatus, going_on: Sequence[Incident]) -> Component:
     """One objective: how much budget is left, how it got there, how fast it goes."""
     objective = status.objective
-    tone, badge_tone, icon_name = _STATE_LOOKS[status.state]
-    word = text.STATES[status.state]
+    word, badge_tone, icon_name = look_of(status, going_on)
+    tone = line_tone(status, going_on)
     burning = next((incident for incident in going_on if status_of(incident, [status])), None)
-    if burning is not None:
-        word, badge_tone, icon_name = SEVERITIES[burning.severity]
-        tone = badge_tone
     burn = "burn —" if status.burn_rate is None else f"burn {text.significant(status.burn_rate, 2)}×"
     body = [
         html.Div(
@@ -236,16 +224,17 @@ def traffic_strip(traffic: Traffic | None) -> list[Component]:
     """Requests, errors, latency and tokens: now, against their usual level in the range, and their course."""
     if traffic is None:
         return []
+    basis = (
+        f"Over the {text.lasting(traffic.step_s)} to {text.clock_seconds(traffic.end)} UTC; "
+        "the change is against the median of the range"
+    )
     return [
         fact(
             measure.title,
             measure.value,
-            [
-                measure.unit,
-                " ",
-                html.Span(measure.change, className=f"tone-{measure.tone}") if measure.change else None,
-            ],
-            extra=spark(measure.values, measure.tone, low=measure.low),
+            [measure.unit, " ", html.Span(measure.change, className=f"tone-{measure.tone}")],
+            extra=spark(measure.values, measure.tone, low=0.0),
+            title=basis,
         )
         for measure in traffic.measures
     ]
@@ -269,7 +258,7 @@ def _traffic(store: Store, now: datetime, state: PageState) -> Traffic | None:
     if not names:
         return None
     shown, indicator = _focus(store, now, state, services)
-    return read_traffic(store, now, state.range(OVERVIEW_RANGE), names, shown or names[0], indicator)
+    return traffic_of(store, now, state.range(OVERVIEW_RANGE), names, focus=shown or names[0], indicator=indicator)
 
 
 def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.Figure]:
@@ -302,9 +291,9 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
 def _gpus(context: PageContext, state: PageState) -> figures.Figure:
     store, now = context.store, context.now()
     window, step_s = state.window(now, OVERVIEW_RANGE), state.range(OVERVIEW_RANGE).step_s
-    activity = read_activity(store, window, read_gpus(store, window), step_s)
+    activity, shown_step_s = at_cadence(read_activity(store, window, read_gpus(store, window), step_s), step_s)
     incidents = read_incidents(store, window, service=state.service)
-    return figures.gpu_activity(activity, window=window, step_s=step_s, incidents=incidents)
+    return figures.gpu_activity(activity, window=window, step_s=shown_step_s, incidents=incidents)
 
 
 def _explained(context: PageContext, state: PageState) -> Component | None:

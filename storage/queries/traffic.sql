@@ -6,11 +6,11 @@ SELECT
     if({by_tenant:Bool}, rollup.tenant, '') AS tenant,
     if({by_version:Bool}, rollup.version, '') AS version,
     sum(rollup.requests) AS requests,
-    sum(rollup.errors) AS errors,
+    sumIf(rollup.requests, measure = 'error') AS errors,
     sum(rollup.input_tokens) AS input_tokens,
     sum(rollup.output_tokens) AS output_tokens
 FROM tailsight_request_rollup AS rollup
-WHERE service = {service:String}
+WHERE service = {service:String} AND measure != 'ttft'
     AND rollup.time >= toStartOfInterval({start:DateTime64(6, 'UTC')}, toIntervalSecond(15))
     AND rollup.time < {end:DateTime64(6, 'UTC')}
 GROUP BY time, model, replica, tenant, version

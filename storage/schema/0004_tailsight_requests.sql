@@ -25,24 +25,23 @@ PARTITION BY toDate(time)
 ORDER BY (service, time)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
 
--- Requests by 15 s, for long windows: counts, and latency sketches that merge (relative error 1 %).
+-- Requests by 15 s, for long windows: how many took how long, in buckets that merge by adding up. Bucket b of a duration
+-- covers 2^(b/36) to 2^((b+1)/36) ms, so its geometric middle is within 1 % of every duration in it.
 CREATE TABLE IF NOT EXISTS tailsight_request_rollup
 (
-    time          DateTime('UTC') COMMENT 'start of the 15 s bucket' CODEC(Delta, ZSTD(1)),
+    time          DateTime('UTC') COMMENT 'start of the 15 s' CODEC(Delta, ZSTD(1)),
     service       LowCardinality(String),
     tenant        LowCardinality(String),
     model         LowCardinality(String),
     version       LowCardinality(String),
     replica       LowCardinality(String),
-    requests      SimpleAggregateFunction(sum, UInt64) COMMENT 'requests',
-    errors        SimpleAggregateFunction(sum, UInt64) COMMENT 'requests',
-    ttft_requests SimpleAggregateFunction(sum, UInt64) COMMENT 'requests that did not fail and have a time to first token',
-    input_tokens  SimpleAggregateFunction(sum, UInt64) COMMENT 'tokens',
-    output_tokens SimpleAggregateFunction(sum, UInt64) COMMENT 'tokens',
-    latency_ms    AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) COMMENT 'ms, of requests that did not fail' CODEC(ZSTD(1)),
-    ttft_ms       AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64) COMMENT 'ms, of requests that have one' CODEC(ZSTD(1))
+    measure       Enum8('error' = 0, 'latency' = 1, 'ttft' = 2) COMMENT 'a request is one error or one latency; and one ttft if it has one',
+    bucket        Int16 COMMENT 'of the duration; 0 for an error',
+    requests      UInt64 COMMENT 'requests',
+    input_tokens  UInt64 COMMENT 'tokens, told with error and latency',
+    output_tokens UInt64 COMMENT 'tokens, told with error and latency'
 )
-ENGINE = AggregatingMergeTree
+ENGINE = SummingMergeTree
 PARTITION BY toDate(time)
-ORDER BY (service, tenant, model, version, replica, time)
+ORDER BY (service, tenant, model, version, replica, measure, time, bucket)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;

@@ -1,14 +1,18 @@
--- Failed requests count as errors; their latency says nothing about serving, so it is left out of the sketches.
+-- Failed requests count as errors; their latency says nothing about serving, so it counts nowhere.
 CREATE MATERIALIZED VIEW tailsight_request_rollup_mv TO tailsight_request_rollup
-AS SELECT
-    toStartOfInterval(time, toIntervalSecond(15), 'UTC') AS time,
+AS
+WITH
+    (milliseconds -> toInt16(floor(36 * log2(greatest(milliseconds, 1e-6))))) AS bucket_of
+SELECT
+    toStartOfInterval(requests.time, toIntervalSecond(15), 'UTC') AS time,
     service, tenant, model, version, replica,
+    event.1 AS measure,
+    event.2 AS bucket,
     count() AS requests,
-    countIf(requests.is_error) AS errors,
-    countIf(isNotNull(requests.ttft_ms) AND NOT requests.is_error) AS ttft_requests,
-    sum(ifNull(requests.input_tokens, 0)) AS input_tokens,
-    sum(ifNull(requests.output_tokens, 0)) AS output_tokens,
-    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(requests.latency_ms, NOT requests.is_error) AS latency_ms,
-    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(assumeNotNull(requests.ttft_ms), isNotNull(requests.ttft_ms) AND NOT requests.is_error) AS ttft_ms
+    sumIf(ifNull(requests.input_tokens, 0), measure != 'ttft') AS input_tokens,
+    sumIf(ifNull(requests.output_tokens, 0), measure != 'ttft') AS output_tokens
 FROM tailsight_requests AS requests
-GROUP BY time, service, tenant, model, version, replica;
+ARRAY JOIN arrayConcat(
+    [if(requests.is_error, ('error', toInt16(0)), ('latency', bucket_of(requests.latency_ms)))],
+    if(isNull(requests.ttft_ms) OR requests.is_error, [], [('ttft', bucket_of(assumeNotNull(requests.ttft_ms)))])) AS event
+GROUP BY time, service, tenant, model, version, replica, measure, bucket;

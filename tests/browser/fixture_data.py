@@ -34,7 +34,7 @@ _TENANTS = ("acme-search", "northwind", "contoso", "fabrikam", "tailspin", "wing
 _CHAT_REPLICAS = MappingProxyType({f"chat-{number}": _NODES[number // 2] for number in range(6)})
 _RERANK_REPLICAS = MappingProxyType({f"rerank-{number}": _NODES[3] for number in range(4)})
 _RECENT_S = 28_800
-_PER_DAY = 4_000
+_PER_DAY = 3_000
 
 
 def fill(store: Store) -> None:
@@ -159,7 +159,7 @@ def _arrivals(random: np.random.Generator, per_second: float) -> NDArray[np.floa
 
 
 def _chat(random: np.random.Generator) -> pl.DataFrame:
-    ago = _arrivals(random, 2.0)
+    ago = _arrivals(random, 1.6)
     size = ago.size
     replicas = random.choice(list(_CHAT_REPLICAS), size)
     on_bad_node = np.isin(replicas, [name for name, node in _CHAT_REPLICAS.items() if node == "gpu-07-03"])

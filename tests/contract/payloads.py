@@ -6,12 +6,20 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Exemplar,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    SummaryDataPoint,
+)
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 SECOND_NS = 1_000_000_000
 T0_S = 1_760_000_010  # a moment in October 2025, and the start of a 15 s bucket
 T0_NS = T0_S * SECOND_NS
+TRACE_ID, SPAN_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")
 
 _FIELDS = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value"}
 
@@ -86,3 +94,81 @@ def counter(name: str, points: Iterable[NumberDataPoint], **fields: Any) -> Metr
     metric.sum.is_monotonic = True
     metric.sum.data_points.extend(points)
     return metric
+
+
+def exemplar(**fields: Any) -> Exemplar:
+    """A second after `T0_NS`, of the tenant acme."""
+    return Exemplar(time_unix_nano=T0_NS + SECOND_NS, filtered_attributes=attributes({"tenant": "acme"}), **fields)
+
+
+def histogram() -> Metric:
+    """One delta point with every field set."""
+    metric = Metric(name="http.server.duration", description="How long", unit="ms")
+    metric.histogram.aggregation_temporality = 1
+    metric.histogram.data_points.append(
+        HistogramDataPoint(
+            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
+            time_unix_nano=T0_NS,
+            attributes=attributes({"route": "/v1"}),
+            count=7,
+            sum=42.5,
+            bucket_counts=[1, 2, 4],
+            explicit_bounds=[5.0, 10.0],
+            min=0.5,
+            max=12.25,
+            flags=0,
+            exemplars=[exemplar(as_double=12.25, trace_id=TRACE_ID, span_id=SPAN_ID)],
+        )
+    )
+    return metric
+
+
+def exponential_histogram() -> Metric:
+    """One cumulative point with every field set; its exemplar belongs to no trace."""
+    metric = Metric(name="ttft", unit="s")
+    metric.exponential_histogram.aggregation_temporality = 2
+    metric.exponential_histogram.data_points.append(
+        ExponentialHistogramDataPoint(
+            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
+            time_unix_nano=T0_NS,
+            attributes=attributes({"model": "llama"}),
+            count=9,
+            sum=-1.5,
+            scale=-2,
+            zero_count=2,
+            positive=ExponentialHistogramDataPoint.Buckets(offset=-3, bucket_counts=[1, 0, 300]),
+            negative=ExponentialHistogramDataPoint.Buckets(offset=4, bucket_counts=[5]),
+            min=-8.0,
+            max=4.0,
+            exemplars=[exemplar(as_int=-4)],
+        )
+    )
+    return metric
+
+
+def summary() -> Metric:
+    """One point with two quantiles."""
+    metric = Metric(name="rpc_duration_seconds")
+    metric.summary.data_points.append(
+        SummaryDataPoint(
+            time_unix_nano=T0_NS,
+            count=100,
+            sum=25.0,
+            quantile_values=[
+                SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=0.2),
+                SummaryDataPoint.ValueAtQuantile(quantile=0.99, value=1.5),
+            ],
+        )
+    )
+    return metric
+
+
+PAYLOADS: dict[str, bytes] = {
+    "otel_traces": traces(span("a"), span("b", start_ns=T0_NS + SECOND_NS)),
+    "otel_metrics_gauge": metrics(gauge("DCGM_FI_DEV_GPU_UTIL", point(1.0), point(2.0, time_ns=T0_NS + SECOND_NS))),
+    "otel_metrics_sum": metrics(counter("requests_total", [point(5), point(6, time_ns=T0_NS + SECOND_NS)])),
+    "otel_metrics_histogram": metrics(histogram()),
+    "otel_metrics_exponential_histogram": metrics(exponential_histogram()),
+    "otel_metrics_summary": metrics(summary()),
+}
+"""A small payload for each upstream table that OTLP is loaded into."""

@@ -1,107 +1,43 @@
 """OTLP payloads become rows of the upstream tables: every column, once a token."""
 
-from typing import Any
-
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    Exemplar,
-    ExponentialHistogramDataPoint,
-    HistogramDataPoint,
-    Metric,
-    SummaryDataPoint,
-)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from storage.store import OTLP_TABLES, Store
 from tests.contract.conftest import Ask
-from tests.contract.payloads import SECOND_NS, T0_NS, T0_S, attributes, counter, gauge, metrics, point, span, traces
+from tests.contract.payloads import (
+    PAYLOADS,
+    SECOND_NS,
+    SPAN_ID,
+    T0_NS,
+    T0_S,
+    TRACE_ID,
+    attributes,
+    counter,
+    exemplar,
+    exponential_histogram,
+    gauge,
+    histogram,
+    metrics,
+    point,
+    span,
+    summary,
+    traces,
+)
 
-_TRACE_ID, _SPAN_ID = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")
 _SCOPE = InstrumentationScope(
     name="vllm", version="1.2", attributes=attributes({"kind": "engine"}), dropped_attributes_count=3
 )
-
-
-def _exemplar(**fields: Any) -> Exemplar:
-    return Exemplar(time_unix_nano=T0_NS + SECOND_NS, filtered_attributes=attributes({"tenant": "acme"}), **fields)
-
-
-def _histogram() -> Metric:
-    metric = Metric(name="http.server.duration", description="How long", unit="ms")
-    metric.histogram.aggregation_temporality = 1
-    metric.histogram.data_points.append(
-        HistogramDataPoint(
-            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
-            time_unix_nano=T0_NS,
-            attributes=attributes({"route": "/v1"}),
-            count=7,
-            sum=42.5,
-            bucket_counts=[1, 2, 4],
-            explicit_bounds=[5.0, 10.0],
-            min=0.5,
-            max=12.25,
-            flags=0,
-            exemplars=[_exemplar(as_double=12.25, trace_id=_TRACE_ID, span_id=_SPAN_ID)],
-        )
-    )
-    return metric
-
-
-def _exponential_histogram() -> Metric:
-    metric = Metric(name="ttft", unit="s")
-    metric.exponential_histogram.aggregation_temporality = 2
-    metric.exponential_histogram.data_points.append(
-        ExponentialHistogramDataPoint(
-            start_time_unix_nano=T0_NS - 60 * SECOND_NS,
-            time_unix_nano=T0_NS,
-            attributes=attributes({"model": "llama"}),
-            count=9,
-            sum=-1.5,
-            scale=-2,
-            zero_count=2,
-            positive=ExponentialHistogramDataPoint.Buckets(offset=-3, bucket_counts=[1, 0, 300]),
-            negative=ExponentialHistogramDataPoint.Buckets(offset=4, bucket_counts=[5]),
-            min=-8.0,
-            max=4.0,
-            exemplars=[_exemplar(as_int=-4)],
-        )
-    )
-    return metric
-
-
-def _summary() -> Metric:
-    metric = Metric(name="rpc_duration_seconds")
-    metric.summary.data_points.append(
-        SummaryDataPoint(
-            time_unix_nano=T0_NS,
-            count=100,
-            sum=25.0,
-            quantile_values=[
-                SummaryDataPoint.ValueAtQuantile(quantile=0.5, value=0.2),
-                SummaryDataPoint.ValueAtQuantile(quantile=0.99, value=1.5),
-            ],
-        )
-    )
-    return metric
-
-
-PAYLOADS = {
-    "otel_traces": traces(span("a"), span("b", start_ns=T0_NS + SECOND_NS)),
-    "otel_metrics_gauge": metrics(gauge("DCGM_FI_DEV_GPU_UTIL", point(1.0), point(2.0, time_ns=T0_NS + SECOND_NS))),
-    "otel_metrics_sum": metrics(counter("requests_total", [point(5), point(6, time_ns=T0_NS + SECOND_NS)])),
-    "otel_metrics_histogram": metrics(_histogram()),
-    "otel_metrics_exponential_histogram": metrics(_exponential_histogram()),
-    "otel_metrics_summary": metrics(_summary()),
-}
 
 
 def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
     sent = span(
         "chat llama",
         duration_ns=1_234_567_891,
-        trace_id=_TRACE_ID,
-        span_id=_SPAN_ID,
+        trace_id=TRACE_ID,
+        span_id=SPAN_ID,
         parent_span_id=bytes(7) + b"\xff",
         trace_state="vendor=1",
         kind=Span.SPAN_KIND_SERVER,
@@ -111,9 +47,7 @@ def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
             Span.Event(time_unix_nano=T0_NS + 1, name="first token", attributes=attributes({"n": 1})),
             Span.Event(time_unix_nano=T0_NS + 2, name="preempted"),
         ],
-        links=[
-            Span.Link(trace_id=_SPAN_ID * 2, span_id=_SPAN_ID, trace_state="t=2", attributes=attributes({"k": "v"}))
-        ],
+        links=[Span.Link(trace_id=SPAN_ID * 2, span_id=SPAN_ID, trace_state="t=2", attributes=attributes({"k": "v"}))],
     )
     payload = traces(sent, resource={"service.name": "chat", "host.name": "gpu-07"}, scope=_SCOPE)
     any_store.load_otlp("otel_traces", payload, token="every-column")
@@ -151,10 +85,10 @@ def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
 
 
 def test_the_time_span_of_a_trace_is_found_by_its_id(any_store: Store, ask: Ask) -> None:
-    later = span("b", start_ns=T0_NS + 90 * SECOND_NS, trace_id=_TRACE_ID)
-    any_store.load_otlp("otel_traces", traces(span("a", trace_id=_TRACE_ID), later), token="trace-times")
+    later = span("b", start_ns=T0_NS + 90 * SECOND_NS, trace_id=TRACE_ID)
+    any_store.load_otlp("otel_traces", traces(span("a", trace_id=TRACE_ID), later), token="trace-times")
     assert ask("SELECT TraceId, toUnixTimestamp(Start), toUnixTimestamp(End) FROM otel_traces_trace_id_ts") == [
-        (_TRACE_ID.hex(), T0_S, T0_S + 90)
+        (TRACE_ID.hex(), T0_S, T0_S + 90)
     ]
 
 
@@ -190,13 +124,13 @@ _ONE_EXEMPLAR = ([{"tenant": "acme"}], [T0_S + 1])
                     start_time_unix_nano=T0_NS - 60 * SECOND_NS,
                     attributes={"gpu": "0"},
                     flags=2,
-                    exemplars=[_exemplar(as_int=17, trace_id=_TRACE_ID, span_id=_SPAN_ID)],
+                    exemplars=[exemplar(as_int=17, trace_id=TRACE_ID, span_id=SPAN_ID)],
                 ),
                 unit="MiBy",
                 description="Used",
             ),
             (17.0,),
-            (*_ONE_EXEMPLAR, [17.0], [_SPAN_ID.hex()], [_TRACE_ID.hex()]),
+            (*_ONE_EXEMPLAR, [17.0], [SPAN_ID.hex()], [TRACE_ID.hex()]),
         ),
         (
             "otel_metrics_sum",
@@ -206,17 +140,17 @@ _ONE_EXEMPLAR = ([{"tenant": "acme"}], [T0_S + 1])
         ),
         (
             "otel_metrics_histogram",
-            _histogram(),
+            histogram(),
             (7, 42.5, [1, 2, 4], [5.0, 10.0], 0.5, 12.25, 1),
-            (*_ONE_EXEMPLAR, [12.25], [_SPAN_ID.hex()], [_TRACE_ID.hex()]),
+            (*_ONE_EXEMPLAR, [12.25], [SPAN_ID.hex()], [TRACE_ID.hex()]),
         ),
         (
             "otel_metrics_exponential_histogram",
-            _exponential_histogram(),
+            exponential_histogram(),
             (9, -1.5, -2, 2, -3, [1, 0, 300], 4, [5], -8.0, 4.0, 2),
             (*_ONE_EXEMPLAR, [-4.0], ["0" * 16], ["0" * 32]),
         ),
-        ("otel_metrics_summary", _summary(), (100, 25.0, [0.5, 0.99], [0.2, 1.5]), None),
+        ("otel_metrics_summary", summary(), (100, 25.0, [0.5, 0.99], [0.2, 1.5]), None),
     ],
 )
 def test_every_column_of_a_data_point_is_filled(
@@ -258,9 +192,7 @@ def test_every_column_of_a_data_point_is_filled(
 
 
 def test_a_payload_fills_each_table_with_its_own_kind_of_metric(any_store: Store, ask: Ask) -> None:
-    payload = metrics(
-        gauge("g", point(1.0)), counter("c", [point(1)]), _histogram(), _exponential_histogram(), _summary()
-    )
+    payload = metrics(gauge("g", point(1.0)), counter("c", [point(1)]), histogram(), exponential_histogram(), summary())
     tables = [table for table, signal in OTLP_TABLES.items() if signal == "metrics"]
     for table in tables:
         any_store.load_otlp(table, payload, token="one-of-each")

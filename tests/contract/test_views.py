@@ -165,7 +165,8 @@ def test_the_rollup_counts_requests_by_quarter_minutes(any_store: Store, ask: As
     ]
     any_store.load_otlp("otel_traces", traces(*spans), token="rollup")
     found = ask(
-        "SELECT toUnixTimestamp(time), sum(requests), sum(errors), sum(ttft_requests), sum(input_tokens), sum(output_tokens), "
+        "SELECT toUnixTimestamp(time), sum(requests), sum(errors), sum(ttft_requests), "
+        "sum(input_tokens), sum(output_tokens), "
         "quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_ms)[3], quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(ttft_ms)[3] "
         "FROM tailsight_request_rollup GROUP BY time ORDER BY time"
     )

@@ -1,7 +1,7 @@
 """A collector with an embedded store as a process of its own, to be killed by tests/scenarios/test_crash_safety.py.
 
-    python -m tests.scenarios.collector_process serve FOLDER    prints the port, serves until SIGTERM, then drains
-    python -m tests.scenarios.collector_process report FOLDER   prints what the store holds, as one JSON object
+python -m tests.scenarios.collector_process serve FOLDER    prints the port, serves until SIGTERM, then drains
+python -m tests.scenarios.collector_process report FOLDER   prints what the store holds, as one JSON object
 """
 
 import asyncio

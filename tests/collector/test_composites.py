@@ -1,0 +1,94 @@
+"""Arrays and maps among attributes are found by their bytes, and become JSON text."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from collector.composites import json_text, may_hold_composites, number_text, rewrite_composites
+from tests import reference_otlp
+from tests.collector.payloads import add_attributes, set_value, trace_request
+
+NOW = 1_795_000_000_000_000_000
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.text(max_size=300)
+    | st.binary(max_size=300)
+)
+COMPOSITES = st.recursive(
+    st.lists(SCALARS, max_size=4) | st.dictionaries(st.text(max_size=5), SCALARS, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+SCALAR_ATTRIBUTES = st.dictionaries(st.text(max_size=200), SCALARS, max_size=8)
+
+
+@given(before=SCALAR_ATTRIBUTES, key=st.text(max_size=200), composite=COMPOSITES, after=SCALAR_ATTRIBUTES)
+def test_no_composite_is_ever_missed(
+    before: dict[str, Any], key: str, composite: Any, after: dict[str, Any]
+) -> None:
+    request = ExportTraceServiceRequest.FromString(trace_request(NOW, attributes=before))
+    span = request.resource_spans[0].scope_spans[0].spans[0]
+    add_attributes(span.attributes, {key: composite})
+    add_attributes(span.attributes, after)
+    assert may_hold_composites(request.SerializeToString())
+
+
+def test_no_length_of_a_composite_hides_it() -> None:
+    for size in (*range(300), 2**14 - 8, 2**14, 2**21 - 9, 2**21):
+        assert may_hold_composites(trace_request(NOW, attributes={"k": ["x" * size]})), size
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_searched(payload: bytes) -> None:
+    assert may_hold_composites(payload) in (True, False)
+
+
+def test_bytes_that_look_like_a_composite_up_to_its_length_are_none() -> None:
+    # As a span id after its tag and length: an array's tag, and a length that does not fit.
+    assert not may_hold_composites(b"\x12\x08\x2a\x05abcdef")
+    assert not may_hold_composites(b"\x12\x02\x2a")
+    assert not may_hold_composites(b"\x12\x05\x2a\x03xyz")
+
+
+def test_bytes_that_happen_to_be_a_composite_change_nothing() -> None:
+    payload = trace_request(NOW, attributes={"id": b"\x12\x04\x2a\x02\x0a\x00"})
+    assert may_hold_composites(payload)
+    assert rewrite_composites(ExportTraceServiceRequest.FromString(payload), payload) is None
+
+
+def test_only_composites_are_rewritten() -> None:
+    payload = trace_request(NOW, attributes={"list": ["a", 1], "number": 7, "unset": None})
+    rewritten = rewrite_composites(ExportTraceServiceRequest.FromString(payload), payload)
+    assert rewritten is not None
+    before, after = (
+        ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans[0]
+        for body in (payload, rewritten)
+    )
+    assert after.attributes[0].value.string_value == '["a",1]'
+    assert list(after.attributes)[1:] == list(before.attributes)[1:]
+
+
+@given(COMPOSITES)
+def test_json_is_as_an_independent_writer_has_it(composite: Any) -> None:
+    value = AnyValue()
+    set_value(value, composite)
+    assert json_text(value) == reference_otlp.json_text(value)
+
+
+@given(st.floats())
+def test_numbers_are_as_ecmascript_writes_them(number: float) -> None:
+    assert number_text(number) == reference_otlp.ecmascript(number)
+
+
+def test_of_equal_keys_the_last_wins() -> None:
+    value = AnyValue()
+    for number in (1, 2):
+        value.kvlist_value.values.add(key="k").value.int_value = number
+    assert json_text(value) == '{"k":2}'

@@ -1,0 +1,222 @@
+"""What is stored equals what an independent decoder reads from the request, in every column of every table."""
+
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from collector.otlp import CHECKS, TimeRange
+from storage.store import Store
+from tests import reference_otlp
+from tests.collector.conftest import Ask
+from tests.collector.payloads import add_attributes, trace_request
+
+RECORDED = Path(__file__).parents[3] / "shared" / "data" / "otlp" / "recorded-sdk"
+NOW = 1_795_000_000_000_000_000
+ANY_TIME = TimeRange(0, 2**63 - 1)
+
+TRACE_COLUMNS = """* REPLACE (
+    toUnixTimestamp64Nano(Timestamp) AS Timestamp,
+    arrayMap(time -> toUnixTimestamp64Nano(time), Events.Timestamp) AS `Events.Timestamp`)"""
+METRIC_COLUMNS = "* REPLACE (toUnixTimestamp(StartTimeUnix) AS StartTimeUnix, toUnixTimestamp(TimeUnix) AS TimeUnix{})"
+EXEMPLAR_COLUMN = ", arrayMap(time -> toUnixTimestamp(time), Exemplars.TimeUnix) AS `Exemplars.TimeUnix`"
+
+
+def recorded_payloads() -> list[Any]:
+    if not RECORDED.is_dir():
+        return [pytest.param("", "", id="none", marks=pytest.mark.skip(f"no recorded payloads in {RECORDED}"))]
+    entries = [json.loads(line) for line in (RECORDED / "index.jsonl").read_text().splitlines()]
+    return [
+        pytest.param(entry["path"].removeprefix("/v1/"), entry["file"], id=entry["file"])
+        for entry in entries
+        if entry["content_type"] == "application/x-protobuf"
+    ]
+
+
+def stored(store: Store, ask: Ask, signal: str, payload: bytes) -> dict[str, list[dict[str, Any]]]:
+    """The rows that a request left in the tables, by table."""
+    checked = CHECKS[signal](payload, ANY_TIME)
+    tables = {}
+    for table, count in checked.items.items():
+        store.load_otlp(table, checked.payload, token=f"{table}-{hash(payload)}")
+        columns = TRACE_COLUMNS
+        if signal == "metrics":
+            columns = METRIC_COLUMNS.format("" if table == "otel_metrics_summary" else EXEMPLAR_COLUMN)
+        tables[table] = ask(f"SELECT {columns} FROM {table}")
+        assert len(tables[table]) == count
+    return tables
+
+
+def expected(signal: str, payload: bytes) -> dict[str, list[dict[str, Any]]]:
+    if signal == "metrics":
+        return reference_otlp.metric_rows(payload)
+    rows = reference_otlp.trace_rows(payload)
+    return {"otel_traces": rows} if rows else {}
+
+
+DOUBLES = {"Value", "Sum", "Min", "Max", "ExplicitBounds", "Exemplars.Value"}
+DOUBLES |= {"ValueAtQuantiles.Quantile", "ValueAtQuantiles.Value"}
+
+
+def doubles(value: Any) -> Any:
+    """JSON writes the double 2.0 as 2."""
+    return [doubles(element) for element in value] if isinstance(value, list) else str(float(value))
+
+
+def in_order(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Rows as texts that compare, whatever order they were stored in."""
+    return {
+        table: sorted(
+            json.dumps({name: doubles(value) if name in DOUBLES else value for name, value in row.items()}, sort_keys=True)
+            for row in rows
+        )
+        for table, rows in tables.items()
+    }
+
+
+@pytest.mark.parametrize(("signal", "file"), recorded_payloads())
+def test_what_real_sdks_sent_is_stored_value_for_value(clean_store: Store, ask: Ask, signal: str, file: str) -> None:
+    payload = (RECORDED / file).read_bytes()
+    if file.endswith(".gz"):
+        payload = gzip.decompress(payload)
+    want = expected(signal, payload)
+    assert want, "the recording holds something"
+    assert in_order(stored(clean_store, ask, signal, payload)) == in_order(want)
+
+
+EDGE_VALUES: dict[str, Any] = {
+    "negative": -7,
+    "smallest": -(2**63),
+    "two to the 62": 2**62,
+    "zero": 0,
+    "false": False,
+    "true": True,
+    "empty text": "",
+    "unset": None,
+    "unicode": "naïve 🤖 \u2028 \u0000 \"quoted\" \\ <b>&</b>",
+    "bytes": bytes(range(256)),
+    "no bytes": b"",
+    "nan": math.nan,
+    "infinity": math.inf,
+    "minus infinity": -math.inf,
+    "one": 1.0,
+    "minus zero": -0.0,
+    "a tenth": 0.1,
+    "sum of tenths": 0.1 + 0.2,
+    "large": 1e20,
+    "large with digits": 123456789012345680000.0,
+    "larger": 1e21,
+    "larger with digits": 1.2345678901234567e25,
+    "largest": 1.7976931348623157e308,
+    "small": 1e-6,
+    "smaller": 1e-7,
+    "smaller with digits": 1.5e-7,
+    "smallest of all": 5e-324,
+    "empty array": [],
+    "empty map": {},
+    "array": [1, "two", 3.5, True, None, b"\x00\xff", math.nan, 1e21, -0.0],
+    "array in map in array in map": {"b": [{"a": [[{"deep": "\u2029\t\n<&>"}], []]}], "a": {}},
+}
+
+
+def test_edge_values_are_stored_as_the_upstream_exporter_writes_them(clean_store: Store, ask: Ask) -> None:
+    payload = trace_request(NOW, attributes=EDGE_VALUES)
+    assert in_order(stored(clean_store, ask, "traces", payload)) == in_order(expected("traces", payload))
+
+
+def test_the_texts_of_edge_values_are_these() -> None:
+    """The reference itself, held against a few texts written by hand."""
+    (row,) = reference_otlp.trace_rows(trace_request(NOW, attributes=EDGE_VALUES))
+    texts = row["SpanAttributes"]
+    assert texts["larger"] == "1e+21"
+    assert texts["large"] == "100000000000000000000"
+    assert texts["smaller with digits"] == "1.5e-7"
+    assert texts["small"] == "0.000001"
+    assert texts["array"] == '[1,"two",3.5,true,null,"AP8=","NaN",1e+21,-0]'
+    assert texts["array in map in array in map"] == (
+        '{"a":{},"b":[{"a":[[{"deep":"\\u2029\\t\\n<&>"}],[]]}]}'
+    )
+
+
+def test_arrays_are_found_wherever_attributes_are(clean_store: Store, ask: Ask) -> None:
+    traces = ExportTraceServiceRequest.FromString(trace_request(NOW))
+    span = traces.resource_spans[0].scope_spans[0].spans[0]
+    add_attributes(traces.resource_spans[0].resource.attributes, {"in resource": [1]})
+    add_attributes(span.events.add(time_unix_nano=NOW, name="e").attributes, {"in event": {"a": [2]}})
+    add_attributes(span.links.add(trace_id=b"l" * 16, span_id=b"l" * 8).attributes, {"in link": [3]})
+    payload = traces.SerializeToString()
+    assert in_order(stored(clean_store, ask, "traces", payload)) == in_order(expected("traces", payload))
+
+
+def every_metric_kind() -> ExportMetricsServiceRequest:
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add(schema_url="https://resource")
+    add_attributes(resource.resource.attributes, {"service.name": "chat", "list": ["a", 1]})
+    scope = resource.scope_metrics.add(schema_url="https://scope")
+    scope.scope.name, scope.scope.version, scope.scope.dropped_attributes_count = "scope", "1.2", 3
+    add_attributes(scope.scope.attributes, {"in scope": {"k": [None]}})
+    times = {"start_time_unix_nano": NOW - 60 * 10**9, "time_unix_nano": NOW}
+    gauge = scope.metrics.add(name="gauge", description="d", unit="By").gauge
+    gauge.data_points.add(**times, as_int=-(2**53))
+    gauge.data_points.add(**times, as_double=math.nan, flags=1)
+    gauge.data_points.add(**times)
+    total = scope.metrics.add(name="sum").sum
+    total.aggregation_temporality, total.is_monotonic = 2, True
+    point = total.data_points.add(**times, as_int=2**62)
+    add_attributes(point.attributes, {"in point": [[1.0]]})
+    exemplar = point.exemplars.add(time_unix_nano=NOW, as_int=-5, trace_id=b"t" * 16, span_id=b"s" * 8)
+    add_attributes(exemplar.filtered_attributes, {"in exemplar": {"x": -1}})
+    point.exemplars.add(time_unix_nano=NOW, as_double=0.5)
+    histogram = scope.metrics.add(name="histogram").histogram
+    histogram.aggregation_temporality = 1
+    histogram.data_points.add(**times, count=3, sum=4.5, bucket_counts=[1, 2], explicit_bounds=[0.25], min=-1, max=9)
+    histogram.data_points.add(**times, count=0)
+    exponential = scope.metrics.add(name="exponential").exponential_histogram
+    exponential.aggregation_temporality = 2
+    point = exponential.data_points.add(**times, count=7, sum=-2.5, scale=-3, zero_count=2, zero_threshold=0.1)
+    point.positive.offset = -4
+    point.positive.bucket_counts.extend([1, 0, 2**40])
+    point.negative.offset = 5
+    point.negative.bucket_counts.extend([2])
+    summary = scope.metrics.add(name="summary").summary
+    point = summary.data_points.add(**times, count=11, sum=12.0)
+    point.quantile_values.add(quantile=0.5, value=1.5)
+    point.quantile_values.add(quantile=0.99, value=math.nan)
+    scope.metrics.add(name="nothing")
+    return request
+
+
+def test_every_kind_of_metric_is_stored_value_for_value(clean_store: Store, ask: Ask) -> None:
+    payload = every_metric_kind().SerializeToString()
+    want = expected("metrics", payload)
+    assert len(want) == 5
+    assert in_order(stored(clean_store, ask, "metrics", payload)) == in_order(want)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.text(max_size=8), VALUES, max_size=6))
+def test_whatever_attributes_hold_is_stored_value_for_value(
+    store: Store, ask: Ask, attributes: dict[str, Any]
+) -> None:
+    store.execute("TRUNCATE TABLE otel_traces")
+    payload = trace_request(NOW, attributes=attributes)
+    assert in_order(stored(store, ask, "traces", payload)) == in_order(expected("traces", payload))

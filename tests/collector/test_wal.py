@@ -1,0 +1,261 @@
+"""The write-ahead log: what is acknowledged is in a segment, whole; and segments go through their life in order."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
+from collector.settings import WalSettings
+from collector.telemetry import Telemetry
+from collector.wal import Frame, Segment, WriteAheadLog, encoded_frame, read_segment, segments_in
+
+FRAME = Frame(1_795_000_000_000_000_000, {"otel_traces": 3}, b"three spans")
+NEVER = WalSettings(segment_age_s=3600)
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def opened(folder: Path, telemetry: Telemetry, settings: WalSettings = NEVER) -> Iterator[WriteAheadLog]:
+    wal = WriteAheadLog(folder, settings, telemetry)
+    try:
+        yield wal
+    finally:
+        wal.close()
+
+
+def append(wal: WriteAheadLog, frame: Frame = FRAME, signal: str = "traces") -> None:
+    wal.append(signal, frame).result(timeout=30)
+
+
+def only_segment(folder: Path) -> Segment:
+    (segment,) = segments_in(folder)
+    return segment
+
+
+def test_frames_are_read_back_as_they_were_written(tmp_path: Path, telemetry: Telemetry) -> None:
+    points = Frame(7, {"otel_metrics_gauge": 2, "otel_metrics_summary": 5}, b"seven points")
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        append(wal, Frame(8, {"otel_traces": 1}, b"one more"))
+        append(wal, points, "metrics")
+    metrics, traces = sorted(segments_in(tmp_path), key=lambda segment: segment.signal)
+    assert read_segment(traces).frames == (FRAME, Frame(8, {"otel_traces": 1}, b"one more"))
+    assert read_segment(metrics).frames == (points,)
+
+
+def test_an_appended_frame_is_in_the_file_before_the_log_is_closed(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        assert read_segment(only_segment(tmp_path)).frames == (FRAME,)
+
+
+def test_frames_that_arrive_together_share_a_sync(
+    tmp_path: Path, telemetry: Telemetry, counted: Callable[..., float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    sync = os.fdatasync
+
+    def slow_sync(handle: int) -> None:
+        disk.wait(30)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", slow_sync)
+    with opened(tmp_path, telemetry) as wal:
+        written = [wal.append("traces", FRAME) for _ in range(50)]
+        assert not written[0].done(), "nothing is acknowledged before the sync"
+        disk.set()
+        for future in written:
+            future.result(timeout=30)
+    assert counted("wal_syncs_total") <= 2
+
+
+@given(cut=st.integers(0, 200))
+def test_a_torn_tail_costs_the_last_frame_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    whole = b"TAILWAL1" + encoded_frame("traces", FRAME) + encoded_frame("traces", FRAME)
+    folder = tmp_path_factory.mktemp("torn")
+    segment = Segment(folder / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(whole[: max(0, len(whole) - cut)])
+    contents = read_segment(segment)
+    one = len(encoded_frame("traces", FRAME))
+    left = max(0, len(whole) - cut) - len(b"TAILWAL1")
+    assert contents.frames == (FRAME,) * max(0, left // one)
+    assert (contents.damaged_bytes > 0) == (left != len(contents.frames) * one and left + len(b"TAILWAL1") > 0)
+
+
+def test_a_frame_that_rotted_on_the_disk_costs_itself_only(tmp_path: Path) -> None:
+    rotten = bytearray(encoded_frame("traces", FRAME))
+    rotten[-1] ^= 1
+    good = encoded_frame("traces", FRAME)
+    segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(b"TAILWAL1" + good + rotten + good)
+    contents = read_segment(segment)
+    assert contents.frames == (FRAME, FRAME)
+    assert contents.damaged_bytes == len(rotten)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_can_be_read_as_a_segment(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
+    segment = Segment(tmp_path_factory.mktemp("noise") / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(b"TAILWAL1" + noise)
+    assert read_segment(segment).damaged_bytes <= len(noise)
+
+
+def test_a_segment_is_closed_by_its_size(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry, WalSettings(segment_bytes_max=4096, segment_age_s=3600)) as wal:
+        append(wal, Frame(1, {"otel_traces": 1}, bytes(5000)))
+        assert wal.take(30) is not None
+
+
+def test_a_segment_is_closed_by_its_age(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry, WalSettings(segment_age_s=0.01)) as wal:
+        append(wal)
+        assert wal.take(30) is not None
+
+
+def test_while_another_waits_a_segment_grows_beyond_its_age(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry, WalSettings(segment_age_s=0.01)) as wal:
+        append(wal)
+        while len(segments_in(tmp_path)) < 2:  # the first is closed by its age, and nobody takes it
+            append(wal)
+        for _ in range(20):
+            append(wal)
+            threading.Event().wait(0.01)
+        assert len(segments_in(tmp_path)) == 2
+
+
+def test_closed_segments_are_taken_oldest_first_and_only_once(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        for _ in range(3):
+            append(wal)
+            wal.rotate()
+        taken = [wal.take(0) for _ in range(3)]
+        assert taken == segments_in(tmp_path)
+        assert wal.take(0) is None
+
+
+def test_a_segment_that_is_given_back_comes_first_again(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        for _ in range(2):
+            append(wal)
+            wal.rotate()
+        first = wal.take(0)
+        assert first is not None
+        wal.give_back(first)
+        assert wal.take(0) == first
+
+
+def test_a_loaded_segment_stays_until_the_checkpoint(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        wal.rotate()
+        segment = wal.take(0)
+        assert segment is not None
+        wal.checkpoint()
+        wal.mark_loaded(segment)
+        assert segment.path.exists()
+        wal.checkpoint()
+        assert not segment.path.exists()
+
+
+def test_what_an_earlier_process_left_is_taken_first(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+    left = only_segment(tmp_path)
+    (tmp_path / "notes.txt").write_text("not ours")
+    with opened(tmp_path, telemetry) as wal:
+        assert wal.take(0) == left
+
+
+def test_a_full_log_refuses_and_takes_again_when_it_was_loaded(
+    tmp_path: Path, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    with opened(tmp_path, telemetry, WalSettings(backlog_bytes_max=4096, segment_age_s=3600)) as wal:
+        append(wal, Frame(1, {"otel_traces": 1}, bytes(3000)))
+        with pytest.raises(BacklogFullError, match="at most 4096 may: retry later") as refusal:
+            wal.append("traces", Frame(1, {"otel_traces": 1}, bytes(3000)))
+        assert refusal.value.retryable
+        wal.rotate()
+        segment = wal.take(0)
+        assert segment is not None
+        wal.mark_loaded(segment)
+        assert counted("wal_backlog_bytes") == 0
+        append(wal, Frame(1, {"otel_traces": 1}, bytes(3000)))
+
+
+def test_a_disk_that_cannot_be_written_is_told_and_nothing_half_written_stays(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", failing_sync)
+            with pytest.raises(LogUnavailableError, match="No space left on device") as refusal:
+                append(wal)
+        assert refusal.value.retryable
+        append(wal)
+        segments = segments_in(tmp_path)
+    assert [read_segment(segment).frames for segment in segments] == [(FRAME,), (FRAME,)]
+
+
+def failing_sync(_handle: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_an_unwritable_folder_is_told_at_start(tmp_path: Path, telemetry: Telemetry) -> None:
+    (tmp_path / "file").write_text("a file, where the log's folder should be")
+    with pytest.raises(LogUnavailableError, match="cannot write the log in .*file.*name another data folder"):
+        WriteAheadLog(tmp_path / "file" / "wal", NEVER, telemetry)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_is_told_at_start(tmp_path: Path, telemetry: Telemetry) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(LogUnavailableError, match="Permission denied"):
+        WriteAheadLog(tmp_path / "wal", NEVER, telemetry)
+
+
+SECOND_PROCESS = """
+import sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from collector.settings import WalSettings
+from collector.telemetry import Telemetry
+from collector.wal import WriteAheadLog
+WriteAheadLog(Path(sys.argv[1]), WalSettings(), Telemetry(CollectorRegistry()))
+"""
+
+
+def test_a_second_process_on_the_same_log_is_told_who_has_it(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry):
+        second = subprocess.run(
+            [sys.executable, "-c", SECOND_PROCESS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 1
+        assert LogBusyError.__name__ in second.stderr
+        assert f"in use by process {os.getpid()}" in second.stderr
+
+
+def test_after_it_stopped_taking_the_log_refuses_but_can_be_loaded(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        wal.stop_taking()
+        with pytest.raises(LogUnavailableError, match="stopping"):
+            wal.append("traces", FRAME)
+        wal.rotate()
+        assert wal.take(0) is not None
+
+
+def test_a_sender_that_goes_away_does_not_stop_the_writer(tmp_path: Path, telemetry: Telemetry) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        wal.append("traces", FRAME).cancel()
+        append(wal)
+    assert read_segment(only_segment(tmp_path)).frames == (FRAME, FRAME)

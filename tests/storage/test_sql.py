@@ -1,0 +1,84 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import sql
+from storage.settings import IdentitySettings
+from storage.store import OTLP_TABLES, Store
+
+
+def test_schema_files_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.stem[:4]) for path in sql.schema_steps()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_rollup_of_requests_comes_after_the_requests() -> None:
+    names = [path.stem for path in sql.view_files()]
+    assert names[-1] == "request_rollup"
+    assert names[:-1] == sorted(names[:-1])
+
+
+def test_a_text_is_cut_into_statements_without_its_comments() -> None:
+    text = "-- why\nCREATE TABLE a\n(\n    b Int8 -- kept, it is inside a line\n);\n\n  -- more\nSELECT ';';\n"
+    assert sql.statements(text) == ["CREATE TABLE a\n(\n    b Int8 -- kept, it is inside a line\n)", "SELECT ';'"]
+
+
+def test_a_line_of_one_profile_is_left_out_of_the_other() -> None:
+    text = "SELECT\n    1, -- only: upstream\n    2, -- only: lean\n    3\n"
+    assert sql.statements(text, "upstream") == ["SELECT\n    1,\n    3"]
+    assert sql.statements(text, "lean") == ["SELECT\n    2,\n    3"]
+
+
+@pytest.mark.parametrize("path", sql.schema_steps(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", ["lean", "upstream"])
+def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> None:
+    for statement in sql.statements(path.read_text(), profile):  # type: ignore[attr-defined]
+        assert re.match(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (otel|tailsight)_\w+", statement)
+
+
+@pytest.mark.parametrize("path", sql.view_files(), ids=lambda path: path.stem)
+def test_each_view_is_one_statement_whose_lists_are_all_known(path: object) -> None:
+    text = sql.fill_lists(path.read_text(), IdentitySettings().model_dump())  # type: ignore[attr-defined]
+    (statement,) = sql.statements(text)
+    assert re.match(r"CREATE MATERIALIZED VIEW tailsight_\w+_mv TO tailsight_\w+\n", statement)
+    assert not re.search(r"\{\w+\}", statement)
+
+
+def test_every_identity_list_is_used_by_a_view() -> None:
+    texts = "".join(path.read_text() for path in sql.view_files())
+    assert {name for name in IdentitySettings.model_fields if "{" + name + "}" not in texts} == set()
+
+
+@pytest.mark.parametrize("table", OTLP_TABLES)
+def test_a_load_statement_waits_only_for_its_source(table: str) -> None:
+    statement = sql.load_statement(table.removeprefix("otel_"))
+    assert statement.startswith(f"INSERT INTO {table}\n")
+    assert re.findall(r"\{\w+\}", statement) == ["{source}"]
+
+
+def test_a_list_becomes_an_array_of_texts() -> None:
+    assert sql.fill_lists("a[{names}] {other}", {"names": ["it's", "b\\"]}) == "a[['it\\'s', 'b\\\\']] {other}"
+
+
+def test_a_question_is_a_file_without_its_comments() -> None:
+    assert sql.query("migrations").startswith("SELECT")
+    with pytest.raises(FileNotFoundError, match=r"no_such_question\.sql"):
+        sql.query("no_such_question")
+
+
+@given(text=st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_a_quoted_text_is_closed_by_its_own_quotes_only(text: str) -> None:
+    quoted = sql.quoted(text)
+    assert re.fullmatch(r"'(?:[^'\\]|\\.)*'", quoted, re.DOTALL)
+    assert re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL) == text
+
+
+def test_the_engine_reads_a_quoted_text_as_it_was(store: Store) -> None:
+    texts = ["it's", "\\", "\\n is no line, \n is one", "\t'\\''", "模型 💥", "{x:String} -- /* # ; \0"]
+    assert store.engine is not None
+    answer = store.engine.run(f"SELECT [{', '.join(map(sql.quoted, texts))}] AS texts", "JSONColumns")
+    assert answer.body.decode().count("texts") == 1
+    for text in texts:
+        assert store.engine.run(f"SELECT hex({sql.quoted(text)})").body.decode().strip() == text.encode().hex().upper()
