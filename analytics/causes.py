@@ -69,7 +69,10 @@ def explain(
         blamed = {cause.kind for cause in causes}
     doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
     ruled_out = tuple(
-        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), by_signal, neighbourhood, scope))
+        RuledOut(
+            pattern.kind,
+            _why_not(pattern, doubted.get(pattern.kind), by_signal, neighbourhood, scope, onset, step_s),
+        )
         for pattern in knowledge.patterns.values()
         if pattern.kind not in blamed
     )
@@ -90,7 +93,7 @@ def _candidates(
             if shift.entity.kind is pattern.entity and _shows(sign, shift):
                 signs.setdefault(shift.entity, []).append(shift)
     for entity, shown in signs.items():
-        shown.sort(key=lambda shift: -shift.sigmas)
+        shown.sort(key=lambda shift: -shift.own_sigmas)
         companions = _near(pattern.supports, entity, by_signal, neighbourhood)
         confidence = (
             max(shift.score for shift in shown)
@@ -99,7 +102,7 @@ def _candidates(
             * _supported(pattern, companions)
             * _unopposed(_near(pattern.against, entity, by_signal, neighbourhood))
         )
-        moved = tuple(shift for shift in companions if shift.moved and shift not in shown)
+        moved = tuple(shift for shift in companions if _went_along(pattern, shift) and shift not in shown)
         yield _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), tuple(shown), moved)
 
 
@@ -121,21 +124,30 @@ def _localised(entity: Entity, scope: Scope, neighbourhood: Neighbourhood) -> fl
 
 def _in_time(signs: Sequence[Shift], onset: datetime, step_s: int) -> float:
     """A cause is there when its effect begins, give or take both clocks' steps; an unknown order is a mild doubt."""
+    late_s = _late_s(signs, onset, step_s)
+    return 0.8 if late_s is None else math.exp(-late_s / (8 * step_s))
+
+
+def _late_s(signs: Sequence[Shift], onset: datetime, step_s: int) -> float | None:
+    """Seconds that the earliest sign came too late to be the cause; None when none tells its time."""
     leads = [(onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
-    if not leads:
-        return 0.8
-    late_s = max(0.0, -max(leads) - 2 * step_s)
-    return math.exp(-late_s / (4 * step_s))
+    return max(0.0, -max(leads) - 2 * step_s) if leads else None
 
 
 def _supported(pattern: Pattern, companions: Sequence[Shift]) -> float:
     """From 0.7 when nothing that usually goes with it moved, to 1 when all did. Signals without data do not count."""
     best: dict[str, float] = {}
     for shift in companions:
-        best[shift.signal.name] = max(best.get(shift.signal.name, 0.0), shift.score if shift.moved else 0.0)
+        score = shift.score if _went_along(pattern, shift) else 0.0
+        best[shift.signal.name] = max(best.get(shift.signal.name, 0.0), score)
     if not pattern.supports or not best:
         return 0.85
     return 0.7 + 0.3 * sum(best.values()) / len(best)
+
+
+def _went_along(pattern: Pattern, shift: Shift) -> bool:
+    """What meets a whole service moves all its replicas alike; what meets one of them moves it beyond its peers."""
+    return shift.moved_with_peers if pattern.entity is EntityKind.SERVICE else shift.moved
 
 
 def _unopposed(contradictions: Sequence[Shift]) -> float:
@@ -227,18 +239,11 @@ def _why_not(
     by_signal: Mapping[str, Sequence[Shift]],
     neighbourhood: Neighbourhood,
     scope: Scope,
+    onset: datetime,
+    step_s: int,
 ) -> str:
     if candidate is not None:
-        share = (
-            1.0 - scope.concentration
-            if candidate.entity.kind is EntityKind.SERVICE
-            else neighbourhood.explained(candidate.entity, scope)
-        )
-        first = candidate.signs[0]
-        return (
-            f"{first.signal.title.lower()} moved on {candidate.entity.name}, but that explains {share:.0%} of the "
-            f"added time or came too late (confidence {candidate.confidence:.0%})"
-        )
+        return _why_doubted(candidate, neighbourhood, scope, onset, step_s)
     seen = [
         shift
         for sign in pattern.requires
@@ -251,6 +256,23 @@ def _why_not(
     first_name = seen[0].signal.name
     worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
     return _filled(pattern.absent, worst.entity, worst)
+
+
+def _why_doubted(
+    candidate: _Candidate, neighbourhood: Neighbourhood, scope: Scope, onset: datetime, step_s: int
+) -> str:
+    moved = f"{candidate.signs[0].signal.title.lower()} moved on {candidate.entity.name}"
+    share = (
+        1.0 - scope.concentration
+        if candidate.entity.kind is EntityKind.SERVICE
+        else neighbourhood.explained(candidate.entity, scope)
+    )
+    if share < 0.5:
+        return f"{moved}, but only {share:.0%} of the added time lies there"
+    late_s = _late_s(candidate.signs, onset, step_s)
+    if late_s:
+        return f"{moved}, but {late_s + 2 * step_s:.0f} s after the spike began"
+    return f"{moved}, but what usually goes with it did not, or something else explains it better"
 
 
 def _filled(template: str, entity: Entity, shift: Shift) -> str:

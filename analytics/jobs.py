@@ -158,7 +158,7 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
     """A first promise for each service of the last day, until someone makes a better one.
 
     99.9 % of requests succeed, and 99 % see their first token (or, where none is told, finish) within half as long
-    again as the usual hour's p99, rounded up to 1, 2 or 5 times a power of ten.
+    again as the usual hour's p99, rounded up.
     """
     window = Window(now - timedelta(days=1), now)
     objectives = []
@@ -220,9 +220,9 @@ def _only_near(matrix: SignalMatrix, entities: object) -> SignalMatrix:
 
 
 def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
-    objective = next(
-        (one for one in objectives if one.service == spike.service and one.indicator is spike.indicator), None
-    )
+    promised = [one for one in objectives if one.service == spike.service and one.threshold_ms is not None]
+    promised.sort(key=lambda one: one.indicator is not spike.indicator)  # else what was promised of the other one
+    objective = next(iter(promised), None)
     if objective is None:
         return None
     end = spike.window.end

@@ -70,8 +70,9 @@ class SignalMatrix:
 class Shift:
     """How one signal of one entity stood before and during a spike.
 
-    `sigmas` counts robust standard deviations in the direction that harms, less what its peers moved at the same
-    time; `onset` is when it left its usual range, None when it did not move or the time cannot be told.
+    `sigmas` counts robust standard deviations in the direction that harms, against its own past; `own_sigmas` what is
+    left of them beyond what its peers moved at the same time. `onset` is when it left its usual range, None when it
+    did not move or the time cannot be told.
     """
 
     signal: Signal
@@ -79,11 +80,17 @@ class Shift:
     before: float | None
     during: float
     sigmas: float
+    own_sigmas: float
     onset: datetime | None
 
     @property
     def moved(self) -> bool:
         """Did it move further than its own past and its peers explain."""
+        return self.own_sigmas >= _MOVED_SIGMAS
+
+    @property
+    def moved_with_peers(self) -> bool:
+        """Did it move further than its own past explains, be it alone or with all the others."""
         return self.sigmas >= _MOVED_SIGMAS
 
     @property
@@ -229,9 +236,10 @@ def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -
     else:
         scale = np.maximum(least, spread)
     moved = sign * (level - np.nan_to_num(usual_level))
-    if signal.entity is not EntityKind.SERVICE and len(matrix.entities) >= _PEERS_MIN:
-        moved = np.minimum(moved, moved - np.nanmedian(moved))
-    sigmas = moved / scale
+    alone = moved
+    if signal.entity is not EntityKind.SERVICE and np.isfinite(moved).sum() >= _PEERS_MIN:
+        alone = np.minimum(moved, moved - np.nanmedian(moved))
+    sigmas, own_sigmas = np.nan_to_num(moved / scale), np.nan_to_num(alone / scale)
     found = []
     for row, entity in enumerate(matrix.entities):
         if not np.isfinite(level[row]):
@@ -239,7 +247,7 @@ def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -
         onset = None
         if sigmas[row] >= _MOVED_SIGMAS:
             change = float(level[row] - np.nan_to_num(usual_level[row]))
-            threshold = min(max(3 * spread[row], 0.2 * abs(change)), 0.7 * abs(change))
+            threshold = min(max(3 * spread[row], 0.1 * abs(change)), 0.7 * abs(change))
             onset = _onset(sign * (matrix.values[row] - np.nan_to_num(usual_level[row])) > threshold, grid, first, end)
         found.append(
             Shift(
@@ -247,7 +255,8 @@ def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -
                 entity=entity,
                 before=float(before[row]) if np.isfinite(before[row]) else None,
                 during=float(level[row]),
-                sigmas=float(np.nan_to_num(sigmas[row], nan=0.0)),
+                sigmas=float(sigmas[row]),
+                own_sigmas=float(own_sigmas[row]),
                 onset=onset,
             )
         )

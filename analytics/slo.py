@@ -56,9 +56,11 @@ def burn_rate(objective: Objective, good: int, total: int) -> float:
 
 
 def rounded_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, … (and 0.5, 0.2, …) that is not smaller; for a positive value."""
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is not smaller; for a positive value."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= value * (1 - 1e-9))
+    return next(
+        step * power for step in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if step * power >= value * (1 - 1e-9)
+    )
 
 
 def _state(left: float, burn: float | None) -> SloState:

@@ -64,10 +64,12 @@ class Measurement:
 
     @property
     def spans_per_cpu_second(self) -> float:
+        """Merges stopped."""
         return self.spans / self.cpu_s
 
     @property
     def spans_per_cpu_second_with_merges(self) -> float:
+        """Until nothing was left to merge."""
         return self.spans / self.cpu_s_with_merges
 
 
@@ -221,11 +223,13 @@ class Server:
         self.port = int(self._read_line())
 
     def ask(self, command: str) -> dict[str, Any]:
+        """Give a command; what it answers."""
         self._write_line(command)
         answer: dict[str, Any] = json.loads(self._read_line())
         return answer
 
     def quit(self) -> None:
+        """End the process."""
         self._write_line("quit")
         self._process.communicate(timeout=60)
 
@@ -300,7 +304,8 @@ def report(console: Console, runs: Sequence[Measurement], wire_bytes: int, body_
     console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
     console.print(
         f"{SPANS_A_REQUEST} spans of 12 attributes a request, {body_bytes / SPANS_A_REQUEST:.0f} bytes a span, "
-        f"{wire_bytes / SPANS_A_REQUEST:.0f} gzipped; {DISTINCT_REQUESTS} distinct requests; half of the spans are requests"
+        f"{wire_bytes / SPANS_A_REQUEST:.0f} gzipped; {DISTINCT_REQUESTS} distinct requests; "
+        "half of the spans are requests"
     )
     console.print(table)
     return {
@@ -320,7 +325,9 @@ def cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown processor"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
+    )
 
 
 def main() -> None:

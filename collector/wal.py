@@ -309,7 +309,8 @@ class WriteAheadLog:
     def _open_segment(self, signal: str) -> _OpenSegment:
         path = self._folder / f"{signal}-{time.time_ns():020d}-{secrets.token_hex(4)}{_SUFFIX}"
         opened = _OpenSegment(Segment(path), path.open("xb", buffering=0), time.monotonic(), 0)
-        self._open[signal] = opened
+        with self._change:
+            self._open[signal] = opened
         _write_all(opened.file, _MAGIC)
         _sync_folder(self._folder)
         opened.synced_bytes = len(_MAGIC)
@@ -318,10 +319,11 @@ class WriteAheadLog:
         return opened
 
     def _close_segment(self, signal: str) -> None:
-        opened = self._open.pop(signal)
+        opened = self._open[signal]
         opened.file.close()
         self._telemetry.wal_segments.labels(signal).inc()
         with self._change:
+            del self._open[signal]
             self._closed.append(opened.segment)
             self._change.notify_all()
 

@@ -258,10 +258,10 @@ def _credentials(request: _Request) -> tuple[str, str]:
     if "authorization" in headers:
         kind, _, encoded = headers["authorization"].partition(" ")
         try:
-            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+            user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            user, password = "", encoded
-        return (user, password) if kind.lower() == "basic" else (kind, encoded)
+            colon = ""
+        return (user, password) if kind.lower() == "basic" and colon else (kind or "nobody", encoded)
     return arguments.get("user", ""), arguments.get("password", "")
 
 

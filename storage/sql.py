@@ -59,8 +59,8 @@ def fill_lookups(text: str, lists: Mapping[str, Sequence[str]]) -> str:
 
     def first_of(match: re.Match[str]) -> str:
         entries = [f"{match['column']}[{quoted(key)}]" for key in lists[match["list"]]]
-        if len(entries) == 1:
-            return entries[0]
+        if len(entries) < 2:
+            return entries[0] if entries else "''"
         return f"multiIf({''.join(f'{entry} != {quoted(str())}, {entry}, ' for entry in entries)}'')"
 
     return _LOOKUP.sub(first_of, text)

@@ -139,7 +139,7 @@ def migrate(
     from storage.migrate import migrate as run_pending
     from storage.migrate import pending_steps
 
-    with _store(config) as (store, _):
+    with _store(config, make=True) as (store, _):
         if dry_run:
             for step in pending_steps(store):
                 sys.stdout.write("".join(f"-- {step.name}\n{statement};\n\n" for statement in step.statements))
@@ -202,6 +202,7 @@ def explain(
 
     window = _window(start, end)
     with _store(config) as (store, settings):
+        _check_known(store, service, window)
         explanation = explain_window(store, service, window, indicator, settings.analytics.to_job())
     if as_json:
         _say_json(explanation_to_document(explanation))
@@ -299,15 +300,23 @@ def doctor(*, config: Config = None) -> None:
 
 
 @contextmanager
-def _store(config: Path | None) -> Iterator[tuple[Any, Any]]:
+def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, Any]]:
+    """The store, migrated, and the settings. Only what asks to `make` one gets a new embedded store."""
     from storage.migrate import migrate as run_pending
     from storage.open import open_store
     from tailsight.settings import read_settings
 
     settings = read_settings(config)
+    path = settings.store.embedded_path
+    if path is not None and not make and not path.is_dir():
+        raise SettingsError(
+            f"there is no store in {path}. Name the one to use (TAILSIGHT_STORE=chdb:///some/folder, or "
+            "http://user:password@host:8123/otel), or start `tailsight serve`, which makes one"
+        )
     store = open_store(settings.store)
     try:
-        run_pending(store)
+        if not make:  # whoever makes one brings it up to date itself
+            run_pending(store)
         yield store, settings
     finally:
         store.close()
@@ -317,6 +326,15 @@ def _objectives(store: Any, settings: Any, now: datetime) -> Any:
     from analytics.jobs import default_objectives
 
     return [one.to_domain() for one in settings.objectives] or default_objectives(store, now)
+
+
+def _check_known(store: Any, service: str, window: Window) -> None:
+    from storage.readers import read_services
+
+    known = read_services(store, window)["service"].unique().sort().to_list()
+    if service not in known:
+        seen = f"services with requests then: {', '.join(known)}" if known else "no service had a request then"
+        _fail(f"no request of service {service!r} in this window; {seen}", Exit.TROUBLE)
 
 
 def _window(start: str, end: str) -> Window:

@@ -2,7 +2,7 @@
 CREATE MATERIALIZED VIEW tailsight_requests_mv TO tailsight_requests
 AS
 WITH
-    (text -> toFloat64OrNull(text)) AS number,
+    (text -> if(isFinite(toFloat64OrNull(text)) AND toFloat64OrNull(text) >= 0, toFloat64OrNull(text), NULL)) AS number,
     (text -> accurateCastOrNull(toFloat64OrNull(text), 'UInt32')) AS tokens
 SELECT
     toTimeZone(toDateTime64(Timestamp, 6), 'UTC') AS time,

@@ -30,9 +30,7 @@ SCALAR_ATTRIBUTES = st.dictionaries(st.text(max_size=200), SCALARS, max_size=8)
 
 
 @given(before=SCALAR_ATTRIBUTES, key=st.text(max_size=200), composite=COMPOSITES, after=SCALAR_ATTRIBUTES)
-def test_no_composite_is_ever_missed(
-    before: dict[str, Any], key: str, composite: Any, after: dict[str, Any]
-) -> None:
+def test_no_composite_is_ever_missed(before: dict[str, Any], key: str, composite: Any, after: dict[str, Any]) -> None:
     request = ExportTraceServiceRequest.FromString(trace_request(NOW, attributes=before))
     span = request.resource_spans[0].scope_spans[0].spans[0]
     add_attributes(span.attributes, {key: composite})

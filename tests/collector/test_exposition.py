@@ -118,7 +118,9 @@ def test_a_histogram_without_its_last_bucket_has_its_count() -> None:
 
 
 def test_a_histogram_that_was_read_while_it_changed_has_no_negative_bucket() -> None:
-    (point,) = metrics('# TYPE h histogram\nh_bucket{le="1"} 5\nh_bucket{le="2"} 4\nh_count 6\n')["h"].histogram.data_points
+    (point,) = metrics('# TYPE h histogram\nh_bucket{le="1"} 5\nh_bucket{le="2"} 4\nh_count 6\n')[
+        "h"
+    ].histogram.data_points
     assert list(point.bucket_counts) == [5, 0, 1]
 
 
@@ -192,7 +194,10 @@ def test_of_a_real_text_nothing_is_lost_without_a_reason(file: Path) -> None:
     assert exposition.samples_count + sum(exposition.dropped.values()) == len(lines)
     assert exposition.dropped.get("unreadable", 0) == 0
     payload = to_request(exposition.families, ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
-    names = {metric.name for metric in ExportMetricsServiceRequest.FromString(payload).resource_metrics[0].scope_metrics[0].metrics}
+    names = {
+        metric.name
+        for metric in ExportMetricsServiceRequest.FromString(payload).resource_metrics[0].scope_metrics[0].metrics
+    }
     assert names == {family.name for family in exposition.families}
 
 

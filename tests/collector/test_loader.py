@@ -188,9 +188,7 @@ def test_spans_of_many_days_are_loaded_together(wal: WriteAheadLog, loader: Load
     assert ask("SELECT uniqExact(toDate(Timestamp)) AS days FROM otel_traces") == [{"days": 29}]
 
 
-def test_the_lag_of_what_was_loaded_is_told(
-    wal: WriteAheadLog, loader: Loader, counted: Callable[..., float]
-) -> None:
+def test_the_lag_of_what_was_loaded_is_told(wal: WriteAheadLog, loader: Loader, counted: Callable[..., float]) -> None:
     append_spans(wal, trace_request(NOW, spans=2))
     threading.Event().wait(0.01)
     assert loader.flush(60)

@@ -74,7 +74,9 @@ def in_order(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
     """Rows as texts that compare, whatever order they were stored in."""
     return {
         table: sorted(
-            json.dumps({name: doubles(value) if name in DOUBLES else value for name, value in row.items()}, sort_keys=True)
+            json.dumps(
+                {name: doubles(value) if name in DOUBLES else value for name, value in row.items()}, sort_keys=True
+            )
             for row in rows
         )
         for table, rows in tables.items()
@@ -100,7 +102,7 @@ EDGE_VALUES: dict[str, Any] = {
     "true": True,
     "empty text": "",
     "unset": None,
-    "unicode": "naïve 🤖 \u2028 \u0000 \"quoted\" \\ <b>&</b>",
+    "unicode": 'naïve 🤖 \u2028 \u0000 "quoted" \\ <b>&</b>',
     "bytes": bytes(range(256)),
     "no bytes": b"",
     "nan": math.nan,
@@ -140,9 +142,7 @@ def test_the_texts_of_edge_values_are_these() -> None:
     assert texts["smaller with digits"] == "1.5e-7"
     assert texts["small"] == "0.000001"
     assert texts["array"] == '[1,"two",3.5,true,null,"AP8=","NaN",1e+21,-0]'
-    assert texts["array in map in array in map"] == (
-        '{"a":{},"b":[{"a":[[{"deep":"\\u2029\\t\\n<&>"}],[]]}]}'
-    )
+    assert texts["array in map in array in map"] == ('{"a":{},"b":[{"a":[[{"deep":"\\u2029\\t\\n<&>"}],[]]}]}')
 
 
 def test_arrays_are_found_wherever_attributes_are(clean_store: Store, ask: Ask) -> None:
@@ -214,9 +214,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(max_size=8), VALUES, max_size=6))
-def test_whatever_attributes_hold_is_stored_value_for_value(
-    store: Store, ask: Ask, attributes: dict[str, Any]
-) -> None:
+def test_whatever_attributes_hold_is_stored_value_for_value(store: Store, ask: Ask, attributes: dict[str, Any]) -> None:
     store.execute("TRUNCATE TABLE otel_traces")
     payload = trace_request(NOW, attributes=attributes)
     assert in_order(stored(store, ask, "traces", payload)) == in_order(expected("traces", payload))

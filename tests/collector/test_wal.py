@@ -212,7 +212,7 @@ def failing_sync(_handle: int) -> None:
 
 def test_an_unwritable_folder_is_told_at_start(tmp_path: Path, telemetry: Telemetry) -> None:
     (tmp_path / "file").write_text("a file, where the log's folder should be")
-    with pytest.raises(LogUnavailableError, match="cannot write the log in .*file.*name another data folder"):
+    with pytest.raises(LogUnavailableError, match=r"cannot write the log in .*file.*name another data folder"):
         WriteAheadLog(tmp_path / "file" / "wal", NEVER, telemetry)
 
 

@@ -6,6 +6,7 @@ ClickHouse server and a database, as http://USER:PASSWORD@HOST:8123/DATABASE: a 
 
 import os
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,7 +25,7 @@ def server_store() -> Iterator[Store]:
     if not url:
         pytest.skip("no real server: TAILSIGHT_TEST_STORE names none (http://USER:PASSWORD@HOST:8123/DATABASE)")
     settings = StoreSettings(url=url)
-    bootstrap = open_store(settings.model_copy(update={"url": url.rsplit("/", 1)[0] + "/default"}))
+    bootstrap = open_store(settings.model_copy(update={"url": urlsplit(url)._replace(path="/default").geturl()}))
     bootstrap.execute("CREATE DATABASE IF NOT EXISTS {name:Identifier}", {"name": settings.database})
     bootstrap.close()
     opened = open_store(settings)

@@ -74,15 +74,17 @@ def test_a_request_says_all_that_its_span_says(any_store: Store, ask: Ask) -> No
 
 
 def test_what_a_span_does_not_say_is_not_known_rather_than_0(any_store: Store, ask: Ask) -> None:
-    nonsense = {"gen_ai.latency.time_to_first_token": "soon", "gen_ai.usage.input_tokens": -5}
-    any_store.load_otlp("otel_traces", traces(span(), span(attributes=nonsense)), token="sparse")
-    assert (
-        ask(
-            "SELECT model, version, replica, node, pool, tenant, user, ttft_ms, queue_ms, prefill_ms, decode_ms, "
-            "input_tokens, output_tokens FROM tailsight_requests"
-        )
-        == [("",) * 7 + (None,) * 6] * 2
-    )
+    nonsense = [
+        {"gen_ai.latency.time_to_first_token": "soon", "gen_ai.usage.input_tokens": -5},
+        {"gen_ai.latency.time_to_first_token": math.nan, "gen_ai.latency.time_in_queue": -1.0, "ttft_ms": math.inf},
+        {"gen_ai.usage.input_tokens": math.nan, "gen_ai.usage.output_tokens": 1e300, "ttft_ms": "N/A"},
+    ]
+    spans = [span(), *(span(attributes=attributes) for attributes in nonsense)]
+    any_store.load_otlp("otel_traces", traces(*spans), token="sparse")
+    assert ask(
+        "SELECT model, version, replica, node, pool, tenant, user, ttft_ms, queue_ms, prefill_ms, decode_ms, "
+        "input_tokens, output_tokens FROM tailsight_requests"
+    ) == [("",) * 7 + (None,) * 6] * len(spans)
 
 
 @pytest.mark.parametrize(
@@ -160,21 +162,34 @@ def test_the_rollup_counts_requests_by_quarter_minutes(any_store: Store, ask: As
     spans = [
         span(duration_ns=100_000_000, attributes=tokens | {"ttft_ms": 50.0}),
         span(start_ns=T0_NS + 14 * SECOND_NS, duration_ns=100_000_000, attributes=tokens),
-        span(start_ns=T0_NS + 3 * SECOND_NS, duration_ns=60 * SECOND_NS, status=failed, attributes={"ttft_ms": 9e9}),
+        span(
+            start_ns=T0_NS + 3 * SECOND_NS,
+            duration_ns=60 * SECOND_NS,
+            status=failed,
+            attributes=tokens | {"ttft_ms": 9},
+        ),
         span(start_ns=T0_NS + 15 * SECOND_NS, duration_ns=300_000_000),
     ]
-    any_store.load_otlp("otel_traces", traces(*spans), token="rollup")
-    found = ask(
-        "SELECT toUnixTimestamp(time), sum(requests), sum(errors), sum(ttft_requests), "
-        "sum(input_tokens), sum(output_tokens), "
-        "quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(latency_ms)[3], quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(ttft_ms)[3] "
-        "FROM tailsight_request_rollup GROUP BY time ORDER BY time"
-    )
-    assert [row[:6] for row in found] == [(T0_S, 3, 1, 1, 20, 6), (T0_S + 15, 1, 0, 0, 0, 0)]
-    # A request that failed says nothing about how fast the others were served.
-    assert [row[6] for row in found] == [pytest.approx(100, rel=0.02), pytest.approx(300, rel=0.02)]
-    assert found[0][7] == pytest.approx(50, rel=0.02)
-    assert math.isnan(float(str(found[1][7])))
+    for token in ("rollup", "rollup again"):  # rows of a rollup add up, whether they are merged yet or not
+        any_store.load_otlp("otel_traces", traces(*spans), token=token)
+    counted = "sum(requests), sum(input_tokens), sum(output_tokens) FROM tailsight_request_rollup"
+    assert ask(f"SELECT toUnixTimestamp(time), toString(measure), {counted} GROUP BY 1, 2 ORDER BY 1, 2") == [
+        (T0_S, "error", 2, 20, 6),
+        (T0_S, "latency", 4, 40, 12),
+        (T0_S, "ttft", 2, 0, 0),  # of the one that has one and did not fail; its tokens are told with its latency
+        (T0_S + 15, "latency", 2, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("duration_ns", [0, 1, 1_000, 999_999, 1_000_000, 137_000_000, 3_600 * SECOND_NS, 2**63 - 1])
+def test_a_bucket_of_the_rollup_is_two_per_cent_wide(any_store: Store, ask: Ask, duration_ns: int) -> None:
+    sent = span(start_ns=1, duration_ns=duration_ns) if duration_ns > 2**62 else span(duration_ns=duration_ns)
+    any_store.load_otlp("otel_traces", traces(sent), token=f"bucket-{duration_ns}")
+    ((bucket,),) = ask("SELECT bucket FROM tailsight_request_rollup WHERE measure = 'latency'")
+    assert isinstance(bucket, int)
+    lowest_ms, highest_ms = 2 ** (bucket / 36), 2 ** ((bucket + 1) / 36)
+    assert lowest_ms * (1 - 1e-12) <= max(duration_ns / 1e6, 1e-6) <= highest_ms
+    assert highest_ms / lowest_ms < 1.02
 
 
 # -- samples and series ------------------------------------------------------------------------------------------

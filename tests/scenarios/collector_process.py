@@ -39,9 +39,10 @@ async def serve(folder: Path) -> None:
     # uvicorn raises the signal again when it has stopped; by default that would end the process before it drains.
     signal.signal(signal.SIGTERM, lambda *_: None)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  # uvicorn offers no event
         await asyncio.sleep(0.01)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.servers[0].sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     await serving  # until SIGTERM
     drained = await asyncio.to_thread(collector.drain, 30)
     collector.close()
@@ -57,7 +58,7 @@ def report(folder: Path) -> None:
         lines = store.engine.read(statement, "TSV").body.decode().splitlines()
         answers[name] = {key: int(count) for key, count in (line.split("\t") for line in lines)}
     store.close()
-    print(json.dumps(answers))
+    sys.stdout.write(json.dumps(answers))
 
 
 if __name__ == "__main__":

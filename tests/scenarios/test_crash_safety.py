@@ -1,4 +1,4 @@
-"""kill -9 ten times during ingest: what was acknowledged is there, exactly once, in the spans and in all made of them."""
+"""kill -9 ten times during ingest: what was acknowledged is there, exactly once, in spans and all made of them."""
 
 import json
 import random

@@ -40,15 +40,15 @@ def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> N
 
 @pytest.mark.parametrize("path", sql.view_files(), ids=lambda path: path.stem)
 def test_each_view_is_one_statement_whose_lists_are_all_known(path: object) -> None:
-    text = sql.fill_lists(path.read_text(), IdentitySettings().model_dump())  # type: ignore[attr-defined]
+    text = sql.fill_lookups(path.read_text(), IdentitySettings().model_dump())  # type: ignore[attr-defined]
     (statement,) = sql.statements(text)
     assert re.match(r"CREATE MATERIALIZED VIEW tailsight_\w+_mv TO tailsight_\w+\n", statement)
-    assert not re.search(r"\{\w+\}", statement)
+    assert "{" not in statement
 
 
 def test_every_identity_list_is_used_by_a_view() -> None:
     texts = "".join(path.read_text() for path in sql.view_files())
-    assert {name for name in IdentitySettings.model_fields if "{" + name + "}" not in texts} == set()
+    assert {name for name in IdentitySettings.model_fields if f"{{{name} of " not in texts} == set()
 
 
 @pytest.mark.parametrize("table", OTLP_TABLES)
@@ -58,8 +58,21 @@ def test_a_load_statement_waits_only_for_its_source(table: str) -> None:
     assert re.findall(r"\{\w+\}", statement) == ["{source}"]
 
 
-def test_a_list_becomes_an_array_of_texts() -> None:
-    assert sql.fill_lists("a[{names}] {other}", {"names": ["it's", "b\\"]}) == "a[['it\\'s', 'b\\\\']] {other}"
+@pytest.mark.parametrize(
+    ("keys", "lookup"),
+    [
+        ((), "''"),
+        (("a",), "Map['a']"),
+        (("it's", "b\\"), "multiIf(Map['it\\'s'] != '', Map['it\\'s'], Map['b\\\\'] != '', Map['b\\\\'], '')"),
+    ],
+)
+def test_a_lookup_is_the_first_entry_that_is_not_empty(keys: tuple[str, ...], lookup: str) -> None:
+    assert sql.fill_lookups("{keys of Map} AS x, {other}", {"keys": keys}) == f"{lookup} AS x, {{other}}"
+
+
+def test_a_lookup_of_an_unknown_list_is_an_error() -> None:
+    with pytest.raises(KeyError, match="keys"):
+        sql.fill_lookups("{keys of Map}", {})
 
 
 def test_a_question_is_a_file_without_its_comments() -> None:

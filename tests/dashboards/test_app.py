@@ -1,0 +1,125 @@
+import asyncio
+import inspect
+import logging
+
+import pytest
+from dash import Dash, Output
+from fastapi import FastAPI
+
+from dashboards.app import create_dashboard
+from dashboards.callbacks import callback
+from dashboards.settings import DashboardSettings
+from storage.errors import StoreUnavailableError
+from storage.store import Store
+from tests.browser import fixture_data
+from tests.dashboards.asking import PAGE, Asker
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/chat-1", "/incidents/any%20id"])
+def test_a_page_is_answered_at_its_path(pages: Asker, path: str) -> None:
+    answer = pages.get(path, **PAGE)
+    assert answer.status_code == 200
+    assert '<html lang="en">' in answer.text
+
+
+def test_the_first_deep_link_after_a_start_gets_a_whole_page(runner: asyncio.Runner, filled_store: Store) -> None:
+    api = FastAPI()
+    fresh = create_dashboard(api, filled_store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    page = Asker(runner, api).get("/incidents/chat-1", **PAGE).text
+    assert fresh.callback_map
+    for asset in ("/assets/app.css", "/assets/icons.css", "/assets/app.js", "/assets/plotly-cartesian-4.1.1.min.js"):
+        assert asset in page
+
+
+def test_an_unknown_page_is_a_404_that_a_browser_can_show(pages: Asker) -> None:
+    answer = pages.get("/nope", **PAGE)
+    assert answer.status_code == 404
+    assert "_dash-renderer" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nope", "/api/nope", "/nope.json", "/metrics"])
+def test_an_unknown_address_of_the_api_stays_its_own_404(pages: Asker, path: str) -> None:
+    answer = pages.get(path)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert pages.get("/api/v1/nope", **PAGE).json() == {"detail": "Not Found"}
+
+
+def test_a_wrong_method_is_not_mistaken_for_a_page(pages: Asker) -> None:
+    assert pages.ask("PUT", "/api/v1/things").status_code == 405
+    assert pages.ask("POST", "/incidents").status_code == 404
+
+
+def test_routes_of_the_api_win_whenever_they_are_added(pages: Asker) -> None:
+    assert pages.get("/api/v1/things", **PAGE).json() == [1, 2, 3]
+    assert pages.get("/healthz", **PAGE).json() == "alive"
+
+
+def test_the_catch_all_that_dash_adds_at_start_is_not_added(pages: Asker) -> None:
+    async def start() -> None:
+        async with pages.app.router.lifespan_context(pages.app):
+            pass
+
+    before = len(pages.app.routes)
+    asyncio.run(start())
+    assert len(pages.app.routes) == before
+    assert pages.get("/api/v1/nope").status_code == 404
+
+
+def test_every_callback_is_a_coroutine(runner: asyncio.Runner, filled_store: Store) -> None:
+    app = create_dashboard(FastAPI(), filled_store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    on_server = [entry["callback"] for entry in app.callback_map.values() if "callback" in entry]
+    assert len(on_server) >= 10
+    assert all(inspect.iscoroutinefunction(inspect.unwrap(function)) for function in on_server)
+
+
+def test_a_plain_function_is_refused_as_a_callback() -> None:
+    with pytest.raises(TypeError, match="make it `async def`"):
+        callback(Dash("plain"), Output("a", "children"))(lambda: "x")  # type: ignore[arg-type, return-value]
+
+
+def test_no_page_names_another_host(pages: Asker) -> None:
+    assert "//" not in pages.get("/", **PAGE).text.replace("https://dash-version.plotly.com:8080", "")
+
+
+def test_a_page_carries_the_policy_and_its_one_inline_script_is_named_in_it(pages: Asker) -> None:
+    answer = pages.get("/", **PAGE)
+    policy = answer.headers["content-security-policy"]
+    assert "'sha256-" in policy
+    assert "unsafe-eval" not in policy
+    assert answer.text.count('<script id="_dash-renderer"') == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/assets/logo.svg",
+        "/assets/theme.js",
+        "/assets/fonts/inter-latin-wght-normal.woff2",
+        "/assets/fonts/jetbrains-mono-latin-wght-normal.woff2",
+        "/assets/licenses/inter.txt",
+        "/assets/licenses/jetbrains-mono.txt",
+        "/assets/licenses/lucide.txt",
+        "/assets/licenses/plotly.js.txt",
+    ],
+)
+def test_assets_come_from_us_with_their_licences(pages: Asker, path: str) -> None:
+    assert pages.get(path).status_code == 200
+
+
+def test_a_callback_that_fails_leaves_a_trace_and_fails_the_request(
+    runner: asyncio.Runner, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable() -> tuple[()]:
+        raise StoreUnavailableError("the store cannot do this now: it is gone")
+
+    api = FastAPI()
+    create_dashboard(api, store, DashboardSettings(), objectives=unreachable, now=lambda: fixture_data.NOW)
+    with caplog.at_level(logging.ERROR), pytest.raises(AssertionError, match="InternalServerError"):
+        Asker(runner, api).callback(
+            "overview-latency-title.children",
+            "overview-latency-note.children",
+            "figure:latency.data",
+            url__search="",
+            tick__n_intervals=0,
+        )
+    assert "it is gone" in caplog.text

@@ -1,0 +1,313 @@
+"""Every callback, asked as a browser asks it, over the made-up cloud."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from dashboards import shell
+from dashboards.app import create_dashboard
+from dashboards.pages.incident import pinned_window
+from dashboards.settings import DashboardSettings
+from dashboards.state import incident_path
+from storage.store import Store
+from tests.browser import fixture_data
+from tests.dashboards.asking import Asker
+from tests.dashboards.reading import classes, links, words
+
+_OPEN = incident_path(fixture_data.incident().id)
+_RESOLVED = incident_path(fixture_data.earlier_incident().id)
+_OVERVIEW = (
+    "overview-now.children",
+    "overview-verdict.children",
+    "overview-objectives.children",
+    "overview-budgets-note.children",
+    "figure:budgets.data",
+)
+_LATENCY = ("overview-latency-title.children", "overview-latency-note.children", "figure:latency.data")
+_HEAD = ("navigation.children", "range-menu.children", "service-menu.children", "freshness.children")
+_INCIDENT = (
+    "incident-head.children",
+    "incident-impact.children",
+    "incident-why-note.children",
+    "incident-why.children",
+)
+_FIGURE = '{"name":"%s","type":"figure"}'
+
+
+@pytest.fixture(scope="module")
+def later(runner: asyncio.Runner, filled_store: Store) -> Iterator[Asker]:
+    """The same pages a year later: nothing that is stored is near."""
+    api = FastAPI()
+    now = fixture_data.NOW + timedelta(days=365)
+    create_dashboard(
+        api,
+        filled_store,
+        DashboardSettings(otlp_http_url="http://127.0.0.1:14318"),
+        objectives=tuple,
+        now=lambda: now,
+    )
+    yield Asker(runner, api)
+
+
+def _overview(pages: Asker, search: str = "") -> dict[str, Any]:
+    return pages.callback(*_OVERVIEW, url__search=search, tick__n_intervals=1)
+
+
+# -- shell ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/", "Reliability overview"),
+        ("/incidents", "Incidents"),
+        (_OPEN, "What moved with it"),
+        ("/nope", "There is no such page"),
+    ],
+)
+def test_each_path_has_its_page(pages: Asker, path: str, shown: str) -> None:
+    answer = pages.callback("page.children", url__pathname=path)
+    assert shown in words(answer["page"]["children"])
+
+
+def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Asker) -> None:
+    answer = pages.callback(*_HEAD, url__pathname="/", url__search="?range=1h&service=chat", tick__n_intervals=1)
+    assert words(answer["navigation"]["children"]) == "Overview Incidents 1"
+    assert words(answer["range-menu"]["children"]) == "15m 1h 3h 6h 24h 7d"
+    assert words(answer["service-menu"]["children"]) == "chat All services chat rerank"
+    assert words(answer["freshness"]["children"]).startswith("Live, 03:06:")
+    assert links(answer["navigation"]["children"]) == ["/?range=1h&service=chat", "/incidents?range=1h&service=chat"]
+    assert "/?range=3h&service=chat" in links(answer["range-menu"]["children"])
+    assert "/?range=1h" in links(answer["service-menu"]["children"])
+
+
+def test_an_incidents_page_pins_its_own_window_and_offers_no_range(pages: Asker) -> None:
+    answer = pages.callback(*_HEAD, url__pathname=_OPEN, url__search="", tick__n_intervals=1)
+    assert answer["range-menu"]["children"] == []
+    assert answer["service-menu"]["children"] is None
+
+
+def test_freshness_is_live_stale_or_unknown() -> None:
+    now = fixture_data.NOW
+    newest = {"requests": now - timedelta(seconds=600), "samples": None}
+    assert words(shell.freshness(newest, now, 900)) == "Live, 02:57:00 UTC"
+    assert words(shell.freshness(newest, now, 60)) == "Stale, last data 10 min ago at 02:57 UTC"
+    assert words(shell.freshness({"requests": None}, now, 60)) == "No data yet"
+
+
+# -- overview ------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_says_what_burns_and_leads_to_it(pages: Asker) -> None:
+    answer = _overview(pages)
+    told = words(answer["overview-verdict"]["children"])
+    assert told.startswith("chat is spending its TTFT budget")
+    assert "Likely cause: Bad link on gpu-07-03/mlx5_2/1 ." in told
+    assert links(answer["overview-verdict"]["children"]) == [_OPEN]
+    assert answer["overview-now"]["children"] == "23 Nov 2026, 03:07 UTC"
+    assert answer["overview-budgets-note"]["children"] == "30-day window"
+
+
+def test_the_overview_has_a_card_for_each_objective_worst_first(pages: Asker) -> None:
+    cards = _overview(pages)["overview-objectives"]["children"]
+    assert len(cards) == 4
+    first = words(cards[0])
+    assert first.startswith("chat Page TTFT < 800 ms")
+    assert "budget left" in first
+    assert "of 99 % burn" in first
+    assert links(cards[0]) == [_OPEN]
+    assert "tone-critical" in classes(cards[0])
+    assert all("Healthy" in words(card) for card in cards[1:])
+
+
+def test_the_overview_of_one_service_leaves_the_others_out(pages: Asker) -> None:
+    answer = _overview(pages, "?service=rerank")
+    assert words(answer["overview-verdict"]["children"]).startswith("All objectives met")
+    assert len(answer["overview-objectives"]["children"]) == 2
+
+
+def test_the_strip_shows_traffic_and_what_is_not_told_as_unknown(pages: Asker) -> None:
+    answer = pages.callback("overview-traffic.children", url__search="", tick__n_intervals=1)
+    requests, errors, ttft, tokens = (words(fact) for fact in answer["overview-traffic"]["children"])
+    assert requests.startswith("Requests 2.")
+    assert errors.startswith("Errors")
+    assert ttft.startswith("TTFT p99")
+    assert tokens.startswith("Output tokens")
+
+
+def test_the_heatmap_shows_the_service_in_trouble(pages: Asker) -> None:
+    answer = pages.callback(*_LATENCY, url__search="", tick__n_intervals=1)
+    assert answer["overview-latency-title"]["children"] == "Time to first token"
+    assert answer["overview-latency-note"]["children"] == "chat"
+    figure = answer[_FIGURE % "latency"]["data"]
+    assert [trace["type"] for trace in figure["data"]] == ["heatmap", "heatmap", "scatter"]
+    assert "objective 800 ms" in figure["layout"]["meta"]["label"]
+
+
+def test_a_service_without_first_tokens_shows_its_latency(pages: Asker) -> None:
+    answer = pages.callback(*_LATENCY, url__search="?service=rerank", tick__n_intervals=1)
+    assert answer["overview-latency-title"]["children"] == "Latency"
+    assert answer["overview-latency-note"]["children"] == "rerank"
+
+
+@pytest.mark.parametrize("search", ["", "?range=15m", "?range=7d"])
+def test_gpu_activity_groups_gpus_by_node(pages: Asker, search: str) -> None:
+    answer = pages.callback("figure:gpus.data", url__search=search, tick__n_intervals=1)
+    figure = answer[_FIGURE % "gpus"]["data"]
+    assert figure["layout"]["yaxis"]["ticktext"] == ["gpu-07-01", "gpu-07-02", "gpu-07-03", "gpu-07-04"]
+    assert len(figure["data"][0]["z"]) == 32 + 3
+
+
+def test_samples_each_minute_in_columns_of_a_quarter_minute_look_unbroken(pages: Asker) -> None:
+    answer = pages.callback("figure:gpus.data", url__search="?range=15m", tick__n_intervals=1)
+    first_gpu = answer[_FIGURE % "gpus"]["data"]["data"][0]["z"][0]
+    assert None not in first_gpu[1:-1]
+
+
+def test_a_window_in_the_address_is_explained(pages: Asker) -> None:
+    search = "?explain=2026-11-23T02:41:20Z~2026-11-23T03:06:00Z"
+    told = words(pages.callback("overview-explained.children", url__search=search)["overview-explained"]["children"])
+    assert told.startswith("23 Nov, 02:41:20 to 03:06:00 UTC chat, TTFT Close 1 Bad link gpu-07-03/mlx5_2/1")
+    assert pages.callback("overview-explained.children", url__search="")["overview-explained"]["children"] is None
+
+
+def test_without_data_the_overview_says_how_to_send_some(later: Asker) -> None:
+    answer = _overview(later)
+    told = words(answer["overview-verdict"]["children"])
+    assert told.startswith("No data yet")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:14318" in told
+    assert answer[_FIGURE % "budgets"]["data"]["layout"]["meta"]["empty"] == "No data yet"
+    assert later.callback("overview-traffic.children", url__search="", tick__n_intervals=1) == {
+        "overview-traffic": {"children": []}
+    }
+    latency = later.callback(*_LATENCY, url__search="", tick__n_intervals=1)
+    assert latency[_FIGURE % "latency"]["data"]["layout"]["meta"]["empty"] == "No requests in this time"
+    assert later.callback(
+        "overview-explained.children", url__search="?explain=2026-11-23T02:41:20Z~2026-11-23T03:06:00Z"
+    )
+
+
+# -- incidents -----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_a_row_for_each_incident_newest_first(pages: Asker) -> None:
+    answer = pages.callback("incidents-note.children", "incidents-table.children", url__search="", tick__n_intervals=1)
+    assert words(answer["incidents-note"]["children"]) == "2 in the last 7 d, 1 open"
+    table = answer["incidents-table"]["children"]
+    assert links(table) == [_OPEN, _RESOLVED]
+    told = words(table)
+    assert "02:41 25 min 560 ms → 4.3 s 37 % Bad link on gpu-07-03/mlx5_2/1 Open" in told
+    assert "21 Nov 22:07 9 min 88 ms → 240 ms — Not known Resolved" in told
+
+
+def test_an_empty_list_says_so(pages: Asker) -> None:
+    answer = pages.callback(
+        "incidents-note.children", "incidents-table.children", url__search="?service=other", tick__n_intervals=1
+    )
+    assert words(answer["incidents-table"]["children"]).startswith("No incidents in this time")
+
+
+# -- incident ------------------------------------------------------------------------------------------------------
+
+
+def test_an_incident_is_told_from_severity_to_next_steps(pages: Asker) -> None:
+    answer = pages.callback(*_INCIDENT, url__pathname=_OPEN, tick__n_intervals=1)
+    head = words(answer["incident-head"]["children"])
+    assert head.startswith("Page chat-ttft-20261123T024120 Ongoing TTFT p99 at 4.3 s on chat")
+    assert "Began 02:41:20 UTC 23 Nov 2026 Lasting 25 min" in head
+    assert links(answer["incident-head"]["children"]) == [f"/api/v1{_OPEN}/report", f"/api/v1{_OPEN}"]
+    impact = words(answer["incident-impact"]["children"])
+    assert impact.startswith("Slow or failed requests 1,018 31 % of all")
+    assert "Error budget spent 37 %" in impact
+    assert "Tenants affected 6" in impact
+    assert "$" not in impact
+    assert words(answer["incident-why"]["children"]).startswith("1 Bad link gpu-07-03/mlx5_2/1 93 %")
+    assert answer["incident-why-note"]["children"] == "02:41 to now UTC, against the time before"
+
+
+def test_what_is_not_known_of_an_incident_has_no_number(pages: Asker) -> None:
+    answer = pages.callback(*_INCIDENT, url__pathname=_RESOLVED, tick__n_intervals=1)
+    impact = words(answer["incident-impact"]["children"])
+    assert "Error budget spent — no objective Tenants affected — requests name no tenant" in impact
+    assert "Resolved" in words(answer["incident-head"]["children"])
+
+
+def test_an_incident_that_does_not_exist_says_so_everywhere(pages: Asker) -> None:
+    path = incident_path("gone")
+    answer = pages.callback(*_INCIDENT, url__pathname=path, tick__n_intervals=1)
+    assert words(answer["incident-head"]["children"]).startswith("There is no such incident")
+    assert answer["incident-why"]["children"] == []
+    latency = pages.callback(
+        "incident-latency-title.children",
+        "figure:incident-latency.data",
+        url__pathname=path,
+        url__search="",
+        tick__n_intervals=1,
+    )
+    assert latency[_FIGURE % "incident-latency"]["data"]["data"] == []
+    for output in ("figure:incident-evidence.data", "incident-where.children", "incident-requests.children"):
+        pages.callback(output, url__pathname=path, tick__n_intervals=1)
+
+
+def test_the_incident_pins_the_time_around_it(pages: Asker) -> None:
+    answer = pages.callback(
+        "incident-latency-title.children",
+        "figure:incident-latency.data",
+        url__pathname=_OPEN,
+        url__search="",
+        tick__n_intervals=1,
+    )
+    assert answer["incident-latency-title"]["children"] == "TTFT p99"
+    figure = answer[_FIGURE % "incident-latency"]["data"]
+    assert figure["layout"]["xaxis"]["range"] == ["2026-11-23 02:11:00", "2026-11-23 03:07:00"]
+    assert [trace["hovertemplate"][:3] for trace in figure["data"]] == ["p50", "p99"]
+
+
+def test_what_moved_with_it_has_a_band_for_each_evidence_that_is_kept(pages: Asker) -> None:
+    answer = pages.callback("figure:incident-evidence.data", url__pathname=_OPEN, tick__n_intervals=1)
+    names = [trace["name"] for trace in answer[_FIGURE % "incident-evidence"]["data"]["data"]]
+    assert names[0] == "Symbol errors of gpu-07-03/mlx5_2/1"
+    assert len(names) == 3
+
+
+def test_where_frames_the_node_of_the_port(pages: Asker) -> None:
+    answer = pages.callback("incident-where.children", url__pathname=_OPEN, tick__n_intervals=1)
+    tiles = answer["incident-where"]["children"]
+    assert classes(tiles).count("tile") == 32
+    assert classes(tiles).count("node-affected") == 1
+
+
+def test_slow_requests_share_the_node_and_lost_their_time_in_transfer(pages: Asker) -> None:
+    answer = pages.callback("incident-requests.children", url__pathname=_OPEN, tick__n_intervals=1)
+    shared, traces = answer["incident-requests"]["children"]
+    assert "slow is over the objective, 800 ms, or failed" in words(shared)
+    assert "Node gpu-07-03 " in words(shared)
+    assert "Version" not in words(shared)  # all are of one version: that tells nothing
+    assert "standing-out" in classes(shared)
+    assert classes(traces).count("split") == 8
+    assert words(traces).startswith("Slowest traces of the incident queue prefill transfer Trace TTFT")
+
+
+def test_another_window_of_the_incidents_service_can_be_explained(pages: Asker) -> None:
+    answer = pages.callback(
+        "incident-explained.children",
+        url__pathname=_OPEN,
+        url__search="?explain=2026-11-23T02:20:00Z~2026-11-23T02:25:00Z",
+    )
+    told = words(answer["incident-explained"]["children"])
+    assert "Nothing unusual in this window explains a slow-down." in told
+    assert links(answer["incident-explained"]["children"]) == [_OPEN]
+
+
+def test_the_pinned_window_keeps_its_columns_few_and_whole() -> None:
+    incident = fixture_data.incident()
+    for hours in (0.5, 5, 100):
+        window, step_s = pinned_window(incident, incident.started_at + timedelta(hours=hours))
+        assert step_s % 15 == 0
+        assert window.seconds / step_s <= 121
+        assert window.start.timestamp() % step_s == 0
+        assert window.start < incident.started_at < window.end

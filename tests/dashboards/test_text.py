@@ -1,0 +1,105 @@
+from datetime import timedelta
+
+import pytest
+
+from dashboards import text
+from domain.cause import CauseKind, Evidence
+from tests.dashboards.frames import HOUR, NOON, PORT, cause, incident, minutes_ago, objective
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.0491, "0.0491"), (3.7, "3.7"), (85.44, "85.4"), (18_420, "18,420"), (312.0, "312"), (-0.5, "-0.5")],
+)
+def test_numbers_keep_three_significant_digits(value: float, words: str) -> None:
+    assert text.significant(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, ("—", "")), (0.0, ("0", "")), (950.0, ("950", "")), (312_400, ("312", "k")), (2.5e9, ("2.5", "G"))],
+)
+def test_large_numbers_get_a_prefix_and_unknown_ones_a_dash(value: float | None, words: tuple[str, str]) -> None:
+    assert text.compact(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "—"), (4.5, "4.5 ms"), (840, "840 ms"), (1_999, "2.00 s"), (4_100, "4.1 s"), (150_000, "2.5 min")],
+)
+def test_durations_choose_their_unit(value: float | None, words: str) -> None:
+    assert text.duration_ms(value) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (90, "90 s"), (1_560, "26 min"), (9_780, "2 h 43 min"), (7_200, "2 h"), (604_800, "7 d")],
+)
+def test_lengths_of_time_name_at_most_two_units(seconds: float, words: str) -> None:
+    assert text.lasting(seconds).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+@pytest.mark.parametrize(
+    ("lead_s", "words"),
+    [(None, "time of move unknown"), (0.4, "same time"), (50.0, "50 s earlier"), (-30.0, "30 s later")],
+)
+def test_a_lead_says_whether_a_signal_moved_before_the_spike(lead_s: float | None, words: str) -> None:
+    assert text.lead(lead_s).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+def test_a_budget_is_rounded_down_so_that_it_never_looks_fuller_than_it_is() -> None:
+    assert text.percent_floor(0.4199) == "41 %"
+    assert text.percent_floor(-0.201) == "−21 %"
+    assert text.percent_floor(None) == "—"
+
+
+def test_an_indicator_just_below_its_target_does_not_read_as_the_target() -> None:
+    assert text.percent_of_target(0.98999, 0.99) == "98.99 %"
+    assert text.percent_of_target(0.9989999, 0.999) == "99.899 %"
+    assert text.percent_of_target(None, 0.99) == "—"
+
+
+def test_a_share_too_small_to_show_is_not_zero() -> None:
+    assert [text.percent_whole(ratio) for ratio in (0.0, 0.0004, 0.01, 0.5)] == ["0 %", "<1 %", "1 %", "50 %"]
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "unit", "words"),
+    [
+        (0.37, 85.4, "1/s", "0.37 → 85.4 /s"),
+        (0.61, 0.93, "ratio", "61 → 93 %"),
+        (41.0, 2_930.0, "ms", "41 ms → 2.9 s"),
+        (512.0, 71_680.0, "MiB", "512 MiB → 70 GiB"),
+        (None, 3.0, "requests", "no data before → 3 requests"),
+    ],
+)
+def test_a_change_names_its_unit_once_where_both_values_share_it(
+    before: float | None, during: float, unit: str, words: str
+) -> None:
+    assert text.change(Evidence("symbol_errors", PORT, before, during, unit, 0.9, None)) == words
+
+
+def test_signals_and_causes_bear_the_titles_of_the_knowledge_and_unknown_keys_are_made_readable() -> None:
+    assert text.signal_title("symbol_errors") == "Symbol errors"
+    assert text.signal_title("some_old:signal") == "Some old signal"
+    assert text.cause_title(CauseKind.NETWORK_LINK_FAULT) == "Bad link"
+    assert text.cause_title(CauseKind.UNKNOWN) == "Cause unknown"
+
+
+def test_the_likely_cause_names_the_entity_unless_there_is_no_cause() -> None:
+    assert text.likely_cause(incident()) == "Bad link on gpu-07-03/mlx5_2/1"
+    assert text.likely_cause(incident(cause(CauseKind.UNKNOWN))) == "Not known"
+
+
+def test_times_of_another_day_name_the_day() -> None:
+    assert text.since(minutes_ago(20), NOON) == "11:40"
+    assert text.since(NOON - timedelta(days=1), NOON) == "22 Nov 12:00"
+    assert text.window_words(HOUR) == "23 Nov, 11:00:00 to 12:00:00 UTC"
+    assert text.window_words(HOUR.widened(before_s=43_200)) == "22 Nov, 23:00:00 to 23 Nov, 12:00:00 UTC"
+
+
+def test_an_objective_and_an_incident_have_a_title() -> None:
+    assert text.objective_title(objective()) == "TTFT < 800 ms"
+    assert text.incident_title(incident()) == "TTFT p99 at 4.1 s on chat"
+    assert text.incident_lasted(incident(), NOON) == timedelta(minutes=20)
+    assert text.incident_lasted(incident(ended_at=minutes_ago(15)), NOON) == timedelta(minutes=5)

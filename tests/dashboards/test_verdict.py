@@ -1,0 +1,98 @@
+from datetime import timedelta
+
+import pytest
+
+from dashboards.verdict import Verdict, budget_gone_in, line_tone, look_of, status_of, verdict, worst_first
+from domain.cause import CauseKind
+from domain.incident import Indicator, Severity
+from domain.slo import SloState
+from tests.dashboards.frames import NOON, cause, incident, minutes_ago, objective, status
+
+_SEEN = {"requests": NOON, "samples": None}
+
+
+def _words(found: Verdict) -> str:
+    return "".join(words for words, _ in found.details).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_an_open_incident_is_told_with_its_burn_rate_beginning_and_cause() -> None:
+    found = verdict([status(burn=62.0, left=0.234)], [incident()], _SEEN, NOON)
+    assert found.tone == "critical"
+    assert found.headline == "chat is spending its TTFT budget 62× too fast"
+    assert _words(found) == (
+        "Began 11:40 UTC, 20 min ago. Budget runs out in 2 h 43 min. Likely cause: Bad link on gpu-07-03/mlx5_2/1."
+    )
+    assert found.incident_id == "chat-1"
+
+
+def test_an_incident_without_an_objective_is_told_by_its_level() -> None:
+    found = verdict([], [incident(cause(CauseKind.UNKNOWN), severity=Severity.TICKET)], _SEEN, NOON)
+    assert (found.tone, found.headline) == ("warning", "TTFT p99 at 4.1 s on chat")
+    assert _words(found).endswith("Likely cause: Not known.")
+
+
+def test_a_spent_budget_does_not_run_out_any_more() -> None:
+    assert "The budget is spent." in _words(verdict([status(left=-0.2, burn=9.0)], [incident()], _SEEN, NOON))
+
+
+def test_the_worst_incident_comes_first_and_the_others_are_counted() -> None:
+    ticket = incident(id="newer", severity=Severity.TICKET, started_at=minutes_ago(1))
+    found = verdict([], [ticket, incident()], _SEEN, NOON)
+    assert found.incident_id == "chat-1"
+    assert _words(found).endswith("1 more open incident.")
+
+
+def test_an_objective_in_trouble_is_told_when_no_incident_is_open() -> None:
+    missed = status(state=SloState.MISSED, left=-0.1)
+    found = verdict([status(), missed], [], _SEEN, NOON)
+    assert (found.tone, found.headline) == ("critical", "chat missed its objective TTFT < 800 ms")
+    assert "99.60 % of 99 % over 30 days, −10 % of the budget left" in _words(found)
+    assert verdict([status(state=SloState.AT_RISK)], [], _SEEN, NOON).tone == "warning"
+
+
+def test_calm_is_one_line_with_the_lowest_budget_and_the_last_data() -> None:
+    found = verdict([status(left=0.9), status(objective("rerank"), left=0.42)], [], _SEEN, NOON)
+    assert (found.tone, found.headline) == ("good", "All objectives met")
+    assert _words(found) == "Lowest budget 42 % left, rerank TTFT < 800 ms. Last data 12:00:00 UTC."
+
+
+def test_an_objective_without_data_is_never_counted_as_met() -> None:
+    unknown = status(state=SloState.NO_DATA, left=None, history=())
+    assert verdict([unknown], [], {"requests": None}, NOON).tone == "unknown"
+    mixed = verdict([unknown, status()], [], _SEEN, NOON)
+    assert mixed.headline == "All objectives with data met, 1 without data"
+
+
+def test_objectives_are_ordered_by_state_then_by_what_is_left() -> None:
+    full, low = status(left=0.9), status(left=0.2)
+    unknown, missed = status(state=SloState.NO_DATA, left=None), status(state=SloState.MISSED, left=-1.0)
+    assert worst_first([full, unknown, low, missed]) == [missed, unknown, low, full]
+
+
+@pytest.mark.parametrize(
+    ("left", "burn", "gone_in"),
+    [
+        (0.5, 10.0, timedelta(days=1.5)),
+        (0.5, 1.0, None),
+        (0.5, None, None),
+        (None, 10.0, None),
+        (-0.1, 10.0, None),
+    ],
+)
+def test_a_budget_lasts_what_is_left_of_the_window_over_its_burn_rate(
+    left: float | None, burn: float | None, gone_in: timedelta | None
+) -> None:
+    assert budget_gone_in(status(left=left, burn=burn)) == gone_in
+
+
+def test_an_incident_spends_the_objective_of_its_service_and_indicator() -> None:
+    own, other = status(), status(objective("chat", Indicator.ERRORS))
+    assert status_of(incident(), [other, own]) is own
+    assert status_of(incident(service="rerank"), [other, own]) is None
+
+
+def test_an_objective_looks_as_bad_as_the_worst_incident_that_spends_it() -> None:
+    ticket = incident(severity=Severity.TICKET)
+    assert look_of(status(), [ticket, incident()])[0] == "Page"
+    assert look_of(status(), [])[0] == "Healthy"
+    assert [line_tone(status(), [incident()]), line_tone(status(), [])] == ["critical", "calm"]
