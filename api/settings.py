@@ -1,16 +1,26 @@
 """What the API may be told: who may ask, and how much one answer holds."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
-class ApiSettings(BaseModel):
-    """The API. Without a token everyone who reaches the port may ask, so the port must then be on loopback."""
+class AuthSettings(BaseModel):
+    """Who may ask. Without a token everyone who reaches a port may, so the ports must then be on loopback."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     token: SecretStr | None = Field(
-        None, min_length=1, description="bearer token, or password of any user name; no token: no check"
+        None, min_length=1, description="bearer token, or password of any user name, for pages, API and OTLP"
     )
+    token_file: Path | None = Field(None, description="a file that holds the token instead")
+
+
+class ApiSettings(BaseModel):
+    """The API: how much one answer holds, and how long it may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     page_items_default: int = Field(100, ge=1, description="items of a list in one page when `limit` is not given")
     page_items_max: int = Field(1000, ge=1, description="most items of a list in one page")
     # The store answers at most 200,000 rows: below that, too many are noticed and refused, never cut off in silence.

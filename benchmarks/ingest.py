@@ -185,10 +185,8 @@ def serve(folder: Path) -> None:
             case "quit":
                 break
         ((spans,),) = ask(store, "SELECT count() FROM otel_traces")
-        ((requests, rolled_up),) = ask(
-            store,
-            "SELECT (SELECT count() FROM tailsight_requests), (SELECT sum(requests) FROM tailsight_request_rollup)",
-        )
+        ((requests,),) = ask(store, "SELECT count() FROM tailsight_requests")
+        ((rolled_up,),) = ask(store, "SELECT sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'")
         ((parts,),) = ask(store, "SELECT count() FROM system.parts WHERE active AND table = 'otel_traces'")
         answer = {"cpu_s": cpu_s(), "spans": int(spans), "parts": int(parts), "rollup": int(requests) == int(rolled_up)}
         print(json.dumps(answer), flush=True)

@@ -15,6 +15,7 @@ from dash import Dash, dcc
 from dash.backends._fastapi import reset_current_request, set_current_request
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -64,8 +65,8 @@ def create_dashboard(
 ) -> Dash:
     """Put the pages on `api`, at `/`, `/incidents` and `/incidents/{id}`.
 
-    One dashboard a process: Dash keeps its registries in globals. Middleware added to `api` afterwards (authentication)
-    is outside of the pages and so covers them and Dash's WebSocket too.
+    What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them and Dash's
+    WebSocket too.
 
     Args:
         api: the web port's app. Its own routes win over the pages, whenever they are added.
@@ -74,6 +75,7 @@ def create_dashboard(
         objectives: the objectives now; called in a worker thread.
         now: the clock.
     """
+    guards = list(api.user_middleware)
     app = Dash(
         "tailsight",
         server=api,
@@ -95,10 +97,14 @@ def create_dashboard(
     _set_up(app)
     _no_catch_all(app)
     api.router.default = PageFallback(app, otherwise=api.router.default)
-    policy = content_security_policy(app.csp_hashes())
-    api.add_middleware(SecurityHeaders, policy=policy, outside=(_API,))
-    api.add_middleware(CacheControl)
-    api.add_middleware(Compressed)
+    of_dash = [middleware for middleware in api.user_middleware if middleware not in guards]
+    api.user_middleware[:] = [
+        *guards,
+        Middleware(Compressed),
+        Middleware(CacheControl),
+        Middleware(SecurityHeaders, policy=content_security_policy(app.csp_hashes()), outside=(_API,)),
+        *of_dash,  # reads whole bodies, so nobody who is to be refused may get this far
+    ]
     return app
 
 

@@ -4,6 +4,7 @@ Two services on four nodes of eight GPUs; a month of history; at 02:41:20 a port
 replicas on that node wait for their transfers. It is 03:07.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -161,81 +162,65 @@ def _arrivals(random: np.random.Generator, per_second: float) -> NDArray[np.floa
 def _chat(random: np.random.Generator) -> pl.DataFrame:
     ago = _arrivals(random, 1.6)
     size = ago.size
-    replicas = random.choice(list(_CHAT_REPLICAS), size)
-    on_bad_node = np.isin(replicas, [name for name, node in _CHAT_REPLICAS.items() if node == "gpu-07-03"])
+    replica = random.integers(0, len(_CHAT_REPLICAS), size)
+    on_bad_node = np.array([node == "gpu-07-03" for node in _CHAT_REPLICAS.values()])[replica]
     spike = (ago < (NOW - BEGAN).total_seconds()) & on_bad_node
     old_trouble = (ago > 86_400 * 12.0) & (ago < 86_400 * 12.4) & (random.random(size) < 0.2)
     tokens = random.lognormal(6.6, 0.9, size).clip(8, 30_000)
     queue = random.lognormal(3.2, 0.6, size) * np.where(spike, 14, 1)
     prefill = 60 + tokens * 0.06
     transfer = random.lognormal(3.5, 0.45, size) * np.where(spike, 48, 1) + np.where(old_trouble, 900, 0)
-    return _requests(
-        random,
-        ago=ago,
-        service="chat",
-        model="llama-70b",
-        replicas=replicas,
-        nodes=_CHAT_REPLICAS,
-        error_ratio=0.00035,
-        stages=(queue, prefill, transfer),
-        decode=random.lognormal(8.1, 0.5, size),
-        tokens=tokens,
+    decode = random.lognormal(8.1, 0.5, size)
+    return _requests(random, "chat", "llama-70b", _CHAT_REPLICAS, ago, replica, tokens).with_columns(
+        latency_ms=queue + prefill + transfer + decode,
+        ttft_ms=queue + prefill + transfer,
+        queue_ms=queue,
+        prefill_ms=prefill,
+        decode_ms=decode,
     )
 
 
 def _rerank(random: np.random.Generator) -> pl.DataFrame:
     ago = _arrivals(random, 1.0)
-    return _requests(
-        random,
-        ago=ago,
-        service="rerank",
-        model="bge-reranker",
-        replicas=random.choice(list(_RERANK_REPLICAS), ago.size),
-        nodes=_RERANK_REPLICAS,
-        error_ratio=0.0004,
-        stages=None,
-        decode=random.lognormal(3.6, 0.38, ago.size),
-        tokens=random.lognormal(6.0, 0.5, ago.size),
+    replica = random.integers(0, len(_RERANK_REPLICAS), ago.size)
+    tokens = random.lognormal(6.0, 0.5, ago.size)
+    unknown = pl.lit(None, pl.Float64)
+    return _requests(random, "rerank", "bge-reranker", _RERANK_REPLICAS, ago, replica, tokens).with_columns(
+        latency_ms=random.lognormal(3.6, 0.38, ago.size),
+        ttft_ms=unknown,
+        queue_ms=unknown,
+        prefill_ms=unknown,
+        decode_ms=unknown,
     )
 
 
 def _requests(
     random: np.random.Generator,
-    *,
-    ago: NDArray[np.float64],
     service: str,
     model: str,
-    replicas: NDArray[np.str_],
-    nodes: MappingProxyType[str, str],
-    error_ratio: float,
-    stages: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None,
-    decode: NDArray[np.float64],
+    replicas: Mapping[str, str],
+    ago: NDArray[np.float64],
+    replica: NDArray[np.int64],
     tokens: NDArray[np.float64],
 ) -> pl.DataFrame:
+    """What both services' requests have, without their times: one row for each of `ago`."""
     size = ago.size
-    ttft = None if stages is None else stages[0] + stages[1] + stages[2]
+    tenant = random.choice(len(_TENANTS), size, p=[0.3, 0.22, 0.18, 0.14, 0.1, 0.06])
+    digits = random.bytes(16 * size).hex()
     started_us = (NOW.timestamp() * 1e6 - ago * 1e6).astype(np.int64)
     return pl.DataFrame(
         {
             "time": pl.Series(started_us).cast(pl.Datetime("us", "UTC")),
-            "service": np.full(size, service),
-            "model": np.full(size, model),
-            "version": np.full(size, "1.4.2"),
-            "replica": replicas,
-            "node": [nodes[name] for name in replicas],
-            "pool": np.full(size, "prod"),
-            "tenant": random.choice(_TENANTS, size, p=[0.3, 0.22, 0.18, 0.14, 0.1, 0.06]),
-            "user": np.full(size, ""),
-            "trace_id": [f"{high:016x}{low:016x}" for high, low in random.integers(0, 2**62, (size, 2))],
-            "is_error": random.random(size) < error_ratio,
-            "latency_ms": decode if ttft is None else ttft + decode,
-            "ttft_ms": pl.Series(np.full(size, None) if ttft is None else ttft, dtype=pl.Float64),
-            "queue_ms": pl.Series(np.full(size, None) if stages is None else stages[0], dtype=pl.Float64),
-            "prefill_ms": pl.Series(np.full(size, None) if stages is None else stages[1], dtype=pl.Float64),
-            "decode_ms": pl.Series(np.full(size, None) if stages is None else decode, dtype=pl.Float64),
+            "replica": pl.Series(list(replicas)).gather(replica),
+            "node": pl.Series(list(replicas.values())).gather(replica),
+            "tenant": pl.Series(_TENANTS).gather(tenant),
+            "trace_id": [digits[start : start + 32] for start in range(0, 32 * size, 32)],
+            "is_error": random.random(size) < 0.0004,
             "input_tokens": pl.Series(tokens.astype(np.int64), dtype=pl.UInt32),
             "output_tokens": pl.Series(random.lognormal(5.3, 0.6, size).astype(np.int64), dtype=pl.UInt32),
         }
+    ).with_columns(
+        service=pl.lit(service), model=pl.lit(model), version=pl.lit("1.4.2"), pool=pl.lit("prod"), user=pl.lit("")
     )
 
 

@@ -82,13 +82,8 @@ def test_a_compressed_answer_is_whole_and_its_length_is_told(runner: asyncio.Run
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": path,
-        "query_string": b"",
-        "headers": [(b"accept-encoding", b"gzip")],
-    }
+    accepting = [(b"accept-encoding", b"gzip")]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": accepting}
     runner.run(Compressed(app)(scope, receive, send))
     start, body = sent
     assert int(dict(start["headers"])[b"content-length"]) == len(body["body"])

@@ -25,7 +25,7 @@ WAL = WalSettings(segment_bytes_max=1 << 18, segment_age_s=0.1, checkpoint_s=0.5
 REPORT = {
     "span_counts": "SELECT SpanId, count() FROM otel_traces GROUP BY SpanId",
     "request_counts": "SELECT trace_id, count() FROM tailsight_requests GROUP BY trace_id",
-    "rollup_requests": "SELECT 'all', sum(requests) FROM tailsight_request_rollup",
+    "rollup_requests": "SELECT 'all', sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'",
     "quarantined": "SELECT 'all', count() FROM tailsight_quarantine",
 }
 

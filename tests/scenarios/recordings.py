@@ -79,7 +79,9 @@ def read_scrapes(file: Path, target: str = "") -> list[RecordedScrape]:
 def read_span_requests(file: Path, shift: Shift) -> list[ExportTraceServiceRequest]:
     """The export requests of a file of OTLP/JSON lines."""
     lines = gzip.decompress(file.read_bytes()).decode().splitlines()
-    return [json_format.ParseDict(_as_protobuf_json(json.loads(line), shift), ExportTraceServiceRequest()) for line in lines]
+    return [
+        json_format.ParseDict(_as_protobuf_json(json.loads(line), shift), ExportTraceServiceRequest()) for line in lines
+    ]
 
 
 def _as_protobuf_json(value: Any, shift: Shift) -> Any:
@@ -202,5 +204,8 @@ def send_spans(otlp_url: str, requests: Sequence[ExportTraceServiceRequest]) -> 
 def spans_count(requests: Sequence[ExportTraceServiceRequest]) -> int:
     """How many spans these requests hold."""
     return sum(
-        len(scope.spans) for request in requests for resource in request.resource_spans for scope in resource.scope_spans
+        len(scope.spans)
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
     )

@@ -94,7 +94,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_ten_kills(tmp_path: Path) ->
         sender.port = child.port
         if kill == 0:
             sender.start()
-        time.sleep(moments.uniform(0.05, 1.5))
+        time.sleep(moments.uniform(0.05, 1.0))
         child.kill()
     child = Child(folder)
     sender.port = child.port

@@ -1,0 +1,149 @@
+"""The pages in a real browser: a server on a free port, and a page that tolerates nothing that is wrong."""
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page, Request, Response, sync_playwright
+
+from analytics.jobs import explain_window
+from api.app import create_api
+from api.context import Health, LoaderState
+from api.settings import ApiSettings
+from dashboards.app import create_dashboard
+from dashboards.settings import DashboardSettings
+from reports.incident import incident_report
+from storage.store import Store
+from tests.browser import fixture_data
+
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--font-render-hinting=none",
+)
+
+OpenPage = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a browser test."""
+    for item in items:
+        if item.path.parent.name == "browser":
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="package")
+def address(store: Store) -> Iterator[str]:
+    """Where the API and the pages answer, over the made-up cloud at 03:07."""
+    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    fixture_data.fill(store)
+    with _serving(_application(store)) as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium; a missing one skips the test at home and fails it in CI."""
+    path = shutil.which("chromium")
+    if path is None:
+        missing = "no chromium on PATH; `make browser` installs it"
+        if os.environ.get("TAILSIGHT_REQUIRE_BROWSER") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[OpenPage]:
+    """Open a page and wait until all of it is drawn.
+
+    The test fails when anything went wrong on the way: a message in the console (a breach of the content security
+    policy lands there), an exception, an answer of 400 or more, a request to anybody but us.
+    """
+    wrong: list[str] = []
+    contexts: list[Any] = []
+
+    def open_it(path: str, *, width: int = 1440, theme: str = "dark") -> Page:
+        context = browser.new_context(
+            base_url=address,
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            reduced_motion="reduce",
+            timezone_id="America/Los_Angeles",  # what is shown must not depend on it
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type != "log" else None)
+        page.on("pageerror", lambda error: wrong.append(f"exception: {error}"))
+        page.on("request", lambda request: wrong.extend(_foreign(request, address)))
+        page.on("response", lambda response: wrong.extend(_refused(response)))
+        page.goto(path)
+        wait_until_drawn(page)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert not wrong, "\n".join(wrong)
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Wait until the page has its content and every chart of it is drawn or says why it is empty."""
+    page.locator("#page > *").first.wait_for()
+    page.locator(".chart[aria-label=Loading]").first.wait_for(state="detached")
+    page.locator("[data-dash-is-loading=true]").first.wait_for(state="detached")
+
+
+def _application(store: Store) -> FastAPI:
+    api = create_api(
+        store,
+        ApiSettings(),
+        now=lambda: fixture_data.NOW,
+        health=Health(loader=lambda: LoaderState(alive=True, lag_seconds=None)),
+        metrics_text=lambda: b"",
+        objectives=lambda: fixture_data.OBJECTIVES,
+        explain=explain_window,
+        render_report=incident_report,
+    )
+    # Long enough for no test to see a refresh it does not ask for.
+    settings = DashboardSettings(refresh_s=600)
+    create_dashboard(api, store, settings, objectives=lambda: fixture_data.OBJECTIVES, now=lambda: fixture_data.NOW)
+    return api
+
+
+@contextmanager
+def _serving(app: FastAPI) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="pages")
+        thread.start()  # the socket listens already: who connects now waits until the server takes it
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=60)
+    assert not thread.is_alive(), "the server did not stop"
+
+
+def _foreign(request: Request, address: str) -> list[str]:
+    ours = request.url.startswith((address, "data:", "blob:"))
+    return [] if ours else [f"request to {request.url}"]
+
+
+def _refused(response: Response) -> list[str]:
+    return [f"{response.status} from {response.url}"] if response.status >= 400 else []

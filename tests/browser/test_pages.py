@@ -1,0 +1,196 @@
+"""The pages as a person meets them: read, clicked, dragged across, on a desk and on a phone."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboards.state import incident_path
+from tests.browser import fixture_data
+from tests.browser.conftest import OpenPage, wait_until_drawn
+
+_OPEN = incident_path(fixture_data.incident().id)
+_ALL = ["/", "/incidents", _OPEN, incident_path(fixture_data.earlier_incident().id)]
+
+
+def _drag(page: Page, chart: str, start: float, end: float) -> None:
+    """Drag across a chart, from one share of its plot's width to another."""
+    plot = page.locator(f"[id*='{chart}'].chart .nsewdrag").first
+    box = plot.bounding_box()
+    assert box is not None
+    height = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, height)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * (start + end) / 2, height, steps=4)
+    page.mouse.move(box["x"] + box["width"] * end, height, steps=4)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("path", _ALL, ids=["overview", "incidents", "open incident", "resolved incident"])
+def test_a_page_is_drawn_whole_without_a_sideways_scroll(
+    open_page: OpenPage, path: str, width: int, theme: str
+) -> None:
+    page = open_page(path, width=width, theme=theme)
+    assert page.locator("html").get_attribute("data-theme") == theme
+    body = page.locator("body").bounding_box()
+    assert body is not None
+    assert body["width"] <= width
+    for wide in page.locator("#page > * > *").all():
+        box = wide.bounding_box()
+        assert box is None or box["x"] + box["width"] <= width
+
+
+def test_the_overview_leads_from_the_verdict_to_the_incident_and_back(open_page: OpenPage) -> None:
+    page = open_page("/")
+    expect(page.get_by_role("heading", name=re.compile("chat is spending its TTFT budget"))).to_be_visible()
+    expect(page.locator(".card")).to_have_count(4)
+    expect(page.get_by_role("img", name=re.compile("Activity of 32 GPUs on 4 nodes"))).to_be_visible()
+    page.get_by_role("link", name="Open incident").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("TTFT p99 at 4.3 s on chat")
+    assert page.url.endswith(_OPEN)
+    wait_until_drawn(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reliability overview")
+    wait_until_drawn(page)
+
+
+def test_an_incident_opened_by_its_address_tells_the_cause_first(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    first = page.locator(".cause").first
+    expect(first).to_contain_text("Bad link")
+    expect(first).to_contain_text("gpu-07-03/mlx5_2/1")
+    expect(page.locator(".tile")).to_have_count(32)
+    expect(page.locator(".node-affected code")).to_have_text("gpu-07-03")
+    expect(page.get_by_role("img", name=re.compile("What moved with the spike: Symbol errors"))).to_be_visible()
+    expect(page.get_by_role("row")).to_have_count(9)
+
+
+def test_report_and_api_links_of_an_incident_lead_somewhere(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    for name in ("Report", "JSON"):
+        href = page.get_by_role("link", name=name).get_attribute("href")
+        assert page.request.get(str(href)).ok
+
+
+def test_the_range_is_in_the_address_and_survives_reload_and_back(open_page: OpenPage) -> None:
+    page = open_page("/")
+    ranges = page.get_by_role("navigation", name="Time range")
+    expect(ranges.locator("[aria-current]")).to_have_text("6h")
+    ranges.get_by_role("link", name="1h").click()
+    expect(ranges.locator("[aria-current]")).to_have_text("1h")
+    assert page.url.endswith("/?range=1h")
+    wait_until_drawn(page)
+    page.reload()
+    expect(ranges.locator("[aria-current]")).to_have_text("1h")
+    wait_until_drawn(page)
+    page.go_back()
+    expect(ranges.locator("[aria-current]")).to_have_text("6h")
+    wait_until_drawn(page)
+
+
+def test_the_service_menu_narrows_the_page_and_goes_along_to_the_next(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.locator(".menu summary").click()
+    page.get_by_role("link", name="rerank", exact=True).click()
+    expect(page.locator(".card")).to_have_count(2)
+    expect(page.locator(".verdict")).to_contain_text("All objectives met")
+    assert page.url.endswith("/?service=rerank")
+    expect(page.locator(".menu[open]")).to_have_count(0)
+    page.get_by_role("link", name=re.compile("^Incidents")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Incidents")
+    assert page.url.endswith("/incidents?service=rerank")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    wait_until_drawn(page)
+
+
+def test_a_drag_across_the_spike_explains_it_and_the_address_can_be_shared(open_page: OpenPage) -> None:
+    page = open_page("/?range=1h")
+    _drag(page, "latency", 0.57, 0.97)
+    explained = page.locator(".explained")
+    expect(explained).to_contain_text("Bad link")
+    assert "explain=2026-11-23T02:4" in page.url
+    wait_until_drawn(page)
+    again = open_page(page.url)
+    expect(again.locator(".explained")).to_contain_text("Bad link")
+    again.get_by_role("link", name="Close").click()
+    expect(again.locator(".explained")).to_have_count(0)
+    assert again.url.endswith("/?range=1h")
+    wait_until_drawn(again)
+
+
+def test_a_drag_across_a_calm_hour_says_that_nothing_was_unusual(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    _drag(page, "incident-latency", 0.1, 0.3)
+    expect(page.locator(".explained")).to_contain_text("Nothing unusual in this window")
+    expect(page.locator(".select-outline")).to_have_count(0)
+    wait_until_drawn(page)
+
+
+def test_the_theme_changes_at_once_and_is_kept(open_page: OpenPage) -> None:
+    page = open_page("/", theme="dark")
+    label = page.locator("[id*='budgets'] .annotation-text").first
+    before = label.evaluate_handle("node => getComputedStyle(node).fill").json_value()
+    page.get_by_role("button", name="Switch between dark and light").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    expect(label).not_to_have_css("fill", before)
+    wait_until_drawn(page)
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    wait_until_drawn(page)
+
+
+def test_times_are_utc_whatever_the_zone_of_the_browser(open_page: OpenPage) -> None:
+    page = open_page("/?range=1h")
+    expect(page.locator("#overview-now")).to_have_text("23 Nov 2026, 03:07 UTC")
+    expect(page.locator("#freshness")).to_contain_text("UTC")
+    expect(page.locator("[id*='latency'].chart .xtick").last).to_have_text("03:00")
+
+
+def test_a_page_that_loses_its_server_says_so(browser: object, address: str) -> None:
+    page = browser.new_context(base_url=address).new_page()  # type: ignore[attr-defined]
+    page.goto("/")
+    wait_until_drawn(page)
+    expect(page.locator(".connection")).to_be_hidden()
+    page.route("**/_dash-update-component*", lambda route: route.abort())
+    page.get_by_role("link", name="3h").click()
+    expect(page.locator(".when-lost")).to_be_visible()
+    page.unroute("**/_dash-update-component*")
+    page.get_by_role("link", name="15m").click()
+    expect(page.locator(".connection")).to_be_hidden()
+    page.context.close()
+
+
+def test_an_unknown_page_leads_back(browser: object, address: str) -> None:
+    page = browser.new_context(base_url=address).new_page()  # type: ignore[attr-defined]
+    answer = page.goto("/nope")
+    assert answer.status == 404
+    page.get_by_role("link", name="Go to the overview").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reliability overview")
+    page.context.close()
+
+
+@pytest.mark.parametrize("path", _ALL[:3], ids=["overview", "incidents", "incident"])
+def test_everything_that_can_be_operated_has_a_name_and_the_page_one_heading(open_page: OpenPage, path: str) -> None:
+    page = open_page(path)
+    expect(page.get_by_role("main")).to_have_count(1)
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    for control in page.locator("a[href], button, summary").all():
+        assert control.inner_text().strip() or control.get_attribute("aria-label")
+    for chart in page.locator(".chart").all():
+        assert len(str(chart.get_attribute("aria-label"))) > 20
+
+
+def test_the_keyboard_reaches_content_and_controls(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator(".menu summary")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".menu[open]")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator(".menu[open]")).to_have_count(0)
+    expect(page.locator(".menu summary")).to_be_focused()
