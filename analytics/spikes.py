@@ -35,7 +35,7 @@ class SpikeSettings:
     excess_ms_min: float = 20.0
     raised_min: int = 2
     raised_of: int = 3
-    calm_buckets: int = 6
+    calm_buckets: int = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from starlette.routing import compile_path
 
 from api import docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
@@ -35,6 +36,7 @@ def create_api(
     objectives: Callable[[], Sequence[Objective]],
     explain: ExplainFunction,
     render_report: Callable[[Incident], str],
+    token: SecretStr | None = None,
 ) -> FastAPI:
     """The application that answers at /api, /healthz, /readyz and /metrics.
 
@@ -42,13 +44,14 @@ def create_api(
 
     Args:
         store: where everything is read, and the topology is kept.
-        settings: the token, and the limits of an answer.
+        settings: the limits of an answer.
         now: the clock, in UTC.
         health: how the process's own parts stand.
         metrics_text: the process's own metrics in the Prometheus text format 0.0.4.
         objectives: what was promised, at this moment.
         explain: `analytics.jobs.explain_window`.
         render_report: an incident as Markdown.
+        token: what everyone must show, but at /healthz and /readyz; None when anyone may ask.
     """
     app = FastAPI(
         title="Tailsight",
@@ -68,8 +71,8 @@ def create_api(
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     handle_problems(app)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
-    if settings.token is not None:
-        app.add_middleware(TokenCheck, token=settings.token.get_secret_value())
+    if token is not None:
+        app.add_middleware(TokenCheck, token=token.get_secret_value())
     return app
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from analytics.jobs import AnalyzeSettings
 from analytics.spikes import SpikeSettings
-from api.settings import ApiSettings
+from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
@@ -35,15 +35,6 @@ class WebSettings(BaseModel):
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only with auth.token")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     public_url: str | None = Field(None, description="where people reach the pages, for links in alerts")
-
-
-class AuthSettings(BaseModel):
-    """Who may ask. The token from a file or the environment, never from the command line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    token: SecretStr | None = Field(None, description="bearer token, or password of any user, for pages, API and OTLP")
-    token_file: Path | None = Field(None, description="a file that holds the token")
 
 
 class AnalyticsSettings(BaseModel):
@@ -130,7 +121,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
 
 def listens_openly(settings: Settings) -> str | None:
     """Why this configuration must not be served: an address beyond loopback without a token; None when it may."""
-    if settings.api.token is not None:
+    if settings.auth.token is not None:
         return None
     for key, host in (("web.host", settings.web.host), ("collector.otlp_http.host", settings.collector.otlp_http.host)):
         if host not in _LOOPBACK:
@@ -176,17 +167,17 @@ def _put(document: dict[str, Any], path: list[str], value: str) -> None:
 
 
 def _with_token(settings: Settings) -> Settings:
-    token = settings.auth.token
-    if settings.auth.token_file is not None:
-        try:
-            token = SecretStr(settings.auth.token_file.read_text().strip())
-        except OSError as error:
-            raise SettingsError(f"auth.token_file: cannot read {settings.auth.token_file}: {error.strerror}") from None
-        if not token.get_secret_value():
-            raise SettingsError(f"auth.token_file: {settings.auth.token_file} is empty; expected the token")
-    if token is None:
+    """The settings with the token read from its file."""
+    file = settings.auth.token_file
+    if file is None:
         return settings
-    return settings.model_copy(update={"api": settings.api.model_copy(update={"token": token})})
+    try:
+        token = file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"auth.token_file: cannot read {file}: {error.strerror}") from None
+    if not token:
+        raise SettingsError(f"auth.token_file: {file} is empty; expected the token")
+    return settings.model_copy(update={"auth": settings.auth.model_copy(update={"token": SecretStr(token)})})
 
 
 def _explained(error: ValidationError) -> str:

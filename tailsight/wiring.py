@@ -143,10 +143,11 @@ class Application:
             objectives=self.objectives,
             explain=explain_window,
             render_report=incident_report,
+            token=settings.auth.token,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": _url(self._sockets["otlp"])})
         create_dashboard(web, self.store, pages, objectives=self.objectives, now=_now)
-        token = settings.api.token
+        token = settings.auth.token
         otlp: Any = self.collector.otlp_app
         if token is not None:
             otlp = TokenCheck(otlp, token.get_secret_value())

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from fastapi import WebSocket
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from api.auth import sent_token
-from api.settings import ApiSettings
+from api.settings import AuthSettings
 
 TOKEN = "s3cret:with-colon-é"
 
@@ -17,7 +17,7 @@ TOKEN = "s3cret:with-colon-é"
 @pytest.fixture(scope="module")
 def guarded(make_asker: Any) -> Any:
     """A client of an API that asks for the token, with a page added to it as the dashboard adds its own."""
-    asker = make_asker(token=TOKEN)
+    asker = make_asker(token=SecretStr(TOKEN))
     asker.app.add_api_route("/", lambda: "page", methods=["GET"])
     return asker
 
@@ -76,11 +76,11 @@ def test_credentials_without_a_password_hold_no_token(credentials: str) -> None:
 
 def test_an_empty_token_is_no_setting() -> None:
     with pytest.raises(ValidationError, match="token"):
-        ApiSettings(token="")
+        AuthSettings(token="")
 
 
 def test_settings_do_not_print_the_token() -> None:
-    assert "s3cret" not in repr(ApiSettings(token="s3cret"))
+    assert "s3cret" not in repr(AuthSettings(token="s3cret"))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_settings_do_not_print_the_token() -> None:
     [([], "websocket.close"), ([(b"authorization", f"Bearer {TOKEN}".encode())], "websocket.accept")],
 )
 def test_websockets_need_the_token(make_api: Any, headers: list[tuple[bytes, bytes]], first_sent: str) -> None:
-    app = make_api(token=TOKEN)
+    app = make_api(token=SecretStr(TOKEN))
 
     async def accept(socket: WebSocket) -> None:
         await socket.accept()
