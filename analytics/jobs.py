@@ -158,15 +158,15 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
     """A first promise for each service of the last day, until someone makes a better one.
 
     99.9 % of requests succeed, and 99 % see their first token (or, where none is told, finish) within half as long
-    again as the usual hour's p99, rounded up.
+    again as the usual p99 of five minutes, rounded up.
     """
     window = Window(now - timedelta(days=1), now)
     objectives = []
     for service in read_services(store, window)["service"].unique(maintain_order=True):
         objectives.append(Objective(f"{service}-availability", service, Indicator.ERRORS, 0.999, 30))
-        hourly = read_latency(store, window, service, step_s=3600)
+        latency = read_latency(store, window, service, step_s=_SLO_STEP_S)
         for indicator in (Indicator.TTFT, Indicator.LATENCY):
-            usual_ms = hourly[f"{indicator.value}_ms_p99"].median()
+            usual_ms = latency[f"{indicator.value}_ms_p99"].median()
             if isinstance(usual_ms, float) and usual_ms > 0:
                 threshold_ms = rounded_up(1.5 * usual_ms)
                 objectives.append(Objective(f"{service}-{indicator}", service, indicator, 0.99, 30, threshold_ms))

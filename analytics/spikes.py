@@ -16,6 +16,7 @@ from domain.incident import Indicator
 from domain.window import Window
 
 _MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
+_FAINT_RATIO = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def find_spikes(series: pl.DataFrame, settings: SpikeSettings) -> list[Spike]:
         found: list[Spike] = []
         for indicator in (Indicator.TTFT, Indicator.LATENCY):
             found += _spikes_of(str(service), model, indicator, group, settings)
-        spikes += _one_for_overlapping(found)
+        spikes += _one_for_overlapping(found, settings)
     return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
 
 
@@ -80,7 +81,9 @@ def _spikes_of(
     baseline, raised = usual_and_raised(seconds, p99, settings)
     step = timedelta(seconds=settings.step_s)
     spikes = []
+    excess = np.where(raised, np.log(p99 / baseline), 0.0)
     for run in _runs(raised, settings):
+        _cut_faint_ends(run, excess, settings)
         window = Window(times[run.first], times[run.last] + step)
         spikes.append(
             Spike(
@@ -166,9 +169,31 @@ def _runs(raised: NDArray[np.bool_], settings: SpikeSettings) -> list[_Run]:
     return runs
 
 
-def _one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
-    """TTFT and latency spike together: keep the one that began first, TTFT where both did."""
-    ordered = sorted(spikes, key=lambda spike: (spike.window.start, spike.indicator is not Indicator.TTFT))
+def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSettings) -> None:
+    """Let the run begin and end with what makes it a spike.
+
+    A stray pair of raised buckets minutes before (or after) would else set the onset, and with it the order of cause
+    and effect. Clusters at either end with less than a tenth of the run's excess are cut off.
+    """
+    steps = np.flatnonzero(excess[run.first : run.last + 1]) + run.first
+    clusters = np.split(steps, np.flatnonzero(np.diff(steps) > settings.raised_of) + 1)
+    least = _FAINT_RATIO * excess[steps].sum()
+    while len(clusters) > 1 and excess[clusters[0]].sum() < least:
+        del clusters[0]
+    while len(clusters) > 1 and excess[clusters[-1]].sum() < least:
+        del clusters[-1]
+    run.first, run.last = int(clusters[0][0]), int(clusters[-1][-1])
+    run.opened = max(run.opened, min(run.first + settings.raised_min - 1, run.last))
+
+
+def _one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> list[Spike]:
+    """TTFT and latency spike together: keep the one that began first; TTFT, which says more, has a head start."""
+    head_start = timedelta(seconds=8 * settings.step_s)
+
+    def order(spike: Spike) -> datetime:
+        return spike.window.start - (head_start if spike.indicator is Indicator.TTFT else timedelta(0))
+
+    ordered = sorted(spikes, key=order)
     kept: list[Spike] = []
     for spike in ordered:
         if not any(spike.window.start < other.window.end and other.window.start < spike.window.end for other in kept):

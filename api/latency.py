@@ -15,10 +15,10 @@ from storage.readers import read_latency
 router = APIRouter(prefix="/api/v1/latency", tags=["traffic"])
 
 QUANTILES: Mapping[float, str] = {0.5: "p50", 0.95: "p95", 0.99: "p99"}
-"""The quantiles that the store's sketches keep, with the names of their columns."""
+"""The quantiles that the store answers, with the names of their columns."""
 
 ERROR_BOUND_RATIO = 0.01
-"""The sketch answers within 1 % of the true value: DDSketch, VLDB 12 (2019), https://arxiv.org/abs/1908.10693."""
+"""The buckets are 2^(1/36) wide: their geometric middle is within 1 % of any value in them (docs/adr/0004)."""
 
 _ONE_STEP_S = ROLLUP_STEP_S * ((2**32 - 1) // ROLLUP_STEP_S)
 """Steps count from 1970, so the longest one that the store takes (until 2106) holds any window whole."""
@@ -28,7 +28,7 @@ def read_quantiles(value: str | Sequence[str]) -> tuple[float, ...]:
     """Read a list of quantiles.
 
     Raises:
-        ValueError: naming those that the sketches do not keep.
+        ValueError: naming those that the store does not answer.
     """
     texts = split_list(value)
     valid = f"valid are {', '.join(str(quantile) for quantile in QUANTILES)}"
@@ -125,7 +125,7 @@ _EXAMPLE = {
 def get_latency(given: Given, question: Annotated[LatencyQuestion, Query()]) -> dict[str, Any]:
     """Percentiles of the requests that did not fail, for the whole window or by step.
 
-    They come from sketches that merge, so those of a long window or of all replicas are as exact as those of one.
+    They come from counts that add up, so those of a long window or of all replicas are as exact as those of one.
     """
     window = widened_to_steps(question.window(given.now()), question.step or ROLLUP_STEP_S)
     groups = read_rows(given, question, window, question.step or _ONE_STEP_S, read_latency)

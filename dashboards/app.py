@@ -2,7 +2,8 @@
 
 Dash's FastAPI backend is young. What it gets wrong here, found by trying, is put right in this file, and each has a
 test: its catch-all answers for the API (`_no_catch_all`, `PageFallback`), its set-up runs on the first request to `/`
-only, so the first deep link after a start is broken (`_set_up`), a plain `def` callback blocks the whole process
+only, so the first deep link after a start is broken (`_set_up`), it opens a WebSocket that nobody uses
+(`_no_web_socket`), a plain `def` callback blocks the whole process
 (`callbacks.callback`), and failing callbacks leave no trace (`_log_failure`).
 """
 
@@ -65,8 +66,7 @@ def create_dashboard(
 ) -> Dash:
     """Put the pages on `api`, at `/`, `/incidents` and `/incidents/{id}`.
 
-    What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them and Dash's
-    WebSocket too.
+    What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
     Args:
         api: the web port's app. Its own routes win over the pages, whenever they are added.
@@ -94,6 +94,7 @@ def create_dashboard(
     context = PageContext(store, settings, now, objectives)
     for module in (shell, overview, incidents, incident):
         module.register(app, context)
+    _no_web_socket(app, api)
     _set_up(app)
     _no_catch_all(app)
     api.router.default = PageFallback(app, otherwise=api.router.default)
@@ -140,6 +141,13 @@ def _set_up(app: Dash) -> None:
     # Our cartesian bundle in assets is a fifth of Dash's plotly.js, and dcc uses it as it finds it in `window`.
     dcc._js_dist[:] = [script for script in dcc._js_dist if script["namespace"] != "plotly"]  # noqa: SLF001
     app._setup_server()  # noqa: SLF001  # there is no public way
+
+
+def _no_web_socket(app: Dash, api: FastAPI) -> None:
+    """Every open page would hold a connection that no callback of ours uses."""
+    app.backend.websocket_capability = False
+    path = f"{app.config.routes_pathname_prefix}_dash-ws-callback"
+    api.router.routes[:] = [route for route in api.router.routes if getattr(route, "path", None) != path]
 
 
 def _no_catch_all(app: Dash) -> None:

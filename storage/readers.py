@@ -119,7 +119,7 @@ def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Co
 
 
 def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
-    """Percentiles of any window from mergeable sketches (relative error 1 %), by up to four dimensions.
+    """Percentiles of any window from counts that add up (relative error 1 %), by up to four dimensions.
 
     Args:
         store: the store.

@@ -180,7 +180,7 @@ def test_an_answer_of_too_many_points_is_refused_with_what_makes_it_smaller(
     ("text", "said"),
     [("0.9", "keeps no quantile 0.9"), ("p99", "p99 is no list of numbers"), ("", "valid are 0.5, 0.95, 0.99")],
 )
-def test_quantiles_that_the_sketches_do_not_keep_are_refused(text: str, said: str) -> None:
+def test_quantiles_that_the_store_does_not_answer_are_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read_quantiles(text)
 

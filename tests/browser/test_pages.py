@@ -26,8 +26,7 @@ def _drag(page: Page, chart: str, start: float, end: float) -> None:
     page.mouse.up()
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
 @pytest.mark.parametrize("path", _ALL, ids=["overview", "incidents", "open incident", "resolved incident"])
 def test_a_page_is_drawn_whole_without_a_sideways_scroll(
     open_page: OpenPage, path: str, width: int, theme: str
@@ -177,7 +176,7 @@ def test_everything_that_can_be_operated_has_a_name_and_the_page_one_heading(ope
     expect(page.get_by_role("main")).to_have_count(1)
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     for control in page.locator("a[href], button, summary").all():
-        assert control.inner_text().strip() or control.get_attribute("aria-label")
+        assert (control.text_content() or "").strip() or control.get_attribute("aria-label")
     for chart in page.locator(".chart").all():
         assert len(str(chart.get_attribute("aria-label"))) > 20
 

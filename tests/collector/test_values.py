@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -218,3 +219,65 @@ def test_whatever_attributes_hold_is_stored_value_for_value(store: Store, ask: A
     store.execute("TRUNCATE TABLE otel_traces")
     payload = trace_request(NOW, attributes=attributes)
     assert in_order(stored(store, ask, "traces", payload)) == in_order(expected("traces", payload))
+
+
+def fill(message: Any, randomness: Random, depth: int = 0) -> None:
+    """Set random fields of any message to random values, extreme ones among them."""
+    for field in message.DESCRIPTOR.fields:
+        if randomness.random() < 0.3 or depth > 12:
+            continue
+        if field.message_type is None:
+            values = [random_scalar(field, randomness) for _ in range(randomness.randrange(3))]
+            if field.is_repeated:
+                getattr(message, field.name).extend(values)
+            elif values:
+                setattr(message, field.name, values[0])
+        elif field.is_repeated:
+            for _ in range(randomness.randrange(3)):
+                fill(getattr(message, field.name).add(), randomness, depth + 1)
+        else:
+            getattr(message, field.name).SetInParent()
+            fill(getattr(message, field.name), randomness, depth + 1)
+
+
+def random_scalar(field: Any, randomness: Random) -> Any:
+    if field.cpp_type == field.CPPTYPE_STRING:
+        noise = randomness.randbytes(randomness.randrange(20))
+        return noise if field.type == field.TYPE_BYTES else noise.decode("utf-8", errors="replace")
+    if field.cpp_type == field.CPPTYPE_DOUBLE:
+        return randomness.choice([0.0, -1.5, math.nan, math.inf, -math.inf, 1e308, 5e-324, randomness.gauss(0, 1e6)])
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return randomness.random() < 0.5
+    bits = 64 if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64) else 32
+    unsigned = field.cpp_type in (field.CPPTYPE_UINT64, field.CPPTYPE_UINT32)
+    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return randomness.choice([low, high, 0, 1, randomness.randint(low, high)])
+
+
+REQUESTS: dict[str, Any] = {"traces": ExportTraceServiceRequest, "metrics": ExportMetricsServiceRequest}
+
+
+@pytest.mark.parametrize("signal", REQUESTS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(randomness=st.randoms(use_true_random=False))
+def test_whatever_the_door_accepts_the_engine_can_store(store: Store, signal: str, randomness: Random) -> None:
+    request = REQUESTS[signal]()
+    fill(request, randomness)
+    accepted = TimeRange(NOW - 30 * 86_400 * 10**9, NOW)
+    for resource in getattr(request, f"resource_{'spans' if signal == 'traces' else signal}"):
+        for item in timed_items(resource, signal):
+            if randomness.random() < 0.8:  # else it may be out of time, and be taken out
+                for name in (
+                    ("start_time_unix_nano", "end_time_unix_nano") if signal == "traces" else ("time_unix_nano",)
+                ):
+                    setattr(item, name, randomness.randint(accepted.oldest_unix_ns, accepted.newest_unix_ns))
+    checked = CHECKS[signal](request.SerializeToString(), accepted)
+    for table in checked.items:
+        store.load_otlp(table, checked.payload, token=f"any-{table}-{hash(checked.payload)}")
+
+
+def timed_items(resource: Any, signal: str) -> list[Any]:
+    if signal == "traces":
+        return [span for scope in resource.scope_spans for span in scope.spans]
+    metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics if metric.WhichOneof("data")]
+    return [point for metric in metrics for point in getattr(metric, metric.WhichOneof("data")).data_points]

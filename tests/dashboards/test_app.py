@@ -5,7 +5,12 @@ import logging
 import pytest
 from dash import Dash, Output
 from fastapi import FastAPI
+from pydantic import SecretStr
 
+from analytics.jobs import explain_window
+from api.app import create_api
+from api.context import Health
+from api.settings import ApiSettings
 from dashboards.app import create_dashboard
 from dashboards.callbacks import callback
 from dashboards.settings import DashboardSettings
@@ -75,6 +80,34 @@ def test_every_callback_is_a_coroutine(runner: asyncio.Runner, filled_store: Sto
 def test_a_plain_function_is_refused_as_a_callback() -> None:
     with pytest.raises(TypeError, match="make it `async def`"):
         callback(Dash("plain"), Output("a", "children"))(lambda: "x")  # type: ignore[arg-type, return-value]
+
+
+def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner, store: Store) -> None:
+    api = create_api(
+        store,
+        ApiSettings(body_bytes_max=10_000),
+        token=SecretStr("open sesame, and sixteen more"),
+        now=lambda: fixture_data.NOW,
+        health=Health(loader=lambda: None),
+        metrics_text=lambda: b"",
+        objectives=tuple,
+        explain=explain_window,
+        render_report=lambda incident: incident.id,
+    )
+    create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    asker = Asker(runner, api)
+    for path in ("/", "/incidents", "/assets/app.js", "/_dash-layout", "/_dash-dependencies", "/nope"):
+        assert asker.get(path, **PAGE).status_code == 401, path
+        assert asker.get(path, authorization="Bearer open sesame, and sixteen more").status_code in (200, 404), path
+    long = {"json": ["x" * 20_000]}
+    assert asker.ask("POST", "/_dash-update-component", **long).status_code == 401
+    allowed = {"authorization": "Bearer open sesame, and sixteen more"}
+    assert asker.ask("POST", "/_dash-update-component", **long, headers=allowed).status_code == 413
+
+
+def test_no_web_socket_is_offered_and_none_is_there(pages: Asker) -> None:
+    assert '"websocket"' not in pages.get("/", **PAGE).text
+    assert "/_dash-ws-callback" not in [getattr(route, "path", "") for route in pages.app.routes]
 
 
 def test_no_page_names_another_host(pages: Asker) -> None:

@@ -1,10 +1,12 @@
 """Real recordings through the real doors: what went in is stored and counted, and what happened in them is named."""
 
+import itertools
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,12 +142,11 @@ def test_the_command_line_explains_a_recording_from_its_own_data_folder_and_twic
     spans, metrics = KV_PRESSURE
     scrapes = read_scrapes(ENGINES / metrics)
     shift = Shift(scrapes[0].time_s)
-    served: list[str] = []
+    served_all = threading.Event()
 
     def texts() -> Iterator[str]:
-        for scrape in scrapes:
-            served.append(scrape.target)
-            yield scrape.timed(shift)
+        yield from (scrape.timed(shift) for scrape in scrapes)
+        served_all.set()
 
     with endpoint(texts()) as url:
         target = {"job": "vllm", "url": url, "labels": VLLM_LABELS, "interval_s": 0.1}
@@ -163,10 +164,9 @@ def test_the_command_line_explains_a_recording_from_its_own_data_folder_and_twic
             tailsight("serve", "--config", str(config)), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
         ) as server:
             assert server.stdout is not None
-            otlp_url = re.findall(r"http://\S+", server.stdout.readline() + server.stdout.readline())[-1]
+            otlp_url = re.findall(r"http://\S+", server.stdout.readline())[-1]
             send_spans(otlp_url, read_span_requests(ENGINES / spans, shift))
-            while len(served) < len(scrapes):
-                assert server.poll() is None
+            assert served_all.wait(60), "not every recorded scrape was asked for"
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=60)
             assert server.returncode == 0, "what was acknowledged is loaded before it ends"
@@ -174,7 +174,8 @@ def test_the_command_line_explains_a_recording_from_its_own_data_folder_and_twic
     command = tailsight("analyze", "--config", str(config), "--from", start, "--to", end)
     command += ["--step", "5", "--history", str(HISTORY_S), "--json"]
     first, second = (
-        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=ENVIRONMENT).stdout for _ in range(2)
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=ENVIRONMENT, timeout=120).stdout
+        for _ in range(2)
     )
     assert first == second, "running it twice changes nothing"
     (incident,) = json.loads(first)["incidents"]
@@ -302,7 +303,7 @@ def test_utilisation_and_wait_of_the_ports_are_as_recorded(clean_store: Store, d
 
     # Between two scrapes without a reset the rate is the difference over the time.
     recorded = recorded_counter(scrapes, "node_infiniband_port_transmit_wait_total", "mlx5_0")
-    for (before_s, before), (now_s, now) in zip(recorded, recorded[1:], strict=False):
+    for (before_s, before), (now_s, now) in itertools.pairwise(recorded):
         measured = signals["transmit_wait"]["gpu-node-00/mlx5_0/1"][int(now_s // 15)]
         assert measured == pytest.approx((now - before) / (now_s - before_s))
 
