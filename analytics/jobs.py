@@ -15,7 +15,7 @@ from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
-from analytics.spikes import Spike, SpikeSettings, find_spikes
+from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from domain.cause import Explanation
 from domain.incident import Incident, Indicator
 from domain.slo import Objective, SloStatus
@@ -82,14 +82,14 @@ def analyze(
         Every incident of the window, by beginning.
     """
     series = read_request_series(store, window.widened(before_s=settings.spikes.history_s), settings.spikes.step_s)
+    spikes = [spike for spike in find_spikes(series, settings.spikes) if spike.window.end > window.start]
+    real = [spike for spike in spikes if _case(store, spike, settings).scope.slow_by_chance <= _CHANCE_MAX]
     found = []
-    for spike in find_spikes(series, settings.spikes):
-        if spike.window.end <= window.start:
-            continue
+    for spike in one_for_overlapping(real, settings.spikes):
         progress(spike.service)
-        scope, explanation = _explain(store, spike.service, spike.window, spike.indicator, settings)
-        if scope.slow_by_chance <= _CHANCE_MAX:
-            found.append(incident_of(spike, scope, explanation, _damage(store, spike, objectives)))
+        case = _case(store, spike, settings)
+        explanation = _explain(store, case, settings)
+        found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
     stored = read_incidents(store, window.widened(before_s=settings.spikes.history_s))
     write_incidents(store, reconcile(found, stored), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
@@ -109,7 +109,8 @@ def explain_window(
     if indicator is None:
         services = read_services(store, window).filter(pl.col("service") == service)
         indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
-    return _explain(store, service, window, indicator, settings or AnalyzeSettings())[1]
+    settings = settings or AnalyzeSettings()
+    return _explain(store, _read_case(store, service, window, indicator, settings), settings)
 
 
 def evidence_series(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
@@ -193,25 +194,44 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     )
 
 
-def _explain(
-    store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings
-) -> tuple[Scope, Explanation]:
-    whole = window.widened(before_s=settings.spikes.history_s)
-    reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, settings.spikes.history_s / 10)))
-    grid = Grid(whole, max(settings.spikes.step_s, _coarse_step_s(whole)))
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One window of one service, with the requests in it and in the history before it."""
+
+    service: str
+    window: Window
+    reference: Window
+    indicator: Indicator
+    requests: pl.DataFrame
+    scope: Scope
+
+
+def _case(store: Store, spike: Spike, settings: AnalyzeSettings) -> _Case:
+    return _read_case(store, spike.service, spike.window, spike.indicator, settings)
+
+
+def _read_case(store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings) -> _Case:
+    history_s = settings.spikes.history_s
+    whole = window.widened(before_s=history_s)
+    reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
     requests = stage_split(read_requests(store, whole, service))
-    scope = localise(requests, indicator, window, reference)
+    return _Case(service, window, reference, indicator, requests, localise(requests, indicator, window, reference))
+
+
+def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanation:
+    whole = Window(case.reference.start, case.window.end)
+    grid = Grid(whole, max(settings.spikes.step_s, _coarse_step_s(whole)))
     series = read_series(store, whole, settings.knowledge.metrics)
-    near = neighbourhood(service, requests, series, read_topology(store))
+    near = neighbourhood(case.service, case.requests, series, read_topology(store))
     matrices = metric_signals(series, read_samples(store, whole, series, grid.step_s), grid, settings.knowledge)
-    measured = requests.filter(pl.col(f"{indicator.value}_ms").is_not_null() | pl.col("is_error"))
-    matrices += request_signals(service, measured, grid, settings.knowledge)
+    measured = case.requests.filter(pl.col(f"{case.indicator.value}_ms").is_not_null() | pl.col("is_error"))
+    matrices += request_signals(case.service, measured, grid, settings.knowledge)
     moves = [
         shift
         for matrix in matrices
-        for shift in shifts(_only_near(matrix, near.replicas_of.keys()), grid, window, reference)
+        for shift in shifts(_only_near(matrix, near.replicas_of.keys()), grid, case.window, case.reference)
     ]
-    return scope, explain(service, window.start, scope, moves, near, settings.knowledge, grid.step_s)
+    return explain(case.service, case.window.start, case.scope, moves, near, settings.knowledge, grid.step_s)
 
 
 def _only_near(matrix: SignalMatrix, entities: object) -> SignalMatrix:

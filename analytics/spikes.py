@@ -54,7 +54,7 @@ class Spike:
 
 
 def find_spikes(series: pl.DataFrame, settings: SpikeSettings) -> list[Spike]:
-    """Every spike in TTFT and latency, one for overlapping spikes of the two, in order of onset.
+    """Every spike in TTFT and in latency, in order of onset.
 
     Args:
         series: a frame of `read_request_series` with steps of `settings.step_s`; it starts a history early.
@@ -62,10 +62,8 @@ def find_spikes(series: pl.DataFrame, settings: SpikeSettings) -> list[Spike]:
     """
     spikes: list[Spike] = []
     for (service, model), group in series.group_by(["service", "model"], maintain_order=True):
-        found: list[Spike] = []
         for indicator in (Indicator.TTFT, Indicator.LATENCY):
-            found += _spikes_of(str(service), model, indicator, group, settings)
-        spikes += _one_for_overlapping(found, settings)
+            spikes += _spikes_of(str(service), model, indicator, group, settings)
     return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
 
 
@@ -186,7 +184,7 @@ def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSetti
     run.opened = max(run.opened, min(run.first + settings.raised_min - 1, run.last))
 
 
-def _one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> list[Spike]:
+def one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> list[Spike]:
     """TTFT and latency spike together: keep the one that began first; TTFT, which says more, has a head start."""
     head_start = timedelta(seconds=8 * settings.step_s)
 
@@ -196,6 +194,11 @@ def _one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> li
     ordered = sorted(spikes, key=order)
     kept: list[Spike] = []
     for spike in ordered:
-        if not any(spike.window.start < other.window.end and other.window.start < spike.window.end for other in kept):
+        if not any(_together(spike, other) for other in kept):
             kept.append(spike)
-    return kept
+    return sorted(kept, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
+
+
+def _together(one: Spike, other: Spike) -> bool:
+    same = (one.service, one.model) == (other.service, other.model)
+    return same and one.window.start < other.window.end and other.window.start < one.window.end

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dashboards import shell
 from dashboards.context import PageContext
 from dashboards.pages import incident, incidents, overview
-from dashboards.serving import CacheControl, Compressed, SecurityHeaders, content_security_policy
+from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
 from storage.errors import StoreError
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _ASSETS = Path(__file__).parent / "assets"
 _API = "/api/"
+_CALLBACK_BYTES_MAX = 1 << 20  # ours are a few hundred bytes
 _INDEX = """<!doctype html>
 <html lang="en">
   <head>
@@ -101,6 +102,7 @@ def create_dashboard(
     of_dash = [middleware for middleware in api.user_middleware if middleware not in guards]
     api.user_middleware[:] = [
         *guards,
+        Middleware(BodyLimit, bytes_max=_CALLBACK_BYTES_MAX),
         Middleware(Compressed),
         Middleware(CacheControl),
         Middleware(SecurityHeaders, policy=content_security_policy(app.csp_hashes()), outside=(_API,)),

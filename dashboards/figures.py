@@ -253,6 +253,7 @@ def incident_latency(
         [
             (peak, f"<b>p99 {text.duration_ms(incident.peak_ms_p99)}</b> at its peak", "strong"),
             *((value, f"{name} {text.duration_ms(value)}", "muted") for name, value in [("usual", usual), *lasts]),
+            *([(threshold_ms, f"SLO {text.duration_ms(threshold_ms)}", "critical")] if threshold_ms else []),
         ],
         top,
     )
@@ -264,7 +265,7 @@ def incident_latency(
         narrow_margin_right=12,
         margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},
         shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
-        annotations=[*notes, *ends],
+        annotations=[*(note | {"name": "narrow"} for note in notes), *ends],
         xaxis=_time_axis(window),
         yaxis=_axis() | {"range": [0, top], "fixedrange": True} | _linear_duration_ticks(top),
         hovermode="x unified",

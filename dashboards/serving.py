@@ -1,4 +1,4 @@
-"""What every answer of the web port carries: security headers, compression, caching of what never changes.
+"""What surrounds the pages: bounded bodies, security headers, compression, caching of what never changes.
 
 Pure ASGI, because Starlette's BaseHTTPMiddleware buffers and never sees WebSockets.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from isal import isal_zlib
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _STATIC = ("/assets/", "/_dash-component-suites/")
@@ -65,6 +66,41 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class BodyLimit:
+    """Refuses bodies of callbacks that are longer than `bytes_max`, before Dash reads them whole.
+
+    It reads the body itself, because Dash would take an error while reading for an empty body.
+    """
+
+    def __init__(self, app: ASGIApp, *, bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/_dash-"):
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._bytes_max:
+                refusal = PlainTextResponse(f"the body is longer than {self._bytes_max} bytes", status_code=413)
+                await refusal(scope, receive, send)
+                return
+        whole = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
+
+        async def receive_whole() -> Message:
+            return next(whole, None) or await receive()
+
+        await self._app(scope, receive_whole, send)
 
 
 class Compressed:

@@ -3,10 +3,11 @@ import zlib
 
 import pytest
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message
 
-from dashboards.serving import CacheControl, Compressed, SecurityHeaders, content_security_policy
+from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from tests.dashboards.asking import Asker
 
 
@@ -113,3 +114,17 @@ def test_versioned_assets_stay_cached_and_others_are_asked_for_again(runner: asy
     assert "immutable" in client.get("/assets/app.js?m=1").headers["cache-control"]
     assert client.get("/assets/app.js").headers["cache-control"] == "no-cache"
     assert "cache-control" not in client.get("/assets/missing.js?m=1").headers
+
+
+def test_a_callbacks_body_that_is_too_long_is_refused_and_others_pass_whole(
+    runner: asyncio.Runner, app: FastAPI
+) -> None:
+    @app.post("/_dash-update-component")
+    async def length(request: Request) -> int:
+        return len(await request.body())
+
+    app.add_middleware(BodyLimit, bytes_max=1_000)
+    client = Asker(runner, app)
+    assert client.ask("POST", "/_dash-update-component", content=b"x" * 1_000).json() == 1_000
+    refused = client.ask("POST", "/_dash-update-component", content=b"x" * 1_001)
+    assert (refused.status_code, refused.text) == (413, "the body is longer than 1000 bytes")
