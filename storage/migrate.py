@@ -44,10 +44,10 @@ def all_steps(store: Store) -> list[Step]:
         Step(f"schema/{path.stem}", tuple(sql.statements(path.read_text(), store.index_profile)))
         for path in sql.schema_steps()
     ]
-    for path in sql.view_files():
-        (create,) = sql.statements(sql.fill_lookups(path.read_text(), store.identity))
+    for name, text in sql.views().items():
+        (create,) = sql.statements(sql.fill_lookups(text, store.identity))
         view = create.split(maxsplit=4)[3]
-        steps.append(Step(f"views/{path.stem}", (f"DROP VIEW IF EXISTS {view}", create)))
+        steps.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
     return steps
 
 

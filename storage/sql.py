@@ -28,12 +28,20 @@ def schema_steps() -> list[Path]:
     return sorted((_HERE / "schema").glob("[0-9]*.sql"))
 
 
-def view_files() -> list[Path]:
-    """The materialized views. They hold no rows, so they are replaced when their text changes.
+def views() -> dict[str, str]:
+    """The text of each materialized view by name. They hold no rows, so they are replaced when their text changes.
 
-    A view on a view's target comes after it: the requests before their rollup.
+    A view on a view's target comes after it: the requests before their rollup. A file with `{points}` is one view for
+    each kind of point that has a plain value.
     """
-    return sorted((_HERE / "views").glob("*.sql"), key=lambda path: (path.stem == "request_rollup", path.stem))
+    found: dict[str, str] = {}
+    for path in sorted((_HERE / "views").glob("*.sql"), key=lambda path: (path.stem == "request_rollup", path.stem)):
+        text = path.read_text()
+        if "{points}" in text:
+            found |= {f"{path.stem}_{points}": text.replace("{points}", points) for points in ("gauge", "sum")}
+        else:
+            found[path.stem] = text
+    return found
 
 
 def statements(text: str, index_profile: str = "upstream") -> list[str]:

@@ -15,7 +15,7 @@ def test_schema_files_are_numbered_without_a_gap() -> None:
 
 
 def test_the_rollup_of_requests_comes_after_the_requests() -> None:
-    names = [path.stem for path in sql.view_files()]
+    names = list(sql.views())
     assert names[-1] == "request_rollup"
     assert names[:-1] == sorted(names[:-1])
 
@@ -38,16 +38,16 @@ def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> N
         assert re.match(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (otel|tailsight)_\w+", statement)
 
 
-@pytest.mark.parametrize("path", sql.view_files(), ids=lambda path: path.stem)
-def test_each_view_is_one_statement_whose_lists_are_all_known(path: object) -> None:
-    text = sql.fill_lookups(path.read_text(), IdentitySettings().model_dump())  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", sql.views())
+def test_each_view_is_one_statement_whose_lists_are_all_known(name: str) -> None:
+    text = sql.fill_lookups(sql.views()[name], IdentitySettings().model_dump())
     (statement,) = sql.statements(text)
     assert re.match(r"CREATE MATERIALIZED VIEW tailsight_\w+_mv TO tailsight_\w+\n", statement)
     assert "{" not in statement
 
 
 def test_every_identity_list_is_used_by_a_view() -> None:
-    texts = "".join(path.read_text() for path in sql.view_files())
+    texts = "".join(sql.views().values())
     assert {name for name in IdentitySettings.model_fields if f"{{{name} of " not in texts} == set()
 
 

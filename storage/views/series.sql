@@ -1,5 +1,5 @@
 -- The entity a series belongs to: the first label of each list that is not empty; else what the resource says.
-CREATE MATERIALIZED VIEW tailsight_series_gauge_mv TO tailsight_series
+CREATE MATERIALIZED VIEW tailsight_series_{points}_mv TO tailsight_series
 AS
 SELECT
     lower(MetricName) AS metric,
@@ -19,6 +19,6 @@ SELECT
     anySimpleState(CAST(Attributes, 'Map(String, String)')) AS attributes,
     minSimpleState(toTimeZone(TimeUnix, 'UTC')) AS first_seen,
     maxSimpleState(toTimeZone(TimeUnix, 'UTC')) AS last_seen
-FROM otel_metrics_gauge
+FROM otel_metrics_{points}
 WHERE bitAnd(Flags, 1) = 0
 GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model;

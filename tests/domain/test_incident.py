@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from domain.cause import CauseKind
+from domain.incident import Incident, from_document, to_document
+from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
+
+# As promised to the outside, in this order.
+INCIDENT_KEYS = [
+    *("id", "service", "model", "indicator", "status", "severity", "started_at", "detected_at", "ended_at"),
+    *("baseline_ms_p99", "peak_ms_p99", "slow_requests_count", "slow_requests_ratio", "budget_spent_ratio"),
+    *("cost_usd", "tenants_affected_count", "causes", "ruled_out", "exemplar_trace_ids"),
+]
+CAUSE_KEYS = ["rank", "kind", "entity", "confidence", "lead_s", "summary", "evidence", "next_steps"]
+EVIDENCE_KEYS = ["signal", "entity", "before", "during", "unit", "score", "lead_s"]
+
+
+@pytest.mark.parametrize("incident", [PAGING, UNEXPLAINED], ids=["full", "bare"])
+def test_an_incident_survives_being_written_as_json_and_read(incident: Incident) -> None:
+    assert from_document(json.loads(json.dumps(to_document(incident), allow_nan=False))) == incident
+
+
+def test_the_document_has_the_promised_keys_and_no_others() -> None:
+    document = to_document(PAGING)
+    assert list(document) == INCIDENT_KEYS
+    assert list(document["causes"][0]) == CAUSE_KEYS
+    assert list(document["causes"][0]["evidence"][0]) == EVIDENCE_KEYS
+    assert document["causes"][0]["entity"] == {"kind": "port", "name": "gpu-07-03/mlx5_2/1"}
+    assert document["ruled_out"] == [{"kind": "traffic_surge", "why": "request rate within 3 % of usual"}]
+
+
+def test_times_are_rfc_3339_and_what_is_not_known_is_null() -> None:
+    document = to_document(UNEXPLAINED)
+    assert document["started_at"] == "2026-11-23T02:41:00Z"
+    assert document["ended_at"] == "2026-11-23T02:55:00Z"
+    assert to_document(PAGING)["ended_at"] is None
+    unknown = ("model", "budget_spent_ratio", "cost_usd", "tenants_affected_count")
+    assert {name: document[name] for name in unknown} == dict.fromkeys(unknown)
+
+
+def test_the_cause_of_an_incident_is_the_likeliest_one() -> None:
+    assert PAGING.cause is BAD_LINK
+    assert UNEXPLAINED.cause.kind is CauseKind.UNKNOWN
+
+
+@pytest.mark.parametrize(("key", "value"), [("severity", "loud"), ("started_at", "soon"), ("indicator", "mood")])
+def test_a_document_that_we_did_not_write_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=value):
+        from_document(to_document(PAGING) | {key: value})

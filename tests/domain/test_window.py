@@ -1,0 +1,61 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.window import Window, from_rfc3339, rfc3339
+
+START = datetime(2026, 11, 23, 2, 41, tzinfo=UTC)
+
+
+def test_a_window_is_kept_in_utc() -> None:
+    berlin = timezone(timedelta(hours=1))
+    window = Window(datetime(2026, 11, 23, 3, 41, tzinfo=berlin), datetime(2026, 11, 23, 3, 42, tzinfo=berlin))
+    assert window == Window(START, START + timedelta(minutes=1))
+    assert window.start.tzinfo is UTC
+
+
+@pytest.mark.parametrize("end", [START, START - timedelta(seconds=1)])
+def test_a_window_ends_after_it_starts(end: datetime) -> None:
+    with pytest.raises(ValueError, match="not after its start 2026-11-23T02:41:00"):
+        Window(START, end)
+
+
+def test_a_time_without_a_zone_is_refused_with_an_example_of_one_that_has_it() -> None:
+    with pytest.raises(ValueError, match="window end .* has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z"):
+        Window(START, datetime(2026, 11, 23, 3))  # noqa: DTZ001  # that it has no zone is the point
+
+
+def test_the_window_before_ends_where_this_one_starts() -> None:
+    window = Window(START, START + timedelta(minutes=5))
+    assert window.before(60) == Window(START - timedelta(seconds=60), START)
+    assert window.seconds == 300
+
+
+def test_a_window_can_be_widened_on_both_sides() -> None:
+    window = Window(START, START + timedelta(minutes=5)).widened(before_s=60, after_s=30)
+    assert window == Window(START - timedelta(seconds=60), START + timedelta(minutes=5, seconds=30))
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.timezones()))  # noqa: DTZ001  # bounds have no zone
+def test_a_time_survives_being_written_and_read(moment: datetime) -> None:
+    assert from_rfc3339(rfc3339(moment)) == moment.astimezone(UTC)
+
+
+def test_a_time_is_written_short_and_with_a_z() -> None:
+    assert rfc3339(START) == "2026-11-23T02:41:00Z"
+    assert rfc3339(START.replace(microsecond=250_000)) == "2026-11-23T02:41:00.250000Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("yesterday", "'yesterday' is not an RFC 3339 time; expected e.g. 2026-11-23T02:41:20Z"),
+        ("2026-11-23T02:41:20", "has no time zone; add Z for UTC, e.g. 2026-11-23T02:41:20Z"),
+        ("0001-01-01T00:00:00+05:00", "outside of the years 1 to 9999"),
+    ],
+)
+def test_what_is_no_time_is_refused_with_what_would_be_one(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        from_rfc3339(text)
