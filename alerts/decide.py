@@ -15,15 +15,16 @@ _INDICATOR_WORDS = {
 
 
 def page_for(incident: Incident, web_url: str) -> Page | None:
-    """What the on-call engineer is told; None when the incident is not worth waking anyone.
+    """What the on-call engineer is told; None when nobody needs to be.
 
-    Labels hold only what never changes while the incident lasts, because they are the alert's identity.
+    The label `severity` says whether it wakes someone (`page`) or waits for the morning (`ticket`). Labels hold only
+    what never changes while the incident lasts, because they are the alert's identity.
 
     Args:
         incident: a spike with its explanation.
         web_url: where the pages are reached, e.g. http://127.0.0.1:8080.
     """
-    if incident.severity is not Severity.PAGE:
+    if incident.severity is Severity.INFO:
         return None
     words = _INDICATOR_WORDS[incident.indicator]
     cause = incident.cause

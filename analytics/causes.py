@@ -282,12 +282,15 @@ def _filled(template: str, entity: Entity, shift: Shift) -> str:
             signal=shift.signal.title.lower(),
             before="nothing" if shift.before is None else _quantity(shift.before, shift.signal.unit),
             during=_quantity(shift.during, shift.signal.unit),
-            unit="" if shift.signal.unit == "ratio" else shift.signal.unit,
+            unit=_UNIT_WORDS.get(shift.signal.unit, shift.signal.unit),
         )
         .replace(" ,", ",")
         .replace("  ", " ")
         .replace(" )", ")")
     )
+
+
+_UNIT_WORDS = {"ratio": "", "1/s": "per second"}
 
 
 def _quantity(value: float, unit: str) -> str:

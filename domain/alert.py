@@ -1,4 +1,4 @@
-"""Pages: what an on-call engineer is told."""
+"""Pages: what an on-call engineer is told, now or in the morning."""
 
 from dataclasses import dataclass
 

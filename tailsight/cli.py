@@ -416,9 +416,9 @@ def _tell_once(outcome: dict[str, Any]) -> None:
     for document in outcome["incidents"]:
         _out.print(Markdown(incident_report(from_document(document))))
     if outcome["page"] is None:
-        _out.print("Nobody would have been paged.")
+        _out.print("Nobody would have been told.")
         return
-    _out.print("\n[bold]The page[/]")
+    _out.print(f"\n[bold]The {outcome['page']['labels']['severity']} that on-call would get[/]")
     for key, value in outcome["page"]["annotations"].items():
         _out.print(f"  {key:>18}  {value}", highlight=False)
 
