@@ -90,13 +90,13 @@ def _candidates(
     signs: dict[Entity, list[Shift]] = {}
     for sign in pattern.requires:
         for shift in by_signal.get(sign.signal, ()):
-            if shift.entity.kind is pattern.entity and _shows(sign, shift):
+            if shift.entity.kind is pattern.entity and _shows(pattern, sign, shift):
                 signs.setdefault(shift.entity, []).append(shift)
     for entity, shown in signs.items():
         shown.sort(key=lambda shift: -shift.own_sigmas)
         companions = _near(pattern.supports, entity, by_signal, neighbourhood)
         confidence = (
-            max(shift.score for shift in shown)
+            max(shift.score(with_peers=_service_wide(pattern)) for shift in shown)
             * _localised(entity, scope, neighbourhood)
             * _in_time(shown, onset, step_s)
             * _supported(pattern, companions)
@@ -106,12 +106,17 @@ def _candidates(
         yield _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), tuple(shown), moved)
 
 
-def _shows(sign: Sign, shift: Shift) -> bool:
+def _service_wide(pattern: Pattern) -> bool:
+    """What meets a whole service moves all its replicas alike; what meets one of them moves it beyond its peers."""
+    return pattern.entity is EntityKind.SERVICE
+
+
+def _shows(pattern: Pattern, sign: Sign, shift: Shift) -> bool:
     return (
-        shift.moved
+        shift.moved(with_peers=_service_wide(pattern))
         and (sign.at_least is None or shift.during >= sign.at_least)
         and (sign.at_most is None or shift.during <= sign.at_most)
-        and (sign.times is None or (shift.before is not None and shift.during >= sign.times * shift.before))
+        and (sign.times is None or shift.during >= sign.times * shift.before)
     )
 
 
@@ -138,7 +143,7 @@ def _supported(pattern: Pattern, companions: Sequence[Shift]) -> float:
     """From 0.7 when nothing that usually goes with it moved, to 1 when all did. Signals without data do not count."""
     best: dict[str, float] = {}
     for shift in companions:
-        score = shift.score if _went_along(pattern, shift) else 0.0
+        score = shift.score(with_peers=_service_wide(pattern)) if _went_along(pattern, shift) else 0.0
         best[shift.signal.name] = max(best.get(shift.signal.name, 0.0), score)
     if not pattern.supports or not best:
         return 0.85
@@ -146,12 +151,11 @@ def _supported(pattern: Pattern, companions: Sequence[Shift]) -> float:
 
 
 def _went_along(pattern: Pattern, shift: Shift) -> bool:
-    """What meets a whole service moves all its replicas alike; what meets one of them moves it beyond its peers."""
-    return shift.moved_with_peers if pattern.entity is EntityKind.SERVICE else shift.moved
+    return shift.moved(with_peers=_service_wide(pattern))
 
 
 def _unopposed(contradictions: Sequence[Shift]) -> float:
-    return 1.0 - 0.7 * max((shift.score for shift in contradictions if shift.moved), default=0.0)
+    return 1.0 - 0.7 * max((shift.score() for shift in contradictions if shift.moved()), default=0.0)
 
 
 def _near(
@@ -173,7 +177,7 @@ def _near(
 
 def _cause(rank: int, candidate: _Candidate, onset: datetime) -> Cause:
     first = candidate.signs[0]
-    evidence = tuple(_evidence(shift, onset) for shift in _told(candidate))
+    evidence = tuple(_evidence(shift, onset, with_peers=_service_wide(candidate.pattern)) for shift in _told(candidate))
     leads = [item.lead_s for item in evidence[: len(candidate.signs)] if item.lead_s is not None]
     return Cause(
         rank=rank,
@@ -195,34 +199,46 @@ def _told(candidate: _Candidate) -> list[Shift]:
     return [*candidate.signs, *companions.values()]
 
 
-def _evidence(shift: Shift, onset: datetime) -> Evidence:
+def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
     return Evidence(
         signal=shift.signal.name,
         entity=shift.entity,
         before=shift.before,
         during=shift.during,
         unit=shift.signal.unit,
-        score=round(shift.score, 3),
+        score=round(shift.score(with_peers=with_peers), 3),
         lead_s=None if shift.onset is None else (onset - shift.onset).total_seconds(),
     )
 
 
 def _unknown(service: str, scope: Scope) -> Cause:
-    stage = max(scope.stage_excess_ms, key=lambda name: scope.stage_excess_ms[name], default=None)
-    where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "where the time went is not known"
+    if scope.slow_over_ms is None:
+        summary = "There is no usual time before this window to compare with."
+    else:
+        stage = _main_stage(scope)
+        where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "no single stage holds the added time"
+        summary = (
+            f"No cause clears the bar: {where}, and no signal near these requests moved in a way that explains it."
+        )
     return Cause(
         rank=1,
         kind=CauseKind.UNKNOWN,
         entity=Entity(EntityKind.SERVICE, service),
         confidence=0.0,
         lead_s=None,
-        summary=f"No cause clears the bar: {where}, and no signal near these requests moved in a way that explains it.",
+        summary=summary,
         evidence=(),
         next_steps=(
             "Open the slowest traces below: what do they share (replica, tenant, prompt length, version)?",
             "Check what no signal covers yet: the host (CPU, disk), the application's own locks, upstream services.",
         ),
     )
+
+
+def _main_stage(scope: Scope) -> str | None:
+    """The stage that holds more than half of the added time; None when none does."""
+    added = {stage: excess_ms for stage, excess_ms in scope.stage_excess_ms.items() if excess_ms > 0}
+    return next((stage for stage, excess_ms in added.items() if excess_ms > sum(added.values()) / 2), None)
 
 
 _STAGE_WORDS = {
@@ -280,7 +296,7 @@ def _filled(template: str, entity: Entity, shift: Shift) -> str:
         template.format(
             entity=entity.name,
             signal=shift.signal.title.lower(),
-            before="nothing" if shift.before is None else _quantity(shift.before, shift.signal.unit),
+            before=_quantity(shift.before, shift.signal.unit),
             during=_quantity(shift.during, shift.signal.unit),
             unit=_UNIT_WORDS.get(shift.signal.unit, shift.signal.unit),
         )

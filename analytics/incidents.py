@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
@@ -79,28 +79,42 @@ def incident_id(spike: Spike) -> str:
     return "inc-" + hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
-def reconcile(found: Iterable[Incident], stored: Sequence[Incident]) -> list[Incident]:
+def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: datetime) -> list[Incident]:
     """Incidents that are new or have changed, an earlier finding of the same spike keeping its id and beginning.
 
-    A spike looked at again may seem to begin a step or two elsewhere; it is the same incident when the service and
-    model are the same and their times overlap.
+    A spike looked at again may seem to begin a step or two elsewhere; it is the same incident when service and model
+    are the same and their times overlap, each stored incident being at most one of those found. What is stored as
+    open and was not found again is over: it ended when it was last known.
+
+    Args:
+        found: what a look over all of `stored`'s time found.
+        stored: what was known of that time.
+        until: the end of the look.
     """
+    free = list(stored)
     changed = []
-    for incident in found:
-        known = next((other for other in stored if _same(incident, other)), None)
+    for incident in sorted(found, key=lambda incident: incident.started_at):
+        same = [other for other in free if _same(incident, other, until)]
+        known = min(same, key=lambda other: abs(other.started_at - incident.started_at), default=None)
         if known is not None:
+            free.remove(known)
             incident = replace(  # noqa: PLW2901  # the same incident, under its first name
                 incident, id=known.id, started_at=known.started_at, detected_at=known.detected_at
             )
         if incident != known:
             changed.append(incident)
+    changed += [
+        replace(incident, status=Status.RESOLVED, ended_at=incident.detected_at)
+        for incident in free
+        if incident.status is Status.OPEN
+    ]
     return changed
 
 
-def _same(one: Incident, other: Incident) -> bool:
-    if (one.service, one.model) != (other.service, other.model):
-        return False
+def _same(one: Incident, other: Incident, until: datetime) -> bool:
     slack = timedelta(minutes=1)
-    one_ends_before = one.ended_at is not None and one.ended_at + slack < other.started_at
-    other_ends_before = other.ended_at is not None and other.ended_at + slack < one.started_at
-    return not one_ends_before and not other_ends_before
+    return (
+        (one.service, one.model) == (other.service, other.model)
+        and one.started_at <= (other.ended_at or until) + slack
+        and other.started_at <= (one.ended_at or until) + slack
+    )

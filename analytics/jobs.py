@@ -3,9 +3,10 @@
 Every job takes its times as arguments, so a live run, a replay and a backfill find the same.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -17,7 +18,8 @@ from analytics.signals import Grid, SignalMatrix, metric_signals, request_signal
 from analytics.slo import rounded_up, slo_status
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from domain.cause import Explanation
-from domain.incident import Incident, Indicator
+from domain.entity import Entity
+from domain.incident import Incident, Indicator, Status
 from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
@@ -37,6 +39,7 @@ from storage.store import Store
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
+_REQUESTS_MAX = 1_000_000  # of more, a sample is read
 _CHANCE_MAX = 1e-6  # a percentile of few requests jumps by itself: this many slow ones must not be chance
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
@@ -81,18 +84,38 @@ def analyze(
     Returns:
         Every incident of the window, by beginning.
     """
-    series = read_request_series(store, window.widened(before_s=settings.spikes.history_s), settings.spikes.step_s)
-    spikes = [spike for spike in find_spikes(series, settings.spikes) if spike.window.end > window.start]
-    real = [spike for spike in spikes if _case(store, spike, settings).scope.slow_by_chance <= _CHANCE_MAX]
+    window = _settling(store, _on_steps(window, settings.spikes.step_s))
+    history = window.widened(before_s=settings.spikes.history_s)
+    series = read_request_series(store, history, settings.spikes.step_s)
+    spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
+    cases = {spike: _case(store, spike, settings) for spike in spikes}
+    real = [spike for spike, case in cases.items() if _beyond_chance(case.scope)]
     found = []
     for spike in one_for_overlapping(real, settings.spikes):
         progress(spike.service)
-        case = _case(store, spike, settings)
+        case = cases[spike]
         explanation = _explain(store, case, settings)
         found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
-    stored = read_incidents(store, window.widened(before_s=settings.spikes.history_s))
-    write_incidents(store, reconcile(found, stored), now)
+    write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def _on_steps(window: Window, step_s: int) -> Window:
+    """The window without the step under way, of which only the quick requests have arrived."""
+    end_s = int(window.end.timestamp()) // step_s * step_s
+    end = datetime.fromtimestamp(end_s, UTC)
+    return Window(window.start, end) if end > window.start else window
+
+
+def _settling(store: Store, window: Window) -> Window:
+    """The window, begun early enough to see how every incident that is still open went on (a week at most)."""
+    week = window.before(7 * 86400)
+    open_since = [one.started_at for one in read_incidents(store, week, status=Status.OPEN)]
+    return Window(min([window.start, *open_since]), window.end)
+
+
+def _beyond_chance(scope: Scope) -> bool:
+    return scope.slow_by_chance is not None and scope.slow_by_chance <= _CHANCE_MAX
 
 
 def explain_window(
@@ -110,7 +133,7 @@ def explain_window(
         services = read_services(store, window).filter(pl.col("service") == service)
         indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
     settings = settings or AnalyzeSettings()
-    return _explain(store, _read_case(store, service, window, indicator, settings), settings)
+    return _explain(store, _read_case(store, service, None, window, indicator, settings), settings)
 
 
 def evidence_series(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
@@ -202,40 +225,55 @@ class _Case:
     window: Window
     reference: Window
     indicator: Indicator
+    excluded: tuple[Window, ...]
+    one_in: int
     requests: pl.DataFrame
     scope: Scope
 
 
 def _case(store: Store, spike: Spike, settings: AnalyzeSettings) -> _Case:
-    return _read_case(store, spike.service, spike.window, spike.indicator, settings)
+    return _read_case(store, spike.service, spike.model, spike.window, spike.indicator, settings, spike.earlier)
 
 
-def _read_case(store: Store, service: str, window: Window, indicator: Indicator, settings: AnalyzeSettings) -> _Case:
+def _read_case(
+    store: Store,
+    service: str,
+    model: str | None,
+    window: Window,
+    indicator: Indicator,
+    settings: AnalyzeSettings,
+    excluded: tuple[Window, ...] = (),
+) -> _Case:
     history_s = settings.spikes.history_s
     whole = window.widened(before_s=history_s)
     reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
-    requests = stage_split(read_requests(store, whole, service))
-    return _Case(service, window, reference, indicator, requests, localise(requests, indicator, window, reference))
+    seen = read_services(store, whole).filter(pl.col("service") == service)
+    one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
+    requests = stage_split(read_requests(store, whole, service, model, one_in))
+    scope = localise(requests, indicator, window, reference, excluded, one_in)
+    return _Case(service, window, reference, indicator, excluded, one_in, requests, scope)
 
 
 def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanation:
     whole = Window(case.reference.start, case.window.end)
-    grid = Grid(whole, max(settings.spikes.step_s, _coarse_step_s(whole)))
+    grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     series = read_series(store, whole, settings.knowledge.metrics)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
     matrices = metric_signals(series, read_samples(store, whole, series, grid.step_s), grid, settings.knowledge)
     measured = case.requests.filter(pl.col(f"{case.indicator.value}_ms").is_not_null() | pl.col("is_error"))
-    matrices += request_signals(case.service, measured, grid, settings.knowledge)
+    matrices += request_signals(case.service, measured, grid, settings.knowledge, case.one_in)
     moves = [
         shift
         for matrix in matrices
-        for shift in shifts(_only_near(matrix, near.replicas_of.keys()), grid, case.window, case.reference)
+        for shift in shifts(
+            _only_near(matrix, near.replicas_of.keys()), grid, case.window, case.reference, case.excluded
+        )
     ]
     return explain(case.service, case.window.start, case.scope, moves, near, settings.knowledge, grid.step_s)
 
 
-def _only_near(matrix: SignalMatrix, entities: object) -> SignalMatrix:
-    rows = [row for row, entity in enumerate(matrix.entities) if entity in entities]  # type: ignore[operator]
+def _only_near(matrix: SignalMatrix, entities: Collection[Entity]) -> SignalMatrix:
+    rows = [row for row, entity in enumerate(matrix.entities) if entity in entities]
     return SignalMatrix(matrix.signal, tuple(matrix.entities[row] for row in rows), matrix.values[rows])
 
 
@@ -245,24 +283,18 @@ def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> Budg
     objective = next(iter(promised), None)
     if objective is None:
         return None
-    end = spike.window.end
-    counts = read_slo_counts(
-        store,
-        Window(end - timedelta(days=objective.window_days), end),
-        objective.service,
-        objective.indicator,
-        objective.threshold_ms,
-        15,
-    )
-    during = counts.filter(pl.col("time") >= spike.window.start)
+    ask = (objective.service, objective.indicator, objective.threshold_ms)
+    during = read_slo_counts(store, spike.window, *ask, step_s=_SLO_STEP_S)
+    budget_window = Window(spike.window.end - timedelta(days=objective.window_days), spike.window.end)
+    all_count = int(read_slo_counts(store, budget_window, *ask, step_s=86400)["total"].sum())
     total, good = int(during["total"].sum()), int(during["good"].sum())
-    return BudgetDamage(objective, total - good, total, int(counts["total"].sum()))
+    return BudgetDamage(objective, total - good, total, all_count)
 
 
-def _coarse_step_s(window: Window) -> int:
-    """The step, a multiple of 15 s, that covers the window in at most `_STEPS_MAX` steps; 0 when any step does."""
-    steps = window.seconds / _STEPS_MAX
-    return 15 * -(-int(steps) // 15)
+def _grid_step_s(window: Window, step_s: int) -> int:
+    """The step asked for, or the next multiple of 15 s that covers the window in at most `_STEPS_MAX` steps."""
+    least_s = window.seconds / _STEPS_MAX
+    return step_s if least_s <= step_s else 15 * math.ceil(least_s / 15)
 
 
 def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:

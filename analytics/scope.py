@@ -17,15 +17,15 @@ class Scope:
     """Who was slow in a spike, in milliseconds above usual.
 
     A request is slow when it took longer than 99 % of usual ones (`slow_over_ms`) or failed; `slow_by_chance` is the
-    probability of as many slow ones in usual time (binomial).
+    probability of as many slow ones in usual time (binomial). Both are None without usual time to compare with.
     `excess_ratio` gives each replica's share of all excess milliseconds, `traffic_ratio` its share of the requests;
     `stage_excess_ms` the excess of a mean request by stage.
     """
 
-    slow_over_ms: float
+    slow_over_ms: float | None
     slow_count: int
     slow_ratio: float
-    slow_by_chance: float
+    slow_by_chance: float | None
     tenants_count: int | None
     excess_ratio: Mapping[str, float]
     traffic_ratio: Mapping[str, float]
@@ -61,7 +61,14 @@ def stage_split(requests: pl.DataFrame) -> pl.DataFrame:
     return requests.with_columns(transfer.clip(lower_bound=0.0).alias("transfer_ms"))
 
 
-def localise(requests: pl.DataFrame, indicator: Indicator, spike: Window, reference: Window) -> Scope:
+def localise(
+    requests: pl.DataFrame,
+    indicator: Indicator,
+    spike: Window,
+    reference: Window,
+    excluded: Sequence[Window] = (),
+    one_in: int = 1,
+) -> Scope:
     """Compare the requests of a spike with those of usual time, replica by replica.
 
     The excess of a replica is its requests times the rise of their mean, so the excess of all replicas adds up to
@@ -72,55 +79,64 @@ def localise(requests: pl.DataFrame, indicator: Indicator, spike: Window, refere
         indicator: TTFT or LATENCY.
         spike: the window of the spike.
         reference: usual time before it.
+        excluded: what of it was not usual: earlier spikes.
+        one_in: how many requests each row stands for.
     """
     column = f"{indicator.value}_ms"
-    measured = requests.filter(pl.col(column).is_not_null() & ~pl.col("is_error"))
-    usual = measured.filter(pl.col("time").is_between(reference.start, reference.end, closed="left"))
-    during = measured.filter(pl.col("time").is_between(spike.start, spike.end, closed="left"))
-    failed = requests.filter(pl.col("is_error") & pl.col("time").is_between(spike.start, spike.end, closed="left"))
-    slow_over_ms = _number(usual[column].quantile(0.99)) or 0.0
-    slow = during.filter(pl.col(column) > slow_over_ms)
-    bad_count = slow.height + failed.height
-    all_count = during.height + failed.height
-    usual_failed = requests.filter(
-        pl.col("is_error") & pl.col("time").is_between(reference.start, reference.end, closed="left")
-    ).height
-    usual_bad_ratio = 0.01 + usual_failed / max(usual.height + usual_failed, 1)
-
-    usual_mean = _number(usual[column].mean()) or 0.0
-    replica = pl.col("replica").fill_null("")
-    by_replica = (
-        during.group_by(replica.alias("replica"))
-        .agg(pl.len().alias("n"), pl.col(column).mean().alias("mean"))
-        .join(
-            usual.group_by(replica.alias("replica")).agg(pl.col(column).mean().alias("usual")),
-            on="replica",
-            how="left",
-        )
-        .with_columns(
-            ((pl.col("mean") - pl.col("usual").fill_null(usual_mean)) * pl.col("n"))
-            .clip(lower_bound=0.0)
-            .alias("excess")
-        )
-    )
+    measured = requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
+    is_usual = _within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(_within(one) for one in excluded))
+    usual_all, during_all = measured.filter(is_usual), measured.filter(_within(spike))
+    usual, during = (frame.filter(~pl.col("is_error")) for frame in (usual_all, during_all))
+    slow_over_ms = _number(usual[column].quantile(0.99))
+    slow = during.filter(pl.col(column) > slow_over_ms) if slow_over_ms is not None else during.clear()
+    bad_count = slow.height + during_all.height - during.height
+    by_replica = _excess_by_replica(during, usual, column)
     excess = float(by_replica["excess"].sum())
-    stages = {
-        stage: (_number(during[stage].mean()) or 0.0) - (_number(usual[stage].mean()) or 0.0)
-        for stage in STAGES
-        if during[stage].count()
-    }
+    # A time to first token holds no decode.
+    stages = [stage for stage in STAGES if not (indicator is Indicator.TTFT and stage == "decode_ms")]
     tenants = slow["tenant"].drop_nulls()
     return Scope(
         slow_over_ms=slow_over_ms,
-        slow_count=bad_count,
-        slow_ratio=bad_count / all_count if all_count else 0.0,
-        slow_by_chance=float(binom.sf(bad_count - 1, all_count, min(usual_bad_ratio, 1.0))) if all_count else 1.0,
+        slow_count=bad_count * one_in,
+        slow_ratio=bad_count / during_all.height if during_all.height else 0.0,
+        slow_by_chance=_chance(bad_count, during_all.height, usual.height, usual_all.height),
         tenants_count=tenants.n_unique() if during["tenant"].count() else None,
         excess_ratio={row["replica"]: row["excess"] / excess for row in by_replica.iter_rows(named=True) if excess > 0},
         traffic_ratio={row["replica"]: row["n"] / during.height for row in by_replica.iter_rows(named=True)},
-        stage_excess_ms=stages,
+        stage_excess_ms={
+            stage: float(during[stage].mean()) - float(usual[stage].mean())  # type: ignore[arg-type]  # counted: there is a mean
+            for stage in stages
+            if during[stage].count() and usual[stage].count()
+        },
         exemplar_trace_ids=tuple(slow.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
     )
+
+
+def _within(window: Window) -> pl.Expr:
+    return pl.col("time").is_between(window.start, window.end, closed="left")
+
+
+def _excess_by_replica(during: pl.DataFrame, usual: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Columns replica, n, excess (ms): requests times the rise of their mean; a new replica against all the others."""
+    replica = pl.col("replica").fill_null("").alias("replica")
+    usual_mean = _number(usual[column].mean())
+    own_usual = usual.group_by(replica).agg(pl.col(column).mean().alias("usual"))
+    rise = pl.col("mean") - pl.col("usual").fill_null(usual_mean)
+    return (
+        during.group_by(replica)
+        .agg(pl.len().alias("n"), pl.col(column).mean().alias("mean"))
+        .join(own_usual, on="replica", how="left")
+        .with_columns((rise * pl.col("n")).clip(lower_bound=0.0).fill_null(0.0).alias("excess"))
+        .sort("replica")
+    )
+
+
+def _chance(bad: int, total: int, usual_good: int, usual_total: int) -> float | None:
+    """The probability of so many bad ones in usual time, where one in a hundred is slow by definition."""
+    if not total or not usual_good:
+        return None
+    usual_bad_ratio = 0.01 + (usual_total - usual_good) / usual_total
+    return float(binom.sf(bad - 1, total, min(usual_bad_ratio, 1.0)))
 
 
 def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, topology: Topology) -> Neighbourhood:
@@ -196,10 +212,16 @@ def contrast(
 
 
 def _token_band(dimension: str) -> pl.Expr:
+    tokens = pl.col(dimension)
     return (
-        pl.col(dimension)
-        .cut([1023.5, 4095.5, 16383.5], labels=["< 1k", "1k – 4k", "4k – 16k", "≥ 16k"])
-        .cast(pl.String)
+        pl.when(tokens < 1024)
+        .then(pl.lit("< 1k"))
+        .when(tokens < 4096)
+        .then(pl.lit("1k – 4k"))
+        .when(tokens < 16384)
+        .then(pl.lit("4k – 16k"))
+        .when(tokens >= 16384)
+        .then(pl.lit("≥ 16k"))
     )
 
 

@@ -49,7 +49,7 @@ class Grid:
         return (seconds - self.start_s) // self.step_s
 
     def step_at(self, moment: datetime) -> int:
-        """The step that holds this moment, or the nearest one."""
+        """The step that holds this moment, or the nearest one; `steps` for the end of the grid."""
         return min(max(int((moment.timestamp() - self.start_s) // self.step_s), 0), self.steps)
 
     def time(self, step: int) -> datetime:
@@ -77,26 +77,19 @@ class Shift:
 
     signal: Signal
     entity: Entity
-    before: float | None
+    before: float
     during: float
     sigmas: float
     own_sigmas: float
     onset: datetime | None
 
-    @property
-    def moved(self) -> bool:
-        """Did it move further than its own past and its peers explain."""
-        return self.own_sigmas >= _MOVED_SIGMAS
+    def moved(self, *, with_peers: bool = False) -> bool:
+        """Did it move further than its own past explains, and (unless `with_peers`) further than its peers did."""
+        return (self.sigmas if with_peers else self.own_sigmas) >= _MOVED_SIGMAS
 
-    @property
-    def moved_with_peers(self) -> bool:
-        """Did it move further than its own past explains, be it alone or with all the others."""
-        return self.sigmas >= _MOVED_SIGMAS
-
-    @property
-    def score(self) -> float:
-        """The shift on a scale of 0 to 1: a half at the least shift that counts."""
-        return 1.0 - math.exp2(-max(0.0, self.sigmas) / _MOVED_SIGMAS)
+    def score(self, *, with_peers: bool = False) -> float:
+        """The same on a scale of 0 to 1: a half at the least shift that counts."""
+        return 1.0 - math.exp2(-max(0.0, self.sigmas if with_peers else self.own_sigmas) / _MOVED_SIGMAS)
 
 
 def metric_signals(series: pl.DataFrame, samples: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
@@ -132,7 +125,9 @@ def metric_signals(series: pl.DataFrame, samples: pl.DataFrame, grid: Grid, know
     return [matrix for matrix in matrices if matrix.entities]
 
 
-def request_signals(service: str, requests: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
+def request_signals(
+    service: str, requests: pl.DataFrame, grid: Grid, knowledge: Knowledge, one_in: int = 1
+) -> list[SignalMatrix]:
     """Signals from the request records of one service, by start of the request.
 
     Args:
@@ -140,6 +135,7 @@ def request_signals(service: str, requests: pl.DataFrame, grid: Grid, knowledge:
         requests: a frame of `read_requests`, with the columns of `analytics.scope.stage_split`.
         grid: the steps.
         knowledge: titles, units and floors of the signals.
+        one_in: how many requests each row stands for.
     """
     stepped = requests.with_columns(pl.Series("step", grid.index(requests["time"])))
     of_service = stepped.with_columns(pl.lit(service).alias("owner")).group_by("owner", "step")
@@ -147,7 +143,7 @@ def request_signals(service: str, requests: pl.DataFrame, grid: Grid, knowledge:
     generated = pl.col("output_tokens").cast(pl.Float64)
     prompt = pl.col("input_tokens").cast(pl.Float64)
     frames = {
-        "request_rate": of_service.agg((pl.len() / grid.step_s).alias("value")),
+        "request_rate": of_service.agg((pl.len() * one_in / grid.step_s).alias("value")),
         "input_tokens": of_service.agg(pl.col("input_tokens").mean().alias("value")),
         "output_tokens": of_service.agg(pl.col("output_tokens").mean().alias("value")),
         "queue_time": by_replica.agg(pl.col("queue_ms").mean().alias("value")),
@@ -201,7 +197,9 @@ def counter_rates(counters: Matrix, step_s: int) -> Matrix:
     return np.where(usable, growth / elapsed, np.nan)
 
 
-def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -> list[Shift]:
+def shifts(
+    matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window, excluded: Sequence[Window] = ()
+) -> list[Shift]:
     """How each entity of the matrix stood during the spike against its own past and its peers.
 
     Args:
@@ -209,12 +207,19 @@ def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -
         grid: its steps.
         spike: the window of the spike.
         reference: usual time before it.
+        excluded: what of it was not usual: earlier spikes.
 
     Returns:
-        One shift an entity that has samples during the spike.
+        One shift an entity that has samples in both; without a past nothing can be said to have moved.
     """
     first, end = grid.step_at(spike.start), max(grid.step_at(spike.end), grid.step_at(spike.start) + 1)
-    usual = matrix.values[:, grid.step_at(reference.start) : max(grid.step_at(reference.end), 1)]
+    is_usual = np.zeros(grid.steps, dtype=bool)
+    is_usual[grid.step_at(reference.start) : max(grid.step_at(reference.end), 1)] = True
+    for window in excluded:
+        is_usual[grid.step_at(window.start) : grid.step_at(window.end)] = False
+    usual = matrix.values[:, is_usual]
+    if not usual.size:
+        return []
     during = matrix.values[:, first:end]
     signal = matrix.signal
     sign = 1.0 if signal.worse == "up" else -1.0
@@ -235,25 +240,25 @@ def shifts(matrix: SignalMatrix, grid: Grid, spike: Window, reference: Window) -
         scale = np.maximum(least, np.maximum(chance, spread / np.sqrt(steps_count)))
     else:
         scale = np.maximum(least, spread)
-    moved = sign * (level - np.nan_to_num(usual_level))
+    moved = sign * (level - usual_level)
     alone = moved
     if signal.entity is not EntityKind.SERVICE and np.isfinite(moved).sum() >= _PEERS_MIN:
         alone = np.minimum(moved, moved - np.nanmedian(moved))
     sigmas, own_sigmas = np.nan_to_num(moved / scale), np.nan_to_num(alone / scale)
     found = []
     for row, entity in enumerate(matrix.entities):
-        if not np.isfinite(level[row]):
+        if not (np.isfinite(level[row]) and np.isfinite(usual_level[row])):
             continue
         onset = None
         if sigmas[row] >= _MOVED_SIGMAS:
-            change = float(level[row] - np.nan_to_num(usual_level[row]))
+            change = float(level[row] - usual_level[row])
             threshold = min(max(3 * spread[row], 0.1 * abs(change)), 0.7 * abs(change))
-            onset = _onset(sign * (matrix.values[row] - np.nan_to_num(usual_level[row])) > threshold, grid, first, end)
+            onset = _onset(sign * (matrix.values[row] - usual_level[row]) > threshold, grid, first, end)
         found.append(
             Shift(
                 signal=signal,
                 entity=entity,
-                before=float(before[row]) if np.isfinite(before[row]) else None,
+                before=float(before[row]),
                 during=float(level[row]),
                 sigmas=float(sigmas[row]),
                 own_sigmas=float(own_sigmas[row]),

@@ -41,7 +41,10 @@ class SpikeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """One spike of one indicator. `ongoing` when it had not closed by the end of the data."""
+    """One spike of one indicator. `ongoing` when it had not closed by the end of the data.
+
+    `earlier` are the spikes before it in its history: what they held is not usual.
+    """
 
     service: str
     model: str | None
@@ -51,24 +54,26 @@ class Spike:
     ongoing: bool
     baseline_ms_p99: float
     peak_ms_p99: float
+    earlier: tuple[Window, ...] = ()
 
 
-def find_spikes(series: pl.DataFrame, settings: SpikeSettings) -> list[Spike]:
+def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) -> list[Spike]:
     """Every spike in TTFT and in latency, in order of onset.
 
     Args:
         series: a frame of `read_request_series` with steps of `settings.step_s`; it starts a history early.
+        until: the end of what was looked at: a spike that was quiet for long before it has closed, traffic or not.
         settings: when p99 counts as a spike.
     """
     spikes: list[Spike] = []
     for (service, model), group in series.group_by(["service", "model"], maintain_order=True):
         for indicator in (Indicator.TTFT, Indicator.LATENCY):
-            spikes += _spikes_of(str(service), model, indicator, group, settings)
+            spikes += _spikes_of(str(service), model, indicator, group, until, settings)
     return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
 
 
 def _spikes_of(
-    service: str, model: object, indicator: Indicator, group: pl.DataFrame, settings: SpikeSettings
+    service: str, model: object, indicator: Indicator, group: pl.DataFrame, until: datetime, settings: SpikeSettings
 ) -> list[Spike]:
     measured = group.filter(pl.col(f"{indicator}_ms_p99") > 0).sort("time")
     if measured.is_empty():
@@ -78,11 +83,12 @@ def _spikes_of(
     seconds = measured["time"].dt.epoch("us").to_numpy() / 1e6
     baseline, raised = usual_and_raised(seconds, p99, settings)
     step = timedelta(seconds=settings.step_s)
-    spikes = []
+    spikes: list[Spike] = []
     excess = np.where(raised, np.log(p99 / baseline), 0.0)
-    for run in _runs(raised, settings):
+    for run in _runs(seconds, raised, until.timestamp(), settings):
         _cut_faint_ends(run, excess, settings)
         window = Window(times[run.first], times[run.last] + step)
+        history = window.before(settings.history_s)
         spikes.append(
             Spike(
                 service=service,
@@ -93,6 +99,7 @@ def _spikes_of(
                 ongoing=not run.closed,
                 baseline_ms_p99=float(baseline[run.first]),
                 peak_ms_p99=float(p99[run.first : run.last + 1].max()),
+                earlier=tuple(one.window for one in spikes if one.window.end > history.start),
             )
         )
     return spikes
@@ -147,23 +154,27 @@ class _Run:
     closed: bool = False
 
 
-def _runs(raised: NDArray[np.bool_], settings: SpikeSettings) -> list[_Run]:
+def _runs(
+    seconds: NDArray[np.float64], raised: NDArray[np.bool_], until_s: float, settings: SpikeSettings
+) -> list[_Run]:
+    calm_s = settings.calm_buckets * settings.step_s
     runs: list[_Run] = []
     current: _Run | None = None
     for i in range(len(raised)):
         if current is not None:
-            if raised[i]:
-                current.last = i
-            elif i - current.last >= settings.calm_buckets:
-                current.closed = True
-                current = None
-            continue
+            current.closed = seconds[i] - seconds[current.last] > calm_s
+            if not current.closed:
+                current.last = i if raised[i] else current.last
+                continue
+            current = None
         earliest = runs[-1].last + 1 if runs else 0
         recent = range(max(earliest, i - settings.raised_of + 1), i + 1)
         if sum(bool(raised[j]) for j in recent) >= settings.raised_min:
             first = next(j for j in recent if raised[j])
             current = _Run(first=first, opened=i, last=i)
             runs.append(current)
+    if current is not None:
+        current.closed = until_s - seconds[current.last] > calm_s
     return runs
 
 

@@ -80,9 +80,7 @@ def figure_of(name: str) -> dict[str, str]:
     return {"type": "figure", "name": name}
 
 
-def panel(
-    title: str, body: Children, *, note: Children = None, aside: Children = None, class_name: str = ""
-) -> Component:
+def panel(title: str | Component, body: Children, *, note: Children = None, aside: Children = None) -> Component:
     """A titled section."""
     return html.Section(
         [
@@ -96,7 +94,7 @@ def panel(
             ),
             *([body] if isinstance(body, str | Component) or body is None else body),
         ],
-        className=f"panel {class_name}".strip(),
+        className="panel",
     )
 
 

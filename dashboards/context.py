@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboards.settings import DashboardSettings
+from domain.incident import Indicator
 from domain.slo import Objective
 from storage.store import Store
 
@@ -17,3 +18,8 @@ class PageContext:
     settings: DashboardSettings
     now: Callable[[], datetime]
     objectives: Callable[[], Sequence[Objective]]
+
+    def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
+        """What the service's objective for this indicator allows; None when there is no such objective."""
+        matching = (one for one in self.objectives() if (one.service, one.indicator) == (service, indicator))
+        return next((objective.threshold_ms for objective in matching), None)

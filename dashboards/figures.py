@@ -27,6 +27,7 @@ _FONT = "Inter, system-ui, sans-serif"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _BUCKETS_PER_OCTAVE = 4  # storage.readers.read_heatmap
 _LABEL_GAP_RATIO = 0.075
+_HEADROOM_RATIO = 0.2  # of the heatmap's height, for labels
 _END_LABELS_PX = 148  # charts that stand above each other share it, so that their times line up
 _TIME_AXIS_PX = 28
 _BANDS_MAX = 8
@@ -205,7 +206,8 @@ def latency_heatmap(
         )
     lines, notes = _objective_line(threshold_ms, logarithmic=True)
     begins = [_begin_marks(incident, window) for incident in incidents]
-    low_ms, high_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), threshold_ms or 0) * 1.9
+    low_ms, top_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), threshold_ms or 0.0)
+    high_ms = top_ms * (top_ms / low_ms) ** _HEADROOM_RATIO
     return _figure(
         traces,
         f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; p99 now {text.duration_ms(p99)}"
@@ -422,7 +424,7 @@ def _spread_labels(labels: Sequence[tuple[float, str, str]], top: float) -> list
 
 
 def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, incidents: Sequence[Incident] = ()) -> Figure:
-    """One row a GPU, grouped by node, one column a step: busy is calm, idle is bright, no sample is a gap.
+    """One row a GPU, grouped by node, one column a step: busy is calm, idle is warm, no sample is a gap.
 
     Args:
         activity: columns node, gpu, time, ratio (0-1).

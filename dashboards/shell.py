@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from dash.dependencies import MATCH
 from dash.development.base_component import Component
 
@@ -194,26 +194,34 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(
         app,
         Output("navigation", "children"),
-        Output("range-menu", "children"),
-        Output("service-menu", "children"),
         Output("freshness", "children"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
     )
     async def show_head(path: str | None, search: str | None, _ticks: int | None) -> tuple[Any, ...]:
-        now, state = context.now(), parse_state(search)
-        newest, services, going_on = await asyncio.gather(
+        now = context.now()
+        newest, going_on = await asyncio.gather(
             asyncio.to_thread(read_freshness, context.store, now),
-            asyncio.to_thread(_services, context, now),
             asyncio.to_thread(_open_incidents, context, now),
         )
         return (
-            navigation(path, state, len(going_on)),
-            range_menu(path, state),
-            service_menu(path, state, services),
+            navigation(path, parse_state(search), len(going_on)),
             freshness(newest, now, context.settings.stale_after_s),
         )
+
+    # Not at each tick: a menu that is open would close.
+    @callback(
+        app,
+        Output("range-menu", "children"),
+        Output("service-menu", "children"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+    )
+    async def show_menus(path: str | None, search: str | None) -> tuple[Any, ...]:
+        state = parse_state(search)
+        services = await asyncio.to_thread(_services, context, context.now())
+        return range_menu(path, state), service_menu(path, state, services)
 
     app.clientside_callback(
         ClientsideFunction("tailsight", "theme"), Output("theme", "data"), Input("theme-button", "n_clicks")
@@ -230,7 +238,6 @@ def register(app: Dash, context: PageContext) -> None:
     app.clientside_callback(
         ClientsideFunction("tailsight", "explain"),
         Input({"type": "chart", "name": MATCH}, "relayoutData"),
-        State({"type": "chart", "name": MATCH}, "id"),
         prevent_initial_call=True,
     )
     app.clientside_callback(

@@ -1,5 +1,6 @@
 """The slow requests of an incident: what they have in common, and where the time of the slowest went."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from storage.readers import read_requests
 from storage.store import Store
 
 _WINDOW_S_MAX = 1_800  # the first half hour of an incident tells what it is
-_REQUESTS_MAX = 200_000
+_REQUESTS_MAX = 100_000
 _DIMENSIONS = ("replica", "node", "tenant", "version", "input_tokens")
 _DIMENSION_TITLES = {"input_tokens": "Prompt tokens"}
 _STANDS_OUT_RATIO = 0.2
@@ -35,17 +36,19 @@ def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | N
         threshold_ms: the objective; None when there is none: then the usual p99 tells slow from the rest.
         now: the clock.
     """
-    requests = _read(store, incident, now)
+    one_in = _one_in(incident)
+    requests = _read(store, incident, now, one_in)
     if requests.is_empty():
         return _named_traces(incident.exemplar_trace_ids)
     # A spike may stay below the objective: then that tells nothing apart.
     promised = threshold_ms is not None and threshold_ms < incident.peak_ms_p99
     slow_over_ms = threshold_ms if promised and threshold_ms is not None else incident.baseline_ms_p99
     meaning = "the objective" if promised else "the usual p99"
+    sample = "" if one_in == 1 else f"; a sample, one request in {one_in:,}"
     shared = contrast(requests, slow_over_ms, incident.indicator, _DIMENSIONS)
     slowest = stage_split(requests).sort(_column(incident.indicator), descending=True, nulls_last=True)
     return [
-        in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}, or failed"),
+        in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}, or failed{sample}"),
         traces_table(slowest.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids),
     ]
 
@@ -134,6 +137,9 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
                 ]
             ),
             className="table",
+            tabIndex=0,  # on a phone it scrolls sideways, by keyboard too
+            role="region",
+            **{"aria-label": "Slowest traces"},
         ),
         note="of the incident",
         aside=legend,
@@ -188,11 +194,17 @@ def _named_traces(trace_ids: Sequence[str]) -> list[Component]:
     return [panel("Example traces", items, note="the requests themselves are no longer kept")]
 
 
-def _read(store: Store, incident: Incident, now: datetime) -> pl.DataFrame:
+def _one_in(incident: Incident) -> int:
+    """How many requests one that is read stands for, so that about `_REQUESTS_MAX` are."""
+    if not incident.slow_requests_ratio:
+        return 1
+    return max(1, math.ceil(incident.slow_requests_count / incident.slow_requests_ratio / _REQUESTS_MAX))
+
+
+def _read(store: Store, incident: Incident, now: datetime, one_in: int) -> pl.DataFrame:
     end = min(incident.ended_at or now, incident.started_at + timedelta(seconds=_WINDOW_S_MAX))
     window = Window(incident.started_at, max(end, incident.started_at + timedelta(seconds=1)))
-    requests = read_requests(store, window, incident.service, _REQUESTS_MAX)
-    return requests if incident.model is None else requests.filter(pl.col("model") == incident.model)
+    return read_requests(store, window, incident.service, incident.model, one_in)
 
 
 def _column(indicator: Indicator) -> str:

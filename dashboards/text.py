@@ -84,13 +84,13 @@ def duration_ms(value: float | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """`90 s`, `26 min`, `2 h 43 min`, `3 d 4 h`; no line breaks between a number and its unit."""
+    """`90 s`, `2 min 15 s`, `26 min`, `2 h 43 min`, `3 d 4 h`; no line break between a number and its unit."""
     whole = round(seconds)
     if whole < 120:
         return _joined((whole, "s"))
     minutes = whole // 60
     if minutes < 60:
-        return _joined((minutes, "min"))
+        return _joined((minutes, "min"), (whole % 60 if minutes < 10 else 0, "s"))
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return _joined((hours, "h"), (minutes, "min"))

@@ -126,7 +126,7 @@ def measures(course: pl.DataFrame, newest: Mapping[str, float | None], indicator
             tokens,
             f"{tokens_prefix}/s",
             _signed(shift["tokens"]),
-            "warning" if (shift["tokens"] or 0.0) < -_NOTABLE_RATIO else "calm",
+            "warning" if _fell_behind(shift["tokens"], shift["requests"]) else "calm",
             values["tokens"],
         ),
     )
@@ -135,6 +135,11 @@ def measures(course: pl.DataFrame, newest: Mapping[str, float | None], indicator
 def _shift(newest: float | None, usual: object) -> float | None:
     """The newest value against the median of the range, as a ratio; None where either is unknown."""
     return None if newest is None or not isinstance(usual, float) or usual == 0 else newest / usual - 1
+
+
+def _fell_behind(tokens: float | None, requests: float | None) -> bool:
+    """Fewer tokens come of as many requests: a quiet night is no trouble."""
+    return tokens is not None and requests is not None and tokens < requests - _NOTABLE_RATIO
 
 
 def _rise_tone(shift: float | None) -> str:

@@ -52,14 +52,19 @@ def _cause_lines(cause: Cause) -> list[str]:
 
 
 def _evidence_line(evidence: Evidence) -> str:
-    before = "no data" if evidence.before is None else f"{evidence.before:,.3g}"
+    before = "no data" if evidence.before is None else _quantity(evidence.before)
     order = ""
     if evidence.lead_s is not None and evidence.lead_s > 0:
         order = f", {evidence.lead_s:.0f} s before the spike"
     elif evidence.lead_s is not None and evidence.lead_s < 0:
         order = f", {-evidence.lead_s:.0f} s after its beginning"
-    move = f"{before} → {evidence.during:,.3g} {evidence.unit}"
+    move = f"{before} → {_quantity(evidence.during)} {evidence.unit}"
     return f"- {_words(evidence.signal)} of {evidence.entity.name}: {move}{order}"
+
+
+def _quantity(value: float) -> str:
+    """Three digits, or all before the point: no exponents for people."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _words(name: str) -> str:

@@ -53,8 +53,8 @@ def all_steps(store: Store) -> list[Step]:
 
 def pending_steps(store: Store) -> list[Step]:
     """The steps that `migrate` would run now: new files, and views whose text changed."""
-    store.execute(_STEPS)
-    applied = dict(store.query("migrations", _APPLIED).iter_rows())
+    migrated = store.query("has_migrations", {"tables": pl.UInt64})["tables"][0] > 0
+    applied = dict(store.query("migrations", _APPLIED).iter_rows()) if migrated else {}
     return [
         step
         for step in all_steps(store)
@@ -68,6 +68,7 @@ def migrate(store: Store) -> list[Step]:
     Raises:
         StoreError: when a statement fails. What was run stays; the next call goes on from there.
     """
+    store.execute(_STEPS)
     done = pending_steps(store)
     for step in done:
         for statement in step.statements:

@@ -107,9 +107,16 @@ def read_request_series(store: Store, window: Window, step_s: int, service: str 
     return _known(_percentile_columns(frame))
 
 
-def read_requests(store: Store, window: Window, service: str, limit: int = 2_000_000) -> pl.DataFrame:
-    """One row a request of the service, by start. Schema: `REQUESTS`."""
-    return _known(store.query("requests", REQUESTS, **_bounds(window), service=service, limit=limit))
+def read_requests(
+    store: Store, window: Window, service: str, model: str | None = None, one_in: int = 1
+) -> pl.DataFrame:
+    """One row a request of the service (and model), by start. Schema: `REQUESTS`.
+
+    With `one_in` above 1 a sample by trace id: the same requests each time it is asked.
+    """
+    return _known(
+        store.query("requests", REQUESTS, **_bounds(window), service=service, model=model or "", one_in=one_in)
+    )
 
 
 def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_ROWS_MAX = re.compile(r"LIMIT (\d+)\s*$")
 _LOOKUP = re.compile(r"\{(?P<list>\w+) of (?P<column>\w+)\}")
 _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 
@@ -14,6 +15,13 @@ _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 def query(name: str) -> str:
     """The text of `queries/NAME.sql`."""
     return _read(_HERE / "queries" / f"{name}.sql")
+
+
+@cache
+def rows_max(name: str) -> int | None:
+    """The rows that a question's answer is cut at; None when its asker says how many."""
+    found = _ROWS_MAX.search(query(name))
+    return int(found[1]) if found and int(found[1]) > 1 else None
 
 
 @cache

@@ -83,12 +83,18 @@ class Store:
         """The answer to `queries/NAME.sql`, as a frame of exactly that schema.
 
         Raises:
-            QueryError: when the store refuses, or answers in another shape than declared.
+            QueryError: when the store refuses, answers in another shape than declared, or with as many rows as the
+                question's own limit: an answer that may be cut is none.
             StoreUnavailableError: when it cannot be reached.
         """
         with self._client() as client:
             table = client.query_arrow(sql.query(name), parameters=parameters, use_strings=True)
         frame = pl.DataFrame(pl.from_arrow(table))
+        most = sql.rows_max(name)
+        if most is not None and frame.height >= most:
+            raise QueryError(
+                f"queries/{name}.sql answered with {most} rows, its limit: ask for less time or longer steps"
+            )
         if set(frame.columns) != set(schema):
             raise QueryError(
                 f"queries/{name}.sql answered with columns {frame.columns}; its reader declares {list(schema)}"

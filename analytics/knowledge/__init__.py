@@ -128,6 +128,11 @@ def _pattern(name: str, fields: dict[str, Any], signals: Mapping[str, Signal]) -
         )
     except (TypeError, ValueError, KeyError) as error:
         raise KnowledgeError(f"causes.yaml, {name}: {error}") from error
+    required = {sign.signal for sign in pattern.requires}
+    if required & set(pattern.supports):
+        raise KnowledgeError(
+            f"causes.yaml, {name}: {', '.join(sorted(required & set(pattern.supports)))} cannot support itself"
+        )
     for signal in [sign.signal for sign in pattern.requires] + [*pattern.supports, *pattern.against]:
         if signal not in signals:
             raise KnowledgeError(

@@ -19,7 +19,10 @@
     event.preventDefault();
     const moved = link.pathname !== location.pathname;
     go(link.href);
-    if (moved) scrollTo(0, 0);
+    if (moved) {
+      scrollTo(0, 0);
+      document.getElementById("page").focus({ preventScroll: true });
+    }
   });
 
   addEventListener("keydown", (event) => {
@@ -28,6 +31,35 @@
       menu.open = false;
       menu.querySelector("summary").focus();
     }
+  });
+
+  // -- A refresh replaces parts of the page: a link that had the focus keeps it. The heading is the title of the tab ---
+
+  let focused = null;
+  let focusedAddress = null;
+  addEventListener("focusin", ({ target }) => {
+    focused = target;
+    const href = target.getAttribute("href");
+    focusedAddress = target.id ? `#${CSS.escape(target.id)}` : href && `${target.tagName}[href="${CSS.escape(href)}"]`;
+  });
+  addEventListener("focusout", ({ target }) => {
+    setTimeout(() => {
+      if (target === focused && target.isConnected) focused = null; // left by the person, not taken away by a refresh
+    });
+  });
+
+  new MutationObserver(() => {
+    if (focused && !focused.isConnected && document.activeElement === document.body && focusedAddress) {
+      document.querySelector(focusedAddress)?.focus({ preventScroll: true });
+    }
+    const heading = document.querySelector("main h1")?.textContent;
+    const title = heading ? `${heading} · Tailsight` : "Tailsight";
+    if (document.title !== title) document.title = title;
+  }).observe(document.body, { childList: true, subtree: true });
+
+  // A tab that nobody sees need not refresh.
+  document.addEventListener("visibilitychange", () => {
+    window.dash_clientside.set_props("tick", { disabled: document.hidden });
   });
 
   // -- A page that cannot reach its server says so ------------------------------------------------------------------
@@ -74,13 +106,15 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(styles, item)]));
   };
 
-  // On a phone the labels at the right end would leave no room for the lines; some have a shorter twin for it.
+  // On a phone, labels at the right end would leave no room for the lines (some have a twin for it), and a finger on a
+  // chart is meant to scroll the page.
   const fitted = (figure) => {
     const { annotations = [], margin, meta } = figure.layout;
-    const narrow = innerWidth <= 640 && meta.narrow_margin_right !== undefined;
-    const unfit = narrow ? "end" : "narrow";
+    const narrow = matchMedia("(max-width: 760px)").matches;
+    const unfit = narrow && meta.narrow_margin_right !== undefined ? "end" : "narrow";
     const layout = { ...figure.layout, annotations: annotations.filter((note) => note.name !== unfit) };
-    if (narrow) layout.margin = { ...margin, r: meta.narrow_margin_right };
+    if (narrow) layout.dragmode = false;
+    if (unfit === "end") layout.margin = { ...margin, r: meta.narrow_margin_right };
     return { ...figure, layout };
   };
 
@@ -125,6 +159,7 @@
     async copy_link(clicks) {
       if (!clicks) return window.dash_clientside.no_update;
       try {
+        setTimeout(() => window.dash_clientside.set_props("toast", { children: "" }), 2600);
         await navigator.clipboard.writeText(location.href);
         return "Link copied";
       } catch {

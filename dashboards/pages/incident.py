@@ -1,12 +1,14 @@
 """One incident: how bad, why, what moved with it, where, whom it hit, and the traces to open."""
 
 import asyncio
-from datetime import datetime, timedelta
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, ctx, html
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
 from analytics import jobs
 from dashboards import figures, text
@@ -21,10 +23,10 @@ from dashboards.state import incident_id_of, incident_path, parse_state
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
 from storage.readers import read_incident, read_latency, read_topology
-from storage.store import Store
 
 _BEFORE_S_MIN, _BEFORE_S_MAX = 1_800, 21_600
 _AFTER_S = 600
+_SETTLED_AFTER = timedelta(seconds=2 * _AFTER_S)
 _STEPS_MAX = 120
 _ROLLUP_STEP_S = 15
 
@@ -50,7 +52,7 @@ def layout() -> Component:
                             panel(
                                 "Where",
                                 html.Div(id="incident-where"),
-                                note="GPU activity during the spike, by node; bright is idle",
+                                note="GPU activity during the spike, by node; warm is idle",
                             ),
                         ],
                         className="stack",
@@ -61,7 +63,6 @@ def layout() -> Component:
                                 "Why",
                                 html.Div(id="incident-why"),
                                 note=html.Span(id="incident-why-note"),
-                                class_name="why",
                             ),
                         ],
                         className="stack",
@@ -89,7 +90,7 @@ def register(app: Dash, context: PageContext) -> None:
         Input("tick", "n_intervals"),
     )
     async def show_incident(path: str | None, _ticks: int | None) -> tuple[Any, ...]:
-        incident = await _read(store, path)
+        incident = await _read(context, path)
         if incident is None:
             return no_such_incident(path), [], "", []
         now = context.now()
@@ -104,7 +105,7 @@ def register(app: Dash, context: PageContext) -> None:
         Input("tick", "n_intervals"),
     )
     async def show_latency(path: str | None, search: str | None, _ticks: int | None) -> tuple[str, figures.Figure]:
-        incident = await _read(store, path)
+        incident = await _read(context, path)
         if incident is None:
             return "p99", figures.empty("")
         return (
@@ -116,7 +117,7 @@ def register(app: Dash, context: PageContext) -> None:
         app, Output(figure_of("incident-evidence"), "data"), Input("url", "pathname"), Input("tick", "n_intervals")
     )
     async def show_evidence(path: str | None, _ticks: int | None) -> figures.Figure:
-        incident = await _read(store, path)
+        incident = await _read(context, path)
         if incident is None:
             return figures.empty("")
         window, step_s = pinned_window(incident, context.now())
@@ -125,17 +126,17 @@ def register(app: Dash, context: PageContext) -> None:
 
     @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_where(path: str | None, _ticks: int | None) -> Component | None:
-        incident = await _read(store, path)
+        incident = await _read(context, path)
         return await asyncio.to_thread(_where, context, incident) if incident else None
 
     @callback(app, Output("incident-requests", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_requests(path: str | None, _ticks: int | None) -> list[Component]:
-        incident = await _read(store, path)
+        incident = await _read(context, path)
         return await asyncio.to_thread(_requests, context, incident) if incident else []
 
     @callback(app, Output("incident-explained", "children"), Input("url", "pathname"), Input("url", "search"))
     async def show_explained(path: str | None, search: str | None) -> Component | None:
-        state, incident = parse_state(search), await _read(store, path)
+        state, incident = parse_state(search), await _read(context, path)
         if incident is None or state.explain is None:
             return None
         found = await asyncio.to_thread(jobs.explain_window, store, incident.service, state.explain, incident.indicator)
@@ -147,17 +148,19 @@ def register(app: Dash, context: PageContext) -> None:
 
 
 def pinned_window(incident: Incident, now: datetime) -> tuple[Window, int]:
-    """The time around an incident that its page shows, and the step (s, a multiple of 15) for at most 120 columns.
+    """The time around an incident that its page shows, and the step (s, a multiple of 15) for about 120 columns.
 
-    As long before as it lasted, half an hour at least, and ten minutes after its end, but not beyond now.
+    As long before as it lasted, half an hour at least, and ten minutes after its end, but not beyond now. It starts
+    and ends with a step: half a step would look like a fall.
     """
     end = min(now, (incident.ended_at or now) + timedelta(seconds=_AFTER_S))
-    end = max(end, incident.started_at + timedelta(seconds=60))
-    lasted_s = (end - incident.started_at).total_seconds()
+    lasted_s = max((end - incident.started_at).total_seconds(), _ROLLUP_STEP_S)
     before_s = min(max(lasted_s, _BEFORE_S_MIN), _BEFORE_S_MAX)
-    step_s = _ROLLUP_STEP_S * max(1, -(-int(before_s + lasted_s) // (_ROLLUP_STEP_S * _STEPS_MAX)))
-    start_s = (incident.started_at.timestamp() - before_s) // step_s * step_s
-    return Window(datetime.fromtimestamp(start_s, incident.started_at.tzinfo), end), step_s
+    step_s = _ROLLUP_STEP_S * math.ceil((before_s + lasted_s) / (_ROLLUP_STEP_S * _STEPS_MAX))
+    began_s = incident.started_at.timestamp()
+    start_s = (began_s - before_s) // step_s * step_s
+    end_s = max(end.timestamp() // step_s, began_s // step_s + 1) * step_s
+    return Window(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)), step_s
 
 
 def no_such_incident(path: str | None) -> Component:
@@ -279,14 +282,18 @@ def why_note(incident: Incident, now: datetime) -> str:
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 
-async def _read(store: Store, path: str | None) -> Incident | None:
+async def _read(context: PageContext, path: str | None) -> Incident | None:
+    """The incident of a path; None when there is none.
+
+    Raises:
+        PreventUpdate: when a refresh asks for one that is over for so long that nothing of its page changes any more.
+    """
     incident_id = incident_id_of(path)
-    return await asyncio.to_thread(read_incident, store, incident_id) if incident_id else None
-
-
-def _threshold_ms(context: PageContext, incident: Incident) -> float | None:
-    matching = (o for o in context.objectives() if (o.service, o.indicator) == (incident.service, incident.indicator))
-    return next((objective.threshold_ms for objective in matching), None)
+    incident = await asyncio.to_thread(read_incident, context.store, incident_id) if incident_id else None
+    refreshing = list(ctx.triggered_prop_ids.values()) == ["tick"]
+    if refreshing and incident and incident.ended_at and context.now() - incident.ended_at > _SETTLED_AFTER:
+        raise PreventUpdate
+    return incident
 
 
 def _latency(context: PageContext, incident: Incident, explained: Window | None) -> figures.Figure:
@@ -296,8 +303,9 @@ def _latency(context: PageContext, incident: Incident, explained: Window | None)
     percentiles = frame.filter(pl.col("model").eq_missing(incident.model)).select(
         "time", p50_ms=f"{prefix}_p50", p99_ms=f"{prefix}_p99"
     )
+    threshold_ms = context.threshold_ms(incident.service, incident.indicator)
     return figures.incident_latency(
-        percentiles, incident, window=window, threshold_ms=_threshold_ms(context, incident), explained=explained
+        percentiles, incident, window=window, threshold_ms=threshold_ms, explained=explained
     )
 
 
@@ -305,10 +313,11 @@ def _where(context: PageContext, incident: Incident) -> Component:
     store, now = context.store, context.now()
     window = Window(incident.started_at, max(incident.ended_at or now, incident.started_at + timedelta(seconds=1)))
     gpus = read_gpus(store, window)
-    activity = read_activity(store, window, gpus, step_s=60)
+    activity = read_activity(store, window, gpus, step_s=max(60, int(window.seconds // 60)))
     affected = affected_names(incident.cause.entity, gpus, read_topology(store))
     return gpu_tiles(mean_activity(activity, gpus), affected)
 
 
 def _requests(context: PageContext, incident: Incident) -> list[Component]:
-    return show_slow_requests(context.store, incident, _threshold_ms(context, incident), context.now())
+    threshold_ms = context.threshold_ms(incident.service, incident.indicator)
+    return show_slow_requests(context.store, incident, threshold_ms, context.now())

@@ -49,7 +49,6 @@ def layout() -> Component:
                         "Error budget left",
                         chart("budgets", 300),
                         note=html.Span(id="overview-budgets-note"),
-                        class_name="wide",
                     ),
                     panel(
                         html.Span("Time to first token", id="overview-latency-title"),
@@ -60,7 +59,7 @@ def layout() -> Component:
                 ],
                 className="columns",
             ),
-            panel("GPU activity", chart("gpus", 260), note="by node; bright is idle, a gap is no sample"),
+            panel("GPU activity", chart("gpus", 260), note="by node; warm is idle, a gap is no sample"),
         ],
         className="overview",
     )
@@ -269,9 +268,6 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
     if service is None:
         return title, "", figures.empty("No requests in this time")
     column = "ttft_ms_p99" if indicator is Indicator.TTFT else "latency_ms_p99"
-    threshold_ms = next(
-        (o.threshold_ms for o in context.objectives() if (o.service, o.indicator) == (service, indicator)), None
-    )
     return (
         title,
         service,
@@ -281,7 +277,7 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
             window=window,
             step_s=step_s,
             indicator=indicator,
-            threshold_ms=threshold_ms,
+            threshold_ms=context.threshold_ms(service, indicator),
             incidents=read_incidents(store, window, service=service),
             explained=state.explain,
         ),

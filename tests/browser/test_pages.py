@@ -140,6 +140,28 @@ def test_the_theme_changes_at_once_and_is_kept(open_page: OpenPage) -> None:
     wait_until_drawn(page)
 
 
+def _refresh(page: Page) -> None:
+    with page.expect_response(lambda response: "overview-verdict" in str(response.request.post_data)):
+        page.evaluate("dash_clientside.set_props('tick', {n_intervals: 1})")
+    wait_until_drawn(page)
+
+
+def test_a_refresh_keeps_charts_menus_and_the_focus(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.evaluate("for (const node of document.querySelectorAll('.main-svg')) node.dataset.same = 'yes'")
+    page.locator(".menu summary").click()
+    _refresh(page)
+    assert page.locator(".main-svg[data-same]").count() == page.locator(".main-svg").count()
+    expect(page.locator(".menu[open]")).to_have_count(1)
+    page.get_by_role("link", name="Open incident").focus()
+    _refresh(page)
+    expect(page.get_by_role("link", name="Open incident")).to_be_focused()
+
+
+def test_the_tab_bears_the_name_of_the_page(open_page: OpenPage) -> None:
+    expect(open_page(_OPEN)).to_have_title("TTFT p99 at 4.3 s on chat · Tailsight")
+
+
 def test_times_are_utc_whatever_the_zone_of_the_browser(open_page: OpenPage) -> None:
     page = open_page("/?range=1h")
     expect(page.locator("#overview-now")).to_have_text("23 Nov 2026, 03:07 UTC")

@@ -25,10 +25,11 @@ class Asker:
         """The response."""
         return self._runner.run(self._ask(method, path, options))
 
-    def callback(self, *outputs: str, **inputs: Any) -> dict[str, Any]:
+    def callback(self, *outputs: str, changed: tuple[str, ...] = (), **inputs: Any) -> dict[str, Any]:
         """What the callback with these outputs answers to these inputs, as `{id: {property: value}}`.
 
-        Names as in `overview-verdict.children` and `figure:latency.data`; inputs as in `url__search="?range=1h"`.
+        Names as in `overview-verdict.children` and `figure:latency.data`; inputs as in `url__search="?range=1h"`. What
+        changed are all inputs, unless `changed` names ids. Empty when the callback leaves everything as it is.
         """
         pairs = [(_component_id(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in outputs]
         keys = [f"{_key(component_id)}.{prop}" for component_id, prop in pairs]
@@ -38,9 +39,13 @@ class Asker:
             "output": keys[0] if len(keys) == 1 else f"..{'...'.join(keys)}..",
             "outputs": specs[0] if len(specs) == 1 else specs,
             "inputs": asked,
-            "changedPropIds": [f"{one['id']}.{one['property']}" for one in asked],
+            "changedPropIds": [
+                f"{one['id']}.{one['property']}" for one in asked if not changed or one["id"] in changed
+            ],
         }
         response = self.ask("POST", "/_dash-update-component", json=body)
+        if response.status_code == 204:
+            return {}
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()["response"]
         return found

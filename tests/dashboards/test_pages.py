@@ -1,6 +1,7 @@
 """Every callback, asked as a browser asks it, over the made-up cloud."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from dashboards import shell
 from dashboards.app import create_dashboard
 from dashboards.pages.incident import pinned_window
 from dashboards.settings import DashboardSettings
+from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_path
 from storage.store import Store
 from tests.browser import fixture_data
@@ -27,7 +29,8 @@ _OVERVIEW = (
     "figure:budgets.data",
 )
 _LATENCY = ("overview-latency-title.children", "overview-latency-note.children", "figure:latency.data")
-_HEAD = ("navigation.children", "range-menu.children", "service-menu.children", "freshness.children")
+_HEAD = ("navigation.children", "freshness.children")
+_MENUS = ("range-menu.children", "service-menu.children")
 _INCIDENT = (
     "incident-head.children",
     "incident-impact.children",
@@ -74,7 +77,9 @@ def test_each_path_has_its_page(pages: Asker, path: str, shown: str) -> None:
 
 
 def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Asker) -> None:
-    answer = pages.callback(*_HEAD, url__pathname="/", url__search="?range=1h&service=chat", tick__n_intervals=1)
+    search = "?range=1h&service=chat"
+    answer = pages.callback(*_HEAD, url__pathname="/", url__search=search, tick__n_intervals=1)
+    answer |= pages.callback(*_MENUS, url__pathname="/", url__search=search)
     assert words(answer["navigation"]["children"]) == "Overview Incidents 1"
     assert words(answer["range-menu"]["children"]) == "15m 1h 3h 6h 24h 7d"
     assert words(answer["service-menu"]["children"]) == "chat All services chat rerank"
@@ -85,7 +90,7 @@ def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Aske
 
 
 def test_an_incidents_page_pins_its_own_window_and_offers_no_range(pages: Asker) -> None:
-    answer = pages.callback(*_HEAD, url__pathname=_OPEN, url__search="", tick__n_intervals=1)
+    answer = pages.callback(*_MENUS, url__pathname=_OPEN, url__search="")
     assert answer["range-menu"]["children"] == []
     assert answer["service-menu"]["children"] is None
 
@@ -289,6 +294,27 @@ def test_slow_requests_share_the_node_and_lost_their_time_in_transfer(pages: Ask
     assert "standing-out" in classes(shared)
     assert classes(traces).count("split") == 8
     assert words(traces).startswith("Slowest traces of the incident queue prefill transfer Trace TTFT")
+
+
+def test_an_incident_that_is_long_over_is_not_read_again_at_each_refresh(pages: Asker) -> None:
+    output = "incident-where.children"
+    assert pages.callback(output, changed=("tick",), url__pathname=_OPEN, tick__n_intervals=2)
+    assert pages.callback(output, changed=("tick",), url__pathname=_RESOLVED, tick__n_intervals=2) == {}
+    assert pages.callback(output, url__pathname=_RESOLVED, tick__n_intervals=2)
+
+
+def test_of_very_many_requests_a_sample_is_read_and_said_to_be_one(filled_store: Store) -> None:
+    huge = replace(fixture_data.incident(), slow_requests_count=93_000, slow_requests_ratio=0.31)
+    shared, _ = show_slow_requests(filled_store, huge, 800.0, fixture_data.NOW)
+    assert words(shared).startswith(
+        "What slow requests have in common slow is over the objective, 800 ms, or failed; a sample, one request in 3"
+    )
+
+
+def test_of_an_incident_whose_requests_are_gone_the_named_traces_are_left(filled_store: Store) -> None:
+    old = replace(fixture_data.incident(), model="gone", exemplar_trace_ids=("4bf92f35", "77a2"))
+    (named,) = show_slow_requests(filled_store, old, None, fixture_data.NOW)
+    assert words(named) == "Example traces the requests themselves are no longer kept 4bf92f35 77a2"
 
 
 def test_another_window_of_the_incidents_service_can_be_explained(pages: Asker) -> None:

@@ -33,7 +33,15 @@ def test_durations_choose_their_unit(value: float | None, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (90, "90 s"), (1_560, "26 min"), (9_780, "2 h 43 min"), (7_200, "2 h"), (604_800, "7 d")],
+    [
+        (0, "0 s"),
+        (90, "90 s"),
+        (135, "2 min 15 s"),
+        (1_560, "26 min"),
+        (9_780, "2 h 43 min"),
+        (7_200, "2 h"),
+        (604_800, "7 d"),
+    ],
 )
 def test_lengths_of_time_name_at_most_two_units(seconds: float, words: str) -> None:
     assert text.lasting(seconds).replace("\N{NO-BREAK SPACE}", " ") == words

@@ -66,6 +66,11 @@ def test_errors_alarm_above_one_in_a_hundred(error_ratio: float | None, tone: st
     assert errors.tone == tone
 
 
+def test_fewer_tokens_from_fewer_requests_are_no_trouble() -> None:
+    newest = {"requests": 60.0, "errors": 0.0, "p99": 500.0, "tokens": 30.0}
+    assert measures(_course(), newest, Indicator.TTFT)[3].tone == "calm"
+
+
 def test_what_is_not_known_now_is_a_dash_without_a_change() -> None:
     newest = {"requests": 0.0, "errors": None, "p99": None, "tokens": 0.0}
     requests, errors, p99, _ = measures(_course(), newest, Indicator.LATENCY)

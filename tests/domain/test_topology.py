@@ -7,7 +7,8 @@ from domain.entity import Entity, EntityKind
 from domain.topology import Topology, TopologyError, topology_from_document, topology_to_document
 
 DOCUMENT = """
-nodes:    {gpu-07-03: {rack: r07, gpus: [GPU-1f], ports: {mlx5_0/1: {switch: leaf-07a, switch_port: 3}, mlx5_1/1: null}}}
+nodes:
+  gpu-07-03: {rack: r07, gpus: [GPU-1f], ports: {mlx5_0/1: {switch: leaf-07a, switch_port: 3}, mlx5_1/1: null}}
 switches: {leaf-07a: {tier: leaf, uplinks: {33: {switch: spine-1, switch_port: 7}}}}
 """
 

@@ -23,7 +23,7 @@ def test_a_window_ends_after_it_starts(end: datetime) -> None:
 
 
 def test_a_time_without_a_zone_is_refused_with_an_example_of_one_that_has_it() -> None:
-    with pytest.raises(ValueError, match="window end .* has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z"):
+    with pytest.raises(ValueError, match=r"window end .* has no time zone; give UTC, e.g. 2026-11-23T02:41:00Z"):
         Window(START, datetime(2026, 11, 23, 3))  # noqa: DTZ001  # that it has no zone is the point
 
 

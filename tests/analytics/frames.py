@@ -1,0 +1,73 @@
+"""Frames as the store's readers give them, built by hand."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from storage.readers import REQUESTS, SAMPLES, SERIES
+
+START = datetime(2026, 11, 23, tzinfo=UTC)
+STEP_S = 15
+
+
+def at(seconds: float) -> datetime:
+    """So many seconds into the data."""
+    return START + timedelta(seconds=seconds)
+
+
+def request_series(
+    ttft_ms_p99: Sequence[float | None],
+    latency_ms_p99: Sequence[float | None] | None = None,
+    *,
+    service: str = "chat",
+    model: str | None = None,
+    seconds: Sequence[float] | None = None,
+) -> pl.DataFrame:
+    """One row a step, with what spikes are looked for in."""
+    count = len(ttft_ms_p99)
+    moments = [at(second) for second in (seconds or [STEP_S * step for step in range(count)])]
+    return pl.DataFrame(
+        {
+            "time": moments,
+            "service": [service] * count,
+            "model": [model] * count,
+            "ttft_ms_p99": ttft_ms_p99,
+            "latency_ms_p99": latency_ms_p99 or [None] * count,
+        },
+        schema={
+            "time": pl.Datetime("us", "UTC"),
+            "service": pl.String,
+            "model": pl.String,
+            "ttft_ms_p99": pl.Float64,
+            "latency_ms_p99": pl.Float64,
+        },
+    )
+
+
+def requests(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Requests as `read_requests` gives them; what a row does not say is null."""
+    usual = dict.fromkeys(REQUESTS) | {"is_error": False, "latency_ms": 1000.0}
+    return pl.DataFrame([usual | dict(row) for row in rows], schema=REQUESTS)
+
+
+def series(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Series as `read_series` gives them; what a row does not say is null."""
+    usual = dict.fromkeys(SERIES)
+    return pl.DataFrame(
+        [usual | {"series_id": number} | dict(row) for number, row in enumerate(rows, start=1)], schema=SERIES
+    )
+
+
+def samples(values: Mapping[int, Sequence[float | None]], step_s: int = STEP_S) -> pl.DataFrame:
+    """Samples as `read_samples` gives them: one a step and series; None is a scrape that was missed."""
+    return pl.DataFrame(
+        [
+            {"series_id": series_id, "time": at(step * step_s), "last": value, "mean": value}
+            for series_id, sampled in values.items()
+            for step, value in enumerate(sampled)
+            if value is not None
+        ],
+        schema=SAMPLES,
+    )

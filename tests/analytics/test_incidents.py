@@ -1,0 +1,119 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from analytics.incidents import BudgetDamage, incident_id, incident_of, reconcile
+from analytics.scope import Scope
+from analytics.spikes import Spike
+from domain.incident import Incident, Indicator, Severity, Status
+from domain.slo import Objective
+from domain.window import Window
+from tests.analytics.frames import at
+from tests.domain.examples import PAGING
+
+SPIKE = Spike(
+    service="chat",
+    model="llama-70b",
+    indicator=Indicator.TTFT,
+    window=Window(at(600), at(900)),
+    detected_at=at(630),
+    ongoing=False,
+    baseline_ms_p99=540.0,
+    peak_ms_p99=4100.0,
+)
+SCOPE = Scope(
+    slow_over_ms=700.0,
+    slow_count=180,
+    slow_ratio=0.3,
+    slow_by_chance=0.0,
+    tenants_count=None,
+    excess_ratio={},
+    traffic_ratio={},
+    stage_excess_ms={},
+    exemplar_trace_ids=("slowest",),
+)
+UNTIL = at(1800)
+OBJECTIVE = Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 30, 700)
+
+
+def incident(spike: Spike = SPIKE, damage: BudgetDamage | None = None) -> Incident:
+    return incident_of(spike, SCOPE, PAGING.explanation, damage)
+
+
+def test_the_id_depends_on_what_and_when_alone() -> None:
+    assert incident_id(SPIKE) == incident_id(replace(SPIKE, peak_ms_p99=9999.0, ongoing=True, detected_at=at(700)))
+    others = [
+        replace(SPIKE, service="search"),
+        replace(SPIKE, model=None),
+        replace(SPIKE, indicator=Indicator.LATENCY),
+        replace(SPIKE, window=Window(at(615), at(900))),
+    ]
+    assert len({incident_id(spike) for spike in [SPIKE, *others]}) == 5
+
+
+def test_an_incident_says_what_the_spike_the_scope_and_the_explanation_say() -> None:
+    found = incident()
+    assert (found.started_at, found.detected_at, found.ended_at) == (at(600), at(630), at(900))
+    assert found.status is Status.RESOLVED
+    assert (found.slow_requests_count, found.slow_requests_ratio) == (180, 0.3)
+    assert found.explanation is PAGING.explanation
+    assert found.exemplar_trace_ids == ("slowest",)
+    assert (found.cost_usd, found.tenants_affected_count, found.budget_spent_ratio) == (None, None, None)
+
+
+def test_a_spike_that_goes_on_is_open_and_has_no_end() -> None:
+    found = incident(replace(SPIKE, ongoing=True))
+    assert found.status is Status.OPEN
+    assert found.ended_at is None
+
+
+@pytest.mark.parametrize(("bad_count", "severity"), [(5, Severity.TICKET), (7, Severity.PAGE), (100, Severity.PAGE)])
+def test_someone_is_woken_only_when_the_budget_burns_six_times_too_fast(bad_count: int, severity: Severity) -> None:
+    damage = BudgetDamage(OBJECTIVE, bad_count, total_count=100, window_count=100_000)
+    assert incident(damage=damage).severity is severity
+
+
+def test_where_nothing_was_promised_nobody_is_woken() -> None:
+    assert incident(damage=None).severity is Severity.TICKET
+
+
+def test_without_events_a_spike_neither_pages_nor_spends_a_known_share() -> None:
+    damage = BudgetDamage(OBJECTIVE, 0, 0, 0)
+    assert not damage.pages
+    assert damage.spent_ratio is None
+
+
+def test_the_share_of_the_budget_is_that_of_the_whole_window() -> None:
+    assert BudgetDamage(OBJECTIVE, 50, 100, 100_000).spent_ratio == pytest.approx(0.05)
+
+
+def test_what_is_stored_already_is_not_stored_again() -> None:
+    found = incident()
+    assert reconcile([found], [], UNTIL) == [found]
+    assert reconcile([found], [found], UNTIL) == []
+
+
+def test_a_spike_that_seems_to_begin_elsewhere_on_a_second_look_keeps_its_name_and_beginning() -> None:
+    first = incident(replace(SPIKE, ongoing=True))
+    again = incident(replace(SPIKE, window=Window(at(615), at(1200)), detected_at=at(645)))
+    (changed,) = reconcile([again], [first], UNTIL)
+    assert (changed.id, changed.started_at, changed.detected_at) == (first.id, first.started_at, first.detected_at)
+    assert changed.ended_at == at(1200)
+    assert reconcile([again], [changed], UNTIL) == [], "a third look changes nothing"
+
+
+def test_spikes_of_other_models_or_other_times_are_other_incidents() -> None:
+    stored = incident()
+    later = incident(replace(SPIKE, window=Window(at(1200), at(1500))))
+    other = incident(replace(SPIKE, model="small"))
+    assert reconcile([later, other], [stored], UNTIL) == [other, later]
+    assert later.started_at - timedelta(minutes=1) > at(900)
+
+
+def test_what_was_open_and_is_not_found_again_is_over() -> None:
+    stored = incident(replace(SPIKE, ongoing=True))
+    (closed,) = reconcile([], [stored], UNTIL)
+    assert closed.status is Status.RESOLVED
+    assert closed.ended_at is not None
+    assert reconcile([], [closed], UNTIL) == []

@@ -1,0 +1,168 @@
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics.scope import Scope, contrast, localise, neighbourhood, stage_split
+from domain.entity import Entity, EntityKind
+from domain.incident import Indicator
+from domain.topology import Topology, topology_from_document
+from domain.window import Window
+from tests.analytics.frames import at, requests, series
+
+REFERENCE = Window(at(0), at(600))
+SPIKE = Window(at(600), at(900))
+
+
+def usual_and_slow(extra_ms: dict[str, float], count: int = 100) -> list[dict[str, Any]]:
+    """`count` usual requests a replica, then as many in the spike, slower by so much."""
+    rows = []
+    for replica, extra in extra_ms.items():
+        for number in range(count):
+            common = {"replica": replica, "tenant": f"t{number % 3}", "trace_id": f"{replica}-{number}"}
+            rows.append({**common, "time": at(number * 6), "ttft_ms": 100.0 + number % 10})
+            rows.append({**common, "time": at(600 + number * 3), "ttft_ms": 100.0 + number % 10 + extra})
+    return rows
+
+
+def scope_of(rows: list[dict[str, Any]]) -> Scope:
+    return localise(stage_split(requests(rows)), Indicator.TTFT, SPIKE, REFERENCE)
+
+
+def test_the_excess_lies_where_the_slow_requests_are() -> None:
+    scope = scope_of(usual_and_slow({"a": 900.0, "b": 0.0, "c": 0.0, "d": 0.0}))
+    assert scope.excess_ratio["a"] == pytest.approx(1)
+    assert scope.traffic_ratio == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25})
+    assert scope.concentration == pytest.approx(0.75)
+    assert scope.slow_count == 100
+    assert scope.slow_ratio == 0.25
+    assert scope.slow_by_chance is not None
+    assert scope.slow_by_chance < 1e-50
+
+
+def test_an_excess_that_meets_all_replicas_alike_is_not_concentrated() -> None:
+    scope = scope_of(usual_and_slow({"a": 500.0, "b": 500.0, "c": 500.0}))
+    assert scope.concentration == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 5000), min_size=1))
+def test_the_shares_of_the_excess_add_up_to_all_of_it(extra_ms: dict[str, float]) -> None:
+    scope = scope_of(usual_and_slow(extra_ms, count=10))
+    assert math.fsum(scope.traffic_ratio.values()) == pytest.approx(1)
+    if scope.excess_ratio:
+        assert math.fsum(scope.excess_ratio.values()) == pytest.approx(1)
+    else:
+        assert max(extra_ms.values()) < 1e-6
+
+
+def test_failed_requests_are_bad_ones_but_their_duration_says_nothing() -> None:
+    rows = usual_and_slow({"a": 0.0})
+    failed = [{"time": at(700), "replica": "a", "is_error": True, "ttft_ms": 90_000.0}] * 20
+    scope = scope_of(rows + failed)
+    assert scope.slow_count == 20
+    assert scope.slow_ratio == pytest.approx(20 / 120)
+    assert math.fsum(scope.excess_ratio.values()) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_few_slow_requests_may_be_chance() -> None:
+    rows = usual_and_slow({"a": 0.0})
+    scope = scope_of([*rows, {"time": at(700), "replica": "a", "ttft_ms": 5000.0}])
+    assert scope.slow_by_chance is not None
+    assert scope.slow_by_chance > 0.1
+
+
+def test_tenants_that_nobody_named_are_unknown_and_not_none() -> None:
+    rows = usual_and_slow({"a": 900.0})
+    assert scope_of(rows).tenants_count == 3
+    assert scope_of([{**row, "tenant": None} for row in rows]).tenants_count is None
+
+
+def test_the_slowest_traces_are_the_examples() -> None:
+    rows = usual_and_slow({"a": 900.0, "b": 0.0})
+    rows.append({"time": at(650), "replica": "b", "ttft_ms": 20_000.0, "trace_id": "slowest"})
+    examples = scope_of(rows).exemplar_trace_ids
+    assert examples[0] == "slowest"
+    assert len(examples) == 5
+
+
+def test_the_added_time_is_told_by_stage_and_an_unmeasured_stage_not_at_all() -> None:
+    rows = []
+    for time_s, queue_ms in ((100, 5.0), (700, 405.0)):
+        rows += [
+            {"time": at(time_s), "replica": "a", "ttft_ms": 60 + queue_ms, "queue_ms": queue_ms, "prefill_ms": 40.0}
+        ] * 9
+    stages = scope_of(rows).stage_excess_ms
+    assert stages == pytest.approx({"queue_ms": 400, "prefill_ms": 0, "transfer_ms": 0})
+
+
+def test_without_requests_in_the_spike_nothing_is_slow() -> None:
+    scope = scope_of([{"time": at(100), "replica": "a", "ttft_ms": 100.0}])
+    assert (scope.slow_count, scope.slow_ratio, scope.slow_by_chance) == (0, 0.0, None)
+
+
+# -- whose is a GPU, a port, an engine ---------------------------------------------------------------------------------
+
+PLACED = [
+    {"time": at(1), "replica": "chat-1", "node": "gpu-1"},
+    {"time": at(1), "replica": "chat-2", "node": "gpu-1"},
+    {"time": at(1), "replica": "chat-3", "node": "gpu-2"},
+]
+
+
+def carried(rows: list[dict[str, Any]], metrics: list[dict[str, Any]], topology: Topology | None = None) -> Any:
+    found = neighbourhood("chat", requests(rows), series(metrics), topology or Topology()).replicas_of
+    return {f"{entity.kind}:{entity.name}": set(replicas) for entity, replicas in found.items()}
+
+
+def test_a_gpu_carries_the_replica_that_its_labels_name() -> None:
+    found = carried(PLACED, [{"metric": "m", "gpu": "GPU-1", "node": "gpu-1", "replica": "chat-1"}])
+    assert found["gpu:GPU-1"] == {"chat-1"}
+
+
+def test_a_gpu_without_a_known_replica_carries_all_of_its_node() -> None:
+    metrics = [
+        {"metric": "m", "gpu": "GPU-1", "node": "gpu-1"},
+        {"metric": "m", "gpu": "GPU-9", "node": "gpu-1", "replica": "somebody-else"},
+    ]
+    found = carried(PLACED, metrics)
+    assert found["gpu:GPU-1"] == {"chat-1", "chat-2"}
+
+
+def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_leads_to() -> None:
+    wiring = topology_from_document({"nodes": {"gpu-2": {"ports": {"mlx5_0/1": {"switch": "leaf", "switch_port": 3}}}}})
+    found = carried(PLACED, [{"metric": "m", "node": "gpu-1", "port": "mlx5_0/1"}], wiring)
+    assert found["port:gpu-1/mlx5_0/1"] == {"chat-1", "chat-2"}
+    assert found["port:gpu-2/mlx5_0/1"] == {"chat-3"}
+    assert found["port:leaf/3"] == {"chat-3"}
+
+
+def test_an_engine_without_a_pod_label_is_the_only_replica_when_there_is_one() -> None:
+    engine = [{"metric": "vllm:num_requests_waiting", "instance": "10.0.0.7:8000", "node": "10.0.0.7"}]
+    assert carried(PLACED[2:], engine)["replica:10.0.0.7:8000"] == {"chat-3"}
+    assert "replica:10.0.0.7:8000" not in carried(PLACED, engine), "with several nobody knows whose it is"
+
+
+def test_a_service_whose_requests_name_no_replica_still_carries_its_excess() -> None:
+    rows = [{"time": at(100), "ttft_ms": 100.0}] * 20 + [{"time": at(700), "ttft_ms": 900.0}] * 20
+    scope = scope_of(rows)
+    found = neighbourhood("chat", requests(rows), series([]), Topology())
+    assert found.explained(Entity(EntityKind.SERVICE, "chat"), scope) == pytest.approx(1)
+
+
+# -- what slow requests have in common ---------------------------------------------------------------------------------
+
+
+def test_the_shares_of_each_side_add_up_to_one_and_the_most_different_value_comes_first() -> None:
+    rows = usual_and_slow({"a": 900.0, "b": 0.0})
+    for number, row in enumerate(rows):
+        row["input_tokens"] = None if number % 7 == 0 else 100 * (number % 300)
+    table = contrast(requests(rows), 200.0, Indicator.TTFT, ("replica", "tenant", "version", "input_tokens"))
+    for _, values in table.group_by("dimension"):
+        assert values["slow_ratio"].sum() == pytest.approx(1)
+        assert values["rest_ratio"].sum() == pytest.approx(1)
+    first = table.row(0, named=True)
+    assert (first["dimension"], first["value"], first["slow_ratio"]) == ("replica", "a", 1.0)
+    assert "not known" in table.filter(dimension="input_tokens")["value"].to_list()

@@ -1,0 +1,191 @@
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping, usual_and_raised
+from domain.incident import Indicator
+from domain.window import Window
+from tests import naive
+from tests.analytics.frames import STEP_S, at, request_series
+
+SETTINGS = SpikeSettings()
+SHORT = SpikeSettings(history_s=300)
+STEP = timedelta(seconds=STEP_S)
+
+percentiles = st.lists(st.floats(1, 1e5), max_size=60)
+
+
+def calm(count: int, usual_ms: float = 200.0, seed: int = 1) -> list[float]:
+    """p99 that varies as that of a busy service does: by some per cent."""
+    return list(usual_ms * np.random.default_rng(seed).lognormal(0, 0.05, count))
+
+
+def spikes_of(values: list[float | None], settings: SpikeSettings = SETTINGS) -> list[Spike]:
+    return found_in(request_series(values), settings)
+
+
+def found_in(series: pl.DataFrame, settings: SpikeSettings = SETTINGS) -> list[Spike]:
+    """The spikes of a look that ends with the data."""
+    return find_spikes(series, series["time"].to_list()[-1] + STEP, settings)
+
+
+@settings(max_examples=60, deadline=None)
+@given(percentiles, st.data())
+def test_what_is_said_of_a_bucket_does_not_depend_on_what_came_later(p99: list[float], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(p99)))
+    seconds = STEP_S * np.arange(len(p99), dtype=float)
+    usual, raised = usual_and_raised(seconds, np.array(p99), SHORT)
+    usual_then, raised_then = usual_and_raised(seconds[:cut], np.array(p99[:cut]), SHORT)
+    np.testing.assert_array_equal(usual[:cut], usual_then)
+    np.testing.assert_array_equal(raised[:cut], raised_then)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.floats(1, 1e5)), max_size=50))
+def test_buckets_are_raised_as_by_the_rule_read_out_loud(buckets: list[tuple[int, float]]) -> None:
+    seconds = np.cumsum([STEP_S * steps for steps, _ in buckets], dtype=float)
+    p99 = np.array([value for _, value in buckets])
+    _, raised = usual_and_raised(seconds, p99, SHORT)
+    assert raised.tolist() == naive.raised(
+        seconds.tolist(),
+        p99.tolist(),
+        history_s=SHORT.history_s,
+        history_buckets_min=SHORT.history_buckets_min,
+        sigmas=SHORT.sigmas,
+        ratio_min=SHORT.ratio_min,
+        excess_ms_min=SHORT.excess_ms_min,
+        raised_of=SHORT.raised_of,
+    )
+
+
+@pytest.mark.parametrize("factor", [2.0, 5.0, 50.0])
+def test_a_step_change_is_found_at_its_first_bucket_and_detected_one_bucket_later(factor: float) -> None:
+    (spike,) = spikes_of([*calm(100), *(factor * value for value in calm(20, seed=2)), *calm(20, seed=3)])
+    assert spike.window == Window(at(100 * STEP_S), at(120 * STEP_S))
+    assert spike.detected_at == at(102 * STEP_S), "two raised buckets are known when the second one ends"
+    assert not spike.ongoing
+    assert spike.baseline_ms_p99 == pytest.approx(200, rel=0.05)
+    assert spike.peak_ms_p99 == pytest.approx(200 * factor, rel=0.2)
+
+
+def test_a_plateau_longer_than_the_history_stays_one_spike() -> None:
+    plateau = [10 * value for value in calm(200, seed=2)]
+    (spike,) = spikes_of([*calm(50), *plateau], SHORT)
+    assert spike.window.seconds == len(plateau) * STEP_S
+    assert spike.ongoing
+    assert spike.baseline_ms_p99 == pytest.approx(200, rel=0.1)
+
+
+def test_a_spike_closes_after_enough_calm_buckets_and_ends_with_its_last_raised_one() -> None:
+    raised, calm_buckets = [2000.0, 2000.0, 2000.0], SETTINGS.calm_buckets
+    (one,) = spikes_of([*calm(50), *raised, *calm(calm_buckets - 1, seed=2), *raised, *calm(20, seed=3)])
+    assert one.window.seconds == (2 * 3 + calm_buckets - 1) * STEP_S, "a shorter break is within one spike"
+    first, second = spikes_of([*calm(50), *raised, *calm(calm_buckets, seed=2), *raised, *calm(20, seed=3)])
+    assert first.window.end == at(53 * STEP_S)
+    assert second.window.start == at((53 + calm_buckets) * STEP_S)
+
+
+def test_a_faint_pair_of_raised_buckets_long_before_is_not_where_the_spike_began() -> None:
+    stray = [330.0, 330.0]
+    (spike,) = spikes_of([*calm(50), *stray, *calm(8, seed=2), *([8000.0] * 20), *calm(20, seed=3)])
+    assert spike.window == Window(at(60 * STEP_S), at(80 * STEP_S))
+
+
+def test_one_slow_bucket_alone_is_no_spike() -> None:
+    assert spikes_of([*calm(50), 5000.0, *calm(20, seed=2)]) == []
+
+
+def test_a_rise_of_few_milliseconds_is_no_spike_however_steep() -> None:
+    assert spikes_of([*calm(50, usual_ms=5.0), *([15.0] * 10)]) == []
+
+
+def test_noise_alone_gives_less_than_one_spike_in_four_thousand_buckets() -> None:
+    """p99 of thirty lognormal requests a bucket: what a small service shows on a calm day."""
+    random = np.random.default_rng(20261123)
+    p99 = np.quantile(random.lognormal(np.log(200), 0.5, (20_000, 30)), 0.99, axis=1)
+    found = spikes_of(list(p99))
+    assert len(found) / len(p99) < 1 / 4000, f"{len(found)} spikes in {len(p99)} buckets of noise"
+
+
+def test_the_first_buckets_are_not_judged_because_nothing_says_what_is_usual() -> None:
+    seconds = STEP_S * np.arange(6, dtype=float)
+    usual, raised = usual_and_raised(seconds, np.array([100.0, 100.0, 9000.0, 100.0, 9000.0, 100.0]), SETTINGS)
+    assert np.isnan(usual[:5]).all()
+    assert not raised[:5].any()
+    assert usual[5] == pytest.approx(100)
+
+
+def test_a_gap_longer_than_the_history_makes_what_was_usual_unknown() -> None:
+    seconds = [*(STEP_S * step for step in range(30)), *(STEP_S * (30 + step) + 400 for step in range(5))]
+    series = request_series([*calm(30), *([2000.0] * 5)], seconds=seconds)
+    assert found_in(series, SHORT) == []
+
+
+def test_a_gap_within_a_spike_does_not_end_it() -> None:
+    seconds = [*(STEP_S * step for step in range(50)), 50 * STEP_S, 51 * STEP_S, 58 * STEP_S, 59 * STEP_S]
+    (spike,) = found_in(request_series([*calm(50), *([2000.0] * 4)], seconds=seconds), SETTINGS)
+    assert spike.window == Window(at(50 * STEP_S), at(60 * STEP_S))
+
+
+def test_a_spike_that_was_followed_by_silence_has_closed_when_that_was_long_enough() -> None:
+    series = request_series([*calm(50), *([2000.0] * 5)])
+    ends = at(55 * STEP_S)
+    calm_s = timedelta(seconds=SETTINGS.calm_buckets * STEP_S)
+    (soon,), (later,) = (find_spikes(series, ends + quiet, SETTINGS) for quiet in (STEP, 2 * calm_s))
+    assert soon.ongoing
+    assert not later.ongoing
+    assert soon.window == later.window
+
+
+def test_a_spike_knows_the_earlier_ones_of_its_history() -> None:
+    first, second = spikes_of([*calm(50), *([2000.0] * 5), *calm(30, seed=2), *([2000.0] * 5), *calm(30, seed=3)])
+    assert first.earlier == ()
+    assert second.earlier == (first.window,)
+
+
+def test_a_bucket_without_a_measurement_is_neither_raised_nor_usual() -> None:
+    values: list[float | None] = [*calm(50), 2000.0, None, 2000.0, *calm(20, seed=2)]
+    (spike,) = spikes_of(values)
+    assert spike.window == Window(at(50 * STEP_S), at(53 * STEP_S))
+
+
+def test_time_to_first_token_and_latency_that_spike_together_are_one_spike_named_by_the_earlier() -> None:
+    early = [*calm(50), *([2000.0] * 30), *calm(30, seed=3)]
+    late = [*calm(60), *([2000.0] * 20), *calm(30, seed=2)]
+
+    def told(ttft: list[float], latency: list[float]) -> Indicator:
+        both = found_in(request_series(ttft, latency), SETTINGS)
+        assert len(both) == 2
+        (one,) = one_for_overlapping(both, SETTINGS)
+        return one.indicator
+
+    assert told(early, late) is Indicator.TTFT
+    assert told(late, early) is Indicator.LATENCY
+    assert told(early, early) is Indicator.TTFT, "where both begin together the first token tells more"
+
+
+def test_spikes_that_do_not_overlap_or_are_not_of_the_same_model_are_kept_apart() -> None:
+    first = request_series([*calm(50), *([2000.0] * 10), *calm(40, seed=2)], model="large")
+    second = request_series([*calm(50), *([2000.0] * 10), *calm(40, seed=2)], model="small")
+    spikes = found_in(pl.concat([first, second]), SETTINGS)
+    assert one_for_overlapping(spikes, SETTINGS) == spikes
+    apart = found_in(request_series([*calm(50), *([2000.0] * 5), *calm(45)], [*calm(90), *([2000.0] * 10)]))
+    assert [spike.indicator for spike in one_for_overlapping(apart, SETTINGS)] == [Indicator.TTFT, Indicator.LATENCY]
+
+
+def test_services_and_models_are_judged_each_by_its_own_past() -> None:
+    sick = request_series([*calm(50), *([2000.0] * 10)], model="large")
+    well = request_series(calm(60, usual_ms=2000.0), model="small")
+    other = request_series([*calm(40), *([3000.0] * 20)], service="search")
+    found = found_in(pl.concat([well, sick, other]), SETTINGS)
+    assert [(spike.service, spike.model) for spike in found] == [("search", None), ("chat", "large")]
+
+
+def test_a_service_that_never_tells_a_first_token_is_judged_by_its_latency() -> None:
+    series = request_series([None] * 60, [*calm(50), *([2000.0] * 10)])
+    (spike,) = found_in(series, SETTINGS)
+    assert spike.indicator is Indicator.LATENCY

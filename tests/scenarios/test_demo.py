@@ -1,0 +1,50 @@
+"""`tailsight demo --once --json`, as somebody new runs it: the simulated cloud goes wrong, and the cause is named."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.incident import from_document
+from tests.domain.test_incident import INCIDENT_KEYS
+
+KINDS = ("gpu_memory_pressure", "gpu_memory_contention", "network_saturation", "network_link_fault", "traffic_surge")
+ROOT = Path(__file__).parents[2]
+
+
+def demo(kind: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tailsight", "demo", "--once", "--json", "--fault", kind, "--seed", "1"]
+    # Nothing of whoever runs the tests: a stranger has no configuration.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    finished = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=170, env=environment
+    )
+    assert finished.returncode == 0, finished.stderr or finished.stdout
+    document: dict[str, Any] = json.loads(finished.stdout)
+    return document
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "unknown"])
+def test_the_demo_names_what_went_wrong_first_and_says_who_is_told(kind: str) -> None:
+    outcome = demo(kind)
+    assert set(outcome) == {"truth", "incidents", "page"}
+    truth = outcome["truth"]
+    assert set(truth) >= {"kind", "entity", "started_at", "ended_at"}
+    assert truth["kind"] == kind
+    assert outcome["incidents"], "users felt it, so there is an incident"
+    for document in outcome["incidents"]:
+        assert list(document) == INCIDENT_KEYS
+        assert from_document(document).cause.rank == 1
+    worst = max(outcome["incidents"], key=lambda document: document["slow_requests_count"])
+    first = worst["causes"][0]
+    assert first["kind"] == kind
+    assert kind == "unknown" or first["entity"] == truth["entity"]
+    assert outcome["page"] is None or set(outcome["page"]) == {"labels", "annotations", "starts_at", "ends_at"}
+    if worst["severity"] == "page":
+        assert outcome["page"]["labels"]["incident"] == worst["id"]
+        assert outcome["page"]["annotations"]["cause"] == first["summary"]

@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
+FINE, TROUBLE, WRONG_USE = 0, 1, 2
+
+
+def environment(**variables: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    return own | {"COLUMNS": "400"} | variables
+
+
+def tailsight(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tailsight", *arguments]
+    return subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment(**variables), timeout=60
+    )
+
+
+def test_help_does_not_wait_for_the_engine_the_pages_or_the_frames() -> None:
+    program = """
+import sys
+from tailsight.cli import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert end.code == 0, end.code
+print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polars", "scipy"} & sys.modules.keys()))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
+    assert finished.stdout.splitlines()[-1] == "loaded: []", finished.stderr
+    for command in ("demo", "serve", "check-config", "migrate", "analyze", "explain", "slo", "simulate", "doctor"):
+        assert command in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("analyze", "--from", "yesterday", "--to", HOUR[3]), "'yesterday' is not an RFC 3339 time"),
+        (("analyze", "--from", "2026-11-23T02:00:00", "--to", HOUR[3]), "has no time zone; add Z for UTC"),
+        (("analyze", "--from", HOUR[3], "--to", HOUR[1]), "not after its start"),
+        (("explain", "--service", "chat", "--from", "now", "--to", HOUR[3]), "'now' is not an RFC 3339 time"),
+        (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"), "expected KIND:STARTS_IN_SECONDS"),
+        (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
+        (("demo", "--once", "--fault", "gremlins"), "gremlins"),
+        (("annalyze",), "annalyze"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_ends_with_two_and_says_what_is_right(arguments: tuple[str, ...], told: str) -> None:
+    finished = tailsight(*arguments)
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    assert told in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.write_text("web: {port: 9090}")
+    finished = tailsight("check-config", str(file))
+    assert (finished.returncode, finished.stdout) == (FINE, f"{file} is fine\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "told"),
+    [
+        ("web: {prot: 9090}", WRONG_USE, "web.prot: unknown setting; did you mean port?"),
+        ("web: {host: 0.0.0.0}", TROUBLE, "web.host is 0.0.0.0, which others can reach, and no token is set"),
+    ],
+)
+def test_a_faulty_configuration_is_told(tmp_path: Path, text: str, status: int, told: str) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(text)
+    finished = tailsight("check-config", str(file))
+    assert finished.returncode == status
+    assert told in finished.stderr
+
+
+def test_a_dry_run_of_the_migrations_prints_their_sql_and_makes_no_table(tmp_path: Path) -> None:
+    store = f"chdb://{tmp_path / 'data'}"
+    first, second = (tailsight("migrate", "--dry-run", TAILSIGHT_STORE=store) for _ in range(2))
+    assert first.returncode == FINE, first.stderr
+    assert "CREATE TABLE IF NOT EXISTS" in first.stdout
+    assert "0001_otel_traces" in first.stdout
+    assert first.stdout == second.stdout, "a dry run changes nothing"
+
+
+def test_a_store_that_is_not_there_is_not_made_by_asking_it(tmp_path: Path) -> None:
+    finished = tailsight("analyze", *HOUR, TAILSIGHT_STORE=f"chdb://{tmp_path / 'data'}")
+    assert finished.returncode == WRONG_USE
+    assert "there is no store in" in finished.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> None:
+    store = f"chdb://{tmp_path / 'data'}"
+    assert tailsight("migrate", TAILSIGHT_STORE=store).returncode == FINE
+    finished = tailsight("analyze", *HOUR, "--json", TAILSIGHT_STORE=store)
+    assert (finished.returncode, finished.stdout) == (FINE, '{\n  "incidents": []\n}\n')

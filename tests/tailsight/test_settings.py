@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import pytest
+
+from domain.incident import Indicator
+from tailsight.errors import SettingsError
+from tailsight.settings import listens_openly, read_settings
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_without_a_file_and_variables_everything_has_a_value_and_listens_on_loopback() -> None:
+    settings = read_settings(None, {})
+    assert (settings.web.host, settings.web.port) == ("127.0.0.1", 8080)
+    assert settings.collector.otlp_http.port == 4318
+    assert settings.objectives == ()
+    assert listens_openly(settings) is None
+
+
+def test_a_file_says_what_it_says_and_the_rest_stays_usual(tmp_path: Path) -> None:
+    file = written(tmp_path, "web: {port: 9090}\nanalytics: {step_s: 30}\n")
+    settings = read_settings(file, {})
+    assert (settings.web.port, settings.web.host) == (9090, "127.0.0.1")
+    assert settings.analytics.to_job().spikes.step_s == 30
+
+
+def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, "web: {port: 9090, host: 127.0.0.1}\n")
+    settings = read_settings(file, {"TAILSIGHT_WEB__PORT": "9191", "TAILSIGHT_COLLECTOR__OTLP_HTTP__PORT": "4319"})
+    assert (settings.web.port, settings.web.host) == (9191, "127.0.0.1")
+    assert settings.collector.otlp_http.port == 4319
+
+
+def test_a_variable_names_the_file_and_an_argument_goes_before_it(tmp_path: Path) -> None:
+    named = {"TAILSIGHT_CONFIG": str(written(tmp_path, "web: {port: 9090}"))}
+    other = tmp_path / "other.yaml"
+    other.write_text("web: {port: 9191}")
+    assert read_settings(None, named).web.port == 9090
+    assert read_settings(other, named).web.port == 9191
+
+
+def test_one_variable_alone_names_the_store() -> None:
+    assert read_settings(None, {"TAILSIGHT_STORE": "chdb:///data"}).store.url == "chdb:///data"
+
+
+def test_a_file_may_name_the_store_by_its_url_alone(tmp_path: Path) -> None:
+    file = written(tmp_path, "store: chdb:///data")
+    assert read_settings(file, {}).store.embedded_path == Path("/data")
+    assert read_settings(file, {"TAILSIGHT_STORE": "chdb:///elsewhere"}).store.embedded_path == Path("/elsewhere")
+
+
+def test_a_list_in_a_variable_is_written_as_yaml() -> None:
+    text = "[{name: fast, service: chat, indicator: ttft, target_ratio: 0.99, threshold_ms: 500}]"
+    (objective,) = read_settings(None, {"TAILSIGHT_OBJECTIVES": text}).objectives
+    assert objective.to_domain().indicator is Indicator.TTFT
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("wep: {port: 1}", "wep: unknown setting; did you mean web?"),
+        ("web: {prot: 1}", "web.prot: unknown setting; did you mean port?"),
+        ("collector: {otlp_http: {prt: 1}}", "collector.otlp_http.prt: unknown setting; did you mean port?"),
+        (
+            "collector: {scrape: {targets: [{jop: x, url: 'http://a/metrics'}]}}",
+            "jop: unknown setting; did you mean job?",
+        ),
+        ("web: {xyzzy: 1}", "web.xyzzy: unknown setting; valid are host, port, public_url"),
+        ("web: {port: many}", r"web.port: .*\(found 'many'\)"),
+        ("web: {port: 70000}", "web.port: .*65535"),
+        ("store: {url: 'sqlite:///x'}", "store.url: 'sqlite:///x' is no store; expected chdb:///PATH"),
+        ("[web]", "holds list; expected a mapping of settings"),
+        ("web: {port: [", "is no YAML"),
+    ],
+)
+def test_a_fault_is_told_with_its_key_what_was_found_and_what_is_valid(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told.replace("?", r"\?")):
+        read_settings(written(tmp_path, text), {})
+
+
+def test_an_unknown_variable_is_told_like_an_unknown_key() -> None:
+    with pytest.raises(SettingsError, match=r"web\.prot: unknown setting; did you mean port\?"):
+        read_settings(None, {"TAILSIGHT_WEB__PROT": "1"})
+
+
+def test_a_variable_that_goes_deeper_than_the_settings_is_told_by_its_name(tmp_path: Path) -> None:
+    file = written(tmp_path, "web: {port: 1}")
+    with pytest.raises(SettingsError, match="TAILSIGHT_WEB__PORT__DEEP: port is not a group of settings"):
+        read_settings(file, {"TAILSIGHT_WEB__PORT__DEEP": "1"})
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings(written(tmp_path, "web: {prot: 1}\nanalytics: {step_s: 0}"), {})
+    assert "web.prot" in str(error.value)
+    assert "analytics.step_s" in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read .*absent\.yaml: No such file or directory"):
+        read_settings(tmp_path / "absent.yaml", {})
+
+
+# -- who may ask -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["web.host", "collector.otlp_http.host"])
+def test_listening_openly_without_a_token_is_refused_and_the_ways_out_are_named(key: str) -> None:
+    variable = "TAILSIGHT_" + key.replace(".", "__").upper()
+    why = listens_openly(read_settings(None, {variable: "0.0.0.0"}))
+    assert why is not None
+    assert f"{key} is 0.0.0.0" in why
+    for way_out in ("TAILSIGHT_AUTH__TOKEN", "auth.token_file", "127.0.0.1"):
+        assert way_out in why
+
+
+def test_with_a_token_it_may_listen_openly() -> None:
+    settings = read_settings(None, {"TAILSIGHT_WEB__HOST": "0.0.0.0", "TAILSIGHT_AUTH__TOKEN": "secret"})
+    assert listens_openly(settings) is None
+
+
+def test_a_token_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret-token\n")
+    settings = read_settings(None, {"TAILSIGHT_AUTH__TOKEN_FILE": str(tmp_path / "token")})
+    assert listens_openly(settings.model_copy(update={"web": settings.web.model_copy(update={"host": "::"})})) is None
+    assert "s3cret-token" not in repr(settings)
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "cannot read"), ("  \n", "is empty; expected the token")])
+def test_a_token_file_that_holds_no_token_is_an_error(tmp_path: Path, content: str | None, told: str) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match=told):
+        read_settings(None, {"TAILSIGHT_AUTH__TOKEN_FILE": str(file)})
