@@ -6,7 +6,7 @@ speaks against it. Each is a factor in 0-1, and the confidence is their product.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,8 +61,9 @@ def explain(
             best.append(max(candidates, key=lambda candidate: (candidate.confidence, candidate.entity)))
     best.sort(key=lambda candidate: (-candidate.confidence, candidate.pattern.kind))
     named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
-    if not named or named[0].confidence < _CONFIDENCE_MIN:
-        causes: tuple[Cause, ...] = (_unknown(service, scope),)
+    if not named or named[0].confidence < _CONFIDENCE_MIN or not scope.is_unusual:
+        looked_at = {shift.signal.layer for shift in shifts} - {"request"}
+        causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
         blamed: set[CauseKind] = set()
     else:
         causes = tuple(_cause(rank, candidate, onset) for rank, candidate in enumerate(named, start=1))
@@ -211,15 +212,18 @@ def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
     )
 
 
-def _unknown(service: str, scope: Scope) -> Cause:
+def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
     if scope.slow_over_ms is None:
         summary = "There is no usual time before this window to compare with."
+    elif not scope.is_unusual:
+        summary = f"Nothing is unusual: {scope.slow_ratio:.1%} of the requests were slower than 99 % of usual ones are."
     else:
-        stage = _main_stage(scope)
-        where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "no single stage holds the added time"
-        summary = (
-            f"No cause clears the bar: {where}, and no signal near these requests moved in a way that explains it."
+        nearby = (
+            "no signal near these requests moved in a way that explains it"
+            if looked_at
+            else ("no engine, GPU or fabric metric of these replicas is known, so only the requests could be looked at")
         )
+        summary = f"No cause clears the bar: {_where(scope)}, and {nearby}."
     return Cause(
         rank=1,
         kind=CauseKind.UNKNOWN,
@@ -233,6 +237,16 @@ def _unknown(service: str, scope: Scope) -> Cause:
             "Check what no signal covers yet: the host (CPU, disk), the application's own locks, upstream services.",
         ),
     )
+
+
+def _where(scope: Scope) -> str:
+    """In which stage and on which replica the added time lies, as far as one stands out."""
+    stage = _main_stage(scope)
+    where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "no single stage holds the added time"
+    worst = max(scope.excess_ratio, key=lambda name: scope.excess_ratio[name], default="")
+    if worst and len(scope.traffic_ratio) > 1 and scope.excess_ratio[worst] > 2 * scope.traffic_ratio[worst]:
+        where += f", {scope.excess_ratio[worst]:.0%} of it on {worst}"
+    return where
 
 
 def _main_stage(scope: Scope) -> str | None:

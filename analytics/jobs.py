@@ -40,7 +40,6 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 1_000_000  # of more, a sample is read
-_CHANCE_MAX = 1e-6  # a percentile of few requests jumps by itself: this many slow ones must not be chance
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
     "signal": pl.String(),
@@ -89,7 +88,7 @@ def analyze(
     series = read_request_series(store, history, settings.spikes.step_s)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
     cases = {spike: _case(store, spike, settings) for spike in spikes}
-    real = [spike for spike, case in cases.items() if _beyond_chance(case.scope)]
+    real = [spike for spike, case in cases.items() if case.scope.is_unusual]
     found = []
     for spike in one_for_overlapping(real, settings.spikes):
         progress(spike.service)
@@ -114,10 +113,6 @@ def _settling(store: Store, window: Window) -> Window:
     return Window(min([window.start, *open_since]), window.end)
 
 
-def _beyond_chance(scope: Scope) -> bool:
-    return scope.slow_by_chance is not None and scope.slow_by_chance <= _CHANCE_MAX
-
-
 def explain_window(
     store: Store,
     service: str,
@@ -128,7 +123,12 @@ def explain_window(
     """What explains this window of this service, against the history before it.
 
     Without an indicator it is the time to first token where the service has one, else the latency.
+
+    Raises:
+        ValueError: for an indicator that is no time.
     """
+    if indicator not in (None, Indicator.TTFT, Indicator.LATENCY):
+        raise ValueError(f"{indicator} cannot be explained yet; valid are ttft and latency")
     if indicator is None:
         services = read_services(store, window).filter(pl.col("service") == service)
         indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY

@@ -33,6 +33,11 @@ class Scope:
     exemplar_trace_ids: tuple[str, ...]
 
     @property
+    def is_unusual(self) -> bool:
+        """Are there more slow requests than chance allows: a percentile of few requests jumps by itself."""
+        return self.slow_by_chance is not None and self.slow_by_chance <= _CHANCE_MAX
+
+    @property
     def concentration(self) -> float:
         """How far the excess gathers on few replicas: 0 when it lies as the traffic does, towards 1 on one of many."""
         return sum(
@@ -51,6 +56,8 @@ class Neighbourhood:
         replicas = self.replicas_of.get(entity, frozenset())
         return sum(scope.excess_ratio.get(replica, 0.0) for replica in replicas)
 
+
+_CHANCE_MAX = 1e-6
 
 STAGES = ("queue_ms", "prefill_ms", "transfer_ms", "decode_ms")
 

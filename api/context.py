@@ -18,7 +18,7 @@ from storage.store import Store
 class ExplainFunction(Protocol):
     """Explains one window of one service: `analytics.jobs.explain_window`, or the same with other settings."""
 
-    def __call__(self, store: Store, service: str, window: Window, indicator: Indicator, /) -> Explanation:
+    def __call__(self, store: Store, service: str, window: Window, indicator: Indicator | None, /) -> Explanation:
         """The causes by rank, never empty, and what was ruled out."""
 
 

@@ -1,14 +1,13 @@
 """Explain: why one window of one service was slow."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.causes import EXPLANATION_EXAMPLE, ExplanationDocument
 from api.context import Given
-from api.problems import invalid_field
+from api.problems import Problem, invalid_field
 from api.times import Moment, window_between
 from domain.incident import Indicator, explanation_to_document
 from storage.readers import read_services
@@ -35,7 +34,7 @@ class ExplainQuestion(BaseModel):
     service: str = Field(min_length=1)
     start: Moment = Field(alias="from", description="RFC 3339")
     end: Moment = Field(alias="to", description="RFC 3339, not included")
-    indicator: Indicator | None = Field(
+    indicator: Literal[Indicator.TTFT, Indicator.LATENCY] | None = Field(
         None, description="what was slow; when not given, ttft where the service tells it, else latency"
     )
 
@@ -55,18 +54,6 @@ def explain_window(given: Given, question: ExplainQuestion) -> dict[str, Any]:
     longest_s = given.settings.explain_seconds_max
     if window.seconds > longest_s:
         raise invalid_field("from", f"a window of {window.seconds:.0f} s; at most {longest_s} s are explained at once")
-    indicator = question.indicator
-    if indicator is None:
-        indicator = usual_indicator(question.service, read_services(given.store, window).iter_rows(named=True))
-    return explanation_to_document(given.explain(given.store, question.service, window, indicator))
-
-
-def usual_indicator(service: str, rows: Iterable[Mapping[str, Any]]) -> Indicator:
-    """What users of a service wait for: the first token where it tells one, else the whole answer.
-
-    Args:
-        service: the service.
-        rows: rows of `storage.readers.read_services`.
-    """
-    tells_ttft = any(row["service"] == service and row["requests_with_ttft"] > 0 for row in rows)
-    return Indicator.TTFT if tells_ttft else Indicator.LATENCY
+    if question.service not in read_services(given.store, window)["service"]:
+        raise Problem("not-found", f"no request of service {question.service!r} in this window; GET /api/v1/services")
+    return explanation_to_document(given.explain(given.store, question.service, window, question.indicator))

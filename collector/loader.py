@@ -16,7 +16,7 @@ import polars as pl
 
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
-from collector.wal import SIGNAL_TABLES, Frame, Segment, WriteAheadLog, read_segment
+from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
 from storage.errors import QueryError, StoreError, UndecodableError
 from storage.store import Store
 
@@ -52,9 +52,14 @@ class Loader:
         return self._thread.is_alive()
 
     def flush(self, deadline_s: float) -> bool:
-        """Close the open segments and wait until all that was acknowledged is loaded; False when time runs out."""
-        self._wal.rotate()
-        return self._wal.wait_until_loaded(deadline_s)
+        """Close the open segments and wait until all that was acknowledged is loaded; False when time runs out.
+
+        A loader that does not run is not waited for.
+        """
+        ends_at = time.monotonic() + deadline_s
+        rotated = self._wal.rotate(deadline_s)
+        left_s = max(0.0, ends_at - time.monotonic()) if self.is_alive else 0.0
+        return rotated and self._wal.wait_until_loaded(left_s)
 
     def stop(self) -> None:
         """Finish the load that is under way, and no other. What is left stays in the log."""
@@ -68,10 +73,15 @@ class Loader:
         Raises:
             StoreError: when the store cannot take it now; to be loaded again.
         """
-        contents = read_segment(segment)
+        try:
+            contents = read_segment(segment)
+        except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
+            contents = Contents((), self._wal.size_bytes(segment))
         if contents.damaged_bytes:
             self._telemetry.wal_damaged_bytes.labels(segment.signal).inc(contents.damaged_bytes)
-            log.warning("%s: left out %d bytes that are no whole frame", segment.name, contents.damaged_bytes)
+            log.warning(
+                "%s: %d bytes are lost, no whole frame or no file any more", segment.name, contents.damaged_bytes
+            )
         for table in SIGNAL_TABLES[segment.signal]:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:

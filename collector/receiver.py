@@ -71,9 +71,6 @@ class OtlpHttpReceiver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-            return
         if scope["type"] != "http":
             raise ValueError(f"OTLP/HTTP speaks http, not {scope['type']}")
         signal = _SIGNALS.get(scope["path"].rstrip("/"), "none")
@@ -178,12 +175,3 @@ async def _body(headers: dict[bytes, str], receive: Receive, bytes_max: int) -> 
         chunks.append(chunk)
         if not event.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """There is nothing to start or stop with the server: the collector's owner does that."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return

@@ -50,9 +50,10 @@ class Collector:
         await self._scraper.run(targets)
 
     def loading(self) -> tuple[bool, float | None]:
-        """Is the loader alive, and how many seconds has the oldest acknowledged item waited; None when none waits."""
+        """Do the log's writer and the loader run, and how many seconds has the oldest acknowledged item waited; None when none waits."""
         since = self._wal.waiting_since_unix_ns()
-        return self._loader.is_alive, None if since is None else (time.time_ns() - since) / 1e9
+        running = self._wal.is_alive and self._loader.is_alive
+        return running, None if since is None else (time.time_ns() - since) / 1e9
 
     def flush(self, deadline_s: float = 60.0) -> bool:
         """Load all that was acknowledged; False when that takes longer. What is left stays in the log."""

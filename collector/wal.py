@@ -7,6 +7,7 @@ One thread writes all segments. Whatever arrives while it waits for the disk sha
 request at low load and many at high load.
 """
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -32,6 +33,7 @@ from storage.store import OTLP_TABLES
 
 log = logging.getLogger(__name__)
 
+_STOPPING = "the collector is stopping: retry, its successor will answer"
 _MAGIC = b"TAILWAL1"
 _PREFIX = struct.Struct("<II")  # length, CRC-32
 _SUFFIX = ".wal"
@@ -161,29 +163,37 @@ class WriteAheadLog:
         self._closed = deque(segments_in(folder))
         self._taken: Segment | None = None
         self._loaded: list[Segment] = []
-        self._backlog_bytes = sum(segment.path.stat().st_size for segment in self._closed)
+        # Remembered, not asked for again: somebody may take a file away.
+        self._size_bytes = {segment: segment.path.stat().st_size for segment in self._closed}
+        self._backlog_bytes = sum(self._size_bytes.values())
         self._open: dict[str, _OpenSegment] = {}
         self._arrived: list[_Append] = []
         self._change = threading.Condition()
         self._rotate_now = False
-        self._taking = True
+        self._refusal: str | None = None
         self._stopping = False
+        self._is_writing = True
         telemetry.wal_backlog_bytes.set_function(lambda: self._backlog_bytes)
         self._writer = threading.Thread(target=self._write_forever, name="wal-writer", daemon=True)
         self._writer.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Can it write; False after `close`, and when the writer's thread has failed."""
+        return self._is_writing
 
     def append(self, signal: str, frame: Frame) -> "Future[None]":
         """Write one frame; the future is done when it is on the disk, and fails with LogUnavailableError.
 
         Raises:
             BacklogFullError: when the log holds as much as it may.
-            LogUnavailableError: when the log is being closed.
+            LogUnavailableError: when the log is being closed, or its writer has failed.
         """
         append = _Append(signal, encoded_frame(signal, frame), Future())
         append.written.set_running_or_notify_cancel()  # it will be written, even when nobody waits for it any more
         with self._change:
-            if not self._taking:
-                raise LogUnavailableError("the collector is stopping: retry, its successor will answer")
+            if self._refusal is not None:
+                raise LogUnavailableError(self._refusal)
             if self._backlog_bytes + len(append.encoded) > self._settings.backlog_bytes_max:
                 raise BacklogFullError(
                     f"{self._backlog_bytes} bytes wait to be loaded, at most {self._settings.backlog_bytes_max} may: "
@@ -210,35 +220,50 @@ class WriteAheadLog:
     def mark_loaded(self, segment: Segment) -> None:
         """The taken segment is in the store; the next checkpoint removes it."""
         with self._change:
-            self._backlog_bytes -= segment.path.stat().st_size
+            self._backlog_bytes -= self._size_bytes.pop(segment)
             self._loaded.append(segment)
             self._taken = None
             self._change.notify_all()
+
+    def size_bytes(self, segment: Segment) -> int:
+        """How many bytes a closed segment that is not loaded yet had when it was closed."""
+        return self._size_bytes[segment]
 
     def checkpoint(self) -> None:
         """Remove what is loaded, once the disk holds what the store made of it.
 
         The store answers before its files are synced, which is enough against a crash of the process, not against a
         power cut. One sync for some seconds of segments costs less than one for each insert.
+
+        What this does not do: the file system that is synced is that of the folder above the log, where an embedded
+        store lies too; a store on another file system or on a server looks after its own disk. And a segment that
+        stays here after it was loaded changes nothing when it is loaded again only while the store remembers its
+        token: ClickHouse keeps the last 1000 inserts of a table.
         """
         with self._change:
-            loaded, self._loaded = self._loaded, []
+            loaded = tuple(self._loaded)
         if not loaded:
             return
         if self._settings.fsync:
-            os.sync()
+            try:
+                _sync_file_system(self._folder.parent)
+            except OSError as error:
+                log.warning("cannot sync %s, so loaded segments stay: %s", self._folder.parent, error.strerror)
+                return
         for segment in loaded:
             try:
-                segment.path.unlink()
+                segment.path.unlink(missing_ok=True)
             except OSError as error:  # it will be loaded again after the next start, which changes nothing
                 log.warning("cannot remove %s: %s", segment.path, error.strerror)
-
-    def rotate(self) -> None:
-        """Close every open segment, whatever its age; returns when that is done."""
         with self._change:
-            self._rotate_now = not self._stopping
+            del self._loaded[: len(loaded)]
+
+    def rotate(self, timeout_s: float) -> bool:
+        """Close every open segment, whatever its age; False when that takes longer."""
+        with self._change:
+            self._rotate_now = self._is_writing
             self._change.notify_all()
-            self._change.wait_for(lambda: not self._rotate_now)
+            return self._change.wait_for(lambda: not self._rotate_now, timeout_s)
 
     def wait_until_loaded(self, timeout_s: float) -> bool:
         """Wait until no closed segment is left to load; False when that takes longer."""
@@ -255,12 +280,12 @@ class WriteAheadLog:
     def stop_taking(self) -> None:
         """Refuse all further frames, so that what was acknowledged can be loaded to the end."""
         with self._change:
-            self._taking = False
+            self._refuse(_STOPPING)
 
     def close(self) -> None:
         """Write what has arrived, close the segments, and give the folder free."""
         with self._change:
-            self._taking = False
+            self._refuse(_STOPPING)
             self._stopping = True
             self._change.notify_all()
         self._writer.join()
@@ -269,40 +294,66 @@ class WriteAheadLog:
     # -- the writer's thread -----------------------------------------------------------------------------------
 
     def _write_forever(self) -> None:
-        while True:
-            with self._change:
-                self._change.wait_for(
-                    lambda: self._arrived or self._rotate_now or self._stopping, self._seconds_to_rotation()
-                )
-                arrived, self._arrived = self._arrived, []
-                rotate_now, stopping = self._rotate_now, self._stopping
-            for signal in {append.signal for append in arrived}:
-                self._write(signal, [append for append in arrived if append.signal == signal])
-            for signal in [signal for signal in self._open if rotate_now or stopping or self._is_due(signal)]:
-                self._close_segment(signal)
-            if rotate_now:
+        arrived: list[_Append] = []
+        stopping = False
+        try:
+            while not stopping:
                 with self._change:
-                    self._rotate_now = False
-                    self._change.notify_all()
-            if stopping:
-                return
+                    self._change.wait_for(
+                        lambda: self._arrived or self._rotate_now or self._stopping, self._seconds_to_rotation()
+                    )
+                    arrived, self._arrived = self._arrived, []
+                    rotate_now, stopping = self._rotate_now, self._stopping
+                for signal in {append.signal for append in arrived}:
+                    self._write(signal, [append for append in arrived if append.signal == signal])
+                for signal in [signal for signal in self._open if rotate_now or stopping or self._is_due(signal)]:
+                    self._close_segment(signal)
+                if rotate_now:
+                    with self._change:
+                        self._rotate_now = False
+                        self._change.notify_all()
+        except Exception as error:
+            log.exception("the write-ahead log in %s is written no more", self._folder)
+            self._give_up(arrived, error)
+        finally:
+            with self._change:
+                self._is_writing = self._rotate_now = False
+                self._change.notify_all()
+
+    def _give_up(self, arrived: list[_Append], error: Exception) -> None:
+        """Tell everybody who waits, and leave what was acknowledged to the loader."""
+        with self._change:
+            self._refuse(f"the log in {self._folder} is written no more ({error!r}): restart the collector")
+            unwritten = [append for append in (*arrived, *self._arrived) if not append.written.done()]
+            self._arrived = []
+            self._backlog_bytes -= sum(len(append.encoded) for append in unwritten)
+        for append in unwritten:
+            append.written.set_exception(LogUnavailableError(self._refusal))
+        for signal in tuple(self._open):
+            self._cut_off(signal)
+
+    def _refuse(self, why: str) -> None:
+        self._refusal = self._refusal or why
 
     def _write(self, signal: str, batch: list[_Append]) -> None:
-        encoded = b"".join(append.encoded for append in batch)
+        size_bytes = sum(len(append.encoded) for append in batch)
         try:
+            encoded = b"".join(append.encoded for append in batch)
             opened = self._open.get(signal) or self._open_segment(signal)
             _write_all(opened.file, encoded)
             if self._settings.fsync:
                 os.fdatasync(opened.file.fileno())
                 self._telemetry.wal_syncs.inc()
-            opened.synced_bytes += len(encoded)
+            opened.synced_bytes += size_bytes
         except OSError as error:
             log.warning("the write-ahead log in %s cannot be written: %s", self._folder, error.strerror)
-            self._cut_off(signal, len(encoded))
+            with self._change:
+                self._backlog_bytes -= size_bytes
+            self._cut_off(signal)
             for append in batch:
                 append.written.set_exception(_unavailable(self._folder, error))
             return
-        self._telemetry.wal_bytes.labels(signal).inc(len(encoded))
+        self._telemetry.wal_bytes.labels(signal).inc(size_bytes)
         for append in batch:
             append.written.set_result(None)
 
@@ -320,17 +371,19 @@ class WriteAheadLog:
 
     def _close_segment(self, signal: str) -> None:
         opened = self._open[signal]
-        opened.file.close()
+        try:
+            opened.file.close()
+        except OSError as error:  # what was acknowledged is on the disk already
+            log.warning("closing %s: %s", opened.segment.path, error.strerror)
         self._telemetry.wal_segments.labels(signal).inc()
         with self._change:
             del self._open[signal]
             self._closed.append(opened.segment)
+            self._size_bytes[opened.segment] = opened.synced_bytes
             self._change.notify_all()
 
-    def _cut_off(self, signal: str, refused_bytes: int) -> None:
+    def _cut_off(self, signal: str) -> None:
         """After a failed write: keep what was acknowledged, and cut off what was not, for its sender will retry."""
-        with self._change:
-            self._backlog_bytes -= refused_bytes
         opened = self._open.get(signal)
         if opened is None:
             return
@@ -398,6 +451,25 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_file_system(folder: Path) -> None:
+    """Put on the disk all that the file system of a folder still holds in memory; without syncfs, all file systems.
+
+    Raises:
+        OSError: when the disk fails.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux has it, Python does not
+    if syncfs is None:
+        os.sync()
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(handle)
 

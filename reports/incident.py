@@ -31,10 +31,13 @@ def incident_report(incident: Incident) -> str:
     ]
     for cause in incident.explanation.causes:
         lines += _cause_lines(cause)
-    if incident.explanation.ruled_out:
-        lines += ["## Ruled out", ""]
-        lines += [f"- {_words(ruled_out.kind)}: {ruled_out.why}" for ruled_out in incident.explanation.ruled_out]
-        lines.append("")
+    not_looked_at = "not looked at: "
+    for title, unseen in (("Ruled out", False), ("Not looked at", True)):
+        of_title = [one for one in incident.explanation.ruled_out if one.why.startswith(not_looked_at) == unseen]
+        if of_title:
+            lines += [f"## {title}", ""]
+            lines += [f"- {_words(one.kind)}: {one.why.removeprefix(not_looked_at)}" for one in of_title]
+            lines.append("")
     lines += ["## Next steps", ""]
     lines += [f"{number}. {step}" for number, step in enumerate(incident.cause.next_steps, start=1)]
     if incident.exemplar_trace_ids:

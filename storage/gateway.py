@@ -145,11 +145,11 @@ class _Lane:
             self._busy -= 1
 
     def close(self) -> None:
-        self._threads.shutdown(wait=True)
+        self._threads.shutdown(cancel_futures=True)
 
 
-def gateway_app(store: Store, token: str) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The gateway of an embedded store, as an ASGI 3 application.
+class Gateway:
+    """The gateway of an embedded store, as an ASGI 3 application. Close it before the store.
 
     Args:
         store: one that this process owns.
@@ -158,23 +158,42 @@ def gateway_app(store: Store, token: str) -> Callable[[Scope, Receive, Send], Aw
     Raises:
         ValueError: when the store is no embedded one of this process, or the token is empty.
     """
-    if store.engine is None:
-        raise ValueError("this store is not embedded in this process; connect to its own HTTP interface instead")
-    if not token:
-        raise ValueError("the token is empty; write_gateway_address makes one")
-    owned = store.engine
-    # Guests have threads of their own: however many they are, the owner's commands never wait for them.
-    owners, guests = _Lane("owner", store.connections), _Lane("guest", _GUESTS_AT_ONCE)
 
-    async def answer(request: _Request, receive: Receive) -> _Response:
+    def __init__(self, store: Store, token: str) -> None:
+        if store.engine is None:
+            raise ValueError("this store is not embedded in this process; connect to its own HTTP interface instead")
+        if not token:
+            raise ValueError("the token is empty; write_gateway_address makes one")
+        self._engine = store.engine
+        self._token = token
+        # Guests have threads of their own: however many they are, the owner's commands never wait for them.
+        self._owners, self._guests = _Lane("owner", store.connections), _Lane("guest", _GUESTS_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        try:
+            response = await self._answer(_request(scope), receive)
+        except _Disconnected:
+            return
+        await _send(send, response)
+
+    def close(self) -> None:
+        """Wait for the statements under way, `query_seconds_max` at most; those that wait for a thread are dropped."""
+        self._owners.close()
+        self._guests.close()
+
+    async def _answer(self, request: _Request, receive: Receive) -> _Response:
         direct = _direct_response(request)
         if direct is not None:
             return direct
         try:
-            owner = _is_owner(request, token)
+            owner = _is_owner(request, self._token)
             body = await _read_body(request, receive, _OWNER_BODY_BYTES_MAX if owner else _GUEST_BODY_BYTES_MAX)
-            lane, work = (owners, _answer_owner) if owner else (guests, _answer_guest)
-            return await lane.run(lambda: work(owned, request, body))
+            lane, work = (self._owners, _answer_owner) if owner else (self._guests, _answer_guest)
+            return await lane.run(lambda: work(self._engine, request, body))
         except EngineError as error:
             return _refusal(error)
         except UnicodeDecodeError as error:
@@ -184,22 +203,6 @@ def gateway_app(store: Store, token: str) -> Callable[[Scope, Receive, Send], Aw
         except OSError as error:
             message = f"Cannot keep the body beside the data: {error}"
             return _refusal(EngineError.named(_NOT_ENOUGH_SPACE, "NOT_ENOUGH_SPACE", message))
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-            owners.close()
-            guests.close()
-        elif scope["type"] == "http":
-            try:
-                response = await answer(_request(scope), receive)
-            except _Disconnected:
-                return
-            await _send(send, response)
-        else:
-            await send({"type": "websocket.close", "code": 1003})
-
-    return app
 
 
 # -- who asks, and for what ------------------------------------------------------------------------------------
@@ -473,11 +476,3 @@ async def _send(send: Send, response: _Response) -> None:
     encoded = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": encoded})
     await send({"type": "http.response.body", "body": response.body})
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

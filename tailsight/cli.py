@@ -47,6 +47,25 @@ app = typer.Typer(
     help="Why p99 spiked, what it cost, and whom to wake.",
 )
 
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"tailsight {version('tailsight')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Why p99 spiked, what it cost, and whom to wake."""
+
+
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; else TAILSIGHT_CONFIG names it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text for people.")]
 FaultKind = Annotated[CauseKind, typer.Option("--fault", help="What goes wrong.")]
@@ -73,15 +92,21 @@ def demo(
         bool, typer.Option("--once", help="Headless: one incident, its cause and the page; then end.")
     ] = False,
     as_json: Json = False,
-    days: Annotated[float, typer.Option(help="Days of history to fill in.")] = 7,
-    port: Annotated[int | None, typer.Option(help="Port of the pages; 8080, or a free one when that is taken.")] = None,
+    days: Annotated[float, typer.Option(help="Days of history to fill in, when live.", min=0.05, max=29)] = 7,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the pages, when live; 8080, or a free one when that is taken.", min=0, max=65535),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Keep the data in this folder; else it is removed at the end.")
     ] = None,
 ) -> None:
     """Everything on loopback with a simulated GPU cloud: no server, no GPU, no configuration."""
+    from simulator.faults import PLANNERS
     from tailsight import demo as demos
 
+    if fault not in PLANNERS:
+        _fail(f"--fault {fault} cannot be played yet; valid are {', '.join(sorted(PLANNERS))}", Exit.WRONG_USE)
     if once:
         with _progress(quiet=as_json) as tell:
             outcome = demos.run_once(fault, seed, tell)
@@ -113,10 +138,13 @@ def serve(*, config: Config = None) -> None:
 
     stop = _until_signal()
     application = Application(read_settings(config))
-    addresses = application.start()
+    addresses = application.start(on_failure=stop.set)
     _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {addresses.otlp_http_url}")
     stop.wait()
-    if not application.stop():
+    drained = application.stop()
+    if application.failure is not None:
+        raise application.failure
+    if not drained:
         _fail("what was acknowledged last is in the log and not loaded yet; the next start loads it", Exit.TROUBLE)
 
 
@@ -192,7 +220,7 @@ def explain(
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
     indicator: Annotated[
-        Indicator | None, typer.Option(help="ttft or latency; ttft where the service has one.")
+        Literal["ttft", "latency"] | None, typer.Option(help="What was slow; ttft where the service has one.")
     ] = None,
     config: Config = None,
     as_json: Json = False,
@@ -203,7 +231,9 @@ def explain(
     window = _window(start, end)
     with _store(config) as (store, settings):
         _check_known(store, service, window)
-        explanation = explain_window(store, service, window, indicator, settings.analytics.to_job())
+        explanation = explain_window(
+            store, service, window, Indicator(indicator) if indicator else None, settings.analytics.to_job()
+        )
     if as_json:
         _say_json(explanation_to_document(explanation))
         return
@@ -301,8 +331,8 @@ def doctor(*, config: Config = None) -> None:
 
 @contextmanager
 def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, Any]]:
-    """The store, migrated, and the settings. Only what asks to `make` one gets a new embedded store."""
-    from storage.migrate import migrate as run_pending
+    """The store and the settings. Only what asks to `make` one gets a new store, or one to bring up to date."""
+    from storage.migrate import pending_steps
     from storage.open import open_store
     from tailsight.settings import read_settings
 
@@ -315,8 +345,11 @@ def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, An
         )
     store = open_store(settings.store)
     try:
-        if not make:  # whoever makes one brings it up to date itself
-            run_pending(store)
+        # Views follow the configuration of whoever serves: a command with another one leaves them as they are.
+        missing = [] if make else [step.name for step in pending_steps(store) if step.name.startswith("schema/")]
+        if missing:
+            lacking = ", ".join(missing)
+            raise SettingsError(f"the store lacks {lacking}: run `tailsight migrate`, or start `tailsight serve`")
         yield store, settings
     finally:
         store.close()
@@ -437,16 +470,15 @@ def _tell_incidents(incidents: list[Incident]) -> None:
     if not incidents:
         _out.print("No spike in this window.")
         return
-    table = Table("began", "service", "indicator", "p99 ms", "cause", "entity", "confidence")
+    table = Table("incident", "began, UTC", "service", "p99, ms", "cause", "sure")
     for incident in incidents:
         cause = incident.cause
         table.add_row(
-            f"{incident.started_at:%Y-%m-%d %H:%M:%S}",
-            incident.service,
-            incident.indicator,
+            incident.id,
+            f"{incident.started_at:%m-%d %H:%M:%S}",
+            f"{incident.service} {incident.indicator}",
             f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
-            cause.kind,
-            cause.entity.name,
+            f"{cause.kind}\n{cause.entity.name}",
             f"{cause.confidence:.0%}",
         )
     _out.print(table)

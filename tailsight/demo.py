@@ -104,7 +104,7 @@ def run_live(
     Raises:
         DemoError: when the simulator fails.
     """
-    with _data_folder(folder) as data, _application(data, *ports) as application:
+    with _data_folder(folder) as data, _application(data, *ports, on_failure=stop.set) as application:
         begun = datetime.now(UTC)
         past = [fault for fault in _PAST_FAULTS if fault[1] < history - timedelta(hours=3)]
         command: list[Any] = ["--seed", seed, "--end", begun.isoformat(), "--history-s", _seconds(history)]
@@ -176,7 +176,9 @@ def _data_folder(folder: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _application(folder: Path, web_port: int = 0, otlp_port: int = 0) -> Iterator[Application]:
+def _application(
+    folder: Path, web_port: int = 0, otlp_port: int = 0, *, on_failure: Callable[[], None] = lambda: None
+) -> Iterator[Application]:
     settings = Settings.model_validate(
         {
             "store": {"url": f"chdb://{folder}"},
@@ -185,11 +187,13 @@ def _application(folder: Path, web_port: int = 0, otlp_port: int = 0) -> Iterato
         }
     )
     application = Application(settings)
-    application.start()
     try:
+        application.start(on_failure)
         yield application
     finally:
         application.stop()
+    if application.failure is not None:
+        raise application.failure
 
 
 class _Simulator:

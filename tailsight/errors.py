@@ -2,6 +2,7 @@
 
 TailsightError
 ├── SettingsError   settings that cannot be used; the message says where, what was found, and what is valid
+├── ServeError      a part ended that should run until it is stopped; the message names it
 └── DemoError       the demo could not go on; the message says where
 """
 
@@ -12,6 +13,10 @@ class TailsightError(Exception):
 
 class SettingsError(TailsightError):
     """Settings that cannot be used."""
+
+
+class ServeError(TailsightError):
+    """A part ended that should run until it is stopped."""
 
 
 class DemoError(TailsightError):

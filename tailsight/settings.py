@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from analytics.jobs import AnalyzeSettings
 from analytics.spikes import SpikeSettings
@@ -47,6 +47,13 @@ class AnalyticsSettings(BaseModel):
     history_s: int = Field(7200, ge=10, description="seconds before a moment that say what is usual")
     lookback_s: int = Field(1800, ge=60, description="seconds that each look goes over again")
 
+    @model_validator(mode="after")
+    def _history_holds_steps(self) -> "AnalyticsSettings":
+        least_s = SpikeSettings().history_buckets_min * self.step_s
+        if self.history_s < least_s:
+            raise ValueError(f"history_s is {self.history_s}; {self.step_s} s steps need at least {least_s}")
+        return self
+
     def to_job(self) -> AnalyzeSettings:
         """What the job takes."""
         return AnalyzeSettings(spikes=SpikeSettings(step_s=self.step_s, history_s=self.history_s))
@@ -57,12 +64,23 @@ class ObjectiveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    service: str
-    indicator: Indicator
-    target_ratio: float = Field(gt=0, lt=1)
-    window_days: int = Field(30, ge=1, le=366)
-    threshold_ms: float | None = Field(None, gt=0)
+    name: str = Field(min_length=1, description="its name, in the API too; no two may share one")
+    service: str = Field(min_length=1, description="whose requests")
+    indicator: Indicator = Field(description="ttft, latency or errors")
+    target_ratio: float = Field(gt=0, lt=1, description="share of requests that are good, e.g. 0.995")
+    window_days: int = Field(30, ge=1, le=366, description="days that the error budget is for")
+    threshold_ms: float | None = Field(None, gt=0, description="a request is good up to here; for ttft and latency")
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> "ObjectiveSettings":
+        timed = self.indicator in (Indicator.TTFT, Indicator.LATENCY)
+        if timed and self.threshold_ms is None:
+            raise ValueError(f"an objective of {self.indicator} needs a threshold_ms, e.g. threshold_ms: 800")
+        if not timed and self.indicator is not Indicator.ERRORS:
+            raise ValueError(f"objectives of {self.indicator} cannot be judged yet; valid are ttft, latency and errors")
+        if not timed and self.threshold_ms is not None:
+            raise ValueError("an objective of errors takes no threshold_ms: a request fails or it does not")
+        return self
 
     def to_domain(self) -> Objective:
         """The noun."""
@@ -91,6 +109,22 @@ class Settings(BaseModel):
     dashboards: DashboardSettings = DashboardSettings()
     topology: TopologySettings = TopologySettings()
     objectives: tuple[ObjectiveSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        names = [objective.name for objective in self.objectives]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"objectives: {', '.join(twice)} stands twice; each needs a name of its own")
+        urls = [target.url for target in self.collector.scrape.targets]
+        twice = sorted({url for url in urls if urls.count(url) > 1})
+        if twice:
+            raise ValueError(f"collector.scrape.targets: {', '.join(twice)} stands twice, and would count twice")
+        if self.web.port == self.collector.otlp_http.port != 0:
+            raise ValueError(f"web.port and collector.otlp_http.port are both {self.web.port}; choose two")
+        if self.topology.file is not None and not self.topology.file.is_file():
+            raise ValueError(f"topology.file: there is no file {self.topology.file}")
+        return self
 
 
 def read_settings(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -188,13 +222,15 @@ def _explained(error: ValidationError) -> str:
         if fault["type"] == "extra_forbidden":
             known = _keys_at(path[:-1])
             near = difflib.get_close_matches(path[-1], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"valid are {', '.join(known)}"
+            parent = "".join(f"{part}." for part in path[:-1])
+            hint = f"did you mean {parent}{near[0]}?" if near else f"valid are {', '.join(known)}"
             lines.append(f"{place}: unknown setting; {hint}")
         else:
             found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(
-                f"{place}: {message}"
+                (f"{place}: " if place else "")
+                + message
                 + (f" (found {found!r})" if found is not None and str(found) not in message else "")
             )
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,12 +32,12 @@ from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.incident import incident_report
-from storage.gateway import gateway_app
+from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
 from storage.readers import read_incidents, write_topology
 from storage.store import Store
-from tailsight.errors import SettingsError
+from tailsight.errors import ServeError, SettingsError
 from tailsight.settings import Settings, listens_openly
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class Addresses:
 class Application:
     """All of Tailsight in one process. `start`, then `stop`.
 
+    What was opened is closed again in the other order, by `stop` or by whatever fails on the way.
+
     Raises:
         SettingsError: when the configuration must not be served, or a port or the topology cannot be used.
         StoreError, LogUnavailableError: when the data folder cannot be used.
@@ -69,27 +71,40 @@ class Application:
         self._settings = settings
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
-        self._sockets = {
-            "web": _listen(settings.web.host, settings.web.port, "web.port"),
-            "otlp": _listen(
-                settings.collector.otlp_http.host, settings.collector.otlp_http.port, "collector.otlp_http.port"
-            ),
-        }
+        self._sockets: dict[str, socket.socket] = {}
+        with contextlib.ExitStack() as opened:
+            self._open(opened)
+            self._opened = opened.pop_all()
+        self._thread = threading.Thread(target=self._run, name="tailsight", daemon=True)
+        self._ready = threading.Event()
+        self._failure: ServeError | None = None
+        self._on_failure: Callable[[], None] = lambda: None
+        self._background: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+
+    def _open(self, opened: contextlib.ExitStack) -> None:
+        settings = self._settings
+        web, otlp = settings.web, settings.collector.otlp_http
+        self._sockets["web"] = opened.enter_context(_listen(web.host, web.port, "web.port"))
+        self._sockets["otlp"] = opened.enter_context(_listen(otlp.host, otlp.port, "collector.otlp_http.port"))
         path = settings.store.embedded_path
         self.store = open_owned(settings.store) if path else open_store(settings.store)
+        opened.callback(self.store.close)
         migrate(self.store)
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
         self.objectives = _Objectives(self.store, [one.to_domain() for one in settings.objectives])
         # A server keeps its data elsewhere; the log stays on this machine's disk.
         self.collector = Collector(settings.collector, self.store, path or Path("data"), self._registry)
-        self._apps = self._asgi_apps(path)
-        self._thread = threading.Thread(target=self._run, name="tailsight", daemon=True)
-        self._ready = threading.Event()
-        self._failed: BaseException | None = None
-        self._background: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        opened.callback(self.collector.close)
+        self._apps = self._asgi_apps()
+        if path is not None:
+            self._sockets["gateway"] = opened.enter_context(_listen("127.0.0.1", 0, "gateway"))
+            address = write_gateway_address(path, self._sockets["gateway"].getsockname()[1])
+            gateway = Gateway(self.store, address.token)
+            opened.callback(gateway.close)
+            self._apps["gateway"] = gateway
 
     @property
     def addresses(self) -> Addresses:
@@ -97,24 +112,41 @@ class Application:
         web, otlp = (_url(self._sockets[name]) for name in ("web", "otlp"))
         return Addresses(self._settings.web.public_url or web, otlp)
 
-    def start(self) -> Addresses:
-        """Serve from a thread of its own; returns once every port answers."""
+    @property
+    def failure(self) -> ServeError | None:
+        """Why it ended without being asked to; None when it did not."""
+        return self._failure
+
+    def start(self, on_failure: Callable[[], None] = lambda: None) -> Addresses:
+        """Serve from a thread of its own; returns once every port answers.
+
+        Args:
+            on_failure: called, in that thread, when it ends without being asked to; `failure` says why, and `stop`
+                is still to be called.
+
+        Raises:
+            ServeError: when a part does not begin. Everything is closed then.
+        """
+        self._on_failure = on_failure
         self._thread.start()
         self._ready.wait()
-        if self._failed is not None:
-            raise self._failed
+        if self._failure is not None:
+            self.stop()
+            raise self._failure
         return self.addresses
 
     def stop(self) -> bool:
-        """Take no more, load what was acknowledged, close; False when loading had to be left to the next start."""
-        if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        """Take no more, load what was acknowledged, close; False when loading had to be left to the next start.
+
+        Started or not, and as often as one likes.
+        """
+        if self._thread.is_alive():
+            self._ready.wait()
+            with contextlib.suppress(RuntimeError):  # its loop has ended by itself meanwhile
+                self._loop and self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
         drained = self.collector.drain(_DRAIN_SECONDS)
-        self.collector.close()
-        self.store.close()
-        for listener in self._sockets.values():
-            listener.close()
+        self._opened.close()
         return drained
 
     def scrape_also(self, targets: Sequence[ScrapeTarget]) -> None:
@@ -132,7 +164,7 @@ class Application:
         """One look at a window, as the scheduler does every half minute."""
         analyze(self.store, window, datetime.now(UTC), self.objectives(), self._settings.analytics.to_job())
 
-    def _asgi_apps(self, path: Path | None) -> dict[str, Any]:
+    def _asgi_apps(self) -> dict[str, Any]:
         settings = self._settings
         web = create_api(
             self.store,
@@ -151,47 +183,66 @@ class Application:
         otlp: Any = self.collector.otlp_app
         if token is not None:
             otlp = TokenCheck(otlp, token.get_secret_value())
-        apps = {"web": web, "otlp": otlp}
-        if path is not None:
-            self._sockets["gateway"] = _listen("127.0.0.1", 0, "gateway")
-            address = write_gateway_address(path, self._sockets["gateway"].getsockname()[1])
-            apps["gateway"] = gateway_app(self.store, address.token)
-        return apps
+        return {"web": web, "otlp": otlp}
 
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # told to whoever called start
-            self._failed = error
-            self._ready.set()
+        except BaseException as error:  # nobody else sees how a thread ends
+            self._fail(f"serving ended: {error!r}", error)
+        self._ready.set()
+        if self._failure is not None:
+            self._on_failure()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        servers = [_Server(_server_config(app, name)) for name, app in self._apps.items()]
+        servers = {name: _Server(_server_config(app, name)) for name, app in self._apps.items()}
         serving = [
-            asyncio.create_task(server.serve(sockets=[self._sockets[name]]))
-            for server, name in zip(servers, self._apps, strict=True)
+            self._watched(server.serve(sockets=[self._sockets[name]]), f"server of {name}")
+            for name, server in servers.items()
         ]
-        while not all(server.started for server in servers):
-            if any(task.done() for task in serving):
-                await asyncio.gather(*serving)
-                raise RuntimeError("a server ended before it began to serve; its reason is in the log")
-            await asyncio.sleep(0.02)
-        self.collector.start()
-        self._background = {asyncio.create_task(self._analyze_forever())}
-        await self._scrape(self._settings.collector.scrape.targets)
-        self._ready.set()
-        await self._stopping.wait()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(*serving)
+        try:
+            while not self._stopping.is_set() and not all(server.started for server in servers.values()):
+                await asyncio.sleep(0.02)
+            if not self._stopping.is_set():
+                self.collector.start()
+                self._background.add(self._watched(self._analyze_forever(), "analysis"))
+                await self._scrape(self._settings.collector.scrape.targets)
+                self._ready.set()
+            await self._stopping.wait()
+        finally:
+            self._stopping.set()
+            for task in self._background:
+                task.cancel()
+            for server in servers.values():
+                server.should_exit = True
+            await asyncio.gather(*self._background, *serving, return_exceptions=True)
 
     async def _scrape(self, targets: Sequence[ScrapeTarget]) -> None:
-        self._background.add(asyncio.create_task(self.collector.scrape_forever(targets)))
+        if targets:
+            self._background.add(self._watched(self.collector.scrape_forever(targets), "scraper"))
+
+    def _watched(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A part that runs until it is stopped; when it ends before, it takes all others with it."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._on_end)
+        return task
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()  # asked for always, or asyncio complains
+        if not self._stopping.is_set():
+            self._fail(
+                f"the {task.get_name()} ended by itself: {error!r}"
+                if error
+                else f"the {task.get_name()} ended by itself",
+                error,
+            )
+            self._stopping.set()
+
+    def _fail(self, what: str, error: BaseException | None) -> None:
+        log.critical("%s", what, exc_info=error)
+        if self._failure is None:  # the first is the reason for all others
+            self._failure = ServeError(f"{what}; the log says more")
 
     async def _analyze_forever(self) -> None:
         settings = self._settings.analytics

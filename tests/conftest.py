@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from storage.gateway import gateway_app
+from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import OWNER, GatewayAddress, open_owned, open_store, write_gateway_address
 from storage.settings import StoreSettings
@@ -45,13 +45,14 @@ def gateway(store: Store, store_path: Path) -> Iterator[GatewayAddress]:
     """The gateway of the session's store, answering on a free port of loopback from a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = write_gateway_address(store_path, listener.getsockname()[1])
-        app = gateway_app(store, address.token)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        app = Gateway(store, address.token)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")
         thread.start()  # the socket listens already: who connects now waits until the server takes it
         yield address
         server.should_exit = True
         thread.join(timeout=60)
+        app.close()
     assert not thread.is_alive(), "the gateway did not stop"
 
 

@@ -1,4 +1,6 @@
 -- Absent is not zero: values without a recording (flag 1), not finite, or DCGM's blank sentinels never become samples.
+-- The scraper (collector/exposition.py) has the same rule: 2^62 and more is nothing that a source has counted, and the
+-- smaller blanks, just below 2^31 and from 2^47 on, are blanks in DCGM's metrics only: elsewhere they are numbers.
 CREATE MATERIALIZED VIEW tailsight_samples_{points}_mv TO tailsight_samples
 AS SELECT
     lower(MetricName) AS metric,
@@ -6,4 +8,13 @@ AS SELECT
     toTimeZone(TimeUnix, 'UTC') AS time,
     Value AS value
 FROM otel_metrics_{points}
-WHERE bitAnd(Flags, 1) = 0 AND isFinite(Value) AND Value < 9.2e18 AND Value NOT IN (2147483632, 2147483633, 2147483634, 2147483635, 140737488355328, 140737488355329, 140737488355330, 140737488355331);
+WHERE bitAnd(Flags, 1) = 0
+    AND isFinite(Value)
+    AND Value < 4611686018427387904
+    AND NOT (
+        startsWith(lower(MetricName), 'dcgm_')
+        AND Value IN (
+            2147483632, 2147483633, 2147483634, 2147483635,
+            140737488355328, 140737488355329, 140737488355330, 140737488355331
+        )
+    );

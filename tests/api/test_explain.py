@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from api.explain import usual_indicator
 from domain.cause import CauseKind
 from domain.incident import Indicator, explanation_to_document
 from domain.window import Window
@@ -24,41 +23,29 @@ def test_a_window_that_nothing_explains_has_the_unknown_cause(ask: Any, insert_r
     assert document["causes"][0]["entity"] == {"kind": "service", "name": "explain-quiet"}
 
 
-def test_the_explanation_is_answered_as_it_is(make_asker: Any, make_incident: Any) -> None:
-    asked: list[tuple[str, Window, Indicator]] = []
+@pytest.mark.parametrize("indicator", [Indicator.LATENCY, Indicator.TTFT, None])
+def test_the_explanation_is_answered_as_it_is(
+    make_asker: Any, make_incident: Any, insert_requests: Any, indicator: Indicator | None
+) -> None:
+    asked: list[tuple[str, Window, Indicator | None]] = []
     explanation = make_incident().explanation
 
-    def explain(_store: Any, service: str, window: Window, indicator: Indicator) -> Any:
+    def explain(_store: Any, service: str, window: Window, indicator: Indicator | None) -> Any:
         asked.append((service, window, indicator))
         return explanation
 
-    response = make_asker(explain=explain)("POST", "/api/v1/explain", json=QUESTION | {"indicator": "tpot"})
+    insert_requests("explain-chat", [600.0], ttft_ms=50.0)
+    response = make_asker(explain=explain)("POST", "/api/v1/explain", json=QUESTION | {"indicator": indicator})
 
     assert response.json() == explanation_to_document(explanation)
-    ((service, window, indicator),) = asked
-    assert (service, window.seconds, indicator) == ("explain-chat", 900, Indicator.TPOT)
+    ((service, window, asked_indicator),) = asked
+    assert (service, window.seconds, asked_indicator) == ("explain-chat", 900, indicator)
 
 
-def test_without_an_indicator_the_one_that_users_wait_for_is_explained(
-    make_asker: Any, make_incident: Any, insert_requests: Any
-) -> None:
-    indicators: list[Indicator] = []
-
-    def explain(_store: Any, _service: str, _window: Window, indicator: Indicator) -> Any:
-        indicators.append(indicator)
-        return make_incident().explanation
-
-    asker = make_asker(explain=explain)
-    insert_requests("explain-with-ttft", [600.0], ttft_ms=50.0)
-    insert_requests("explain-without-ttft", [600.0])
-    for service in ("explain-with-ttft", "explain-without-ttft"):
-        asker("POST", "/api/v1/explain", json=QUESTION | {"service": service})
-
-    assert indicators == [Indicator.TTFT, Indicator.LATENCY]
-
-
-def test_another_service_that_tells_ttft_does_not_count() -> None:
-    assert usual_indicator("a", [{"service": "b", "requests_with_ttft": 9}]) is Indicator.LATENCY
+def test_a_service_without_requests_in_the_window_is_not_found(ask: Any) -> None:
+    answer = ask("POST", "/api/v1/explain", json=QUESTION | {"service": "nosuch"})
+    assert answer.status_code == 404
+    assert "no request of service 'nosuch'" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +57,7 @@ def test_another_service_that_tells_ttft_does_not_count() -> None:
         ({"from": "2026-11-23T02:41:00"}, "from", "has no time zone"),
         ({"service": ""}, "service", "at least 1 character"),
         ({"service": None}, "service", "valid string"),
-        ({"indicator": "speed"}, "indicator", "'ttft', 'latency', 'tpot', 'errors' or 'throughput'"),
+        ({"indicator": "speed"}, "indicator", "'ttft' or 'latency'"),
         ({"form": "x"}, "form", "is no field here"),
     ],
 )

@@ -169,7 +169,7 @@ def _chat(random: np.random.Generator) -> pl.DataFrame:
     tokens = random.lognormal(6.6, 0.9, size).clip(8, 30_000)
     queue = random.lognormal(3.2, 0.6, size) * np.where(spike, 14, 1)
     prefill = 60 + tokens * 0.06
-    transfer = random.lognormal(3.5, 0.45, size) * np.where(spike, 48, 1) + np.where(old_trouble, 900, 0)
+    transfer = random.lognormal(3.5, 0.3, size) * np.where(spike, 48, 1) + np.where(old_trouble, 900, 0)
     decode = random.lognormal(8.1, 0.5, size)
     return _requests(random, "chat", "llama-70b", _CHAT_REPLICAS, ago, replica, tokens).with_columns(
         latency_ms=queue + prefill + transfer + decode,

@@ -102,7 +102,7 @@ def test_a_segment_that_is_loaded_again_changes_nothing(
 ) -> None:
     loader = Loader(wal, clean_store, SETTINGS, telemetry)
     append_spans(wal, trace_request(NOW, spans=2))
-    wal.rotate()
+    wal.rotate(30)
     segment = wal.take(0)
     assert segment is not None
     for _ in range(3):  # as after a crash between the load and the removal
@@ -152,7 +152,7 @@ def test_quarantine_holds_a_frame_once_however_often_it_is_tried(
 ) -> None:
     loader = Loader(wal, clean_store, SETTINGS, telemetry)
     append_spans(wal, trace_request(NOW, spans=2), BAD)
-    wal.rotate()
+    wal.rotate(30)
     segment = wal.take(0)
     assert segment is not None
     loader.load(segment)
@@ -165,7 +165,7 @@ def test_damage_in_a_segment_is_counted_and_the_rest_goes_in(
     wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask, counted: Callable[..., float]
 ) -> None:
     append_spans(wal, trace_request(NOW, spans=2), trace_request(NOW, spans=2))
-    wal.rotate()
+    wal.rotate(30)
     segment = wal.take(0)
     assert segment is not None
     whole = segment.path.read_bytes()

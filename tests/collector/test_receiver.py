@@ -233,11 +233,3 @@ def test_a_body_in_pieces_is_one_body(receiver: OtlpHttpReceiver, counted: Calla
 def test_a_body_without_a_length_is_refused_as_soon_as_it_is_over_the_limit(receiver: OtlpHttpReceiver) -> None:
     piece = {"type": "http.request", "body": bytes(LIMIT // 2 + 1), "more_body": True}
     assert speak(receiver, HTTP, piece, piece)[0]["status"] == 413
-
-
-def test_it_takes_part_in_the_life_of_its_server(receiver: OtlpHttpReceiver) -> None:
-    events = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-    assert [event["type"] for event in speak(receiver, {"type": "lifespan"}, *events)] == [
-        "lifespan.startup.complete",
-        "lifespan.shutdown.complete",
-    ]

@@ -136,7 +136,7 @@ def test_closed_segments_are_taken_oldest_first_and_only_once(tmp_path: Path, te
     with opened(tmp_path, telemetry) as wal:
         for _ in range(3):
             append(wal)
-            wal.rotate()
+            wal.rotate(30)
         taken = [wal.take(0) for _ in range(3)]
         assert taken == segments_in(tmp_path)
         assert wal.take(0) is None
@@ -146,7 +146,7 @@ def test_a_segment_that_is_given_back_comes_first_again(tmp_path: Path, telemetr
     with opened(tmp_path, telemetry) as wal:
         for _ in range(2):
             append(wal)
-            wal.rotate()
+            wal.rotate(30)
         first = wal.take(0)
         assert first is not None
         wal.give_back(first)
@@ -156,7 +156,7 @@ def test_a_segment_that_is_given_back_comes_first_again(tmp_path: Path, telemetr
 def test_a_loaded_segment_stays_until_the_checkpoint(tmp_path: Path, telemetry: Telemetry) -> None:
     with opened(tmp_path, telemetry) as wal:
         append(wal)
-        wal.rotate()
+        wal.rotate(30)
         segment = wal.take(0)
         assert segment is not None
         wal.checkpoint()
@@ -183,7 +183,7 @@ def test_a_full_log_refuses_and_takes_again_when_it_was_loaded(
         with pytest.raises(BacklogFullError, match="at most 4096 may: retry later") as refusal:
             wal.append("traces", Frame(1, {"otel_traces": 1}, bytes(3000)))
         assert refusal.value.retryable
-        wal.rotate()
+        wal.rotate(30)
         segment = wal.take(0)
         assert segment is not None
         wal.mark_loaded(segment)
@@ -250,7 +250,7 @@ def test_after_it_stopped_taking_the_log_refuses_but_can_be_loaded(tmp_path: Pat
         wal.stop_taking()
         with pytest.raises(LogUnavailableError, match="stopping"):
             wal.append("traces", FRAME)
-        wal.rotate()
+        wal.rotate(30)
         assert wal.take(0) is not None
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.engine import EngineError
-from storage.gateway import _Lane, gateway_app
+from storage.gateway import Gateway, _Lane
 from storage.open import OWNER, GatewayAddress, open_store
 from storage.settings import StoreSettings
 from storage.store import Store
@@ -425,6 +425,7 @@ def test_a_get_only_reads_whoever_asks(owner: httpx.Client) -> None:
 # -- the application by itself -----------------------------------------------------------------------------------
 
 App = Callable[..., Awaitable[None]]
+_CREDENTIALS = [(b"x-clickhouse-user", OWNER.encode()), (b"x-clickhouse-key", _TOKEN.encode())]
 
 
 def _scope(**changes: Any) -> dict[str, Any]:
@@ -460,9 +461,9 @@ def _body(content: bytes, *, more: bool = False) -> dict[str, Any]:
 
 @pytest.fixture
 def app(store: Store) -> Iterator[App]:
-    made = gateway_app(store, _TOKEN)
+    made = Gateway(store, _TOKEN)
     yield made
-    _call(made, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -487,8 +488,7 @@ def test_a_guest_is_on_this_machine_and_knows_it(app: App, client: Any, host: by
 
 
 def test_the_token_is_good_from_anywhere(app: App) -> None:
-    credentials = [(b"x-clickhouse-user", OWNER.encode()), (b"x-clickhouse-key", _TOKEN.encode())]
-    scope = _scope(client=("10.0.0.9", 1), headers=[(b"host", b"tailsight"), *credentials])
+    scope = _scope(client=("10.0.0.9", 1), headers=[(b"host", b"tailsight"), *_CREDENTIALS])
     assert _call(app, scope, _body(b"SELECT 1"))[0]["status"] == 200
 
 
@@ -508,12 +508,12 @@ def test_a_websocket_is_closed(app: App) -> None:
 def test_a_store_that_is_not_embedded_has_no_gateway(gateway: GatewayAddress) -> None:
     remote = open_store(StoreSettings(url=f"{gateway.url}/otel"))
     with pytest.raises(ValueError, match="connect to its own HTTP interface"):
-        gateway_app(remote, _TOKEN)
+        Gateway(remote, _TOKEN)
 
 
 def test_a_gateway_needs_a_token(store: Store) -> None:
     with pytest.raises(ValueError, match="token is empty"):
-        gateway_app(store, "")
+        Gateway(store, "")
 
 
 def test_more_statements_than_can_wait_are_turned_away() -> None:
@@ -530,6 +530,23 @@ def test_more_statements_than_can_wait_are_turned_away() -> None:
         lane.close()
 
     asyncio.run(crowd())
+
+
+def test_closing_waits_for_the_statement_under_way(store: Store) -> None:
+    gateway = Gateway(store, _TOKEN)
+    answers: list[list[MutableMapping[str, Any]]] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(_call(gateway, _scope(), _body(b"SELECT 'guest', sleep(1)"))), name="asking"
+    )
+    asking.start()
+    running = b"SELECT count() FROM system.processes WHERE query LIKE '%guest\\', sleep%' AND query NOT LIKE '%system%'"
+    while _call(gateway, _scope(headers=_CREDENTIALS), _body(running))[1]["body"] == b"0\n":
+        assert asking.is_alive(), "the statement is seen while it runs"
+    gateway.close()
+    assert store.engine is not None
+    assert store.engine.run(running.decode()).body == b"0\n", "no handle of the engine is left behind"
+    asking.join()
+    assert answers[0][0]["status"] == 200
 
 
 _NAMES = st.sampled_from(

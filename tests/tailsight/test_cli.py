@@ -77,7 +77,7 @@ def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [
-        ("web: {prot: 9090}", WRONG_USE, "web.prot: unknown setting; did you mean port?"),
+        ("web: {prot: 9090}", WRONG_USE, "web.prot: unknown setting; did you mean web.port?"),
         ("web: {host: 0.0.0.0}", TROUBLE, "web.host is 0.0.0.0, which others can reach, and no token is set"),
     ],
 )

@@ -63,11 +63,14 @@ def test_a_list_in_a_variable_is_written_as_yaml() -> None:
     ("text", "told"),
     [
         ("wep: {port: 1}", "wep: unknown setting; did you mean web?"),
-        ("web: {prot: 1}", "web.prot: unknown setting; did you mean port?"),
-        ("collector: {otlp_http: {prt: 1}}", "collector.otlp_http.prt: unknown setting; did you mean port?"),
+        ("web: {prot: 1}", "web.prot: unknown setting; did you mean web.port?"),
+        (
+            "collector: {otlp_http: {prt: 1}}",
+            "collector.otlp_http.prt: unknown setting; did you mean collector.otlp_http.port?",
+        ),
         (
             "collector: {scrape: {targets: [{jop: x, url: 'http://a/metrics'}]}}",
-            "jop: unknown setting; did you mean job?",
+            "jop: unknown setting; did you mean collector.scrape.targets.0.job?",
         ),
         ("web: {xyzzy: 1}", "web.xyzzy: unknown setting; valid are host, port, public_url"),
         ("web: {port: many}", r"web.port: .*\(found 'many'\)"),
@@ -83,7 +86,7 @@ def test_a_fault_is_told_with_its_key_what_was_found_and_what_is_valid(tmp_path:
 
 
 def test_an_unknown_variable_is_told_like_an_unknown_key() -> None:
-    with pytest.raises(SettingsError, match=r"web\.prot: unknown setting; did you mean port\?"):
+    with pytest.raises(SettingsError, match=r"web\.prot: unknown setting; did you mean web\.port\?"):
         read_settings(None, {"TAILSIGHT_WEB__PROT": "1"})
 
 
@@ -98,6 +101,26 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         read_settings(written(tmp_path, "web: {prot: 1}\nanalytics: {step_s: 0}"), {})
     assert "web.prot" in str(error.value)
     assert "analytics.step_s" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        ("indicator: ttft", "needs a threshold_ms"),
+        ("indicator: errors, threshold_ms: 500", "takes no threshold_ms"),
+        ("indicator: throughput", "cannot be judged yet; valid are ttft, latency and errors"),
+    ],
+)
+def test_an_objective_that_cannot_be_judged_is_refused(tmp_path: Path, objective: str, told: str) -> None:
+    file = written(tmp_path, f"objectives: [{{name: fast, service: chat, target_ratio: 0.99, {objective}}}]")
+    with pytest.raises(SettingsError, match=told):
+        read_settings(file, {})
+
+
+def test_a_history_too_short_for_its_steps_is_refused() -> None:
+    variables = {"TAILSIGHT_ANALYTICS__STEP_S": "60", "TAILSIGHT_ANALYTICS__HISTORY_S": "120"}
+    with pytest.raises(SettingsError, match="60 s steps need at least 300"):
+        read_settings(None, variables)
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
