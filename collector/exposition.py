@@ -21,7 +21,7 @@ _TYPES = frozenset({"counter", "gauge", "histogram", "summary"})
 _PARTS = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 
 # DCGM's "blank" values: not found, not supported, not permitted (dcgm_structs.h). Of the 64-bit ones a double keeps
-# only the size; 2^62 and more is nothing that a source has counted.
+# only the size; 2^62 and more is nothing that a source has counted. storage/views/samples.sql has the same rule.
 _NOTHING_IS_THIS_LARGE = 2.0**62
 _DCGM_BLANKS = frozenset(float(base + offset) for base in (0x7FFFFFF0, 2**47) for offset in range(4))
 

@@ -50,7 +50,10 @@ class Collector:
         await self._scraper.run(targets)
 
     def loading(self) -> tuple[bool, float | None]:
-        """Do the log's writer and the loader run, and how many seconds has the oldest acknowledged item waited; None when none waits."""
+        """Do the log's writer and the loader run, and how long has what is acknowledged waited to be loaded.
+
+        The seconds are those of the oldest item, None when none waits.
+        """
         since = self._wal.waiting_since_unix_ns()
         running = self._wal.is_alive and self._loader.is_alive
         return running, None if since is None else (time.time_ns() - since) / 1e9

@@ -86,7 +86,7 @@ def main() -> None:
 @app.command()
 def demo(
     *,
-    fault: FaultKind = CauseKind.NETWORK_LINK_FAULT,
+    fault: FaultKind = CauseKind.GPU_MEMORY_CONTENTION,
     seed: Seed = 1,
     once: Annotated[
         bool, typer.Option("--once", help="Headless: one incident, its cause and the page; then end.")

@@ -153,7 +153,7 @@ def _fill(
 # A week has a past: what went wrong, how long ago, for how long.
 _PAST_FAULTS = (
     (CauseKind.GPU_MEMORY_PRESSURE, timedelta(days=5.4), timedelta(minutes=12)),
-    (CauseKind.GPU_MEMORY_CONTENTION, timedelta(days=3.1), timedelta(minutes=25)),
+    (CauseKind.NETWORK_LINK_FAULT, timedelta(days=3.1), timedelta(minutes=25)),
     (CauseKind.NETWORK_SATURATION, timedelta(days=1.3), timedelta(minutes=18)),
 )
 

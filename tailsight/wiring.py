@@ -142,8 +142,9 @@ class Application:
         """
         if self._thread.is_alive():
             self._ready.wait()
-            with contextlib.suppress(RuntimeError):  # its loop has ended by itself meanwhile
-                self._loop and self._loop.call_soon_threadsafe(self._stopping.set)
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended by itself meanwhile
+                    self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
         drained = self.collector.drain(_DRAIN_SECONDS)
         self._opened.close()
@@ -202,7 +203,9 @@ class Application:
             for name, server in servers.items()
         ]
         try:
-            while not self._stopping.is_set() and not all(server.started for server in servers.values()):
+            while not (  # noqa: ASYNC110  # uvicorn offers no event
+                self._stopping.is_set() or all(server.started for server in servers.values())
+            ):
                 await asyncio.sleep(0.02)
             if not self._stopping.is_set():
                 self.collector.start()
@@ -231,12 +234,8 @@ class Application:
     def _on_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()  # asked for always, or asyncio complains
         if not self._stopping.is_set():
-            self._fail(
-                f"the {task.get_name()} ended by itself: {error!r}"
-                if error
-                else f"the {task.get_name()} ended by itself",
-                error,
-            )
+            reason = f": {error!r}" if error is not None else ""
+            self._fail(f"the {task.get_name()} ended by itself{reason}", error)
             self._stopping.set()
 
     def _fail(self, what: str, error: BaseException | None) -> None:

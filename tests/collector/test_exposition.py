@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.exposition import Origin, parsed, to_request
+from collector.exposition import Family, Origin, Sample, parsed, to_request
+from storage.store import Store
+from tests.collector.conftest import Ask
 
 RECORDED = Path(__file__).parents[3] / "shared" / "data" / "telemetry"
 NOW = 1_795_000_000_000_000_000
@@ -163,6 +165,20 @@ def test_a_line_without_a_value_costs_itself_only_and_is_counted(line: str, reas
 def test_large_values_that_are_no_sentinels_stay() -> None:
     text = "node_bytes_total 2147483632\nDCGM_FI_DEV_FB_FREE 2147483631\nx +Inf\ny 4e18\n"
     assert parsed(text).dropped == {}
+
+
+@pytest.mark.parametrize("name", ["DCGM_FI_DEV_FB_USED", "dcgm_fb_used", "node_network_receive_bytes_total"])
+def test_the_door_for_otlp_leaves_out_the_same_sentinels(clean_store: Store, ask: Ask, name: str) -> None:
+    edges = (2**31 - 16, 2**31 - 12, 2**47, 2**47 + 4, 2**62)
+    values = sorted({float(edge + step) for edge in edges for step in (-1, 0)} | {2.0**62 - 512, 2.0**62})
+    samples = [Sample(name, {"n": str(number)}, value) for number, value in enumerate(values)]
+    pushed = to_request([Family(name, "gauge", "", samples)], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    clean_store.load_otlp("otel_metrics_gauge", pushed, token=f"sentinels/{name}")
+    text = "".join(f'{name}{{n="{number}"}} {value!r}\n' for number, value in enumerate(values))
+    scraped = [sample.value for family in parsed(text).families for sample in family.samples]
+    assert 0 < len(scraped) < len(values)
+    kept = [float(row["value"]) for row in ask("SELECT value FROM tailsight_samples ORDER BY value")]
+    assert kept == scraped
 
 
 @given(st.text(max_size=200))

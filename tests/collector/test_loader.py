@@ -175,6 +175,34 @@ def test_damage_in_a_segment_is_counted_and_the_rest_goes_in(
     assert counted("wal_damaged_bytes_total", signal="traces") > 0
 
 
+def test_a_segment_that_somebody_took_away_is_counted_and_the_next_one_goes_in(
+    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask, counted: Callable[..., float]
+) -> None:
+    append_spans(wal, trace_request(NOW, spans=2))
+    wal.rotate(30)
+    loader = Loader(wal, clean_store, SETTINGS, telemetry)
+    gone = wal.take(0)
+    assert gone is not None
+    size_bytes = gone.path.stat().st_size
+    gone.path.unlink()
+    wal.give_back(gone)
+    loader.start()
+    append_spans(wal, trace_request(NOW, spans=3), spans=3)
+    assert loader.flush(60)
+    assert loader.is_alive
+    loader.stop()
+    assert spans_count(ask) == 3
+    assert counted("wal_damaged_bytes_total", signal="traces") == size_bytes
+    assert counted("wal_backlog_bytes") == 0
+
+
+def test_a_loader_that_does_not_run_is_not_waited_for(
+    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry
+) -> None:
+    append_spans(wal, trace_request(NOW, spans=2))
+    assert not Loader(wal, clean_store, SETTINGS, telemetry).flush(threading.TIMEOUT_MAX)
+
+
 def test_flush_gives_up_at_its_deadline(wal: WriteAheadLog, faulty: FaultyStore, loader: Loader) -> None:
     faulty.errors = [StoreUnavailableError("away")] * 1000
     append_spans(wal, trace_request(NOW, spans=2))

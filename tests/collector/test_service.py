@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_what_was_not_loaded_is_loaded_by_the_next_process(clean_store: Store, a
     assert second.loading() == (True, None)
     second.close()
     assert ask("SELECT count() AS n FROM otel_traces") == [{"n": 3}]
+
+
+def test_a_log_that_is_written_no_more_is_told_beside_the_loader(
+    clean_store: Store, tmp_path: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(_handle: int) -> None:
+        raise RuntimeError("a defect")
+
+    collector = Collector(SETTINGS, clean_store, tmp_path, registry)
+    collector.start()
+    assert collector.loading() == (True, None)
+    monkeypatch.setattr(os, "fdatasync", defect)
+    assert asyncio.run(post(collector, trace_request(time.time_ns()))) == 503
+    assert collector.flush(60), "nothing that was acknowledged is left"
+    assert collector.loading() == (False, None)
+    collector.close()
 
 
 def test_scraped_samples_come_into_the_store(

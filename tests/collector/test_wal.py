@@ -1,5 +1,6 @@
 """The write-ahead log: what is acknowledged is in a segment, whole; and segments go through their life in order."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -208,6 +209,93 @@ def test_a_disk_that_cannot_be_written_is_told_and_nothing_half_written_stays(
 
 def failing_sync(_handle: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+def handle_of(path: Path) -> int:
+    """The number under which this process has the file open."""
+    for number in range(3, 4096):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(number), path.stat()):
+                return number
+    raise AssertionError(f"{path} is not open")
+
+
+def test_a_segment_that_cannot_be_closed_costs_neither_itself_nor_the_next(
+    tmp_path: Path, telemetry: Telemetry
+) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        os.close(handle_of(only_segment(tmp_path).path))
+        assert wal.rotate(30)
+        closed = wal.take(0)
+        assert closed is not None
+        assert read_segment(closed).frames == (FRAME,)
+        append(wal)
+        assert wal.is_alive
+
+
+def test_when_the_writer_fails_everybody_is_told_and_what_it_acknowledged_can_be_loaded(
+    tmp_path: Path, telemetry: Telemetry, counted: Callable[..., float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(_handle: int) -> None:
+        raise RuntimeError("a defect")
+
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        acknowledged_bytes = counted("wal_backlog_bytes")
+        monkeypatch.setattr(os, "fdatasync", defect)
+        with pytest.raises(LogUnavailableError, match="a defect"):
+            append(wal)
+        with pytest.raises(LogUnavailableError, match="restart the collector"):
+            wal.append("traces", FRAME)
+        assert wal.rotate(30), "nobody waits for a writer that is no more"
+        assert not wal.is_alive
+        assert counted("wal_backlog_bytes") == acknowledged_bytes
+        left = wal.take(0)
+        assert left is not None
+        assert read_segment(left).frames == (FRAME,)
+
+
+def test_rotating_gives_up_when_the_disk_takes_too_long(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda _handle: disk.wait(30))
+    with opened(tmp_path, telemetry) as wal:
+        written = wal.append("traces", FRAME)
+        assert not wal.rotate(0.01)
+        disk.set()
+        written.result(timeout=30)
+
+
+def test_a_segment_that_somebody_took_away_no_longer_counts(
+    tmp_path: Path, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        wal.rotate(30)
+        segment = wal.take(0)
+        assert segment is not None
+        segment.path.unlink()
+        wal.mark_loaded(segment)
+        wal.checkpoint()
+        assert counted("wal_backlog_bytes") == 0
+
+
+def test_a_folder_that_cannot_be_synced_keeps_its_segments(tmp_path: Path, telemetry: Telemetry) -> None:
+    data = tmp_path / "data"
+    with opened(data / "wal", telemetry) as wal:
+        append(wal)
+        wal.rotate(30)
+        segment = wal.take(0)
+        assert segment is not None
+        wal.mark_loaded(segment)
+        data.rename(tmp_path / "elsewhere")
+        wal.checkpoint()
+        (tmp_path / "elsewhere").rename(data)
+        assert segment.path.exists()
+        wal.checkpoint()
+        assert not segment.path.exists()
 
 
 def test_an_unwritable_folder_is_told_at_start(tmp_path: Path, telemetry: Telemetry) -> None:

@@ -5,7 +5,7 @@ import base64
 import gzip
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -424,7 +424,7 @@ def test_a_get_only_reads_whoever_asks(owner: httpx.Client) -> None:
 
 # -- the application by itself -----------------------------------------------------------------------------------
 
-App = Callable[..., Awaitable[None]]
+App = Callable[..., Coroutine[Any, Any, None]]
 _CREDENTIALS = [(b"x-clickhouse-user", OWNER.encode()), (b"x-clickhouse-key", _TOKEN.encode())]
 
 

@@ -1,0 +1,153 @@
+"""The application as a whole: it comes up, goes down and fails, each in a process of its own.
+
+The embedded engine opens one path a process, and the test session has its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+PRELUDE = """
+import asyncio, sys, threading
+from pathlib import Path
+from tailsight import wiring
+from collector.errors import CollectorError
+from tailsight.errors import TailsightError
+from tailsight.settings import Settings
+from tailsight.wiring import Application
+
+folder = Path(sys.argv[1])
+document = {"store": {"url": f"chdb://{folder}"}, "web": {"port": 0}, "collector": {"otlp_http": {"port": 0}}}
+
+def end_task(application, name):
+    def cancel():
+        (task,) = (task for task in asyncio.all_tasks() if task.get_name() == name)
+        task.cancel()
+    application._loop.call_soon_threadsafe(cancel)
+"""
+
+
+def run(program: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    return subprocess.run(
+        [sys.executable, "-c", PRELUDE + program, str(folder)],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=own | {"COLUMNS": "400"},
+        timeout=120,
+    )
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_open(tmp_path: Path) -> None:
+    program = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as probe:
+    port = probe.getsockname()[1]
+half = document | {"web": {"port": port}}
+
+def fails(told, begin):
+    try:
+        begin()
+    except (TailsightError, CollectorError) as error:
+        assert told in str(error), error
+    else:
+        raise AssertionError(f"no error that tells {told!r}")
+
+topology = folder.parent / "topology.yaml"
+topology.write_text("no topology")
+for _ in range(2):
+    fails("topology.yaml", lambda: Application(Settings.model_validate(half | {"topology": {"file": str(topology)}})))
+
+(folder / "wal").write_text("a file, where the folder of the log should be")
+fails("cannot write the log", lambda: Application(Settings.model_validate(half)))
+(folder / "wal").unlink()
+
+never = Application(Settings.model_validate(half))
+never._apps["otlp"] = "no_such_module:app"  # its server ends before it begins
+fails("the server of otlp ended by itself", never.start)
+assert not (folder / "gateway.json").exists()
+assert never.stop()
+
+again = Application(Settings.model_validate(half))  # the same port, the same folder
+assert again.start().web_url.endswith(f":{port}")
+assert (folder / "gateway.json").exists()
+assert again.stop()
+assert not (folder / "gateway.json").exists()
+assert [thread.name for thread in threading.enumerate() if thread.name in ("wal-writer", "wal-loader")] == []
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
+def test_stopping_what_never_started_closes_it(tmp_path: Path) -> None:
+    program = """
+for _ in range(2):
+    application = Application(Settings.model_validate(document))
+    assert application.stop()
+assert application.failure is None
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
+def test_whatever_ends_by_itself_ends_the_application_and_is_named(tmp_path: Path) -> None:
+    program = """
+for name in ("server of web", "server of gateway", "analysis"):
+    ended = threading.Event()
+    application = Application(Settings.model_validate(document))
+    application.start(on_failure=ended.set)
+    end_task(application, name)
+    assert ended.wait(60), name
+    assert application.stop()
+    assert f"the {name} ended by itself" in str(application.failure), application.failure
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
+def test_serving_ends_with_one_when_a_server_ends_by_itself(tmp_path: Path) -> None:
+    program = """
+class Ending(Application):
+    def start(self, on_failure):
+        addresses = super().start(on_failure)
+        end_task(self, "server of otlp")
+        return addresses
+
+wiring.Application = Ending
+from tailsight.cli import main
+config = folder.parent / "tailsight.yaml"
+config.write_text(f"{{store: {{url: 'chdb://{folder}'}}, web: {{port: 0}}, collector: {{otlp_http: {{port: 0}}}}}}")
+sys.argv = ["tailsight", "serve", "--config", str(config)]
+main()
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.returncode == 1, finished.stderr
+    assert "tailsight: the server of otlp ended by itself" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_serving_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
+    config = tmp_path / "tailsight.yaml"
+    config.write_text(
+        f"{{store: {{url: 'chdb://{tmp_path / 'data'}'}}, web: {{port: 0}}, collector: {{otlp_http: {{port: 0}}}}}}"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    command = [sys.executable, "-u", "-m", "tailsight", "serve", "--config", str(config)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own
+    ) as serving:
+        assert serving.stdout is not None
+        assert "Tailsight is at" in serving.stdout.readline()
+        serving.send_signal(signal.SIGTERM)
+        _, told = serving.communicate(timeout=60)
+    assert (serving.returncode, told) == (0, "")
+    assert not (tmp_path / "data" / "gateway.json").exists()
