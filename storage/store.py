@@ -148,6 +148,15 @@ class Store:
         with self._client() as client:  # a server takes the payload as the body of the statement's own request
             client.command(f"{statement}\nFORMAT {_LOAD_FORMAT}", data=payload, settings=settings)
 
+    @contextmanager
+    def merges_paused(self) -> Iterator[None]:
+        """For a backfill: parts that are merged while more of the same time comes in are merged again and again."""
+        self.execute("SYSTEM STOP MERGES")
+        try:
+            yield
+        finally:
+            self.execute("SYSTEM START MERGES")
+
     # -- schema ------------------------------------------------------------------------------------------------
 
     @property

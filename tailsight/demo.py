@@ -113,7 +113,10 @@ def run_live(
             command += ["--fault", f"{past_kind}:{-_seconds(ago)}:{_seconds(lasts)}"]
         command += ["--fault", f"{kind}:40:600"]
         with _simulator(application, command) as simulator:
-            _fill(application, simulator, begun, tell, stop)
+            with application.store.merges_paused():
+                _fill(application, simulator, begun, tell, stop)
+            if stop.is_set():
+                return
             for number, (_, ago, lasts) in enumerate(past):
                 tell("Explaining the past", number / len(past))
                 moment = begun - ago
@@ -183,6 +186,7 @@ def _application(
         {
             "store": {"url": f"chdb://{folder}"},
             "web": {"port": web_port},
+            "analytics": {"interval_s": 10},  # nobody likes to wait in a demo
             "collector": {"otlp_http": {"port": otlp_port}},
         }
     )
@@ -207,6 +211,7 @@ class _Simulator:
         assert self._process.stdout is not None  # noqa: S101  # asked for with PIPE
         for line in self._process.stdout:
             yield json.loads(line)
+        self._process.wait()  # its output has ended, so it is ending
         self.check()
 
     def check(self) -> None:

@@ -18,10 +18,10 @@ from simulator.exporters import Exporters
 from simulator.faults import Fault, plan_fault
 from simulator.run import Simulation, replay, run_live
 
-_COARSE_STEP_S = 600.0  # history is kept as thinly as a long-term store would keep it
+_COARSE_STEP_S = 900.0  # history is kept as thinly as a long-term store would keep it
 _FAULT_STEP_S = 30.0  # but closer where something went wrong, so that it can still be explained
 _RECENT_STEP_S = 15.0
-_RECENT = timedelta(minutes=45)
+_RECENT = timedelta(minutes=30)
 _AROUND_FAULT = timedelta(minutes=20)
 
 
