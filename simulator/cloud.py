@@ -155,7 +155,16 @@ class Cloud:
         return topology_to_document(self.topology())
 
 
-def build_cloud(seed: int, *, chat_requests_per_s: float = 1.2, assist_requests_per_s: float = 1.5) -> Cloud:
+CHAT_REQUESTS_PER_S = 1.2
+ASSIST_REQUESTS_PER_S = 1.5
+
+
+def build_cloud(
+    seed: int,
+    *,
+    chat_requests_per_s: float = CHAT_REQUESTS_PER_S,
+    assist_requests_per_s: float = ASSIST_REQUESTS_PER_S,
+) -> Cloud:
     """Four nodes of eight H100s: six replicas of a 70B on three of them, four of an 8B on the last.
 
     The same seed gives the same identities (GPU UUIDs, instance ids).

@@ -291,6 +291,7 @@ def simulate(
     encoder: Annotated[
         str, typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories).")
     ] = "sdk",
+    load: Annotated[float, typer.Option(help="The usual rate of requests, times this.", min=0.01)] = 1.0,
     live: Annotated[bool, typer.Option("--live", help="Then follow the wall clock until a signal.")] = False,
 ) -> None:
     """Play the GPU cloud against an OTLP receiver; what happens is told as JSON lines."""
@@ -307,7 +308,14 @@ def simulate(
         _fail(str(error), Exit.WRONG_USE)
     try:
         play(
-            otlp, seed=seed, end=moment, history=timedelta(seconds=history_s), faults=faults, live=live, encoder=chosen
+            otlp,
+            seed=seed,
+            end=moment,
+            history=timedelta(seconds=history_s),
+            faults=faults,
+            live=live,
+            encoder=chosen,
+            load_ratio=load,
         )
     except ReplayError as error:
         _fail(str(error), Exit.TROUBLE)

@@ -30,6 +30,7 @@ from tailsight.errors import DemoError
 from tailsight.settings import Settings
 from tailsight.wiring import Application
 
+_LIVE_LOAD = 0.65  # of the simulator's usual requests: a week of them is filled in within a minute or so
 _ONCE_HISTORY = timedelta(minutes=75)
 _ONCE_FAULT = (timedelta(minutes=-16), timedelta(minutes=9))  # when it begins, and how long it lasts
 _SOURCES = {"dcgm-exporter": "dcgm", "node-exporter": "node"}
@@ -108,7 +109,7 @@ def run_live(
         begun = datetime.now(UTC)
         past = [fault for fault in _PAST_FAULTS if fault[1] < history - timedelta(hours=3)]
         command: list[Any] = ["--seed", seed, "--end", begun.isoformat(), "--history-s", _seconds(history)]
-        command += ["--encoder", "template", "--live"]
+        command += ["--encoder", "template", "--load", _LIVE_LOAD, "--live"]
         for past_kind, ago, lasts in past:
             command += ["--fault", f"{past_kind}:{-_seconds(ago)}:{_seconds(lasts)}"]
         command += ["--fault", f"{kind}:40:600"]

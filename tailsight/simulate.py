@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from domain.cause import CauseKind
+from simulator.cloud import ASSIST_REQUESTS_PER_S, CHAT_REQUESTS_PER_S, build_cloud
 from simulator.exporters import Exporters
 from simulator.faults import Fault, plan_fault
 from simulator.run import Simulation, replay, run_live
@@ -43,10 +44,19 @@ def simulate(
     faults: Sequence[PlannedFault],
     live: bool,
     encoder: Literal["sdk", "template"],
+    load_ratio: float = 1.0,
 ) -> None:
-    """Send a history that ends at `end`, then follow the wall clock until SIGTERM or SIGINT when `live`."""
+    """Send a history that ends at `end`, then follow the wall clock until SIGTERM or SIGINT when `live`.
+
+    `load_ratio` scales the usual rate of all requests.
+    """
     start = end - history
-    simulation = Simulation(seed, start)
+    cloud = build_cloud(
+        seed,
+        chat_requests_per_s=load_ratio * CHAT_REQUESTS_PER_S,
+        assist_requests_per_s=load_ratio * ASSIST_REQUESTS_PER_S,
+    )
+    simulation = Simulation(seed, start, cloud=cloud)
     with Exporters(simulation.targets()) as exporters:
         say("targets", targets=exporters.targets())
         say("topology", document=simulation.cloud.topology_document())
