@@ -34,7 +34,7 @@ class ExplainQuestion(BaseModel):
     service: str = Field(min_length=1)
     start: Moment = Field(alias="from", description="RFC 3339")
     end: Moment = Field(alias="to", description="RFC 3339, not included")
-    indicator: Literal[Indicator.TTFT, Indicator.LATENCY] | None = Field(
+    indicator: Literal["ttft", "latency"] | None = Field(
         None, description="what was slow; when not given, ttft where the service tells it, else latency"
     )
 
@@ -56,4 +56,5 @@ def explain_window(given: Given, question: ExplainQuestion) -> dict[str, Any]:
         raise invalid_field("from", f"a window of {window.seconds:.0f} s; at most {longest_s} s are explained at once")
     if question.service not in read_services(given.store, window)["service"]:
         raise Problem("not-found", f"no request of service {question.service!r} in this window; GET /api/v1/services")
-    return explanation_to_document(given.explain(given.store, question.service, window, question.indicator))
+    indicator = Indicator(question.indicator) if question.indicator else None
+    return explanation_to_document(given.explain(given.store, question.service, window, indicator))

@@ -93,7 +93,7 @@ def _confidence(confidence: float) -> Component:
     return html.Div(
         [html.Span(html.Span(style={"width": f"{confidence:.0%}"}), className="bar"), html.Span(words)],
         className="confidence",
-        title=f"Confidence {words}: of causes given this confidence, that share is right",
+        title=f"Confidence {words}: how well the evidence fits; it ranks, and is not calibrated yet",
     )
 
 

@@ -139,7 +139,7 @@ def serve(*, config: Config = None) -> None:
     stop = _until_signal()
     application = Application(read_settings(config))
     addresses = application.start(on_failure=stop.set)
-    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {addresses.otlp_http_url}")
+    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {addresses.otlp_http_url}", soft_wrap=True)
     stop.wait()
     drained = application.stop()
     if application.failure is not None:
