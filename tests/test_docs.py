@@ -86,6 +86,11 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", _DOCS, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_nothing_is_left_to_fill_in(document: Path) -> None:
+    assert "@@" not in document.read_text()
+
+
 def test_every_cause_that_is_looked_for_is_documented() -> None:
     text = (_ROOT / "docs" / "causes.md").read_text()
     assert [kind for kind in shipped_knowledge().patterns if f"`{kind}`" not in text] == []
