@@ -3,7 +3,7 @@
 from domain.alert import Page
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, Severity
-from domain.window import rfc3339
+from domain.window import duration_text, rfc3339
 
 _INDICATOR_WORDS = {
     Indicator.TTFT: "Time to first token",
@@ -29,8 +29,8 @@ def page_for(incident: Incident, web_url: str) -> Page | None:
     words = _INDICATOR_WORDS[incident.indicator]
     cause = incident.cause
     annotations = {
-        "summary": f"{words} of {incident.service}: p99 {_duration(incident.peak_ms_p99)}, "
-        f"usual {_duration(incident.baseline_ms_p99)}",
+        "summary": f"{words} of {incident.service}: p99 {duration_text(incident.peak_ms_p99)}, "
+        f"usual {duration_text(incident.baseline_ms_p99)}",
         "impact": f"{incident.slow_requests_count:,} slow or failed requests, {incident.slow_requests_ratio:.0%} of all"
         + (f", {incident.tenants_affected_count} tenants" if incident.tenants_affected_count is not None else ""),
         "cause": cause.summary,
@@ -56,7 +56,3 @@ def page_for(incident: Incident, web_url: str) -> Page | None:
         labels["model"] = incident.model
     ends_at = rfc3339(incident.ended_at) if incident.ended_at is not None else None
     return Page(labels, annotations, rfc3339(incident.started_at), ends_at)
-
-
-def _duration(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"

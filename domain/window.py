@@ -62,3 +62,8 @@ def from_rfc3339(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{text!r} is outside of the years 1 to 9999 in UTC") from None
+
+
+def duration_text(milliseconds: float) -> str:
+    """`850 ms`, or `4.1 s` from a second on: for people."""
+    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from domain.cause import Cause, Evidence
 from domain.incident import Incident, Severity
-from domain.window import rfc3339
+from domain.window import duration_text, rfc3339
 
 
 def incident_report(incident: Incident) -> str:
     """The incident in plain Markdown, without anything that the incident itself does not say."""
     lines = [
-        f"# {incident.indicator.upper()} p99 at {_duration(incident.peak_ms_p99)} on {incident.service}",
+        f"# {incident.indicator.upper()} p99 at {duration_text(incident.peak_ms_p99)} on {incident.service}",
         "",
         f"{_SEVERITY_WORDS[incident.severity]} · `{incident.id}` · {incident.status}",
         "",
@@ -20,7 +20,7 @@ def incident_report(incident: Incident) -> str:
         f"| Detected | {_moment(incident.detected_at)} |",
         f"| Ended | {_moment(incident.ended_at) if incident.ended_at else 'still going on'} |",
         *([f"| Model | {incident.model} |"] if incident.model else []),
-        f"| p99 | {_duration(incident.baseline_ms_p99)} → {_duration(incident.peak_ms_p99)} |",
+        f"| p99 | {duration_text(incident.baseline_ms_p99)} → {duration_text(incident.peak_ms_p99)} |",
         f"| Slow or failed requests | {incident.slow_requests_count:,} ({incident.slow_requests_ratio:.0%}) |",
         f"| Tenants affected | {_or_unknown(incident.tenants_affected_count)} |",
         f"| Error budget spent | {_percent(incident.budget_spent_ratio)} |",
@@ -76,10 +76,6 @@ def _words(name: str) -> str:
 
 def _moment(moment: datetime) -> str:
     return rfc3339(moment.replace(microsecond=0))
-
-
-def _duration(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
 def _percent(ratio: float | None) -> str:
