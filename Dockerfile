@@ -1,5 +1,5 @@
 # docker build -t tailsight .
-# docker run -p 127.0.0.1:8080:8080 -p 127.0.0.1:4318:4318 --tmpfs /tmp -v tailsight:/data -v "$PWD/token:/run/secrets/tailsight_token:ro" tailsight
+# docker run -p 127.0.0.1:8080:8080 -p 127.0.0.1:4317:4317 -p 127.0.0.1:4318:4318 --tmpfs /tmp -v tailsight:/data -v "$PWD/token:/run/secrets/tailsight_token:ro" tailsight
 
 FROM python:3.13-slim AS build
 RUN pip install --no-cache-dir uv==0.13.9
@@ -20,13 +20,14 @@ ENV PATH=/opt/tailsight/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TAILSIGHT_STORE=chdb:///data/store \
     TAILSIGHT_AUTH__TOKEN_FILE=/run/secrets/tailsight_token \
+    TAILSIGHT_COLLECTOR__OTLP_GRPC__HOST=0.0.0.0 \
     TAILSIGHT_COLLECTOR__OTLP_HTTP__HOST=0.0.0.0 \
     TAILSIGHT_WEB__HOST=0.0.0.0
 # By number, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 4318 8080
+EXPOSE 4317 4318 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
 ENTRYPOINT ["tailsight"]

@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test check fmt browser
+.PHONY: help setup demo test check fmt browser ibsim node-sdk
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.13] [DEMO_ARGS=…] [PYTEST_ARGS=…] [BENCH_ARGS=…]'
@@ -46,6 +46,24 @@ browser: ## Install what the browser tests need (Chromium; by apt, as root)
 		apt-get update -qq; apt-get install -qq -y --no-install-recommends chromium fonts-liberation >/dev/null; \
 	else echo 'browser: no chromium on PATH, and installing it takes apt and root: run `sudo make browser`,' \
 		'or install Chromium as your system does, so that the command `chromium` is on PATH' >&2; exit 1; fi
+
+ibsim: ## Install what the test of the InfiniBand fabric needs (a simulator; by apt, as root; not on a real fabric)
+	@if command -v ibsim >/dev/null; then echo "ibsim: $$(command -v ibsim) is there"; \
+	elif [ -d /sys/class/infiniband ] && [ -n "$$(ls /sys/class/infiniband)" ]; then \
+		echo 'ibsim: this machine is on a real fabric, where installing opensm starts a subnet manager: not done' >&2; exit 1; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'ibsim: installing ibsim-utils, infiniband-diags and opensm by apt'; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq; apt-get install -qq -y --no-install-recommends ibsim-utils infiniband-diags opensm >/dev/null; \
+	else echo 'ibsim: no ibsim on PATH, and installing it takes apt and root: run `sudo make ibsim`' >&2; exit 1; fi
+
+node-sdk: ## Install what the test with OpenTelemetry's Node SDK needs (npm packages, beside the test)
+	@if ! command -v npm >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo 'node-sdk: installing npm by apt'; export DEBIAN_FRONTEND=noninteractive; \
+			apt-get update -qq; apt-get install -qq -y --no-install-recommends npm >/dev/null; \
+		else echo 'node-sdk: no npm on PATH, and installing it takes apt and root: run `sudo make node-sdk`' >&2; exit 1; fi; fi
+	@npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/scenarios/node_sdk
+	@echo 'node-sdk: installed in tests/scenarios/node_sdk/node_modules'
 
 bench-%: setup ## Run benchmarks/NAME.py: a table, then one line of JSON (bench-ingest, bench-explain)
 	@$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)

@@ -14,7 +14,7 @@ from analytics.causes import explain
 from analytics.incidents import BudgetDamage, incident_of, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, localise, neighbourhood, stage_split
-from analytics.signals import Grid, SignalMatrix, metric_signals, request_signals, shifts
+from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from domain.cause import Explanation
@@ -23,6 +23,7 @@ from domain.incident import Incident, Indicator, Status
 from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
+    ROLLUP_STEPS_S,
     read_incidents,
     read_latency,
     read_request_series,
@@ -148,7 +149,7 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
     metrics = {metric for name, _ in wanted for metric in _metrics_of(knowledge, name)}
     grid = Grid(window, step_s)
     series = read_series(store, window, sorted(metrics))
-    matrices = metric_signals(series, read_samples(store, window, series, step_s), grid, knowledge)
+    matrices = _metric_signals(store, concerning(series, {entity for _, entity in wanted}), grid, knowledge)
     requests = stage_split(read_requests(store, window, incident.service))
     matrices += request_signals(incident.service, requests, grid, knowledge)
     rows = {
@@ -259,7 +260,7 @@ def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanatio
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     series = read_series(store, whole, settings.knowledge.metrics)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
-    matrices = metric_signals(series, read_samples(store, whole, series, grid.step_s), grid, settings.knowledge)
+    matrices = _metric_signals(store, concerning(series, near.replicas_of.keys()), grid, settings.knowledge)
     measured = case.requests.filter(pl.col(f"{case.indicator.value}_ms").is_not_null() | pl.col("is_error"))
     matrices += request_signals(case.service, measured, grid, settings.knowledge, case.one_in)
     moves = [
@@ -270,6 +271,13 @@ def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanatio
         )
     ]
     return explain(case.service, case.window.start, case.scope, moves, near, settings.knowledge, grid.step_s)
+
+
+def _metric_signals(store: Store, series: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
+    metric = pl.col("metric")
+    counters = read_samples(store, grid.window, series.filter(metric.is_in(knowledge.counters)), grid.step_s, "last")
+    levels = read_samples(store, grid.window, series.filter(metric.is_in(knowledge.levels)), grid.step_s, "mean")
+    return metric_signals(series, counters, levels, grid, knowledge)
 
 
 def _only_near(matrix: SignalMatrix, entities: Collection[Entity]) -> SignalMatrix:
@@ -292,9 +300,11 @@ def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> Budg
 
 
 def _grid_step_s(window: Window, step_s: int) -> int:
-    """The step asked for, or the next multiple of 15 s that covers the window in at most `_STEPS_MAX` steps."""
+    """The step asked for, or the least that is read from the rollup and covers the window in `_STEPS_MAX` steps."""
     least_s = window.seconds / _STEPS_MAX
-    return step_s if least_s <= step_s else 15 * math.ceil(least_s / 15)
+    if least_s <= step_s:
+        return step_s
+    return next((one for one in ROLLUP_STEPS_S if one >= least_s), ROLLUP_STEPS_S[-1])
 
 
 def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:

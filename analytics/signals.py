@@ -5,7 +5,7 @@ Everything is a matrix of entities by time steps; NaN is "no sample", which is n
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -92,18 +92,37 @@ class Shift:
         return 1.0 - math.exp2(-max(0.0, self.sigmas if with_peers else self.own_sigmas) / _MOVED_SIGMAS)
 
 
-def metric_signals(series: pl.DataFrame, samples: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
+def concerning(series: pl.DataFrame, entities: Collection[Entity]) -> pl.DataFrame:
+    """The series (a frame of `read_series`) that can say something of these entities, whatever the signal."""
+    names = {kind: {entity.name for entity in entities if entity.kind is kind} for kind in EntityKind}
+    port = pl.col("node") + "/" + pl.col("port")
+    return series.filter(
+        pl.any_horizontal(
+            name.is_in(names[kind]).fill_null(value=False)
+            for kind, name in (
+                (EntityKind.GPU, pl.col("gpu")),
+                (EntityKind.PORT, port),
+                (EntityKind.REPLICA, pl.coalesce("replica", "instance")),
+                (EntityKind.NODE, pl.col("node")),
+            )
+        )
+    )
+
+
+def metric_signals(
+    series: pl.DataFrame, counters: pl.DataFrame, levels: pl.DataFrame, grid: Grid, knowledge: Knowledge
+) -> list[SignalMatrix]:
     """Signals from sampled metrics.
 
     Args:
         series: a frame of `read_series`: which entity each series belongs to.
-        samples: a frame of `read_samples` of these series by the grid's step.
+        counters: a frame of `read_samples` with the last values of those of `Knowledge.counters`, by the grid's step.
+        levels: the same with the means of those of `Knowledge.levels`.
         grid: the steps.
         knowledge: what the metrics mean.
     """
-    rows = {series_id: row for row, series_id in enumerate(series["series_id"])}
-    last = _dense(samples, "last", rows, grid)
-    mean = _dense(samples, "mean", rows, grid)
+    ids = series["series_id"].to_numpy()
+    last, mean = _dense(counters, ids, grid), _dense(levels, ids, grid)
     metrics = series["metric"].to_numpy()
     matrices = []
     for signal in knowledge.signals.values():
@@ -114,10 +133,8 @@ def metric_signals(series: pl.DataFrame, samples: pl.DataFrame, grid: Grid, know
         values = mean[carried] if signal.transform == "level" else counter_rates(last[carried], grid.step_s)
         if signal.transform == "utilisation":
             capacity = np.flatnonzero(metrics == (signal.capacity or "").lower())
-            limits = {_entity_of(signal.entity, series.row(int(row), named=True)): mean[row] for row in capacity}
-            values = np.array(
-                [_over(value, limits.get(owner)) for value, owner in zip(values, owners, strict=True)]
-            ).reshape(len(carried), grid.steps)
+            limits = {_entity_of(signal.entity, series.row(int(row), named=True)): int(row) for row in capacity}
+            values = values / _greatest(mean, [limits.get(owner) for owner in owners])
         if signal.bounds is not None:
             low, high = signal.bounds
             values = np.where((values >= low) & (values <= high), values, np.nan)
@@ -138,34 +155,38 @@ def request_signals(
         one_in: how many requests each row stands for.
     """
     stepped = requests.with_columns(pl.Series("step", grid.index(requests["time"])))
-    of_service = stepped.with_columns(pl.lit(service).alias("owner")).group_by("owner", "step")
-    by_replica = stepped.filter(pl.col("replica").is_not_null()).group_by(pl.col("replica").alias("owner"), "step")
+    inside = stepped.filter(pl.col("step").is_between(0, grid.steps - 1))
     generated = pl.col("output_tokens").cast(pl.Float64)
     prompt = pl.col("input_tokens").cast(pl.Float64)
-    frames = {
-        "request_rate": of_service.agg((pl.len() * one_in / grid.step_s).alias("value")),
-        "input_tokens": of_service.agg(pl.col("input_tokens").mean().alias("value")),
-        "output_tokens": of_service.agg(pl.col("output_tokens").mean().alias("value")),
-        "queue_time": by_replica.agg(pl.col("queue_ms").mean().alias("value")),
-        "transfer_time": by_replica.agg(pl.col("transfer_ms").mean().alias("value")),
-        "prefill_time": by_replica.agg((pl.col("prefill_ms").sum() / prompt.sum()).alias("value")),
-        "decode_time": by_replica.agg((pl.col("decode_ms").sum() / generated.sum()).alias("value")),
-    }
+    of_service = inside.group_by(pl.lit(service).alias("owner"), "step").agg(
+        (pl.len() * one_in / grid.step_s).alias("request_rate"),
+        pl.col("input_tokens").mean(),
+        pl.col("output_tokens").mean(),
+    )
+    by_replica = (
+        inside.filter(pl.col("replica").is_not_null())
+        .group_by(pl.col("replica").alias("owner"), "step")
+        .agg(
+            pl.col("queue_ms").mean().alias("queue_time"),
+            pl.col("transfer_ms").mean().alias("transfer_time"),
+            (pl.col("prefill_ms").sum() / prompt.sum()).alias("prefill_time"),
+            (pl.col("decode_ms").sum() / generated.sum()).alias("decode_time"),
+        )
+    )
     matrices = []
-    for name, frame in frames.items():
+    columns = [(frame, name) for frame in (of_service, by_replica) for name in frame.columns[2:]]
+    for stepwise, name in columns:
         signal = knowledge.signals[name]
-        owners = sorted(frame["owner"].unique().to_list())
+        owners = stepwise["owner"].unique().sort()
         values = np.full((len(owners), grid.steps), np.nan)
-        rows = {owner: row for row, owner in enumerate(owners)}
-        inside = frame.filter(pl.col("step").is_between(0, grid.steps - 1))
-        values[[rows[owner] for owner in inside["owner"]], inside["step"].to_numpy()] = (
-            inside["value"].fill_null(np.nan).to_numpy()
+        values[owners.search_sorted(stepwise["owner"]).to_numpy(), stepwise["step"].to_numpy()] = (
+            stepwise[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         )
         if name == "request_rate":  # between the first and the last request, a step without any is a rate of zero
             seen: NDArray[np.intp] = np.flatnonzero(np.isfinite(values).any(axis=0))
             if len(seen):
                 values[:, seen[0] : seen[-1]] = np.nan_to_num(values[:, seen[0] : seen[-1]])
-        if owners:
+        if len(owners):
             matrices.append(SignalMatrix(signal, tuple(Entity(signal.entity, owner) for owner in owners), values))
     return matrices
 
@@ -184,17 +205,44 @@ def counter_rates(counters: Matrix, step_s: int) -> Matrix:
     Returns:
         (series, steps) per second; NaN where unknown.
     """
-    series, steps = counters.shape
+    rates = np.full(counters.shape, np.nan)
     known = np.isfinite(counters)
-    positions = np.where(known, np.arange(steps), -1)
-    latest = np.maximum.accumulate(positions, axis=1)
-    previous = np.concatenate([np.full((series, 1), -1), latest[:, :-1]], axis=1)
-    before = np.take_along_axis(counters, np.maximum(previous, 0), axis=1)
-    growth = np.where(counters >= before, counters - before, counters)
-    stuck = (counters == _CLAMPED_32_BIT) & (before == _CLAMPED_32_BIT)
-    usable = known & (previous >= 0) & ~stuck
-    elapsed = (np.arange(steps) - previous) * step_s
-    return np.where(usable, growth / elapsed, np.nan)
+    gapless = known.all(axis=1)  # most are, and need no search for the sample before
+    whole, gappy = counters[gapless], counters[~gapless]
+    if whole.size:
+        rates[gapless, 1:] = _growth(whole[:, :-1], whole[:, 1:]) / step_s
+    if gappy.size:
+        steps = np.arange(counters.shape[1])
+        latest = np.maximum.accumulate(np.where(known[~gapless], steps, -1), axis=1)
+        previous = np.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+        before = np.where(previous >= 0, np.take_along_axis(gappy, np.maximum(previous, 0), axis=1), np.nan)
+        rates[~gapless] = _growth(before, gappy) / ((steps - previous) * step_s)
+    return rates
+
+
+def _growth(before: Matrix, now: Matrix) -> Matrix:
+    """What a counter grew by from one sample to the next; NaN where either is missing or it is stuck at its maximum."""
+    growth = now - before
+    growth = np.where(growth < 0, now, growth)
+    growth[(now == _CLAMPED_32_BIT) & (before == _CLAMPED_32_BIT)] = np.nan
+    return growth
+
+
+def row_quantiles(values: Matrix, *quantiles: float) -> list[NDArray[np.float64]]:
+    """`np.nanquantile(values, quantile, axis=1)` of each quantile, from sorting once instead of going row by row.
+
+    NaN for a row of NaN alone; linear between the two nearest values, as numpy has it.
+    """
+    ordered = np.sort(values, axis=1)  # NaN goes to the end
+    last = np.isfinite(values).sum(axis=1) - 1
+    found = []
+    for quantile in quantiles:
+        place = np.maximum(last, 0) * quantile
+        below = np.floor(place).astype(np.intp)
+        above = np.minimum(below + 1, np.maximum(last, 0))
+        lower, upper = (np.take_along_axis(ordered, at[:, None], axis=1)[:, 0] for at in (below, above))
+        found.append(lower + (upper - lower) * (place - below))
+    return found
 
 
 def shifts(
@@ -225,11 +273,12 @@ def shifts(
     sign = 1.0 if signal.worse == "up" else -1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
-        before = np.nanmedian(usual, axis=1)
-        spread = np.nan_to_num(_MAD_TO_SIGMA * np.nanmedian(np.abs(usual - before[:, None]), axis=1))
+        quantile = 0.7 if sign > 0 else 0.3
+        before, usual_level = row_quantiles(usual, 0.5, quantile)
+        (middle,) = row_quantiles(np.abs(usual - before[:, None]), 0.5)
+        spread = np.nan_to_num(_MAD_TO_SIGMA * middle)
         if signal.transform == "level":  # the worse part of the window, against the same part of usual time
-            quantile = 0.7 if sign > 0 else 0.3
-            level, usual_level = np.nanquantile(during, quantile, axis=1), np.nanquantile(usual, quantile, axis=1)
+            (level,) = row_quantiles(during, quantile)
         else:  # events: a median of their rate is blind to the rare ones
             level, usual_level = np.nanmean(during, axis=1), np.nanmean(usual, axis=1)
             before = usual_level
@@ -278,19 +327,21 @@ def _onset(outside: NDArray[np.bool_], grid: Grid, first: int, end: int) -> date
     return None
 
 
-def _dense(samples: pl.DataFrame, column: str, rows: dict[int, int], grid: Grid) -> Matrix:
-    dense = np.full((len(rows), grid.steps), np.nan)
+def _dense(samples: pl.DataFrame, series_ids: NDArray[np.uint64], grid: Grid) -> Matrix:
+    """A frame of `read_samples` as (series, steps): a row for each id, all NaN for one without a sample."""
     if samples.is_empty():
-        return dense
-    # Sorted by series: look each series up once, not each sample.
-    ids = samples["series_id"].to_numpy()
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
-    lengths = np.diff(np.append(starts, len(ids)))
-    row_of = np.repeat([rows[int(series_id)] for series_id in ids[starts]], lengths)
-    steps = grid.index(samples["time"])
-    inside = (steps >= 0) & (steps < grid.steps)
-    dense[row_of[inside], steps[inside]] = samples[column].to_numpy()[inside]
-    return dense
+        return np.full((len(series_ids), grid.steps), np.nan)
+    values = samples["values"].explode().to_numpy().reshape(samples.height, -1)
+    block_s = values.shape[1] * grid.step_s
+    starts = samples["time"].dt.epoch("s").to_numpy()
+    first_s = min(int(starts.min()), grid.start_s // block_s * block_s)
+    blocks = max(int(starts.max()) - first_s, grid.window.end.timestamp() - first_s) // block_s + 1
+    order = np.argsort(series_ids)
+    rows = order[np.searchsorted(series_ids, samples["series_id"].to_numpy(), sorter=order)]
+    dense = np.full((len(series_ids), int(blocks), values.shape[1]), np.nan)
+    dense[rows, (starts - first_s) // block_s] = values
+    first = (grid.start_s - first_s) // grid.step_s
+    return dense.reshape(len(series_ids), -1)[:, first : first + grid.steps]
 
 
 def _entity_of(kind: EntityKind, row: dict[str, str | None]) -> Entity | None:
@@ -305,13 +356,13 @@ def _entity_of(kind: EntityKind, row: dict[str, str | None]) -> Entity | None:
     return Entity(kind, name) if name else None
 
 
-def _over(rate: Matrix, capacity: Matrix | None) -> Matrix:
-    if capacity is None:
-        return np.full_like(rate, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        limit = np.nanmax(capacity)
-    return rate / limit if np.isfinite(limit) and limit > 0 else np.full_like(rate, np.nan)
+def _greatest(levels: Matrix, rows: Sequence[int | None]) -> Matrix:
+    """The greatest value of each of these rows as a column; NaN for no row, and for what one cannot divide by."""
+    greatest = np.full((len(rows), 1), np.nan)
+    for place, row in enumerate(rows):
+        if row is not None:
+            greatest[place] = np.fmax.reduce(levels[row])
+    return np.where(greatest > 0, greatest, np.nan)
 
 
 def _by_entity(signal: Signal, owners: Sequence[Entity | None], values: Matrix) -> SignalMatrix:

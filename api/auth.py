@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,7 +23,7 @@ class TokenCheck:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._token_digest = _digest(token)
+        self._admits = admits(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one connection."""
@@ -37,11 +38,20 @@ class TokenCheck:
             await problem_response(problem, scope["path"])(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
-        header = Headers(scope=scope).get("authorization", "")
-        # Starlette reads headers as Latin-1; a token is UTF-8, as the challenge says.
-        sent = sent_token(header.encode("latin-1").decode(errors="replace"))
+        return self._admits(Headers(scope=scope).get("authorization", ""))
+
+
+def admits(token: str) -> Callable[[str], bool]:
+    """Does an `Authorization` header, read as Latin-1, carry this token; the function that says so."""
+    token_digest = _digest(token)
+
+    def carries_token(authorization: str) -> bool:
+        # Headers are read as Latin-1; a token is UTF-8, as the challenge says.
+        sent = sent_token(authorization.encode("latin-1").decode(errors="replace"))
         # Digests have one length, so the time to compare tells nothing of the token's.
-        return sent is not None and hmac.compare_digest(_digest(sent), self._token_digest)
+        return sent is not None and hmac.compare_digest(_digest(sent), token_digest)
+
+    return carries_token
 
 
 def sent_token(authorization: str) -> str | None:

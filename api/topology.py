@@ -88,7 +88,7 @@ async def _body(request: Request) -> bytes:
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
 )
 def get_topology(given: Given) -> dict[str, Any]:
-    """Nodes with their GPUs and ports, and switches with their uplinks; empty until someone tells."""
+    """Nodes with their GPUs and ports, and switches with their uplinks: as told, completed by what was discovered."""
     return topology_to_document(read_topology(given.store))
 
 

@@ -1,9 +1,10 @@
-"""Seconds to explain one spike of one service over 24 hours of 5,000 series scraped every 15 s.
+"""Seconds to explain one spike of one service over 24 hours of 10,000 series scraped every 15 s.
 
     python -m benchmarks.explain [--quick] [--runs N] [--profile]
 
 An embedded store is filled with the requests of 40 replicas and the metrics of their engines, GPUs and network ports,
-by inserting straight into the tables that the views fill (how fast those are filled is what `benchmarks.ingest` says).
+by inserting straight into the tables that the views fill (how fast those are filled is what `benchmarks.ingest` says),
+hour by hour, each rolled up when it is over, as the scheduler of `tailsight serve` does; what that takes is told apart.
 One port has a bad link in the last ten minutes; the replica on its node waits for transfers. The filling is not timed.
 Timed is `analytics.jobs.explain_window` as the API and `tailsight explain` call it: reading, thinking, all of it; CPU
 time is that of the process, every thread of the engine included.
@@ -38,6 +39,7 @@ from domain.entity import Entity, EntityKind
 from domain.window import Window
 from storage.migrate import migrate
 from storage.open import open_owned
+from storage.rollup import roll_up_signals
 from storage.settings import StoreSettings
 from storage.store import Store
 
@@ -77,7 +79,7 @@ class Shape:
         return int(REQUESTS_A_REPLICA_SECOND * self.nodes * (self.history_s + SPIKE_S))
 
 
-WHOLE = Shape(nodes=40, ports=490, history_s=86_400)  # 5,000 series
+WHOLE = Shape(nodes=40, ports=1_115, history_s=86_400)  # 10,000 series
 QUICK = Shape(nodes=4, ports=48, history_s=7_200)
 
 
@@ -141,40 +143,60 @@ def owners(shape: Shape) -> dict[EntityKind, pl.DataFrame]:
     }
 
 
-def fill(store: Store, shape: Shape, end: datetime) -> Iterator[float]:
-    """Fill the store; yields the share that is done."""
+@dataclass(slots=True)
+class Filling:
+    """What the filling took: CPU seconds of the rollups alone, and how many samples they read."""
+
+    done_ratio: float = 0.0
+    rollup_cpu_s: float = 0.0
+    rolled_up_samples: int = 0
+
+
+def fill(store: Store, shape: Shape, end: datetime) -> Iterator[Filling]:
+    """Fill the store; yields how far it is."""
     random = np.random.default_rng(1)
     begin_s = int(end.timestamp()) - shape.scrapes * SCRAPE_S
-    times = pl.Series("time", begin_s + SCRAPE_S * np.arange(shape.scrapes), dtype=pl.Int64)
-    first_bad = shape.scrapes - SPIKE_S // SCRAPE_S
-    next_id = 1
+    times = begin_s + SCRAPE_S * np.arange(shape.scrapes)
     store.insert("tailsight_requests", requests(random, shape, end))
-    for number, metric in enumerate(METRICS, start=1):
+    series, values = metrics(random, shape)
+    seen = pl.from_epoch(pl.lit(begin_s)).dt.replace_time_zone("UTC")
+    store.insert("tailsight_series", series.with_columns(first_seen=seen, last_seen=pl.lit(end)))
+    filling = Filling()
+    hours = np.split(np.arange(shape.scrapes), np.flatnonzero(np.diff(times // 3600)) + 1)
+    for number, scrapes in enumerate(hours, start=1):
+        samples = pl.DataFrame(
+            {
+                "metric": series["metric"].gather(np.repeat(np.arange(series.height), len(scrapes))),
+                "series_id": np.repeat(series["series_id"].to_numpy(), len(scrapes)),
+                "time": pl.from_epoch(pl.Series(np.tile(times[scrapes], series.height))).dt.replace_time_zone("UTC"),
+                "value": values[:, scrapes].ravel(),
+            }
+        )
+        store.insert("tailsight_samples", samples)
+        cpu_s = time.process_time()
+        ended_s = int(times[scrapes[-1]]) + SCRAPE_S
+        if roll_up_signals(store, datetime.fromtimestamp(ended_s + 120, UTC)):
+            filling.rollup_cpu_s += time.process_time() - cpu_s
+            filling.rolled_up_samples += samples.height
+        filling.done_ratio = number / len(hours)
+        yield filling
+
+
+def metrics(random: Randomness, shape: Shape) -> tuple[pl.DataFrame, Values]:
+    """All series with their entities, and their samples as (series, scrapes)."""
+    first_bad = shape.scrapes - SPIKE_S // SCRAPE_S
+    series, rows = [], []
+    for metric in METRICS:
         owned = owners(shape)[metric.of].with_columns(metric=pl.lit(metric.name.lower()))
-        owned = owned.with_columns(series_id=pl.int_range(next_id, next_id + owned.height, dtype=pl.UInt64))
-        next_id += owned.height
         values = metric.values(random, owned.height, shape.scrapes)
         if metric.name in FAULT_RATES:
             sick = (owned["node"] == f"gpu-{SICK_NODE:02}") & (owned["port"] == SICK_PORT)
             growth = FAULT_RATES[metric.name] * SCRAPE_S * np.arange(1, shape.scrapes - first_bad + 1)
             values[sick.to_numpy(), first_bad:] += growth
-        seen = pl.from_epoch(pl.lit(begin_s)).dt.replace_time_zone("UTC")
-        store.insert("tailsight_series", owned.with_columns(first_seen=seen, last_seen=pl.lit(end)))
-        samples = pl.DataFrame(
-            {
-                "metric": np.full(values.size, metric.name.lower()),
-                "series_id": np.repeat(owned["series_id"].to_numpy(), shape.scrapes),
-                "time": pl.from_epoch(np_tile(times, owned.height)).dt.replace_time_zone("UTC"),
-                "value": values.ravel(),
-            }
-        )
-        store.insert("tailsight_samples", samples)
-        yield number / len(METRICS)
-
-
-def np_tile(times: pl.Series, repetitions: int) -> pl.Series:
-    """The series so many times in a row."""
-    return pl.Series(np.tile(times.to_numpy(), repetitions))
+        series.append(owned)
+        rows.append(values)
+    frame = pl.concat(series, how="diagonal").with_columns(pl.col("node", "gpu", "port", "replica").fill_null(""))
+    return frame.with_columns(series_id=pl.int_range(1, frame.height + 1, dtype=pl.UInt64)), np.concatenate(rows)
 
 
 def requests(random: Randomness, shape: Shape, end: datetime) -> pl.DataFrame:
@@ -244,13 +266,19 @@ def measure(explain: Callable[[], Explanation]) -> Measurement:
     )
 
 
-def report(console: Console, shape: Shape, runs: Sequence[Measurement], filling_s: float) -> dict[str, Any]:
+def report(
+    console: Console, shape: Shape, runs: Sequence[Measurement], filling: Filling, filling_s: float
+) -> dict[str, Any]:
     """Print the table; the figures."""
     console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
     console.print(
         f"{shape.series:,} series of {len(METRICS)} metrics, {shape.series * shape.scrapes / 1e6:.1f} M samples every "
         f"{SCRAPE_S} s; {shape.requests:,} requests of {shape.nodes} replicas; {shape.history_s / 3600:.0f} h before "
         f"the spike of {SPIKE_S / 60:.0f} min (filled in {filling_s:.0f} s, straight into the tables)"
+    )
+    rollup_cpu_us = 1e6 * filling.rollup_cpu_s / max(1, filling.rolled_up_samples)
+    console.print(
+        f"rolled up by minute, hour by hour: {rollup_cpu_us:.2f} us of CPU a sample, merges under way included"
     )
     table = Table(title="One spike explained")
     for heading in ("run", "wall s", "CPU s", "true cause first"):
@@ -266,6 +294,7 @@ def report(console: Console, shape: Shape, runs: Sequence[Measurement], filling_
         "samples": shape.series * shape.scrapes,
         "requests": shape.requests,
         "history_hours": shape.history_s / 3600,
+        "rollup_cpu_us_per_sample": round(rollup_cpu_us, 3),
         "runs": len(runs),
         "cause_correct": all(run.correct for run in runs),
     }
@@ -284,12 +313,12 @@ def main() -> None:
     spike = Window(end - timedelta(seconds=SPIKE_S), end)
     settings = AnalyzeSettings(spikes=SpikeSettings(step_s=SCRAPE_S, history_s=shape.history_s))
     with tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder:
-        store = open_owned(StoreSettings(url=f"chdb://{Path(folder) / 'data'}"))
+        store = open_owned(StoreSettings(url=f"chdb://{Path(folder) / 'data'}", query_seconds_max=600))
         migrate(store)
         began_s = time.perf_counter()
         with console.status("Filling the store") as status:
-            for done in fill(store, shape, end):
-                status.update(f"Filling the store: {done:.0%}")
+            for filling in fill(store, shape, end):
+                status.update(f"Filling the store: {filling.done_ratio:.0%}")
         filling_s = time.perf_counter() - began_s
 
         def explain() -> Explanation:
@@ -297,7 +326,7 @@ def main() -> None:
 
         measure(explain)  # warm: a server explains its second spike, too
         measurements = [measure(explain) for _ in range(runs)]
-        figures = report(console, shape, measurements, filling_s)
+        figures = report(console, shape, measurements, filling, filling_s)
         if arguments.profile:
             profile = cProfile.Profile()
             profile.runcall(explain)

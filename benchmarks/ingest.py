@@ -1,15 +1,25 @@
-"""Spans per CPU-second, from the socket to a row that can be queried.
+"""Spans per CPU-second, from the socket to a row that can be queried; and a peer beside it.
 
-    python -m benchmarks.ingest [--quick] [--runs N] [--spans N]
+    python -m benchmarks.ingest [--quick] [--runs N] [--spans N] [--spans-per-request N] [--no-peer]
 
-A collector with an embedded store runs in a process of its own; the client sends OTLP/HTTP, protobuf, gzip. Counted is
-all CPU time of the server's process, every thread of the engine included: receive, unpack, check, log, sync, decode,
-write `otel_traces`, and the views behind it (trace times, requests, request rollup). Once with merges stopped, and once
-with merges on, until nothing is left to merge. The client's CPU time is not counted.
+A collector with an embedded store runs in a process of its own; the client sends OTLP/HTTP, gzip. Counted is all CPU
+time of the server's process, every thread of the engine included: receive, unpack, check, log, sync, decode, write
+`otel_traces`, and the views behind it (trace times, requests, request rollup). Once with merges stopped, and once with
+merges on, until nothing is left to merge. The client's CPU time is not counted.
+
+The same is measured without the views, with requests of 10 spans, and with OTLP/JSON; and how many bytes a span takes
+on the disk once all parts are merged into one.
+
+The peer is rotel (benchmarks/rotel.py): the same client sends the same requests to it, it writes RowBinary to a sink
+that is not counted, and the engine takes those very bytes into an `otel_traces` without views, merges stopped. The two
+CPU times together are what "rotel + engine" cost. In ours there is more: a log that is synced, the check of each
+request, deduplication; only the figure without views leaves the views out. In theirs the server's side of HTTP is left
+out. Runs of ours and of theirs take turns, because machines are noisy; a ratio is the median over such pairs.
 """
 
 import argparse
 import asyncio
+import base64
 import gzip
 import http.client
 import json
@@ -23,44 +33,89 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import uvicorn
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import rotel
 from collector.service import Collector
 from collector.settings import CollectorSettings
 from storage.migrate import migrate
 from storage.open import open_owned
 from storage.settings import StoreSettings
+from storage.statements import Insert, split_insert
 from storage.store import Store
 
 ROOT = Path(__file__).parent.parent
 SPANS_A_REQUEST = 512
+SPANS_A_SMALL_REQUEST = 10
 SPANS_A_TRACE = 4
 CONNECTIONS = 4
-DISTINCT_REQUESTS = 128
+DISTINCT_SPANS = 131_072
+DISTINCT_JSON_REQUESTS = 32
 WARM_UP_REQUESTS = 8
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+MODELS = ("llama-70b", "llama-8b", "qwen-32b")
+STAGES = (("POST /v1/chat/completions", 2), ("route", 1), ("llm_request", 2), ("prefill", 1))
+
+
+Attributes: TypeAlias = Mapping[str, str | int | float | bool]
+AttributesOfTrace: TypeAlias = Callable[[random.Random], Sequence[Attributes]]
+
+
+class RefusedError(Exception):
+    """The server did not take a request as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Requests of one kind, gzipped.
+
+    Attributes:
+        content_type: of each body.
+        spans_a_request: how many spans each body holds.
+        warm_up: bodies that are sent first and not counted.
+        bodies: others, all distinct, sent in turn as often as a run asks.
+        unzipped_bytes: of `bodies` together.
+    """
+
+    content_type: str
+    spans_a_request: int
+    warm_up: Sequence[bytes]
+    bodies: Sequence[bytes]
+    unzipped_bytes: int
+
+    def of(self, spans: int) -> list[bytes]:
+        """Bodies of at least so many spans together."""
+        return list(islice(cycle(self.bodies), -(-spans // self.spans_a_request)))
+
+    @property
+    def distinct_spans(self) -> int:
+        """Spans that no other body repeats."""
+        return len(self.bodies) * self.spans_a_request
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run: spans that can be queried, and what they took."""
+    """One run: spans that can be queried, and what they took. Without merges, their figure is None."""
 
     spans: int
     cpu_s: float
-    cpu_s_with_merges: float
+    cpu_s_with_merges: float | None
     wall_s: float
     lag_s: float
     parts: int
+    peak_rss_mib: float
 
     @property
     def spans_per_cpu_second(self) -> float:
@@ -68,37 +123,151 @@ class Measurement:
         return self.spans / self.cpu_s
 
     @property
-    def spans_per_cpu_second_with_merges(self) -> float:
+    def spans_per_cpu_second_with_merges(self) -> float | None:
         """Until nothing was left to merge."""
-        return self.spans / self.cpu_s_with_merges
+        return self.spans / self.cpu_s_with_merges if self.cpu_s_with_merges else None
 
 
-# -- the payload ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class PeerMeasurement:
+    """One run of the peer: its own CPU time, and the engine's for the rows that it wrote."""
+
+    spans: int
+    cpu_s: float
+    engine_cpu_s: float
+    inserts: int
+
+    @property
+    def spans_per_cpu_second(self) -> float:
+        """The peer alone."""
+        return self.spans / self.cpu_s
+
+    @property
+    def spans_per_cpu_second_with_engine(self) -> float:
+        """The peer and the engine."""
+        return self.spans / (self.cpu_s + self.engine_cpu_s)
 
 
-def request_body(randomness: random.Random, now_unix_ns: int) -> bytes:
-    """One request as an inference service sends it: traces of four spans, random ids, 12 attributes a span."""
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes on the disk a span, of `otel_traces` and of each column of it."""
+
+    bytes_per_span: float
+    column_bytes_per_span: Mapping[str, float]
+
+
+# -- the payload -------------------------------------------------------------------------------------------------------
+
+
+def equal_attributes(randomness: random.Random) -> list[Attributes]:
+    """Twelve attributes for each stage of a trace, named as vLLM and the GenAI conventions do, no two spans alike.
+
+    That is more than services write: there is a request id and four latencies in each span, each time others.
+    """
+    return [
+        {
+            "gen_ai.request.model": randomness.choice(MODELS),
+            "gen_ai.request.id": f"cmpl-{randomness.getrandbits(128):032x}",
+            "gen_ai.request.max_tokens": randomness.choice((256, 1024, 4096)),
+            "gen_ai.request.temperature": 0.7,
+            "gen_ai.usage.prompt_tokens": int(randomness.lognormvariate(6, 1)),
+            "gen_ai.usage.completion_tokens": int(randomness.lognormvariate(5, 1)),
+            "gen_ai.latency.time_in_queue": randomness.expovariate(20),
+            "gen_ai.latency.time_to_first_token": randomness.lognormvariate(-1, 0.5),
+            "gen_ai.latency.time_in_model_prefill": randomness.lognormvariate(-2, 0.5),
+            "gen_ai.latency.time_in_model_decode": randomness.lognormvariate(0, 1),
+            "tenant.id": f"tenant-{int(randomness.paretovariate(1)) % 200}",
+            "user.id": f"user-{randomness.randrange(100_000)}",
+        }
+        for _ in STAGES
+    ]
+
+
+def typical_attributes(randomness: random.Random) -> list[Attributes]:
+    """What each stage of a trace is seen to write: a gateway by the HTTP conventions, a router, vLLM, its prefill."""
+    tenant = f"tenant-{int(randomness.paretovariate(1)) % 200}"
+    model = randomness.choice(MODELS)
+    request_id = f"chatcmpl-{randomness.getrandbits(128):032x}"
+    prompt_tokens = int(randomness.lognormvariate(6, 1))
+    queue_s, prefill_s, decode_s = (randomness.lognormvariate(mean, 0.5) for mean in (-3, -2, 0))
+    gateway: Attributes = {
+        "http.request.method": "POST",
+        "http.route": "/v1/chat/completions",
+        "http.response.status_code": randomness.choices((200, 429, 500), (97, 2, 1))[0],
+        "url.path": "/v1/chat/completions",
+        "url.scheme": "https",
+        "server.address": "api.example.com",
+        "server.port": 443,
+        "client.address": f"10.{randomness.randrange(16)}.{randomness.randrange(256)}.{randomness.randrange(256)}",
+        "network.protocol.version": "1.1",
+        "user_agent.original": randomness.choice(("openai-python/2.9.0", "openai-node/6.9.1", "curl/8.17.0")),
+        "tenant.id": tenant,
+        "user.id": f"user-{randomness.randrange(100_000)}",
+    }
+    router: Attributes = {
+        "gen_ai.request.model": model,
+        "gen_ai.request.id": request_id,
+        "tenant.id": tenant,
+        "router.policy": "prefix_cache_aware",
+        "router.replica": f"llama-70b-{randomness.randrange(64)}",
+        "router.candidates": 8,
+        "router.queue_depth": randomness.randrange(20),
+        "router.prefix_hit": randomness.random() < 0.4,
+    }
+    engine: Attributes = {
+        "gen_ai.response.model": model,
+        "gen_ai.request.id": request_id,
+        "gen_ai.request.temperature": 0.7,
+        "gen_ai.request.top_p": 1.0,
+        "gen_ai.request.max_tokens": randomness.choice((256, 1024, 4096)),
+        "gen_ai.request.n": 1,
+        "gen_ai.usage.prompt_tokens": prompt_tokens,
+        "gen_ai.usage.completion_tokens": int(randomness.lognormvariate(5, 1)),
+        "gen_ai.latency.time_in_queue": queue_s,
+        "gen_ai.latency.time_to_first_token": queue_s + prefill_s,
+        "gen_ai.latency.time_in_model_prefill": prefill_s,
+        "gen_ai.latency.time_in_model_decode": decode_s,
+        "gen_ai.latency.time_in_model_inference": prefill_s + decode_s,
+        "gen_ai.latency.e2e": queue_s + prefill_s + decode_s,
+    }
+    prefill: Attributes = {
+        "gen_ai.request.id": request_id,
+        "gen_ai.usage.prompt_tokens": prompt_tokens,
+        "prefill.cached_tokens": randomness.randrange(prompt_tokens + 1),
+        "prefill.chunks": 1 + prompt_tokens // 2048,
+    }
+    return [gateway, router, engine, prefill]
+
+
+def request_body(
+    randomness: random.Random,
+    now_unix_ns: int,
+    spans: int = SPANS_A_REQUEST,
+    attributes_of_trace: AttributesOfTrace = equal_attributes,
+) -> bytes:
+    """One request as an inference service sends it: traces of four spans, random ids."""
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
-    for key, value in {
-        "service.name": randomness.choice(("chat", "code", "search", "agents")),
-        "service.version": "2026.11.3",
-        "service.instance.id": f"llama-70b-{randomness.randrange(64)}",
-        "k8s.pod.name": f"llama-70b-{randomness.randrange(64)}",
-        "k8s.namespace.name": "serving",
-        "k8s.node.name": f"gpu-node-{randomness.randrange(16):02}",
-        "telemetry.sdk.language": "python",
-        "telemetry.sdk.version": "1.45.2",
-    }.items():
-        resource_spans.resource.attributes.add(key=key).value.string_value = value
+    add_attributes(
+        resource_spans.resource.attributes,
+        {
+            "service.name": randomness.choice(("chat", "code", "search", "agents")),
+            "service.version": "2026.11.3",
+            "service.instance.id": f"llama-70b-{randomness.randrange(64)}",
+            "k8s.pod.name": f"llama-70b-{randomness.randrange(64)}",
+            "k8s.namespace.name": "serving",
+            "k8s.node.name": f"gpu-node-{randomness.randrange(16):02}",
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.version": "1.45.2",
+        },
+    )
     scope_spans = resource_spans.scope_spans.add()
     scope_spans.scope.name = "vllm.llm_engine"
-    for _ in range(SPANS_A_REQUEST // SPANS_A_TRACE):
+    while len(scope_spans.spans) < spans:
         trace_id, parent_id = randomness.randbytes(16), b""
         start = now_unix_ns - randomness.randrange(30 * 10**9)
-        for depth, (name, kind) in enumerate(
-            (("POST /v1/chat/completions", 2), ("route", 1), ("llm_request", 2), ("prefill", 1))
-        ):
+        attributes = attributes_of_trace(randomness)
+        for depth, (name, kind) in enumerate(STAGES[: spans - len(scope_spans.spans)]):
             span = scope_spans.spans.add(
                 trace_id=trace_id,
                 span_id=randomness.randbytes(8),
@@ -109,38 +278,70 @@ def request_body(randomness: random.Random, now_unix_ns: int) -> bytes:
                 end_time_unix_nano=start + int(randomness.lognormvariate(0, 1) * 1e9) // (depth + 1),
             )
             parent_id = span.span_id
-            add_attributes(span, randomness)
+            add_attributes(span.attributes, attributes[depth])
     body: bytes = request.SerializeToString()
     return body
 
 
-def add_attributes(span: Any, randomness: random.Random) -> None:
-    """The twelve attributes of a span: names as vLLM and the GenAI conventions write them."""
-    values: dict[str, str | int | float] = {
-        "gen_ai.request.model": randomness.choice(("llama-70b", "llama-8b", "qwen-32b")),
-        "gen_ai.request.id": f"cmpl-{randomness.getrandbits(128):032x}",
-        "gen_ai.request.max_tokens": randomness.choice((256, 1024, 4096)),
-        "gen_ai.request.temperature": 0.7,
-        "gen_ai.usage.prompt_tokens": int(randomness.lognormvariate(6, 1)),
-        "gen_ai.usage.completion_tokens": int(randomness.lognormvariate(5, 1)),
-        "gen_ai.latency.time_in_queue": randomness.expovariate(20),
-        "gen_ai.latency.time_to_first_token": randomness.lognormvariate(-1, 0.5),
-        "gen_ai.latency.time_in_model_prefill": randomness.lognormvariate(-2, 0.5),
-        "gen_ai.latency.time_in_model_decode": randomness.lognormvariate(0, 1),
-        "tenant.id": f"tenant-{int(randomness.paretovariate(1)) % 200}",
-        "user.id": f"user-{randomness.randrange(100_000)}",
-    }
+def add_attributes(attributes: Any, values: Attributes) -> None:
+    """Append values to a message's list of attributes, each as its own type."""
     for key, value in values.items():
-        attribute = span.attributes.add(key=key).value
-        if isinstance(value, str):
-            attribute.string_value = value
-        elif isinstance(value, int):
-            attribute.int_value = value
-        else:
-            attribute.double_value = value
+        attribute = attributes.add(key=key).value
+        match value:
+            case bool():
+                attribute.bool_value = value
+            case str():
+                attribute.string_value = value
+            case int():
+                attribute.int_value = value
+            case float():
+                attribute.double_value = value
 
 
-# -- the server's process ------------------------------------------------------------------------------------------
+def as_json(body: bytes) -> bytes:
+    """The same request in OTLP/JSON, where ids are hexadecimal.
+
+    https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+    """
+    request = MessageToDict(ExportTraceServiceRequest.FromString(body), use_integers_for_enums=True)
+    for resource_spans in request["resourceSpans"]:
+        for scope_spans in resource_spans["scopeSpans"]:
+            for span in scope_spans["spans"]:
+                for key in {"traceId", "spanId", "parentSpanId"} & span.keys():
+                    span[key] = base64.b64decode(span[key]).hex()
+    return json.dumps(request, separators=(",", ":")).encode()
+
+
+def payload(
+    seed: int,
+    requests: int,
+    spans_a_request: int = SPANS_A_REQUEST,
+    attributes_of_trace: AttributesOfTrace = equal_attributes,
+) -> Payload:
+    """Distinct requests, and others to warm up."""
+    randomness = random.Random(seed)
+    bodies = [
+        request_body(randomness, time.time_ns(), spans_a_request, attributes_of_trace)
+        for _ in range(WARM_UP_REQUESTS + requests)
+    ]
+    return zipped(bodies, spans_a_request, PROTOBUF)
+
+
+def json_payload(seed: int, requests: int) -> Payload:
+    """The same in JSON."""
+    randomness = random.Random(seed)
+    bodies = [as_json(request_body(randomness, time.time_ns())) for _ in range(WARM_UP_REQUESTS + requests)]
+    return zipped(bodies, SPANS_A_REQUEST, JSON)
+
+
+def zipped(bodies: Sequence[bytes], spans_a_request: int, content_type: str) -> Payload:
+    """Bodies as they are sent; the first few are to warm up."""
+    sent = [gzip.compress(body, 6) for body in bodies]
+    unzipped_bytes = sum(map(len, bodies[WARM_UP_REQUESTS:]))
+    return Payload(content_type, spans_a_request, sent[:WARM_UP_REQUESTS], sent[WARM_UP_REQUESTS:], unzipped_bytes)
+
+
+# -- the server's process ----------------------------------------------------------------------------------------------
 
 
 def cpu_s() -> float:
@@ -159,10 +360,16 @@ def ask(store: Store, statement: str) -> list[list[Any]]:
     return [json.loads(line) for line in answer.splitlines()]
 
 
-def serve(folder: Path) -> None:
-    """Print the port, then obey one command a line: `flush`, `merge`, `quit`; each answers one JSON object."""
+def serve(folder: Path, *, with_views: bool) -> None:
+    """Print the port, then obey one command a line, each answered by one JSON object.
+
+    `flush`; `merge` until nothing is left to merge; `optimize` into one part a day; `insert FOLDER FIRST LAST`, which
+    gives the engine what rotel wrote; `quit`.
+    """
     store = open_owned(StoreSettings(url=f"chdb://{folder}"))
     migrate(store)
+    if not with_views:
+        drop_views(store)
     store.execute("SYSTEM STOP MERGES")
     collector = Collector(CollectorSettings(), store, folder, CollectorRegistry())
     collector.start()
@@ -176,23 +383,67 @@ def serve(folder: Path) -> None:
         time.sleep(0.01)
     print(server.servers[0].sockets[0].getsockname()[1], flush=True)
     for line in sys.stdin:
-        match line.strip():
-            case "flush":
+        match line.split():
+            case ["flush"]:
                 collector.flush(600)
-            case "merge":
+            case ["merge"]:
                 store.execute("SYSTEM START MERGES")
                 wait_for_merges(store)
-            case "quit":
+            case ["optimize"]:
+                store.execute("SYSTEM START MERGES")
+                store.execute("OPTIMIZE TABLE otel_traces FINAL")
+            case ["insert", rows, first, last]:
+                insert(store, Path(rows), int(first), int(last))
+            case ["quit"]:
                 break
-        ((spans,),) = ask(store, "SELECT count() FROM otel_traces")
-        ((requests,),) = ask(store, "SELECT count() FROM tailsight_requests")
-        ((rolled_up,),) = ask(store, "SELECT sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'")
-        ((parts,),) = ask(store, "SELECT count() FROM system.parts WHERE active AND table = 'otel_traces'")
-        answer = {"cpu_s": cpu_s(), "spans": int(spans), "parts": int(parts), "rollup": int(requests) == int(rolled_up)}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(state(store)), flush=True)
     collector.close()
     store.close()
     os._exit(0)  # the server's thread serves for ever
+
+
+def drop_views(store: Store) -> None:
+    """Leave the tables, and nothing that fills another one when they are written."""
+    for (view,) in ask(store, "SELECT name FROM system.tables WHERE engine = 'MaterializedView' AND database = 'otel'"):
+        store.execute(f"DROP VIEW {view}")
+
+
+def insert(store: Store, folder: Path, first: int, last: int) -> None:
+    """Give the engine files of rows, one insert each, in the way that costs it least, which is also how ours go in."""
+    found = split_insert((folder / rotel.STATEMENT).read_bytes() + b"\n")
+    if found is None or store.engine is None:
+        raise ValueError("no INSERT with rows behind it, or no embedded store")
+    of_traces = "database = 'otel' AND table = 'otel_traces'"
+    columns = dict(ask(store, f"SELECT name, type FROM system.columns WHERE {of_traces}"))
+    names = found.statement.partition("(")[2].rpartition(")")[0].split(",")
+    structure = ", ".join(f"`{name.strip()}` {columns[name.strip()]}" for name in names)
+    statement = f"{found.statement} SELECT * FROM input('{structure}')"
+    settings = {"optimize_on_insert": "0", "max_threads": "1", "max_insert_threads": "1"}
+    for file in sorted(folder.glob("*.rows"))[first:last]:
+        rows = Insert(statement, found.input_format, file.read_bytes())
+        store.engine.insert(rows, settings=settings | {"insert_deduplication_token": file.name})
+
+
+def state(store: Store) -> dict[str, Any]:
+    """What the store holds, and what the process took so far."""
+    ((spans,),) = ask(store, "SELECT count() FROM otel_traces")
+    ((requests,),) = ask(store, "SELECT count() FROM tailsight_requests")
+    ((rolled_up,),) = ask(store, "SELECT sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'")
+    of_traces = "active AND database = 'otel' AND table = 'otel_traces'"
+    ((parts, stored_bytes),) = ask(store, f"SELECT count(), sum(bytes_on_disk) FROM system.parts WHERE {of_traces}")
+    columns = ask(
+        store,
+        f"SELECT column, sum(column_bytes_on_disk) FROM system.parts_columns WHERE {of_traces} GROUP BY column",
+    )
+    return {
+        "cpu_s": cpu_s(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "spans": int(spans),
+        "rollup": int(requests) == int(rolled_up),
+        "parts": int(parts),
+        "stored_bytes": int(stored_bytes),
+        "stored_bytes_by_column": {column: int(size) for column, size in columns},
+    }
 
 
 def wait_for_merges(store: Store) -> None:
@@ -204,21 +455,35 @@ def wait_for_merges(store: Store) -> None:
             quiet_since = time.monotonic()
 
 
-# -- the client ----------------------------------------------------------------------------------------------------
+# -- the client --------------------------------------------------------------------------------------------------------
 
 
 class Server:
-    """The server's process, as the client sees it."""
+    """The server's process, as the client sees it; a context that ends it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_views: bool = True) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.ingest", "--serve", str(folder)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.ingest",
+                "--serve",
+                str(folder),
+                *([] if with_views else ["--no-views"]),
+            ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.port = int(self._read_line())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
 
     def ask(self, command: str) -> dict[str, Any]:
         """Give a command; what it answers."""
@@ -227,7 +492,7 @@ class Server:
         return answer
 
     def quit(self) -> None:
-        """End the process."""
+        """End the process in good order."""
         self._write_line("quit")
         self._process.communicate(timeout=60)
 
@@ -240,81 +505,211 @@ class Server:
         print(line, file=self._process.stdin, flush=True)
 
 
-def send(port: int, bodies: Sequence[bytes]) -> None:
-    """Send each body, over a few connections, each waiting for its answers."""
+def send(port: int, bodies: Sequence[bytes], content_type: str = PROTOBUF) -> None:
+    """Send each body, over a few connections, each waiting for its answers.
+
+    Raises:
+        RefusedError: when the server answers anything but full success.
+    """
 
     def send_share(share: Sequence[bytes]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
         for body in share:
             connection.request("POST", "/v1/traces", body, headers)
             answer = connection.getresponse()
-            if answer.read() or answer.status != http.client.OK:
-                raise RuntimeError(f"the server answered {answer.status}")
+            if answer.read() not in {b"", b"{}"} or answer.status != http.client.OK:
+                raise RefusedError(f"the server answered {answer.status} to {content_type}")
         connection.close()
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(send_share, [bodies[first::CONNECTIONS] for first in range(CONNECTIONS)]))
 
 
-def measure(bodies: Sequence[bytes], requests: int) -> Measurement:
-    """One run against a fresh server."""
-    with tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder:
-        server = Server(Path(folder) / "data")
-        send(server.port, bodies[:WARM_UP_REQUESTS])
+def measure(sent: Payload, spans: int, *, with_views: bool = True, with_merges: bool = True) -> Measurement:
+    """One run against a fresh server.
+
+    Raises:
+        RefusedError: when the server does not take the payload.
+        RuntimeError: when not all that was sent is in the store.
+    """
+    bodies = sent.of(spans)
+    with (
+        tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
+        Server(Path(folder) / "data", with_views=with_views) as server,
+    ):
+        send(server.port, sent.warm_up, sent.content_type)
         before = server.ask("flush")
         started_s = time.monotonic()
-        send(server.port, list(islice(cycle(bodies), requests)))
+        send(server.port, bodies, sent.content_type)
         sent_s = time.monotonic()
         loaded = server.ask("flush")
         loaded_s = time.monotonic()
-        merged = server.ask("merge")
+        merged = server.ask("merge") if with_merges else loaded
         server.quit()
-    spans = loaded["spans"] - before["spans"]
-    if spans != requests * SPANS_A_REQUEST or not merged["rollup"]:
-        raise RuntimeError(f"sent {requests * SPANS_A_REQUEST} spans, {spans} are in the store")
+    stored = loaded["spans"] - before["spans"]
+    if stored != len(bodies) * sent.spans_a_request or not merged["rollup"]:
+        raise RuntimeError(f"sent {len(bodies) * sent.spans_a_request} spans, {stored} are in the store")
     return Measurement(
-        spans=spans,
+        spans=stored,
         cpu_s=loaded["cpu_s"] - before["cpu_s"],
-        cpu_s_with_merges=merged["cpu_s"] - before["cpu_s"],
+        cpu_s_with_merges=merged["cpu_s"] - before["cpu_s"] if with_merges else None,
         wall_s=loaded_s - started_s,
         lag_s=loaded_s - sent_s,
         parts=loaded["parts"],
+        peak_rss_mib=merged["peak_rss_mib"],
     )
 
 
-def report(console: Console, runs: Sequence[Measurement], wire_bytes: int, body_bytes: int) -> dict[str, Any]:
-    """Print the table; the figures."""
-    table = Table(title="OTLP/HTTP to queryable rows, one server process")
-    for heading in ("run", "spans", "CPU s", "spans / CPU s", "with merges", "wall s", "last row after, s", "parts"):
-        table.add_column(heading, justify="right")
-    for number, run in enumerate(runs, start=1):
-        table.add_row(
-            str(number),
-            f"{run.spans:,}",
-            f"{run.cpu_s:.2f}",
-            f"{run.spans_per_cpu_second:,.0f}",
-            f"{run.spans_per_cpu_second_with_merges:,.0f}",
-            f"{run.wall_s:.1f}",
-            f"{run.lag_s:.2f}",
-            str(run.parts),
+def measure_peer(binary: Path, sent: Payload, spans: int) -> PeerMeasurement:
+    """One run of rotel, and of the engine with what it wrote.
+
+    Raises:
+        RuntimeError: when not all that was sent is in the store.
+    """
+    bodies = sent.of(spans)
+    with tempfile.TemporaryDirectory(prefix="tailsight-bench-") as name:
+        folder = Path(name)
+        (rows := folder / "rows").mkdir()
+        cpu_s, inserts = rotel.measure(
+            binary, rows, lambda port: send(port, sent.warm_up), lambda port: send(port, bodies)
         )
+        with Server(folder / "data", with_views=False) as server:
+            before = server.ask(f"insert {rows} 0 {inserts.warm_up}")
+            after = server.ask(f"insert {rows} {inserts.warm_up} {inserts.count}")
+            server.quit()
+    stored = after["spans"] - before["spans"]
+    if stored != len(bodies) * sent.spans_a_request:
+        raise RuntimeError(f"sent {len(bodies) * sent.spans_a_request} spans to rotel, it wrote {stored}")
+    return PeerMeasurement(stored, cpu_s, after["cpu_s"] - before["cpu_s"], inserts.count - inserts.warm_up)
+
+
+def measure_storage(sent: Payload) -> Storage:
+    """One run that sends each body once and merges all into one part.
+
+    Raises:
+        RuntimeError: when not all that was sent is in the store.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
+        Server(Path(folder) / "data", with_views=False) as server,
+    ):
+        send(server.port, sent.bodies, sent.content_type)
+        server.ask("flush")
+        merged = server.ask("optimize")
+        server.quit()
+    if merged["spans"] != sent.distinct_spans:
+        raise RuntimeError(f"sent {sent.distinct_spans} spans, {merged['spans']} are in the store")
+    columns = {column: size / merged["spans"] for column, size in merged["stored_bytes_by_column"].items()}
+    return Storage(merged["stored_bytes"] / merged["spans"], columns)
+
+
+# -- the report --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """All that was run; a list is empty when it was left out."""
+
+    ours: Sequence[Measurement]
+    without_views: Sequence[Measurement]
+    small: Sequence[Measurement]
+    json: Sequence[Measurement]
+    peer: Sequence[PeerMeasurement]
+    storage: Storage
+    storage_of_equal: Storage
+
+
+def figures_of(runs: Runs) -> dict[str, Any]:
+    """The figures by name; None for what was not measured."""
+    ours = [run.spans_per_cpu_second for run in runs.ours]
+    bare = [run.spans_per_cpu_second for run in runs.without_views]
+    peer = [run.spans_per_cpu_second_with_engine for run in runs.peer]
+    return {
+        "spans_per_cpu_second": median(ours),
+        "spans_per_cpu_second_with_merges": median(
+            run.spans_per_cpu_second_with_merges for run in runs.ours if run.spans_per_cpu_second_with_merges
+        ),
+        "spans_per_cpu_second_without_views": median(bare),
+        "spans_per_cpu_second_10_span_requests": median(run.spans_per_cpu_second for run in runs.small),
+        "json_spans_per_cpu_second": median(run.spans_per_cpu_second for run in runs.json),
+        "rotel_spans_per_cpu_second": median(run.spans_per_cpu_second for run in runs.peer),
+        "rotel_and_engine_spans_per_cpu_second": median(peer),
+        "ratio_to_rotel": median((a / b for a, b in zip(ours, peer, strict=False)), digits=2),
+        "ratio_to_rotel_without_views": median((a / b for a, b in zip(bare, peer, strict=False)), digits=2),
+        "spans_per_second_wall": median(run.spans / run.wall_s for run in runs.ours),
+        "stored_bytes_per_span": round(runs.storage.bytes_per_span, 1),
+        "stored_bytes_per_span_of_equal_attributes": round(runs.storage_of_equal.bytes_per_span, 1),
+        "peak_rss_mib": round(max(run.peak_rss_mib for run in runs.ours)),
+        "runs": len(runs.ours),
+        "measurements": [
+            {name: value if value is None else round(value, 3) for name, value in asdict(run).items()}
+            for run in runs.ours
+        ],
+    }
+
+
+def median(values: Iterable[float], digits: int | None = None) -> float | None:
+    """The median, rounded; None of nothing."""
+    found = list(values)
+    return round(statistics.median(found), digits) if found else None
+
+
+def report(console: Console, runs: Runs, figures: dict[str, Any], sent: Payload) -> None:
+    """Print what was measured, and on what."""
     console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
     console.print(
-        f"{SPANS_A_REQUEST} spans of 12 attributes a request, {body_bytes / SPANS_A_REQUEST:.0f} bytes a span, "
-        f"{wire_bytes / SPANS_A_REQUEST:.0f} gzipped; {DISTINCT_REQUESTS} distinct requests; "
-        "half of the spans are requests"
+        f"{sent.spans_a_request} spans of 12 attributes a request unless it says otherwise, "
+        f"{sent.unzipped_bytes / sent.distinct_spans:.0f} bytes a span, "
+        f"{sum(map(len, sent.bodies)) / sent.distinct_spans:.0f} gzipped; {len(sent.bodies)} distinct requests; "
+        "half of the spans are requests of users"
     )
+    table = Table(title="OTLP/HTTP to queryable rows: spans per CPU-second")
+    table.add_column("what")
+    for heading in ("runs", "spans a run", "median", "lowest", "highest"):
+        table.add_column(heading, justify="right")
+    merged = [run.spans_per_cpu_second_with_merges for run in runs.ours if run.spans_per_cpu_second_with_merges]
+    for what, spans, rates in (
+        ("Tailsight", spans_of(runs.ours), [run.spans_per_cpu_second for run in runs.ours]),
+        ("Tailsight, until all is merged", spans_of(runs.ours), merged),
+        ("Tailsight without views", spans_of(runs.without_views), rates_of(runs.without_views)),
+        (f"Tailsight, {SPANS_A_SMALL_REQUEST} spans a request", spans_of(runs.small), rates_of(runs.small)),
+        ("Tailsight, OTLP/JSON", spans_of(runs.json), rates_of(runs.json)),
+        (f"rotel {rotel.VERSION} alone", spans_of(runs.peer), rates_of(runs.peer)),
+        ("rotel + engine", spans_of(runs.peer), [run.spans_per_cpu_second_with_engine for run in runs.peer]),
+    ):
+        if rates:
+            shown = (statistics.median(rates), min(rates), max(rates))
+            table.add_row(what, str(len(rates)), f"{spans:,}", *(f"{rate:,.0f}" for rate in shown))
     console.print(table)
-    return {
-        "spans_per_cpu_second": round(statistics.median(run.spans_per_cpu_second for run in runs)),
-        "spans_per_cpu_second_with_merges": round(
-            statistics.median(run.spans_per_cpu_second_with_merges for run in runs)
-        ),
-        "spans_per_second_wall": round(statistics.median(run.spans / run.wall_s for run in runs)),
-        "runs": len(runs),
-        "measurements": [{name: round(value, 3) for name, value in asdict(run).items()} for run in runs],
-    }
+    if runs.peer:
+        console.print(
+            f"To rotel + engine, which make no views: {figures['ratio_to_rotel']} times with all views, "
+            f"{figures['ratio_to_rotel_without_views']} times without. rotel batches {rotel.BATCH_SPANS:,} spans or "
+            f"{rotel.BATCH_TIMEOUT}, uncompressed; {runs.peer[-1].inserts} inserts a run. "
+            "Its figure leaves out the server's side of HTTP; ours has a synced log and deduplication besides."
+        )
+    for what, storage in (("typical traces", runs.storage), ("the spans above", runs.storage_of_equal)):
+        largest = sorted(storage.column_bytes_per_span.items(), key=lambda column: -column[1])[:6]
+        console.print(
+            f"otel_traces takes {storage.bytes_per_span:.1f} bytes a span of {what}, merged into one part; "
+            + ", ".join(f"{name} {size:.1f}" for name, size in largest)
+        )
+    last = runs.ours[-1]
+    console.print(
+        f"The server's peak RSS was {figures['peak_rss_mib']} MiB. In the last run the last row could be queried "
+        f"{last.lag_s:.1f} s after it was acknowledged; {last.parts} parts."
+    )
+
+
+def spans_of(runs: Sequence[Measurement | PeerMeasurement]) -> int:
+    """Spans of one run; 0 when there was none."""
+    return runs[0].spans if runs else 0
+
+
+def rates_of(runs: Sequence[Measurement | PeerMeasurement]) -> list[float]:
+    """Spans per CPU-second of each run."""
+    return [run.spans_per_cpu_second for run in runs]
 
 
 def cpu_model() -> str:
@@ -328,24 +723,65 @@ def cpu_model() -> str:
     )
 
 
+def run_all(console: Console, *, runs: int, spans: int, spans_a_request: int, with_peer: bool) -> tuple[Runs, Payload]:
+    """Every run there is; what cannot be run here is left out, with its reason."""
+    few = min(runs, 3)  # of what is only a variant
+    distinct = min(DISTINCT_SPANS, spans)
+    ours, without_views, small, json_runs, peer = [], [], [], [], []
+    with console.status("building requests") as status:
+        sent = payload(1, distinct // spans_a_request, spans_a_request)
+        binary = peer_binary(console) if with_peer else None
+        for run in range(runs):
+            status.update(f"run {run + 1} of {runs}")
+            ours.append(measure(sent, spans))
+            if binary:
+                peer.append(measure_peer(binary, sent, spans))
+            if run < few:
+                without_views.append(measure(sent, spans, with_views=False, with_merges=False))
+        status.update("small requests and JSON")
+        small_sent, json_sent = payload(2, 2_000, SPANS_A_SMALL_REQUEST), json_payload(3, DISTINCT_JSON_REQUESTS)
+        for run in range(few):
+            small.append(measure(small_sent, spans // 10, with_merges=False))
+            try:
+                json_runs.append(measure(json_sent, spans // 4, with_merges=False))
+            except RefusedError as error:
+                if run == 0:
+                    console.print(f"OTLP/JSON left out: {error}")
+        status.update("bytes a span")
+        typical = measure_storage(payload(4, distinct // SPANS_A_REQUEST, attributes_of_trace=typical_attributes))
+        return Runs(ours, without_views, small, json_runs, peer, typical, measure_storage(sent)), sent
+
+
+def peer_binary(console: Console) -> Path | None:
+    """Rotel's program, or None with a line that says why."""
+    try:
+        return rotel.find_binary()
+    except rotel.PeerMissingError as error:
+        console.print(f"rotel left out: {error}")
+        return None
+
+
 def main() -> None:
     """Measure and print; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--spans", type=int, default=400_000, help="spans of a run")
+    parser.add_argument("--quick", action="store_true", help="one short run of each, to see that it works")
+    parser.add_argument("--runs", type=int, default=5, help="variants are run three times at most")
+    parser.add_argument("--spans", type=int, default=300_000, help="spans of a run; fewer of variants")
+    parser.add_argument("--spans-per-request", type=int, default=SPANS_A_REQUEST)
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="rotel beside ours")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--views", action=argparse.BooleanOptionalAction, default=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve)
+        serve(arguments.serve, with_views=arguments.views)
         return
     runs, spans = (1, 40_000) if arguments.quick else (arguments.runs, arguments.spans)
-    randomness = random.Random(1)
-    raw_bodies = [request_body(randomness, time.time_ns()) for _ in range(DISTINCT_REQUESTS)]
-    bodies = [gzip.compress(body, 6) for body in raw_bodies]
-    measurements = [measure(bodies, -(-spans // SPANS_A_REQUEST)) for _ in range(runs)]
-    wire_bytes = round(statistics.mean(map(len, bodies)))
-    figures = report(Console(), measurements, wire_bytes, round(statistics.mean(map(len, raw_bodies))))
+    console = Console()
+    done, sent = run_all(
+        console, runs=runs, spans=spans, spans_a_request=arguments.spans_per_request, with_peer=arguments.peer
+    )
+    figures = figures_of(done)
+    report(console, done, figures, sent)
     print(json.dumps(figures))
 
 

@@ -1,52 +1,61 @@
-"""Arrays and maps among attribute values, as the JSON text that the upstream tables hold.
+"""Arrays and maps among attribute values and log bodies, as the JSON text that the upstream tables hold.
 
 The engine decodes scalar values only. Composite ones are rare, so they are found by their bytes, and only a request
-that holds one is walked in Python.
+that holds one is walked in Python. One that is encoded so oddly that it is not found is refused by the engine; then the
+loader writes its request anew (collector/items.py).
 """
 
 import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from google.protobuf.message import Message
 
-# KeyValue.value (field 2), its length, then AnyValue.array_value (field 5) or .kvlist_value (field 6). Looking ahead
-# leaves no match hidden inside another.
+from storage.otlp import METRIC_KINDS
+
+# KeyValue.value (field 2) or LogRecord.body (field 5), its length, then AnyValue.array_value (field 5) or .kvlist_value
+# (field 6). Looking ahead leaves no match hidden inside another.
 _MAYBE_COMPOSITE = re.compile(rb"\x12(?=[\x80-\xff]{0,9}[\x00-\x7f][\x2a\x32])")
+_MAYBE_COMPOSITE_BODY = re.compile(rb"[\x12\x2a](?=[\x80-\xff]{0,9}[\x00-\x7f][\x2a\x32])")
 _FIRST_ELEMENT = 0x0A  # ArrayValue.values and KeyValueList.values are both field 1
 
 # Go's encoder writes these two as escapes, since they end a line in JavaScript.
 _LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
-def may_hold_composites(payload: bytes) -> bool:
-    """False only when no attribute value of an encoded request is an array or a map.
+def may_hold_composites(signal: str, payload: bytes) -> bool:
+    """False only when no value of an encoded request is an array or a map, if it is encoded as all libraries do.
 
     True is rarely wrong: a value's length must be exactly that of the array or map inside.
     """
-    return any(_lengths_agree(payload, match.end()) for match in _MAYBE_COMPOSITE.finditer(payload))
+    pattern = _MAYBE_COMPOSITE_BODY if signal == "logs" else _MAYBE_COMPOSITE
+    return any(_lengths_agree(payload, match.end()) for match in pattern.finditer(payload))
 
 
-def rewrite_composites(message: Message, payload: bytes) -> bytes | None:
-    """`payload` with each array and map replaced by its JSON text; None when there was none.
-
-    Args:
-        message: the parsed request; changed in place.
-        payload: the bytes it was parsed from.
-    """
-    if not may_hold_composites(payload):
-        return None
+def rewrite_composites(message: Message) -> bool:
+    """Replace each array and map of a parsed request by its JSON text; False when there was none."""
     rewritten = False
-    for attribute in _attributes(message):
-        value = attribute.value
+    for value in values_of(message):
         if value.WhichOneof("value") in ("array_value", "kvlist_value"):
             value.string_value = json_text(value)
             rewritten = True
-    return message.SerializeToString() if rewritten else None
+    return rewritten
+
+
+def values_of(message: Any) -> Iterator[Any]:
+    """Every value of a request that a table has a place for.
+
+    Args:
+        message: an export request, as protobuf's message or as something with the same fields, where lists may be None.
+    """
+    for pair in _attributes(message):
+        yield pair.value
+    for record in _items(message, "resource_logs", "scope_logs", "log_records"):
+        yield record.body
 
 
 def json_text(value: Any) -> str:
@@ -123,27 +132,48 @@ def _varint(payload: bytes, start: int) -> tuple[int, int]:
 
 
 def _attributes(message: Any) -> Iterator[Any]:
-    """Every attribute of a trace or metrics request that a table has a place for."""
-    for resource in getattr(message, "resource_spans", ()):
-        yield from resource.resource.attributes
-        for scope in resource.scope_spans:
-            yield from scope.scope.attributes
-            for span in scope.spans:
-                yield from span.attributes
-                yield from _nested(span.events)
-                yield from _nested(span.links)
-    for resource in getattr(message, "resource_metrics", ()):
-        yield from resource.resource.attributes
-        for scope in resource.scope_metrics:
-            yield from scope.scope.attributes
-            for metric in scope.metrics:
-                kind = metric.WhichOneof("data")
-                for point in getattr(metric, kind).data_points if kind else ():
-                    yield from point.attributes
-                    for exemplar in getattr(point, "exemplars", ()):
-                        yield from exemplar.filtered_attributes
+    for signal, lists in _LISTS.items():
+        for resource in getattr(message, lists[0], None) or ():
+            if resource.resource is not None:
+                yield from resource.resource.attributes or ()
+        for scope in _items(message, *lists[:2]):
+            if signal != "traces" and scope.scope is not None:
+                yield from scope.scope.attributes or ()
+        for item in _items(message, *lists):
+            yield from _ATTRIBUTES_OF[signal](item)
 
 
-def _nested(items: Iterable[Any]) -> Iterator[Any]:
-    for item in items:
-        yield from item.attributes
+def _items(message: Any, *lists: str) -> Iterator[Any]:
+    """What lies under a message, list by list."""
+    if not lists:
+        yield message
+        return
+    for inner in getattr(message, lists[0], None) or ():
+        yield from _items(inner, *lists[1:])
+
+
+def _span_attributes(span: Any) -> Iterator[Any]:
+    yield from span.attributes or ()
+    for nested in (*(span.events or ()), *(span.links or ())):
+        yield from nested.attributes or ()
+
+
+def _metric_attributes(metric: Any) -> Iterator[Any]:
+    for kind in METRIC_KINDS:
+        for point in getattr(getattr(metric, kind), "data_points", None) or ():
+            yield from point.attributes or ()
+            for exemplar in getattr(point, "exemplars", None) or ():
+                yield from exemplar.filtered_attributes or ()
+
+
+# Request, resource and scope each hold the next as a list of this name.
+_LISTS: Mapping[str, tuple[str, str, str]] = {
+    "traces": ("resource_spans", "scope_spans", "spans"),
+    "metrics": ("resource_metrics", "scope_metrics", "metrics"),
+    "logs": ("resource_logs", "scope_logs", "log_records"),
+}
+_ATTRIBUTES_OF: Mapping[str, Callable[[Any], Iterator[Any]]] = {
+    "traces": _span_attributes,
+    "metrics": _metric_attributes,
+    "logs": lambda record: iter(record.attributes or ()),
+}

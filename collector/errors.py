@@ -4,10 +4,14 @@ CollectorError
 ├── RefusedError              the sender's request is at fault; the same request never succeeds
 │   ├── UndecodableError      the body is not what it claims to be
 │   ├── TooLargeError         the body is over the limit, as sent or after decompression
-│   └── UnsupportedError      a media type or encoding that is not served
+│   ├── UnsupportedError      a media type or encoding that is not served
+│   ├── StalledError          the body did not come in time
+│   └── UnauthenticatedError  no token, or a wrong one
+├── OverloadedError           as many bytes are at the doors as may be; retry later
 ├── BacklogFullError          the log holds as much as it may; retry later
 ├── LogUnavailableError       the log's disk cannot be written; retry later
-└── LogBusyError              another process owns the log
+├── LogBusyError              another process owns the log
+└── ListenError               a door cannot have its address
 """
 
 
@@ -41,6 +45,24 @@ class UnsupportedError(RefusedError):
     reason = "unsupported"
 
 
+class StalledError(RefusedError):
+    """The body did not come in time."""
+
+    reason = "stalled"
+
+
+class UnauthenticatedError(RefusedError):
+    """The sender showed no token, or a wrong one."""
+
+    reason = "unauthenticated"
+
+
+class OverloadedError(CollectorError):
+    """The requests that are at the doors together hold as many bytes as they may."""
+
+    retryable = True
+
+
 class BacklogFullError(CollectorError):
     """The log holds as many bytes as it may."""
 
@@ -55,3 +77,7 @@ class LogUnavailableError(CollectorError):
 
 class LogBusyError(CollectorError):
     """Another process writes this log."""
+
+
+class ListenError(CollectorError):
+    """A door cannot have its address."""

@@ -8,6 +8,7 @@ from collector.otlp import CHECKS, CheckedRequest, TimeRange
 from collector.settings import AcceptedTimes
 from collector.telemetry import Telemetry
 from collector.wal import Frame, WriteAheadLog
+from storage.otlp import Encoding
 
 _DAY_NS = 86_400 * 10**9
 
@@ -35,8 +36,15 @@ class Intake:
         self._telemetry = telemetry
         self._now_unix_ns = now_unix_ns
 
-    def put(self, signal: str, payload: bytes) -> tuple[CheckedRequest, "Future[None]"]:
+    def put(
+        self, signal: str, payload: bytes, encoding: Encoding = "protobuf"
+    ) -> tuple[CheckedRequest, "Future[None]"]:
         """Check an export request and append it to the log.
+
+        Args:
+            signal: traces, metrics or logs.
+            payload: the request.
+            encoding: what it is written in.
 
         Returns:
             What was accepted, and a future that is done when it is on the disk.
@@ -46,10 +54,10 @@ class Intake:
             BacklogFullError, LogUnavailableError: when the log does not take it now.
         """
         now = self._now_unix_ns()
-        checked = CHECKS[signal](payload, TimeRange(max(0, now - self._past_ns), now + self._future_ns))
+        checked = CHECKS[signal](payload, TimeRange(max(0, now - self._past_ns), now + self._future_ns), encoding)
         written: Future[None]
         if checked.items:
-            written = self._wal.append(signal, Frame(now, checked.items, checked.payload))
+            written = self._wal.append(signal, Frame(now, checked.items, checked.payload, encoding, checked.days))
         else:
             written = Future()
             written.set_result(None)

@@ -2,6 +2,9 @@
 
 A segment's name is its deduplication token, so loading it again, after a crash or after an error half-way, changes
 nothing. A segment leaves the log only when all its tables are loaded and on the disk.
+
+An insert that fails is the store's fault, and the segment waits, unless the engine says that it cannot decode the data;
+then the item at fault is looked for, and kept in quarantine, and the rest goes in.
 """
 
 import base64
@@ -9,15 +12,22 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
 
+from collector.errors import RefusedError
+from collector.items import items_apart
+from collector.otlp import canonical
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
-from storage.errors import QueryError, StoreError, UndecodableError
+from storage.errors import StoreError, UndecodableError
+from storage.otlp import Encoding
+from storage.recovery import forget_lost_inserts
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,10 +35,20 @@ log = logging.getLogger(__name__)
 _BACKOFF_S_MIN = 0.1
 _BACKOFF_S_MAX = 10.0
 _TAKE_TIMEOUT_S = 0.25
-# One empty ResourceSpans or ResourceMetrics: a request that any working store takes.
-_NOTHING = b"\x0a\x00"
+# A request without items, which any working store takes: in protobuf, one empty resource.
+_NOTHING: Mapping[Encoding, bytes] = {"protobuf": b"\x0a\x00", "json": b"{}\n"}
 # The engine names the file it read from: another one at each attempt, and gone by now.
 _SPOOL_FILE = re.compile(r":? \(in file/uri .*", re.DOTALL)
+_UNDECODABLE = "undecodable"
+_DAY_NS = 86_400 * 10**9
+# A day is a partition in each of four tables. Data of more days goes in by this many: no setting, because the pieces
+# must be the same when a segment is loaded again.
+_DAYS_AN_INSERT_MAX = 8
+# Looking for bad items costs two inserts each. Of a segment that holds more, the rest is set aside in larger pieces.
+_FAILED_LOADS_A_TABLE_MAX = 100
+# The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
+# be among them, or loading it again would double it.
+_UNSYNCED_PARTS_MAX = 500
 
 
 class Loader:
@@ -39,6 +59,12 @@ class Loader:
         self._store = store
         self._checkpoint_s = settings.checkpoint_s
         self._telemetry = telemetry
+        # What of the segments in the log has been settled by this process: loaded, or put in quarantine.
+        self._settled: dict[Segment, set[str]] = {}
+        self._failed_loads: Counter[str] = Counter()
+        self._unsynced_parts: Counter[str] = Counter()
+        # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
+        self._is_store_doubtful = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._load_forever, name="wal-loader", daemon=True)
 
@@ -73,84 +99,126 @@ class Loader:
         Raises:
             StoreError: when the store cannot take it now; to be loaded again.
         """
-        try:
-            contents = read_segment(segment)
-        except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
-            contents = Contents((), self._wal.size_bytes(segment))
-        if contents.damaged_bytes:
-            self._telemetry.wal_damaged_bytes.labels(segment.signal).inc(contents.damaged_bytes)
-            log.warning(
-                "%s: %d bytes are lost, no whole frame or no file any more", segment.name, contents.damaged_bytes
-            )
+        contents = self._contents(segment)
+        settled = self._settled.setdefault(segment, set())
+        self._failed_loads.clear()
         for table in SIGNAL_TABLES[segment.signal]:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:
                 with self._telemetry.load_seconds.labels(table).time():
-                    self._load_frames(table, frames, segment, f"{segment.name}/{table}")
-        if contents.frames:
-            oldest = min(frame.received_unix_ns for frame in contents.frames)
-            self._telemetry.load_lag_seconds.labels(segment.signal).set((time.time_ns() - oldest) / 1e9)
+                    for place, piece in pieces_by_days(segment.signal, table, frames):
+                        self._load_frames(table, piece, segment, f"{segment.name}/{table}{place}", settled)
+        del self._settled[segment]
 
-    def _load_frames(self, table: str, frames: Sequence[Frame], segment: Segment, token: str) -> None:
-        """Load frames together; when the engine cannot decode them, the halves apart, down to the bad frame."""
+    def _contents(self, segment: Segment) -> Contents:
+        size_bytes = self._wal.size_bytes(segment)
         try:
-            self._store.load_otlp(table, b"".join(frame.payload for frame in frames), token=token)
-        except (UndecodableError, QueryError) as error:
-            self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
-            # Is it the data or the store? A store at fault fails here too, and the segment waits.
-            self._store.load_otlp(table, _NOTHING, token=f"{token}/nothing")
-            if len(frames) == 1:
-                self._quarantine(table, frames[0], segment, error)
-                return
-            half = len(frames) // 2
-            self._load_frames(table, frames[:half], segment, f"{token}/a")
-            self._load_frames(table, frames[half:], segment, f"{token}/b")
+            contents = read_segment(segment, size_bytes)
+        except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
+            contents = Contents((), size_bytes)
+        if contents.damaged_bytes and segment not in self._settled:
+            self._telemetry.wal_damaged_bytes.labels(segment.signal).inc(contents.damaged_bytes)
+            log.error("%s: %d bytes are lost, no whole frame or no file any more", segment.name, contents.damaged_bytes)
+        return contents
+
+    def _load_frames(
+        self, table: str, frames: Sequence[Frame], segment: Segment, token: str, settled: set[str]
+    ) -> None:
+        """Load frames together; when the engine cannot decode them, the halves apart, down to the bad item.
+
+        Undecodable data is found before anything of an insert is stored, so the halves may bear tokens of their own.
+        After any other error a part of it may be there, and only the same insert again completes it.
+        """
+        if token in settled:
             return
+        try:
+            payload = b"".join(frame.payload for frame in frames)
+            self._store.load_otlp(table, payload, encoding=segment.encoding, token=token)
+        except UndecodableError as error:
+            self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
+            self._failed_loads[table] += 1
+            # Is it the data or the store? A store at fault fails here too, and the segment waits.
+            nothing = _NOTHING[segment.encoding]
+            self._store.load_otlp(table, nothing, encoding=segment.encoding, token=f"{token}/nothing")
+            exhausted = self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX
+            halves = () if exhausted else smaller(segment.signal, table, frames)
+            for name, half in zip("ab", halves, strict=False):
+                self._load_frames(table, half, segment, f"{token}/{name}", settled)
+            if not halves:
+                self._quarantine(table, frames, segment, token, error)
+                settled.add(token)
+            return
+        settled.add(token)
+        self._unsynced_parts[table] += len(_days(frames))
         self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
 
-    def _quarantine(self, table: str, frame: Frame, segment: Segment, error: StoreError) -> None:
-        reason = "undecodable" if isinstance(error, UndecodableError) else "refused"
+    def _quarantine(self, table: str, frames: Sequence[Frame], segment: Segment, token: str, error: StoreError) -> None:
+        """Keep what cannot be decoded, with the reason."""
+        detail = f"{table}: {_SPOOL_FILE.sub('', str(error))}"
         self._store.insert(
             "tailsight_quarantine",
             pl.DataFrame(
-                {
-                    # Equal at each attempt, so that the store keeps one row however often it is tried.
-                    "received_at": [datetime.fromtimestamp(frame.received_unix_ns // 1000 / 1e6, UTC)],
-                    "signal": [segment.signal],
-                    "reason": [reason],
-                    "segment": [segment.name],
-                    "count": [frame.items[table]],
-                    "detail": [f"{table}: {_SPOOL_FILE.sub('', str(error))}"],
-                    "payload": [base64.b64encode(frame.payload).decode()],
-                },
+                [
+                    {
+                        "received_at": datetime.fromtimestamp(frame.received_unix_ns // 1000 / 1e6, UTC),
+                        "signal": segment.signal,
+                        "reason": _UNDECODABLE,
+                        "segment": segment.name,
+                        "count": frame.items[table],
+                        "detail": detail,
+                        "payload": base64.b64encode(frame.payload).decode(),
+                    }
+                    for frame in frames
+                ],
                 schema_overrides={"count": pl.UInt64},
             ),
+            token=token,
         )
-        self._telemetry.quarantined.labels(table, reason).inc(frame.items[table])
-        log.error("%s: %d items for %s are in quarantine: %s", segment.name, frame.items[table], table, error)
+        count = sum(frame.items[table] for frame in frames)
+        self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
+        log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
 
     # -- the loader's thread -----------------------------------------------------------------------------------
 
     def _load_forever(self) -> None:
         backoff_s = _BACKOFF_S_MIN
-        checkpoint_at = time.monotonic()
+        checkpoint_at = time.monotonic() + self._checkpoint_s
         while not self._stop.is_set():
-            segment = self._wal.take(_TAKE_TIMEOUT_S)
-            if segment is not None:
-                try:
-                    self.load(segment)
-                except Exception as error:  # whatever it is, the thread goes on and the segment waits
-                    self._wal.give_back(segment)
-                    self._report(segment, error, backoff_s)
-                    self._stop.wait(backoff_s)
-                    backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
+            is_window_full = max(self._unsynced_parts.values(), default=0) >= _UNSYNCED_PARTS_MAX
+            if is_window_full or time.monotonic() >= checkpoint_at:
+                checkpoint_at = time.monotonic() + self._checkpoint_s
+                if self._wal.checkpoint():
+                    self._unsynced_parts.clear()
+                elif is_window_full:
+                    self._stop.wait(_BACKOFF_S_MAX)
                     continue
-                self._wal.mark_loaded(segment)
-                backoff_s = _BACKOFF_S_MIN
-            if time.monotonic() - checkpoint_at >= self._checkpoint_s:
-                self._wal.checkpoint()
-                checkpoint_at = time.monotonic()
+            segment = self._wal.take(_TAKE_TIMEOUT_S)
+            if segment is None:
+                continue
+            try:
+                self._repair_store()
+                self.load(segment)
+            except Exception as error:  # whatever it is, the thread goes on and the segment waits
+                self._wal.give_back(segment)
+                self._is_store_doubtful = True
+                self._report(segment, error, backoff_s)
+                self._stop.wait(backoff_s)
+                backoff_s = min(2 * backoff_s, _BACKOFF_S_MAX)
+                continue
+            self._telemetry.load_lag_seconds.labels(segment.signal).set(self._wal.age_s(segment))
+            self._wal.mark_loaded(segment)
+            backoff_s = _BACKOFF_S_MIN
         self._wal.checkpoint()
+
+    def _repair_store(self) -> None:
+        """See to it that loading a segment again completes what is missing.
+
+        Raises:
+            StoreError: when the store does not answer.
+        """
+        if self._is_store_doubtful:
+            self._telemetry.repeatable_inserts.inc(forget_lost_inserts(self._store))
+            self._is_store_doubtful = False
 
     def _report(self, segment: Segment, error: Exception, backoff_s: float) -> None:
         self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
@@ -158,3 +226,67 @@ class Loader:
             log.warning("%s waits %.1f s in the log: %s", segment.name, backoff_s, error)
         else:
             log.error("%s waits %.1f s in the log", segment.name, backoff_s, exc_info=error)
+
+
+def pieces_by_days(signal: str, table: str, frames: Sequence[Frame]) -> list[tuple[str, Sequence[Frame]]]:
+    """Frames as pieces of a few days each, with what each piece's token ends in.
+
+    Nearly always one piece. Only frames whose own items lie far apart are decoded for it.
+    """
+    if len(_days(frames)) <= _DAYS_AN_INSERT_MAX:
+        return [("", frames)]
+    pieces: dict[int, list[Frame]] = {}
+    for frame in frames:
+        for number, part in _parts_by_days(signal, table, frame):
+            pieces.setdefault(number, []).append(part)
+    return [(f"/days-{number}", pieces[number]) for number in sorted(pieces)]
+
+
+def smaller(signal: str, table: str, frames: Sequence[Frame]) -> tuple[Sequence[Frame], ...]:
+    """Two halves of these frames; one frame in order; two halves of its items; none of a single item."""
+    if len(frames) == 1:
+        (frame,) = frames
+        ordered = _in_order(signal, frame)
+        if ordered.payload != frame.payload:
+            return ([ordered],)
+        items = items_apart(signal, frame.encoding, table, frame.payload)
+        frames = [_in_order(signal, replace(frame, items={table: 1}, payload=item.payload)) for item in items]
+        if len(frames) == 1 and frames[0].payload != frame.payload:  # it was among items of other tables
+            return (frames,)
+    half = len(frames) // 2
+    return (frames[:half], frames[half:]) if half else ()
+
+
+def _in_order(signal: str, frame: Frame) -> Frame:
+    """The request as protobuf's library reads it: the engine refuses some odd ways in which it may be written."""
+    if frame.encoding != "protobuf":
+        return frame
+    try:
+        return replace(frame, payload=canonical(signal, frame.payload))
+    except RefusedError:
+        return frame
+
+
+def _parts_by_days(signal: str, table: str, frame: Frame) -> list[tuple[int, Frame]]:
+    first_day, last_day = _span(frame)
+    first, last = first_day // _DAYS_AN_INSERT_MAX, last_day // _DAYS_AN_INSERT_MAX
+    items = items_apart(signal, frame.encoding, table, frame.payload) if first != last else []
+    if not items:
+        return [(first, frame)]
+    pieces: dict[int, list[bytes]] = {}
+    for item in items:
+        pieces.setdefault(item.time_unix_ns // _DAY_NS // _DAYS_AN_INSERT_MAX, []).append(item.payload)
+    return [
+        (number, replace(frame, items={table: len(payloads)}, payload=b"".join(payloads), days=None))
+        for number, payloads in pieces.items()
+    ]
+
+
+def _days(frames: Iterable[Frame]) -> set[int]:
+    """The days that these frames' items may lie in."""
+    return {day for first, last in {_span(frame) for frame in frames} for day in range(first, last + 1)}
+
+
+def _span(frame: Frame) -> tuple[int, int]:
+    """First and last day of a frame; that of its coming when the door did not tell."""
+    return frame.days or (frame.received_unix_ns // _DAY_NS,) * 2

@@ -1,39 +1,35 @@
-"""OTLP export requests: from the body of a request to bytes that the engine can decode, without a loop over spans.
+"""OTLP export requests: from the body of a request to bytes that the engine can decode, without a loop over attributes.
 
-A request whose items are all acceptable goes to the log byte for byte. Only one with items outside the accepted times,
-or with arrays or maps among its attributes, is written anew.
+A request whose items are all acceptable goes to the log as it came. Only one with items outside the accepted times, or
+with arrays or maps among its values, is written anew.
 """
 
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
-from google.rpc.status_pb2 import Status
-from isal import isal_zlib
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.composites import rewrite_composites
-from collector.errors import TooLargeError, UndecodableError, UnsupportedError
+from collector.composites import may_hold_composites, rewrite_composites
+from collector.errors import UndecodableError
+from collector.otlp_json import JsonRequest
+from storage.otlp import METRIC_KINDS, Encoding
 
-_GZIP = 31  # zlib's window bits for the gzip format
-_METRIC_TABLES = {
-    "gauge": "otel_metrics_gauge",
-    "sum": "otel_metrics_sum",
-    "histogram": "otel_metrics_histogram",
-    "exponential_histogram": "otel_metrics_exponential_histogram",
-    "summary": "otel_metrics_summary",
+_DAY_NS = 86_400 * 10**9
+_REQUESTS: Mapping[str, Any] = {
+    "traces": ExportTraceServiceRequest,
+    "metrics": ExportMetricsServiceRequest,
+    "logs": ExportLogsServiceRequest,
 }
+# Old exporters wrote JSON with the names of the .proto files; unknown fields are ignored, so nothing would be left.
+_SNAKE_CASE = re.compile(rb'"((?:resource|scope)_(?:spans|metrics|logs)|log_records|data_points)"\s*:')
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,165 +73,222 @@ class CheckedRequest:
     """An export request that the engine can decode.
 
     Attributes:
-        payload: the request, without the rejected items.
-        items: spans or data points by upstream table; only tables with any.
+        payload: the request, without the rejected items; JSON on one line, with its end.
+        items: spans, data points or log records by upstream table; only tables with any.
         rejections: what was taken out.
+        days: the first and the last day (since 1970-01-01, UTC) of its items; None when it has none.
         ends_before_start: spans that are kept with a duration of 0.
     """
 
     payload: bytes
     items: Mapping[str, int]
     rejections: Rejections
+    days: tuple[int, int] | None
     ends_before_start: int = 0
 
 
-def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The body of a request as its sender wrote it. No more than `bytes_max` are ever unpacked.
-
-    Raises:
-        TooLargeError: when the body is over the limit, packed or unpacked.
-        UndecodableError: when gzip is broken or cut off.
-        UnsupportedError: when the encoding is neither gzip nor identity.
-    """
-    if encoding not in ("", "identity", "gzip"):
-        raise UnsupportedError(f"Content-Encoding {encoding!r} is not served; send gzip or identity")
-    if encoding != "gzip":
-        if len(body) > bytes_max:
-            raise TooLargeError(
-                f"the body is {len(body)} bytes, at most {bytes_max} are accepted: send smaller batches"
-            )
-        return body
-    parts: list[bytes] = []
-    left = bytes_max
-    while body:  # a gzip body may be several members one after the other
-        member = isal_zlib.decompressobj(wbits=_GZIP)
-        try:
-            part = member.decompress(body, left + 1)
-        except isal_zlib.error as error:  # type: ignore[misc]  # untyped: mypy cannot know that it is an exception
-            raise UndecodableError(f"the body is no gzip ({error}), although Content-Encoding says so") from None
-        left -= len(part)
-        if left < 0:
-            raise TooLargeError(f"the body is over {bytes_max} bytes after decompression: send smaller batches")
-        if not member.eof:
-            raise UndecodableError(f"the gzip body ends too early, after {len(body)} bytes: it was cut off on its way")
-        parts.append(part)
-        body = member.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def checked_traces(payload: bytes, accepted: TimeRange) -> CheckedRequest:
+def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
     """A trace export request that the engine can decode, with its spans counted.
 
     Raises:
         UndecodableError: when the payload is no ExportTraceServiceRequest.
     """
-    request = _parsed(ExportTraceServiceRequest, payload)
-    scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
-    starts = [span.start_time_unix_nano for scope in scopes for span in scope.spans]
-    ends = [span.end_time_unix_nano for scope in scopes for span in scope.spans]
+    request = _READERS[encoding]("traces", payload)
+    scopes = _scopes(request.message.resource_spans, "scope_spans")
+    starts = [span.start_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
+    ends = [span.end_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
     rejections = Rejections()
     if starts and (min(starts) < accepted.oldest_unix_ns or max(*starts, *ends) > accepted.newest_unix_ns):
+        scopes = _scopes(request.writable().resource_spans, "scope_spans")
         for scope in scopes:
             _keep(scope.spans, partial(_accepts_span, accepted, rejections))
-        ends = [span.end_time_unix_nano for scope in scopes for span in scope.spans]
-        starts = [span.start_time_unix_nano for scope in scopes for span in scope.spans]
+        starts = [span.start_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
+        ends = [span.end_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
     return CheckedRequest(
-        payload=_payload(request, payload, rejections),
-        items={"otel_traces": len(starts)} if starts else {},
+        payload=request.payload(),
+        items={"otel_traces": len(starts)} if starts else _nothing(encoding, payload, rejections),
         rejections=rejections,
+        days=_days(starts),
         ends_before_start=sum(map(operator.lt, ends, starts)),
     )
 
 
-def checked_metrics(payload: bytes, accepted: TimeRange) -> CheckedRequest:
+def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
+    """A logs export request that the engine can decode, with its records counted.
+
+    Raises:
+        UndecodableError: when the payload is no ExportLogsServiceRequest.
+    """
+    request = _READERS[encoding]("logs", payload)
+    scopes = _scopes(request.message.resource_logs, "scope_logs")
+    times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
+    rejections = Rejections()
+    if times and (min(times) < accepted.oldest_unix_ns or max(times) > accepted.newest_unix_ns):
+        scopes = _scopes(request.writable().resource_logs, "scope_logs")
+        for scope in scopes:
+            _keep(scope.log_records, partial(_accepts, "a log record", _record_time, accepted, rejections))
+        times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
+    items = {"otel_logs": len(times)} if times else _nothing(encoding, payload, rejections)
+    return CheckedRequest(request.payload(), items, rejections, _days(times))
+
+
+def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
     """A metrics export request that the engine can decode, with its data points counted.
 
     Raises:
         UndecodableError: when the payload is no ExportMetricsServiceRequest.
     """
-    request = _parsed(ExportMetricsServiceRequest, payload)
-    items: dict[str, int] = {}
+    request = _READERS[encoding]("metrics", payload)
+    points = _points_by_metric(request, request.message)
+    times = [point.time_unix_nano or 0 for _, _, points_ in points for point in points_]
     rejections = Rejections()
-    for resource in request.resource_metrics:
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                kind = metric.WhichOneof("data")
-                if kind is None:
-                    continue
-                points = getattr(metric, kind).data_points
-                times = [point.time_unix_nano for point in points]
-                if times and (min(times) < accepted.oldest_unix_ns or max(times) > accepted.newest_unix_ns):
-                    _keep(points, partial(_accepts_point, metric.name, accepted, rejections))
-                if points:
-                    table = _METRIC_TABLES[kind]
-                    items[table] = items.get(table, 0) + len(points)
-    return CheckedRequest(_payload(request, payload, rejections), items, rejections)
+    if times and (min(times) < accepted.oldest_unix_ns or max(times) > accepted.newest_unix_ns):
+        points = _points_by_metric(request, request.writable())
+        for name, _, points_ in points:
+            _keep(points_, partial(_accepts, f"a data point of {name!r}", _point_time, accepted, rejections))
+        times = [point.time_unix_nano or 0 for _, _, points_ in points for point in points_]
+    items: dict[str, int] = {}
+    for _, kind, points_ in points:
+        if points_:
+            table = f"otel_metrics_{kind}"
+            items[table] = items.get(table, 0) + len(points_)
+    items = items or _nothing(encoding, payload, rejections)
+    return CheckedRequest(request.payload(), items, rejections, _days(times))
 
 
-CHECKS: Mapping[str, Callable[[bytes, TimeRange], CheckedRequest]] = {
+CHECKS: Mapping[str, Callable[[bytes, TimeRange, Encoding], CheckedRequest]] = {
     "traces": checked_traces,
     "metrics": checked_metrics,
+    "logs": checked_logs,
 }
 """How each signal's requests are checked."""
 
 
-def response_body(signal: str, rejections: Rejections) -> bytes:
-    """The encoded answer to an export request: empty, unless items were rejected."""
-    if not rejections.total:
-        return b""
-    answer: Any
-    if signal == "traces":
-        answer = ExportTraceServiceResponse()
-        answer.partial_success.rejected_spans = rejections.total
-    else:
-        answer = ExportMetricsServiceResponse()
-        answer.partial_success.rejected_data_points = rejections.total
-    answer.partial_success.error_message = rejections.message
-    body: bytes = answer.SerializeToString()
-    return body
+def canonical(signal: str, payload: bytes) -> bytes:
+    """A protobuf request as the libraries write it: what upb reads in it, and nothing else.
+
+    Protobuf lets a message be written in many ways. The engine reads most of them as upb does and refuses the rest:
+    two members of a oneof, a field of another type than declared, groups, integers that are too large for their field.
+
+    Raises:
+        UndecodableError: when the payload is no such request.
+    """
+    request = _ProtobufRequest(signal, payload)
+    message = request.writable()
+    message.DiscardUnknownFields()
+    rewrite_composites(message)
+    return request.payload()
 
 
-def status_body(code: int, message: str) -> bytes:
-    """An encoded google.rpc.Status, the body of every OTLP error."""
-    body: bytes = Status(code=code, message=message).SerializeToString()
-    return body
+class _ProtobufRequest:
+    """A parsed request; what `JsonRequest` is for JSON.
+
+    Raises:
+        UndecodableError: when the payload is no such request.
+    """
+
+    def __init__(self, signal: str, payload: bytes) -> None:
+        self._payload = payload
+        request_type = _REQUESTS[signal]
+        try:
+            self.message = request_type.FromString(payload)
+        except DecodeError as error:
+            raise UndecodableError(
+                f"the body is no {request_type.DESCRIPTOR.name} in protobuf ({error}): "
+                f"{len(payload)} bytes, the first are {payload[:8].hex(' ')}"
+            ) from None
+        self._is_changed = may_hold_composites(signal, payload) and rewrite_composites(self.message)
+
+    def writable(self) -> Any:
+        """The message, which may be changed; from then on `payload` writes it anew."""
+        self._is_changed = True
+        return self.message
+
+    def payload(self) -> bytes:
+        """The request in bytes."""
+        return self.message.SerializeToString() if self._is_changed else self._payload
 
 
-def _parsed(request_type: Any, payload: bytes) -> Any:
-    try:
-        return request_type.FromString(payload)
-    except DecodeError as error:
+_READERS: Mapping[Encoding, Callable[[str, bytes], "_ProtobufRequest | JsonRequest"]] = {
+    "protobuf": _ProtobufRequest,
+    "json": JsonRequest,
+}
+
+
+def _scopes(resources: Iterable[Any] | None, name: str) -> list[Any]:
+    return [scope for resource in resources or () for scope in getattr(resource, name) or ()]
+
+
+def _points_by_metric(request: "_ProtobufRequest | JsonRequest", message: Any) -> list[tuple[str, str, Any]]:
+    """Name, kind and points of each metric."""
+    kinds_of = _json_kinds if isinstance(request, JsonRequest) else _protobuf_kinds
+    return [
+        (metric.name, kind, getattr(metric, kind).data_points or ())
+        for scope in _scopes(message.resource_metrics, "scope_metrics")
+        for metric in scope.metrics or ()
+        for kind in kinds_of(metric)
+    ]
+
+
+def _protobuf_kinds(metric: Any) -> tuple[str, ...]:
+    kind = metric.WhichOneof("data")
+    return (kind,) if kind else ()
+
+
+def _json_kinds(metric: Any) -> tuple[str, ...]:
+    """Only one is allowed; of several, the engine stores each."""
+    return tuple(kind for kind in METRIC_KINDS if getattr(metric, kind) is not None)
+
+
+def _nothing(encoding: Encoding, payload: bytes, rejections: Rejections) -> dict[str, int]:
+    """No items; a mistake of the sender's when they are there under other names.
+
+    Raises:
+        UndecodableError: when a JSON request is written in snake_case.
+    """
+    found = _SNAKE_CASE.search(payload) if encoding == "json" and not rejections.total else None
+    if found is not None:
+        name = found[1].decode()
+        head, tail = name.split("_")
         raise UndecodableError(
-            f"the body is no {request_type.DESCRIPTOR.name} in protobuf ({error}): "
-            f"{len(payload)} bytes, the first are {payload[:8].hex(' ')}"
-        ) from None
+            f"the body is no OTLP/JSON: found the field {name!r}, valid is {head + tail.capitalize()!r}. "
+            "Names are lowerCamelCase, ids are in hex: update the exporter, or send protobuf"
+        )
+    return {}
 
 
-def _payload(request: Message, payload: bytes, rejections: Rejections) -> bytes:
-    if rejections.total:
-        payload = request.SerializeToString()
-    return rewrite_composites(request, payload) or payload
+def _days(times: Sequence[int]) -> tuple[int, int] | None:
+    return (min(times) // _DAY_NS, max(times) // _DAY_NS) if times else None
+
+
+def _point_time(point: Any) -> int:
+    return point.time_unix_nano or 0
+
+
+def _record_time(record: Any) -> int:
+    return record.time_unix_nano or record.observed_time_unix_nano or 0
 
 
 def _keep(items: Any, accepts: Callable[[Any], bool]) -> None:
-    kept = [item for item in items if accepts(item)]
-    del items[:]
-    items.extend(kept)
+    if items:
+        kept = [item for item in items if accepts(item)]
+        del items[:]
+        items.extend(kept)
 
 
 def _accepts_span(accepted: TimeRange, rejections: Rejections, span: Any) -> bool:
-    start, end = span.start_time_unix_nano, span.end_time_unix_nano
+    start, end = span.start_time_unix_nano or 0, span.end_time_unix_nano or 0
     reason = accepted.fault(start, max(start, end))
     if reason is not None:
         rejections.add(reason, f"span {span.name!r}", start if reason == "too_old" else max(start, end), accepted)
     return reason is None
 
 
-def _accepts_point(metric: str, accepted: TimeRange, rejections: Rejections, point: Any) -> bool:
-    time = point.time_unix_nano
-    reason = accepted.fault(time, time)
+def _accepts(what: str, time_of: Callable[[Any], int], accepted: TimeRange, rejections: Rejections, item: Any) -> bool:
+    time_unix_ns = time_of(item)
+    reason = accepted.fault(time_unix_ns, time_unix_ns)
     if reason is not None:
-        rejections.add(reason, f"a data point of {metric!r}", time, accepted)
+        rejections.add(reason, what, time_unix_ns, accepted)
     return reason is None
 
 

@@ -5,48 +5,41 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp.
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.rpc.code_pb2 import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE, UNIMPLEMENTED
+from google.rpc.code_pb2 import NOT_FOUND, UNAUTHENTICATED, UNIMPLEMENTED
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from collector.errors import (
-    BacklogFullError,
-    CollectorError,
-    LogUnavailableError,
-    RefusedError,
-    TooLargeError,
-    UndecodableError,
-    UnsupportedError,
-)
-from collector.intake import Intake
-from collector.otlp import decompressed, response_body, status_body
-from collector.settings import OtlpHttpSettings
+from collector.admission import Admission, HeldBytes
+from collector.answers import RETRY_AFTER_S, Refusal, encoded
+from collector.errors import StalledError, TooLargeError, UnsupportedError
+from collector.settings import CorsSettings, OtlpHttpSettings
 from collector.telemetry import Telemetry
-
-log = logging.getLogger(__name__)
+from storage.otlp import Encoding
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics"}
-_PROTOBUF = "application/x-protobuf"
-_RETRY_AFTER_S = 5
-# Two bodies in work keep two cores busy; more would only hold more memory.
-_WORKERS = 2
+_SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
+_MEDIA_TYPES: Mapping[Encoding, str] = {"protobuf": "application/x-protobuf", "json": "application/json"}
+_ENCODINGS: Mapping[str, Encoding] = {media_type: encoding for encoding, media_type in _MEDIA_TYPES.items()}
 
-# Error, HTTP status, google.rpc.Code
-_ANSWERS: tuple[tuple[type[CollectorError], int, int], ...] = (
-    (TooLargeError, 413, INVALID_ARGUMENT),
-    (UnsupportedError, 415, INVALID_ARGUMENT),
-    (UndecodableError, 400, INVALID_ARGUMENT),
-    (BacklogFullError, 429, RESOURCE_EXHAUSTED),
-    (LogUnavailableError, 503, UNAVAILABLE),
-)
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the head of a request says. `encoding` is also that of the answer."""
+
+    signal: str
+    method: str
+    path: str
+    headers: Mapping[bytes, str]
+    media_type: str
+    encoding: Encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,117 +54,149 @@ class _Disconnected(Exception):  # noqa: N818  no error: senders may go away
 
 
 class OtlpHttpReceiver:
-    """The ASGI application for `/v1/traces` and `/v1/metrics`."""
+    """The ASGI application for `/v1/traces`, `/v1/metrics` and `/v1/logs`."""
 
-    def __init__(self, intake: Intake, settings: OtlpHttpSettings, telemetry: Telemetry) -> None:
-        self._intake = intake
+    def __init__(self, admission: Admission, settings: OtlpHttpSettings, telemetry: Telemetry) -> None:
+        self._admission = admission
         self._body_bytes_max = settings.body_bytes_max
+        self._body_timeout_s = settings.body_timeout_s
         self._telemetry = telemetry
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="otlp-http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise ValueError(f"OTLP/HTTP speaks http, not {scope['type']}")
-        signal = _SIGNALS.get(scope["path"].rstrip("/"), "none")
+        request = _request(scope)
         try:
-            answer = await self._answer(signal, scope, receive)
+            answer = await self._answer(request, receive)
         except _Disconnected:
-            self._telemetry.refused.labels(signal, "disconnected").inc()
+            self._telemetry.refused.labels(request.signal, "disconnected").inc()
             return
-        self._telemetry.requests.labels(signal, str(answer.status)).inc()
+        self._telemetry.requests.labels(request.signal, str(answer.status)).inc()
         headers = [
-            (b"content-type", _PROTOBUF.encode()),
+            (b"content-type", _MEDIA_TYPES[request.encoding].encode()),
             (b"content-length", str(len(answer.body)).encode()),
             *answer.headers,
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def close(self) -> None:
-        """Let the workers finish."""
-        self._workers.shutdown()
+    async def _answer(self, request: _Request, receive: Receive) -> _Answer:
+        unserved = _unserved(request)
+        if unserved is not None:
+            return _refused(unserved, request.encoding)
+        with self._admission.hold() as held:
+            try:
+                self._admission.check_sender(request.headers.get(b"authorization", ""))
+                _check_media_type(request.media_type)
+                body = await self._body(request, receive, held)
+                answer = await self._admission.take(
+                    request.signal,
+                    body,
+                    request.headers.get(b"content-encoding", "").lower(),
+                    request.encoding,
+                    self._body_bytes_max,
+                    held,
+                )
+            except _Disconnected:
+                raise
+            except Exception as error:
+                return _refused(self._admission.refusal(request.signal, error), request.encoding)
+        return _Answer(200, answer)
 
-    async def _answer(self, signal: str, scope: Scope, receive: Receive) -> _Answer:
-        if signal == "none":
-            return _error(
-                404, NOT_FOUND, f"{scope['path']!r} is not served; POST traces to /v1/traces and metrics to /v1/metrics"
+    async def _body(self, request: _Request, receive: Receive, held: HeldBytes) -> bytes:
+        """The whole body.
+
+        Raises:
+            TooLargeError, OverloadedError: as soon as it is known to be over the limit.
+            StalledError: when it does not come in time.
+        """
+        announced = request.headers.get(b"content-length", "")
+        if announced.isdecimal() and int(announced) > self._body_bytes_max:
+            raise TooLargeError(
+                f"the body is {announced} bytes, at most {self._body_bytes_max} are accepted: send smaller batches"
             )
-        if scope["method"] != "POST":
-            message = f"{scope['method']} is not served on {scope['path']}; POST an export request"
-            return _error(405, UNIMPLEMENTED, message, (b"allow", b"POST"))
+        chunks: list[bytes] = []
         try:
-            headers = _headers(scope)
-            encoding = _encoding(headers)
-            body = await _body(headers, receive, self._body_bytes_max)
-            loop = asyncio.get_running_loop()
-            rejections, written = await loop.run_in_executor(self._workers, self._put, signal, body, encoding)
-            await asyncio.wrap_future(written)
-        except _Disconnected:
-            raise
-        except CollectorError as error:
-            return self._refusal(signal, error)
-        except Exception:
-            log.exception("a %s request could not be taken in", signal)
-            self._telemetry.refused.labels(signal, "internal").inc()
-            return _error(500, INTERNAL, "the collector failed on this request; its log says why")
-        return _Answer(200, response_body(signal, rejections))
-
-    def _put(self, signal: str, body: bytes, encoding: str) -> Any:
-        checked, written = self._intake.put(signal, decompressed(body, encoding, self._body_bytes_max))
-        return checked.rejections, written
-
-    def _refusal(self, signal: str, error: CollectorError) -> _Answer:
-        if isinstance(error, RefusedError):
-            reason = error.reason
-        else:
-            reason = "backlog_full" if isinstance(error, BacklogFullError) else "log_unavailable"
-        self._telemetry.refused.labels(signal, reason).inc()
-        status, code = next((status, code) for kind, status, code in _ANSWERS if isinstance(error, kind))
-        retry = ((b"retry-after", str(_RETRY_AFTER_S).encode()),) if error.retryable else ()
-        return _error(status, code, str(error), *retry)
+            async with asyncio.timeout(self._body_timeout_s):
+                async for chunk in _chunks(receive):
+                    held.add(len(chunk))
+                    if held.size_bytes > self._body_bytes_max:
+                        raise TooLargeError(f"the body is over {self._body_bytes_max} bytes: send smaller batches")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise StalledError(
+                f"{held.size_bytes} bytes of the body came in {self._body_timeout_s:g} s, and no end: "
+                "send smaller batches, or raise collector.otlp_http.body_timeout_s"
+            ) from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _error(status: int, code: int, message: str, *headers: tuple[bytes, bytes]) -> _Answer:
-    return _Answer(status, status_body(code, message), headers)
+def with_cors(app: OtlpHttpReceiver, settings: CorsSettings) -> ASGIApp:
+    """The application, answering the browsers of the pages that may send; unchanged when none may."""
+    if not settings.allowed_origins:
+        return app
+    patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in settings.allowed_origins]
+    return CORSMiddleware(
+        app,
+        allow_origins=["*"] if "*" in settings.allowed_origins else [],
+        allow_origin_regex="|".join(patterns),
+        allow_methods=["POST"],
+        allow_headers=settings.allowed_headers,
+        allow_credentials=True,  # browsers send beacons, which the SDK uses, with credentials only
+        expose_headers=["Retry-After"],
+        max_age=settings.max_age_s,
+    )
 
 
-def _headers(scope: Scope) -> dict[bytes, str]:
+def _request(scope: Scope) -> _Request:
     pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    return {name.lower(): value.decode("latin-1").strip() for name, value in pairs}
-
-
-def _encoding(headers: dict[bytes, str]) -> str:
-    """The content encoding of a request that is protobuf.
-
-    Raises:
-        UnsupportedError: when it is another media type.
-    """
+    headers = {name.lower(): value.decode("latin-1").strip() for name, value in pairs}
     media_type = headers.get(b"content-type", "").partition(";")[0].strip().lower()
-    if media_type != _PROTOBUF:
-        raise UnsupportedError(f"Content-Type {media_type!r} is not served; send {_PROTOBUF}")
-    return headers.get(b"content-encoding", "").lower()
+    path = scope["path"]
+    return _Request(
+        _SIGNALS.get(path.rstrip("/"), "none"),
+        scope["method"],
+        path,
+        headers,
+        media_type,
+        # Whoever speaks neither is answered what a person can read.
+        _ENCODINGS.get(media_type, "json"),
+    )
 
 
-async def _body(headers: dict[bytes, str], receive: Receive, bytes_max: int) -> bytes:
-    """The whole body.
+def _unserved(request: _Request) -> Refusal | None:
+    """The answer to what is no export request at all; None when it is one."""
+    if request.signal == "none":
+        paths = ", ".join(_SIGNALS)
+        return Refusal("not_found", 404, NOT_FOUND, f"{request.path!r} is not served; POST to one of {paths}")
+    if request.method != "POST":
+        message = f"{request.method} is not served on {request.path}; POST an export request"
+        return Refusal("not_allowed", 405, UNIMPLEMENTED, message)
+    return None
 
-    Raises:
-        TooLargeError: as soon as it is known to be over the limit.
-    """
-    announced = headers.get(b"content-length", "")
-    if announced.isdecimal() and int(announced) > bytes_max:
-        raise TooLargeError(f"the body is {announced} bytes, at most {bytes_max} are accepted: send smaller batches")
-    chunks: list[bytes] = []
-    size = 0
+
+def _check_media_type(media_type: str) -> None:
+    if media_type not in _ENCODINGS:
+        raise UnsupportedError(f"Content-Type {media_type[:50]!r} is not served; send {' or '.join(_ENCODINGS)}")
+
+
+def _refused(refusal: Refusal, encoding: Encoding) -> _Answer:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if refusal.retryable:
+        headers = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
+    elif refusal.http_status == 405:
+        headers = ((b"allow", b"POST"),)
+    elif refusal.code == UNAUTHENTICATED:
+        headers = ((b"www-authenticate", b'Bearer realm="Tailsight"'),)
+    return _Answer(refusal.http_status, encoded(refusal.status(), encoding), headers)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
             raise _Disconnected
-        chunk = event.get("body", b"")
-        size += len(chunk)
-        if size > bytes_max:
-            raise TooLargeError(f"the body is over {bytes_max} bytes: send smaller batches")
-        chunks.append(chunk)
+        yield event.get("body", b"")
         if not event.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return

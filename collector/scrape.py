@@ -3,36 +3,26 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
 
 from collector.errors import CollectorError
-from collector.exposition import Exposition, Family, Origin, Sample, parsed, to_request
+from collector.exposition import Exposition, Family, Origin, Reader, Sample, encoded
 from collector.intake import Intake
 from collector.settings import ScrapeSettings, ScrapeTarget
+from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from domain.window import duration_text
 
 log = logging.getLogger(__name__)
 
-_ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What an endpoint of this source serves: at least one metric whose name begins with one of `prefixes`."""
-
-    what: str
-    prefixes: tuple[str, ...]
-
-
-SOURCES: Mapping[str, Source] = {
-    "dcgm": Source("NVIDIA dcgm-exporter", ("DCGM_", "dcgm_")),
-    "node": Source("Prometheus node_exporter", ("node_",)),
-    "prometheus": Source("any Prometheus endpoint", ("",)),
-}
-"""What can be scraped."""
+_HEADERS = {"accept": "text/plain;version=0.0.4;q=1,*/*;q=0.1", "accept-encoding": "gzip"}
+_OPENMETRICS = "application/openmetrics-text"
+# A connection outlives the pause between two scrapes of a slow schedule.
+_KEEPALIVE_S = 90.0
 
 
 class ScrapeError(CollectorError):
@@ -45,12 +35,31 @@ class ScrapeError(CollectorError):
         self.reason = reason
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a target from scrape to scrape; `None` where there is nothing yet."""
+
+    target: ScrapeTarget
+    reader: Reader
+    down_since_s: float | None = None
+    is_other_source: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The body of an answer, decompressed."""
+
+    body: bytes
+    openmetrics: bool
+
+
 class Scraper:
-    """Scrapes all targets of its settings.
+    """Scrapes targets, as long as they are wanted.
 
     Args:
         intake: where samples go, and `up` for each target.
-        settings: the targets, and how much of each is taken.
+        settings: how much of a target is taken, and how many at the same time.
         telemetry: told of each scrape.
         now_unix_ns: the clock.
     """
@@ -66,122 +75,203 @@ class Scraper:
         self._settings = settings
         self._telemetry = telemetry
         self._now_unix_ns = now_unix_ns
-        self._started_unix_ns: dict[str, int] = {}
-        self._last_result: dict[str, str] = {}
+        self._running = asyncio.Semaphore(settings.concurrency)
+        self._known: dict[str, _Known] = {}  # by url
+        self._scheduled: set[str] = set()
+
+    @staticmethod
+    def session() -> aiohttp.ClientSession:
+        """What targets are asked with. Connections are kept: one a target, and no more scrapes than `concurrency`."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            timeout=aiohttp.ClientTimeout(),  # the caller has the one clock
+        )
 
     async def run(self, targets: Sequence[ScrapeTarget]) -> None:
-        """Scrape these targets until cancelled."""
-        if not targets:
-            return
-        running = asyncio.Semaphore(self._settings.concurrency)
-        limits = httpx.Limits(max_connections=self._settings.concurrency)
-        async with (
-            httpx.AsyncClient(limits=limits, follow_redirects=False) as client,
-            asyncio.TaskGroup() as schedules,
-        ):
-            for number, target in enumerate(targets):
-                # Spread over the interval, so that not all answer at once.
-                delay_s = target.interval_s * number / len(targets)
-                schedules.create_task(self._scrape_on_schedule(client, target, running, delay_s))
+        """Scrape these targets until cancelled; returns at once without any."""
+        async with self.session() as session, asyncio.TaskGroup() as schedules:
+            self._schedule(session, schedules, targets)
 
-    async def scrape(self, client: httpx.AsyncClient, target: ScrapeTarget) -> str:
-        """Scrape one target once, and log what came of it; the result: `ok`, or why there is nothing."""
+    async def follow(self, found: AsyncIterable[Sequence[ScrapeTarget]]) -> None:
+        """Scrape the targets that were found last, until cancelled.
+
+        Args:
+            found: all targets that there are, each time that they change. A new one is scraped from then on. Of one
+                that is gone, or has changed, the scraping ends, and so do its series.
+        """
+        async with self.session() as session, asyncio.TaskGroup() as schedules:
+            ours: dict[str, _Known] = {}
+            async for targets in found:
+                wanted = {target.url: target for target in targets}
+                for url in [url for url, known in ours.items() if known.target != wanted.get(url)]:
+                    self._end(ours.pop(url))
+                ours |= self._schedule(session, schedules, [one for url, one in wanted.items() if url not in ours])
+
+    async def scrape(self, session: aiohttp.ClientSession, target: ScrapeTarget) -> str:
+        """Scrape one target once, and log what came of it; the result: `ok`, or what is wrong with it."""
+        return await self._scrape(session, self._known.get(target.url) or self._meet(target))
+
+    def _meet(self, target: ScrapeTarget) -> _Known:
+        origin = Origin(target.job, target.url, target.labels, target.honor_labels)
+        reader = Reader(origin, SOURCES[target.source].ranges)
+        known = self._known[target.url] = _Known(target, reader)
+        return known
+
+    def _schedule(
+        self, session: aiohttp.ClientSession, schedules: asyncio.TaskGroup, targets: Sequence[ScrapeTarget]
+    ) -> dict[str, _Known]:
+        """Begin to scrape these targets; those that it has begun, by url."""
+        begun: dict[str, _Known] = {}
+        for number, target in enumerate(targets):
+            if target.url in self._scheduled:
+                log.warning("%s is found twice; it is scraped once, as it was found first", target.url)
+                continue
+            self._scheduled.add(target.url)
+            self._telemetry.targets.labels(target.job).inc()
+            known = begun[target.url] = self._meet(target)
+            # Spread over the interval, so that not all answer at once.
+            delay_s = target.interval_s * number / len(targets)
+            schedules.create_task(self._scrape_on_schedule(session, known, delay_s))
+        return begun
+
+    def _end(self, known: _Known) -> None:
+        known.ended.set()
+        self._scheduled.discard(known.target.url)
+        self._telemetry.targets.labels(known.target.job).dec()
+        self._known.pop(known.target.url, None)
+
+    async def _scrape_on_schedule(self, session: aiohttp.ClientSession, known: _Known, delay_s: float) -> None:
+        interval_s = known.target.interval_s
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + delay_s
+        while not await _set_before(known.ended, due_s):
+            async with self._running:
+                try:
+                    await self._scrape(session, known)
+                except Exception:
+                    log.exception("scraping %s failed", known.target.url)
+                    self._telemetry.scrapes.labels(known.target.job, "internal").inc()
+            # A scrape that took longer than the interval skips the ones it missed.
+            missed = max(0.0, loop.time() - due_s) // interval_s
+            due_s += (missed + 1) * interval_s
+        await self._end_series(known)
+
+    async def _scrape(self, session: aiohttp.ClientSession, known: _Known) -> str:
+        target = known.target
         time_unix_ns = self._now_unix_ns()
         started_s = time.monotonic()
-        exposition = Exposition((), {})
+        exposition = Exposition()
+        error: CollectorError | None = None
         result = "ok"
         try:
-            exposition = await self._fetch(client, target)
-        except ScrapeError as error:
-            result = error.reason
-            self._report(target, error)
-        duration_s = time.monotonic() - started_s
-        own = _own_families(up=result == "ok", duration_s=duration_s, samples_count=exposition.samples_count)
+            answer = await self._fetch(session, target)
+            exposition = await asyncio.to_thread(self._read, known, answer, time_unix_ns)
+            result = self._judge(known, exposition)
+        except ScrapeError as failure:
+            result, error = failure.reason, failure
+        own = _own_families(
+            up=error is None, duration_s=time.monotonic() - started_s, samples_count=exposition.samples_count
+        )
         try:
-            await asyncio.to_thread(self._put, target, [*exposition.families, *own], time_unix_ns)
-        except CollectorError as error:
-            result = "not_logged"
-            self._report(target, error)
-        self._last_result[target.url] = result
+            written = await asyncio.to_thread(self._put, known, exposition, own, time_unix_ns)
+            await asyncio.wrap_future(written)
+        except CollectorError as failure:
+            result, error = "not_logged", error or failure
+        self._report(known, error)
         self._telemetry.scrapes.labels(target.job, result).inc()
         for reason, count in exposition.dropped.items():
             self._telemetry.dropped_samples.labels(target.job, reason).inc(count)
         return result
 
-    async def _scrape_on_schedule(
-        self, client: httpx.AsyncClient, target: ScrapeTarget, running: asyncio.Semaphore, delay_s: float
-    ) -> None:
-        due_s = time.monotonic() + delay_s
-        while True:
-            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            async with running:
-                try:
-                    await self.scrape(client, target)
-                except Exception:
-                    log.exception("scraping %s failed", target.url)
-                    self._telemetry.scrapes.labels(target.job, "internal").inc()
-            # A scrape that took longer than the interval skips the ones it missed.
-            missed = max(0.0, time.monotonic() - due_s) // target.interval_s
-            due_s += (missed + 1) * target.interval_s
-
-    async def _fetch(self, client: httpx.AsyncClient, target: ScrapeTarget) -> Exposition:
-        try:
-            async with asyncio.timeout(target.timeout_s):
-                text = await self._read(client, target)
-        except TimeoutError:
-            raise ScrapeError("timeout", f"no whole answer within {target.timeout_s} s") from None
-        except httpx.HTTPError as error:
-            raise ScrapeError("unreachable", f"{type(error).__name__}: {error}") from error
-        lines_count = text.count("\n")
-        if lines_count > 4 * self._settings.samples_max:
-            raise ScrapeError(
-                "too_large", f"{lines_count} lines; at most {self._settings.samples_max} samples are taken"
-            )
-        exposition = await asyncio.to_thread(parsed, text)
-        self._check(exposition, target)
-        return exposition
-
-    async def _read(self, client: httpx.AsyncClient, target: ScrapeTarget) -> str:
+    async def _fetch(self, session: aiohttp.ClientSession, target: ScrapeTarget) -> _Answer:
+        bytes_max = self._settings.body_bytes_max
         chunks: list[bytes] = []
         size = 0
-        # One clock only, that of the caller: httpx would time each read by itself.
-        async with client.stream("GET", target.url, headers={"accept": _ACCEPT}, timeout=None) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise ScrapeError("bad_status", f"answered {answer.status_code}, expected 200")
-            async for chunk in answer.aiter_bytes():
-                size += len(chunk)
-                if size > self._settings.body_bytes_max:
-                    raise ScrapeError("too_large", f"answered over {self._settings.body_bytes_max} bytes")
-                chunks.append(chunk)
-        return b"".join(chunks).decode("utf-8", errors="replace")
+        try:
+            async with asyncio.timeout(target.timeout_s), session.get(target.url, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise ScrapeError("bad_status", f"answered {answer.status}, expected 200")
+                async for chunk in answer.content.iter_any():
+                    size += len(chunk)
+                    if size > bytes_max:
+                        raise ScrapeError("too_large", f"answered over {bytes_max} bytes")
+                    chunks.append(chunk)
+                return _Answer(b"".join(chunks), answer.content_type == _OPENMETRICS)
+        except TimeoutError:
+            raise ScrapeError("timeout", f"no whole answer within {target.timeout_s} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ScrapeError("unreachable", f"{type(error).__name__}: {error}") from error
 
-    def _check(self, exposition: Exposition, target: ScrapeTarget) -> None:
-        if exposition.samples_count > self._settings.samples_max:
-            raise ScrapeError(
-                "too_large", f"{exposition.samples_count} samples; at most {self._settings.samples_max} are taken"
-            )
-        if not exposition.families:
+    def _read(self, known: _Known, answer: _Answer, time_unix_ns: int) -> Exposition:
+        samples_max = self._settings.samples_max
+        lines_count = answer.body.count(b"\n")
+        if lines_count > 4 * samples_max:
+            raise ScrapeError("too_large", f"{lines_count} lines; at most {samples_max} samples are taken")
+        text = answer.body.decode("utf-8", errors="replace")
+        exposition = known.reader.read(text, time_unix_ns, openmetrics=answer.openmetrics)
+        if exposition.samples_count > samples_max:
+            raise ScrapeError("too_large", f"{exposition.samples_count} samples; at most {samples_max} are taken")
+        if not exposition.metrics:
             raise ScrapeError("empty", "answered 200 without any sample: the exporter is there, its data is not")
-        source = SOURCES[target.source]
-        if not any(family.name.startswith(source.prefixes) for family in exposition.families):
-            names = ", ".join(family.name for family in exposition.families[:3])
-            raise ScrapeError(
-                "wrong_source",
-                f"is no {source.what}: no metric begins with {' or '.join(source.prefixes)}; found {names}, …. "
+        return exposition
+
+    def _judge(self, known: _Known, exposition: Exposition) -> str:
+        """Is this the source that it should be; told once. What it exposes counts either way."""
+        source = SOURCES[known.target.source]
+        is_other_source = not source.recognises(exposition.series)
+        if is_other_source and not known.is_other_source:
+            log.warning(
+                "%s target %s is no %s: no metric begins with %s; found %s, …. Its samples are kept. "
                 "Correct the url, or the source of this target",
+                known.target.job,
+                known.target.url,
+                source.what,
+                " or ".join(source.prefixes),
+                ", ".join(list(exposition.series)[:3]),
+            )
+        known.is_other_source = is_other_source
+        return "wrong_source" if is_other_source else "ok"
+
+    def _put(self, known: _Known, exposition: Exposition, own: Sequence[Family], time_unix_ns: int) -> "Future[None]":
+        own_exposition = encoded(own, known.reader.origin, time_unix_ns=time_unix_ns, start_unix_ns=time_unix_ns)
+        return self._log(known, exposition.beside(own_exposition), time_unix_ns)
+
+    def _log(self, known: _Known, exposition: Exposition, time_unix_ns: int) -> "Future[None]":
+        _, written = self._intake.put("metrics", known.reader.request(exposition, time_unix_ns))
+        known.reader.logged(exposition)
+        return written
+
+    async def _end_series(self, known: _Known) -> None:
+        """Say of each series of a target that is gone that it has ended."""
+        try:
+            written = await asyncio.to_thread(self._log, known, Exposition(), self._now_unix_ns())
+            await asyncio.wrap_future(written)
+        except CollectorError as error:
+            log.warning(
+                "%s target %s is gone, and the log does not take it: %s", known.target.job, known.target.url, error
             )
 
-    def _put(self, target: ScrapeTarget, families: list[Family], time_unix_ns: int) -> None:
-        start_unix_ns = self._started_unix_ns.setdefault(target.url, time_unix_ns)
-        origin = Origin(target.job, target.url, target.labels)
-        payload = to_request(families, origin, time_unix_ns=time_unix_ns, start_unix_ns=start_unix_ns)
-        _, written = self._intake.put("metrics", payload)
-        written.result()
+    def _report(self, known: _Known, error: CollectorError | None) -> None:
+        """Tell once when a target begins to fail, and once when it is back; its counter tells of the rest."""
+        name = f"{known.target.job} target {known.target.url}"
+        if error is not None:
+            log.log(logging.WARNING if known.down_since_s is None else logging.DEBUG, "%s %s", name, error)
+            known.down_since_s = known.down_since_s or time.monotonic()
+        elif known.down_since_s is not None:
+            down_ms = 1e3 * (time.monotonic() - known.down_since_s)
+            log.warning("%s is back; it had failed for %s", name, duration_text(down_ms))
+            known.down_since_s = None
 
-    def _report(self, target: ScrapeTarget, error: CollectorError) -> None:
-        """Tell once when a target begins to fail; its counter tells of the rest."""
-        level = logging.WARNING if self._last_result.get(target.url, "ok") == "ok" else logging.DEBUG
-        log.log(level, "%s target %s %s", target.job, target.url, error)
+
+async def _set_before(event: asyncio.Event, due_s: float) -> bool:
+    """Wait until then, in the loop's time, or until the event is set; whether it is."""
+    try:
+        async with asyncio.timeout_at(due_s):
+            return await event.wait()
+    except TimeoutError:
+        return event.is_set()
 
 
 def _own_families(*, up: bool, duration_s: float, samples_count: int) -> list[Family]:

@@ -1,45 +1,72 @@
 """The collector, wired: doors → intake → log → loader → store."""
 
+import asyncio
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from collector.admission import Admission
+from collector.discovery import finders
+from collector.fabric.readers import FabricReaders
+from collector.grpc_receiver import OtlpGrpcReceiver
 from collector.intake import Intake
 from collector.loader import Loader
-from collector.receiver import OtlpHttpReceiver
+from collector.receiver import OtlpHttpReceiver, with_cors
+from collector.report import IngestReport, ingest_report
 from collector.scrape import Scraper
 from collector.settings import CollectorSettings, ScrapeTarget
 from collector.telemetry import Telemetry
 from collector.wal import WriteAheadLog
+from domain.topology import Topology
+from storage.readers import write_topology
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
 
 class Collector:
-    """All of the collector. Serve `otlp_app`, call `start`, and at the end `drain` and `close`.
+    """All of the collector. Serve `otlp_app` and `otlp_grpc`, call `start`, and at the end `drain` and `close`.
 
     Args:
         settings: how it listens, logs and scrapes.
         store: migrated.
         data_path: the log is in `data_path/wal`; on a disk that can be synced.
         registry: where its own metrics are registered.
+        admits: is this the `authorization` of somebody who may send OTLP; None lets everybody.
+        full: why nothing more may be taken in, as of a disk that is nearly full; None when it may. Must not take long.
 
     Raises:
         LogUnavailableError: when the data folder cannot be written.
         LogBusyError: when another process writes there.
     """
 
-    def __init__(self, settings: CollectorSettings, store: Store, data_path: Path, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        store: Store,
+        data_path: Path,
+        registry: CollectorRegistry,
+        admits: Callable[[str], bool] | None = None,
+        full: Callable[[], str | None] = lambda: None,
+    ) -> None:
         telemetry = Telemetry(registry)
-        self._wal = WriteAheadLog(data_path / "wal", settings.wal, telemetry)
+        self._store = store
+        self._wal = WriteAheadLog(data_path / "wal", settings.wal, telemetry, full)
         self._loader = Loader(self._wal, store, settings.wal, telemetry)
         self.intake = Intake(self._wal, settings.accepted_times, telemetry)
-        self.otlp_app = OtlpHttpReceiver(self.intake, settings.otlp_http, telemetry)
+        self._admission = Admission(self.intake, settings.in_flight_bytes_max, telemetry, admits)
+        self.otlp_app = with_cors(
+            OtlpHttpReceiver(self._admission, settings.otlp_http, telemetry), settings.otlp_http.cors
+        )
+        self.otlp_grpc = OtlpGrpcReceiver(self._admission, settings.otlp_grpc, telemetry)
         self._scraper = Scraper(self.intake, settings.scrape, telemetry)
+        self._fabric = FabricReaders(self.intake, settings.fabric, self._keep_topology, telemetry)
+        self._scrape_settings = settings.scrape
+        self._telemetry = telemetry
+        self._registry = registry
 
     def start(self) -> None:
         """Begin to load. What an earlier process left in the log comes first."""
@@ -49,14 +76,29 @@ class Collector:
         """Scrape these targets on their schedules, until cancelled."""
         await self._scraper.run(targets)
 
+    async def discover_forever(self) -> None:
+        """Scrape what the settings have found in files and Kubernetes, until cancelled; returns when they name none."""
+        async with asyncio.TaskGroup() as following:
+            for found in finders(self._scrape_settings, self._telemetry):
+                following.create_task(self._scraper.follow(found))
+
+    async def read_fabric_forever(self) -> None:
+        """Read what the settings name of the fabric, until cancelled; returns when they name nothing."""
+        await self._fabric.run()
+
+    def _keep_topology(self, topology: Topology) -> None:
+        write_topology(self._store, topology, datetime.now(UTC), discovered=True)
+
     def loading(self) -> tuple[bool, float | None]:
         """Do the log's writer and the loader run, and how long has what is acknowledged waited to be loaded.
 
         The seconds are those of the oldest item, None when none waits.
         """
-        since = self._wal.waiting_since_unix_ns()
-        running = self._wal.is_alive and self._loader.is_alive
-        return running, None if since is None else (time.time_ns() - since) / 1e9
+        return self._wal.is_alive and self._loader.is_alive, self._wal.waiting_s()
+
+    def report(self) -> IngestReport:
+        """What came in, what did not and why, and what waits, since this process began."""
+        return ingest_report(self._registry)
 
     def flush(self, deadline_s: float = 60.0) -> bool:
         """Load all that was acknowledged; False when that takes longer. What is left stays in the log."""
@@ -72,6 +114,6 @@ class Collector:
 
     def close(self) -> None:
         """Stop all threads and give the folder free. Nothing acknowledged is lost, loaded or not."""
-        self.otlp_app.close()
+        self._admission.close()
         self._loader.stop()
         self._wal.close()

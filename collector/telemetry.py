@@ -9,7 +9,7 @@ class Telemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "tailsight_collector_requests_total",
-            "OTLP export requests by answer",
+            "OTLP export requests by answer: HTTP status, or name of the gRPC status",
             ["signal", "code"],
             registry=registry,
         )
@@ -17,6 +17,11 @@ class Telemetry:
             "tailsight_collector_refused_requests_total",
             "OTLP export requests not accepted, by reason",
             ["signal", "reason"],
+            registry=registry,
+        )
+        self.in_flight_bytes = Gauge(
+            "tailsight_collector_in_flight_bytes",
+            "Bytes of OTLP requests that are being taken in",
             registry=registry,
         )
         self.accepted = Counter(
@@ -48,14 +53,20 @@ class Telemetry:
             ["signal"],
             registry=registry,
         )
-        self.wal_syncs = Counter(
-            "tailsight_collector_wal_syncs_total",
-            "Syncs of the log; each serves all requests that waited for it",
+        self.wal_sync_seconds = Histogram(
+            "tailsight_collector_wal_sync_seconds",
+            "Time of one sync of the log; each serves all requests that waited for it",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
             registry=registry,
         )
         self.wal_backlog_bytes = Gauge(
             "tailsight_collector_wal_backlog_bytes",
             "Bytes in the log that are not loaded",
+            registry=registry,
+        )
+        self.waiting_seconds = Gauge(
+            "tailsight_collector_waiting_seconds",
+            "Age of the oldest data that is acknowledged and not loaded; 0 when none waits",
             registry=registry,
         )
         self.wal_damaged_bytes = Counter(
@@ -83,6 +94,11 @@ class Telemetry:
             ["signal", "error"],
             registry=registry,
         )
+        self.repeatable_inserts = Counter(
+            "tailsight_collector_repeatable_inserts_total",
+            "Inserts that left a token and no rows, after a crash or a full disk, and were made repeatable",
+            registry=registry,
+        )
         self.load_lag_seconds = Gauge(
             "tailsight_collector_load_lag_seconds",
             "Age of the oldest frame of the segment loaded last",
@@ -104,6 +120,18 @@ class Telemetry:
         self.dropped_samples = Counter(
             "tailsight_collector_dropped_samples_total",
             "Scraped samples and lines left out, by reason",
+            ["job", "reason"],
+            registry=registry,
+        )
+        self.targets = Gauge(
+            "tailsight_collector_scrape_targets",
+            "Targets that are scraped",
+            ["job"],
+            registry=registry,
+        )
+        self.discovery_failures = Counter(
+            "tailsight_collector_discovery_failures_total",
+            "Files, pods and answers of the API server in which no target could be found, by reason",
             ["job", "reason"],
             registry=registry,
         )

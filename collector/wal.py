@@ -1,12 +1,14 @@
 """The write-ahead log: what was acknowledged is on the disk before the sender hears so.
 
-Layout of a segment: the magic number, then frames. A frame is one checked request: the length and CRC-32 of what
-follows, when it was received (Unix nanoseconds), its items by upstream table, and its bytes.
+A segment holds one signal in one encoding. Its layout: the magic number, then frames. A frame is one checked request:
+a marker, the length and CRC-32 of what follows, when it was received (Unix nanoseconds), the first and the last day of
+its items, its items by upstream table, and its bytes. A reader finds the next frame behind damage by the marker.
 
 One thread writes all segments. Whatever arrives while it waits for the disk shares the next sync, so a sync serves one
 request at low load and many at high load.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import logging
@@ -17,7 +19,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import FileIO
@@ -29,13 +31,16 @@ from isal import isal_zlib
 from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
-from storage.store import OTLP_TABLES
+from storage.otlp import ENCODINGS, OTLP_TABLES, Encoding
 
 log = logging.getLogger(__name__)
 
 _STOPPING = "the collector is stopping: retry, its successor will answer"
-_MAGIC = b"TAILWAL1"
-_PREFIX = struct.Struct("<II")  # length, CRC-32
+_MAGIC = b"TAILWAL2"
+_MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
+_PREFIX = struct.Struct("<4sII")  # marker, length, CRC-32 of length and content
+_LENGTH = struct.Struct("<I")
+_DAYS_NOT_TOLD = (0xFFFF, 0xFFFF)
 _SUFFIX = ".wal"
 
 SIGNAL_TABLES: Mapping[str, tuple[str, ...]] = {
@@ -44,17 +49,35 @@ SIGNAL_TABLES: Mapping[str, tuple[str, ...]] = {
 }
 """The upstream tables that each signal fills, in the order of a frame's counts."""
 
-_SEGMENT_NAME = re.compile(rf"({'|'.join(SIGNAL_TABLES)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
-_FRAME_HEADERS = {signal: struct.Struct(f"<Q{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
+# Protobuf, of which nearly all are, bears the bare name of its signal.
+_STREAMS: Mapping[str, tuple[str, Encoding]] = {
+    signal if encoding == "protobuf" else f"{signal}_{encoding}": (signal, encoding)
+    for signal in SIGNAL_TABLES
+    for encoding in ENCODINGS
+}
+_STREAM_NAMES = {stream: name for name, stream in _STREAMS.items()}
+_SEGMENT_NAME = re.compile(rf"({'|'.join(_STREAMS)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
+_FRAME_HEADERS = {signal: struct.Struct(f"<Q2H{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One checked request: its bytes, its items by upstream table, and when it was received (Unix nanoseconds)."""
+    """One checked request.
+
+    Attributes:
+        received_unix_ns: when it came.
+        items: its items by upstream table; only tables with any.
+        payload: its bytes.
+        encoding: what they are written in.
+        days: the first and the last day (since 1970-01-01, UTC) that its items start in: the partitions they go to.
+            None when the door did not tell.
+    """
 
     received_unix_ns: int
     items: Mapping[str, int]
     payload: bytes
+    encoding: Encoding = "protobuf"
+    days: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +88,27 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """`SIGNAL-TIME-RANDOM`; sorts by time within a signal."""
+        """`STREAM-TIME-RANDOM`; sorts by time within a stream."""
         return self.path.stem
+
+    @property
+    def stream(self) -> str:
+        """Its signal and its encoding in one word."""
+        return self.name.split("-", 1)[0]
 
     @property
     def signal(self) -> str:
         """Which of `SIGNAL_TABLES` it holds."""
-        return self.name.split("-", 1)[0]
+        return _STREAMS[self.stream][0]
 
     @property
-    def opened_unix_ns(self) -> int:
-        """When its first frame was written."""
+    def encoding(self) -> Encoding:
+        """What all its frames are written in."""
+        return _STREAMS[self.stream][1]
+
+    @property
+    def number(self) -> int:
+        """When it was opened (Unix nanoseconds), or one more than the newest before it where the clock went back."""
         return int(self.name.split("-")[1])
 
 
@@ -87,55 +120,79 @@ class Contents:
     damaged_bytes: int
 
 
-def read_segment(segment: Segment) -> Contents:
-    """All whole frames of a segment.
+def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
+    """All whole frames of a segment, whatever lies between them.
 
-    A frame that a crash cut short ends the segment; one whose checksum is wrong is left out.
+    Args:
+        segment: which.
+        size_bytes: how much of it was acknowledged: what lies behind is not read, and what is missing is damage. None
+            when that is not known, as after a crash.
+
+    A frame that a crash cut short ends the segment; one that is damaged is left out, and the next one is found by its
+    marker.
     """
-    data = segment.path.read_bytes()
-    if not data.startswith(_MAGIC):
-        return Contents((), len(data))
-    header = _FRAME_HEADERS[segment.signal]
-    tables = SIGNAL_TABLES[segment.signal]
+    data = segment.path.read_bytes()[:size_bytes]
     frames = []
-    damaged_bytes = 0
-    offset = len(_MAGIC)
-    while offset < len(data):
-        start = offset + _PREFIX.size
-        length, checksum = _PREFIX.unpack_from(data, offset) if start <= len(data) else (0, 0)
-        end = start + length
-        if length < header.size or end > len(data):
-            damaged_bytes += len(data) - offset
-            break
-        content = memoryview(data)[start:end]
-        if isal_zlib.crc32(content) == checksum:
-            received_unix_ns, *counts = header.unpack_from(content)
-            items = {table: count for table, count in zip(tables, counts, strict=True) if count}
-            frames.append(Frame(received_unix_ns, items, bytes(content[header.size :])))
-        else:
-            damaged_bytes += end - offset
-        offset = end
-    return Contents(tuple(frames), damaged_bytes)
+    whole_bytes = len(_MAGIC) if data.startswith(_MAGIC) else 0
+    start = data.find(_MARKER)
+    while start >= 0:
+        frame, end = _frame_at(data, start, segment)
+        if frame is not None:
+            frames.append(frame)
+            whole_bytes += end - start
+        start = data.find(_MARKER, end)
+    return Contents(tuple(frames), max(len(data), size_bytes or 0) - whole_bytes)
+
+
+def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, int]:
+    """The frame that begins there, None when it is not whole, and where to look for the next."""
+    header = _FRAME_HEADERS[segment.signal]
+    content_start = start + _PREFIX.size
+    behind_marker = start + len(_MARKER)
+    if content_start > len(data):
+        return None, behind_marker
+    _, length, checksum = _PREFIX.unpack_from(data, start)
+    end = content_start + length
+    if length < header.size or end > len(data):
+        return None, behind_marker
+    content = memoryview(data)[content_start:end]
+    if _checksum(content) != checksum:
+        return None, behind_marker
+    received_unix_ns, first_day, last_day, *counts = header.unpack_from(content)
+    days = (first_day, last_day)
+    frame = Frame(
+        received_unix_ns,
+        {table: count for table, count in zip(SIGNAL_TABLES[segment.signal], counts, strict=True) if count},
+        bytes(content[header.size :]),
+        segment.encoding,
+        None if days == _DAYS_NOT_TOLD else days,
+    )
+    return frame, end
+
+
+def _checksum(content: bytes | memoryview) -> int:
+    checksum: int = isal_zlib.crc32(content, isal_zlib.crc32(_LENGTH.pack(len(content))))
+    return checksum
 
 
 def encoded_frame(signal: str, frame: Frame) -> bytes:
     """The bytes of one frame in a segment of that signal."""
     counts = [frame.items.get(table, 0) for table in SIGNAL_TABLES[signal]]
-    content = _FRAME_HEADERS[signal].pack(frame.received_unix_ns, *counts) + frame.payload
-    return _PREFIX.pack(len(content), isal_zlib.crc32(content)) + content
+    header = _FRAME_HEADERS[signal].pack(frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), *counts)
+    content = header + frame.payload
+    return _PREFIX.pack(_MARKER, len(content), _checksum(content)) + content
 
 
 @dataclass(slots=True)
 class _OpenSegment:
     segment: Segment
     file: FileIO
-    opened_monotonic_s: float
     synced_bytes: int
 
 
 @dataclass(slots=True)
 class _Append:
-    signal: str
+    stream: str
     encoded: bytes
     written: "Future[None]"
 
@@ -149,18 +206,30 @@ class WriteAheadLog:
         folder: made when it is not there. Segments that an earlier process left are closed ones.
         settings: sizes, ages and limits.
         telemetry: told of each sync and of the backlog.
+        full: why nothing more may be taken, as of a disk that is nearly full; None when it may. Asked at each append,
+            so it must not take long.
 
     Raises:
         LogUnavailableError: when the folder cannot be written.
         LogBusyError: when another process writes it.
     """
 
-    def __init__(self, folder: Path, settings: WalSettings, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: WalSettings,
+        telemetry: Telemetry,
+        full: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._folder = folder
         self._settings = settings
         self._telemetry = telemetry
         self._lock = _take_ownership(folder)
+        self._full = full
         self._closed = deque(segments_in(folder))
+        self._newest_number = max((segment.number for segment in self._closed), default=0)
+        # On the monotonic clock, which never jumps. The wall clock tells how old what an earlier process left is.
+        self._opened_monotonic_s = {segment: _monotonic_s(segment.number) for segment in self._closed}
         self._taken: Segment | None = None
         self._loaded: list[Segment] = []
         # Remembered, not asked for again: somebody may take a file away.
@@ -171,9 +240,12 @@ class WriteAheadLog:
         self._change = threading.Condition()
         self._rotate_now = False
         self._refusal: str | None = None
+        self._syncing_since_s: float | None = None
+        self._is_failing = False
         self._stopping = False
         self._is_writing = True
         telemetry.wal_backlog_bytes.set_function(lambda: self._backlog_bytes)
+        telemetry.waiting_seconds.set_function(lambda: self.waiting_s() or 0.0)
         self._writer = threading.Thread(target=self._write_forever, name="wal-writer", daemon=True)
         self._writer.start()
 
@@ -186,11 +258,14 @@ class WriteAheadLog:
         """Write one frame; the future is done when it is on the disk, and fails with LogUnavailableError.
 
         Raises:
-            BacklogFullError: when the log holds as much as it may.
-            LogUnavailableError: when the log is being closed, or its writer has failed.
+            BacklogFullError: when the log or its disk holds as much as it may.
+            LogUnavailableError: when the log is being closed, its writer has failed, or its disk does not answer.
         """
-        append = _Append(signal, encoded_frame(signal, frame), Future())
+        append = _Append(_STREAM_NAMES[signal, frame.encoding], encoded_frame(signal, frame), Future())
         append.written.set_running_or_notify_cancel()  # it will be written, even when nobody waits for it any more
+        full = self._full()
+        if full is not None:
+            raise BacklogFullError(full)
         with self._change:
             if self._refusal is not None:
                 raise LogUnavailableError(self._refusal)
@@ -199,10 +274,21 @@ class WriteAheadLog:
                     f"{self._backlog_bytes} bytes wait to be loaded, at most {self._settings.backlog_bytes_max} may: "
                     "retry later, or raise collector.wal.backlog_bytes_max"
                 )
+            self._check_disk_answers()
             self._backlog_bytes += len(append.encoded)
             self._arrived.append(append)
             self._change.notify_all()
         return append.written
+
+    def _check_disk_answers(self) -> None:
+        since_s = self._syncing_since_s  # the writer changes it at any time
+        if since_s is None:
+            return
+        waited_s = time.monotonic() - since_s
+        if waited_s > self._settings.sync_seconds_max:
+            raise LogUnavailableError(
+                f"the disk of {self._folder} has not answered for {waited_s:.0f} s: retry later, and look at the disk"
+            )
 
     def take(self, timeout_s: float) -> Segment | None:
         """The oldest closed segment, to be marked as loaded or given back; None when none closes in time."""
@@ -221,6 +307,7 @@ class WriteAheadLog:
         """The taken segment is in the store; the next checkpoint removes it."""
         with self._change:
             self._backlog_bytes -= self._size_bytes.pop(segment)
+            del self._opened_monotonic_s[segment]
             self._loaded.append(segment)
             self._taken = None
             self._change.notify_all()
@@ -229,8 +316,8 @@ class WriteAheadLog:
         """How many bytes a closed segment that is not loaded yet had when it was closed."""
         return self._size_bytes[segment]
 
-    def checkpoint(self) -> None:
-        """Remove what is loaded, once the disk holds what the store made of it.
+    def checkpoint(self) -> bool:
+        """Remove what is loaded, once the disk holds what the store made of it; False when it does not hold it.
 
         The store answers before its files are synced, which is enough against a crash of the process, not against a
         power cut. One sync for some seconds of segments costs less than one for each insert.
@@ -243,13 +330,13 @@ class WriteAheadLog:
         with self._change:
             loaded = tuple(self._loaded)
         if not loaded:
-            return
+            return True
         if self._settings.fsync:
             try:
                 _sync_file_system(self._folder.parent)
             except OSError as error:
                 log.warning("cannot sync %s, so loaded segments stay: %s", self._folder.parent, error.strerror)
-                return
+                return False
         for segment in loaded:
             try:
                 segment.path.unlink(missing_ok=True)
@@ -257,6 +344,7 @@ class WriteAheadLog:
                 log.warning("cannot remove %s: %s", segment.path, error.strerror)
         with self._change:
             del self._loaded[: len(loaded)]
+        return True
 
     def rotate(self, timeout_s: float) -> bool:
         """Close every open segment, whatever its age; False when that takes longer."""
@@ -270,12 +358,16 @@ class WriteAheadLog:
         with self._change:
             return self._change.wait_for(lambda: not self._closed and self._taken is None, timeout_s)
 
-    def waiting_since_unix_ns(self) -> int | None:
-        """When the oldest segment that is not loaded yet was opened; None when nothing waits."""
+    def waiting_s(self) -> float | None:
+        """How long ago the oldest segment that is not loaded yet was opened; None when nothing waits."""
         with self._change:
-            waiting = [*self._closed, *([self._taken] if self._taken else [])]
-            waiting += [opened.segment for opened in self._open.values()]
-            return min((segment.opened_unix_ns for segment in waiting), default=None)
+            oldest = min(self._opened_monotonic_s.values(), default=None)
+        return None if oldest is None else time.monotonic() - oldest
+
+    def age_s(self, segment: Segment) -> float:
+        """How long ago a segment that is not loaded yet was opened."""
+        with self._change:
+            return time.monotonic() - self._opened_monotonic_s[segment]
 
     def stop_taking(self) -> None:
         """Refuse all further frames, so that what was acknowledged can be loaded to the end."""
@@ -304,10 +396,12 @@ class WriteAheadLog:
                     )
                     arrived, self._arrived = self._arrived, []
                     rotate_now, stopping = self._rotate_now, self._stopping
-                for signal in {append.signal for append in arrived}:
-                    self._write(signal, [append for append in arrived if append.signal == signal])
-                for signal in [signal for signal in self._open if rotate_now or stopping or self._is_due(signal)]:
-                    self._close_segment(signal)
+                for stream in {append.stream for append in arrived}:
+                    self._syncing_since_s = time.monotonic()
+                    self._write(stream, [append for append in arrived if append.stream == stream])
+                    self._syncing_since_s = None
+                for stream in [stream for stream in self._open if rotate_now or stopping or self._is_due(stream)]:
+                    self._close_segment(stream)
                 if rotate_now:
                     with self._change:
                         self._rotate_now = False
@@ -329,39 +423,47 @@ class WriteAheadLog:
             self._backlog_bytes -= sum(len(append.encoded) for append in unwritten)
         for append in unwritten:
             append.written.set_exception(LogUnavailableError(self._refusal))
-        for signal in tuple(self._open):
-            self._cut_off(signal)
+        for stream in tuple(self._open):
+            self._cut_off(stream)
 
     def _refuse(self, why: str) -> None:
         self._refusal = self._refusal or why
 
-    def _write(self, signal: str, batch: list[_Append]) -> None:
+    def _write(self, stream: str, batch: list[_Append]) -> None:
         size_bytes = sum(len(append.encoded) for append in batch)
         try:
             encoded = b"".join(append.encoded for append in batch)
-            opened = self._open.get(signal) or self._open_segment(signal)
+            opened = self._open.get(stream) or self._open_segment(stream)
             _write_all(opened.file, encoded)
             if self._settings.fsync:
-                os.fdatasync(opened.file.fileno())
-                self._telemetry.wal_syncs.inc()
+                with self._telemetry.wal_sync_seconds.time():
+                    os.fdatasync(opened.file.fileno())
             opened.synced_bytes += size_bytes
         except OSError as error:
-            log.warning("the write-ahead log in %s cannot be written: %s", self._folder, error.strerror)
+            if not self._is_failing:  # who sends is told each time, who reads our log once
+                log.warning("the write-ahead log in %s cannot be written: %s", self._folder, error.strerror)
+            self._is_failing = True
             with self._change:
                 self._backlog_bytes -= size_bytes
-            self._cut_off(signal)
+            self._cut_off(stream)
             for append in batch:
                 append.written.set_exception(_unavailable(self._folder, error))
             return
-        self._telemetry.wal_bytes.labels(signal).inc(size_bytes)
+        if self._is_failing:
+            log.warning("the write-ahead log in %s can be written again", self._folder)
+        self._is_failing = False
+        self._telemetry.wal_bytes.labels(_STREAMS[stream][0]).inc(size_bytes)
         for append in batch:
             append.written.set_result(None)
 
-    def _open_segment(self, signal: str) -> _OpenSegment:
-        path = self._folder / f"{signal}-{time.time_ns():020d}-{secrets.token_hex(4)}{_SUFFIX}"
-        opened = _OpenSegment(Segment(path), path.open("xb", buffering=0), time.monotonic(), 0)
+    def _open_segment(self, stream: str) -> _OpenSegment:
+        # Never a number twice and never a smaller one, whatever the clock does: names are tokens, and tell the order.
+        self._newest_number = max(time.time_ns(), self._newest_number + 1)
+        path = self._folder / f"{stream}-{self._newest_number:020d}-{secrets.token_hex(4)}{_SUFFIX}"
+        opened = _OpenSegment(Segment(path), path.open("xb", buffering=0), 0)
         with self._change:
-            self._open[signal] = opened
+            self._open[stream] = opened
+            self._opened_monotonic_s[opened.segment] = time.monotonic()
         _write_all(opened.file, _MAGIC)
         _sync_folder(self._folder)
         opened.synced_bytes = len(_MAGIC)
@@ -369,51 +471,70 @@ class WriteAheadLog:
             self._backlog_bytes += len(_MAGIC)
         return opened
 
-    def _close_segment(self, signal: str) -> None:
-        opened = self._open[signal]
+    def _close_segment(self, stream: str) -> None:
+        opened = self._open[stream]
         try:
             opened.file.close()
         except OSError as error:  # what was acknowledged is on the disk already
             log.warning("closing %s: %s", opened.segment.path, error.strerror)
-        self._telemetry.wal_segments.labels(signal).inc()
+        self._telemetry.wal_segments.labels(opened.segment.signal).inc()
         with self._change:
-            del self._open[signal]
+            del self._open[stream]
             self._closed.append(opened.segment)
             self._size_bytes[opened.segment] = opened.synced_bytes
             self._change.notify_all()
 
-    def _cut_off(self, signal: str) -> None:
+    def _discard(self, stream: str) -> None:
+        """Forget an open segment that holds no frame: a full disk would else leave one a try."""
+        opened = self._open[stream]
+        with contextlib.suppress(OSError):
+            opened.file.close()
+        with contextlib.suppress(OSError):
+            opened.segment.path.unlink(missing_ok=True)
+        with self._change:
+            del self._open[stream], self._opened_monotonic_s[opened.segment]
+            self._backlog_bytes -= opened.synced_bytes
+
+    def _cut_off(self, stream: str) -> None:
         """After a failed write: keep what was acknowledged, and cut off what was not, for its sender will retry."""
-        opened = self._open.get(signal)
+        opened = self._open.get(stream)
         if opened is None:
+            return
+        if opened.synced_bytes <= len(_MAGIC):
+            self._discard(stream)
             return
         try:
             os.truncate(opened.segment.path, opened.synced_bytes)
         except OSError as error:
             log.warning("cannot cut %s back to %d bytes: %s", opened.segment.path, opened.synced_bytes, error.strerror)
-        self._close_segment(signal)
+        self._close_segment(stream)
 
-    def _is_due(self, signal: str) -> bool:
-        opened = self._open[signal]
+    def _is_due(self, stream: str) -> bool:
+        opened = self._open[stream]
         if opened.synced_bytes >= self._settings.segment_bytes_max:
             return True
         # While others wait to be loaded, closing early gains nothing: a larger segment is cheaper to load.
         with self._change:
-            waiting = any(segment.signal == signal for segment in self._closed)
-        return not waiting and time.monotonic() - opened.opened_monotonic_s >= self._settings.segment_age_s
+            waiting = any(segment.stream == stream for segment in self._closed)
+        return not waiting and self.age_s(opened.segment) >= self._settings.segment_age_s
 
     def _seconds_to_rotation(self) -> float | None:
         if not self._open:
             return None
-        oldest = min(opened.opened_monotonic_s for opened in self._open.values())
+        oldest_s = max(self.age_s(opened.segment) for opened in self._open.values())
         # An overdue segment waits for the loader, which is looked at now and then.
-        return max(0.05, oldest + self._settings.segment_age_s - time.monotonic())
+        return max(0.05, self._settings.segment_age_s - oldest_s)
 
 
 def segments_in(folder: Path) -> list[Segment]:
     """The segments that lie in a folder, oldest first."""
     segments = [Segment(path) for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
-    return sorted(segments, key=lambda segment: segment.opened_unix_ns)
+    return sorted(segments, key=lambda segment: segment.number)
+
+
+def _monotonic_s(unix_ns: int) -> float:
+    """That moment on the monotonic clock; now when it lies ahead, for the wall clock has gone back since."""
+    return time.monotonic() - max(0.0, (time.time_ns() - unix_ns) / 1e9)
 
 
 def _take_ownership(folder: Path) -> IO[str]:

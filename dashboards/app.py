@@ -21,9 +21,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext
-from dashboards.pages import incident, incidents, overview
+from dashboards.pages import data, incident, incidents, overview
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
@@ -64,8 +65,9 @@ def create_dashboard(
     *,
     objectives: Callable[[], Sequence[Objective]],
     now: Callable[[], datetime],
+    ingest: Callable[[], IngestReport | None] = lambda: None,
 ) -> Dash:
-    """Put the pages on `api`, at `/`, `/incidents` and `/incidents/{id}`.
+    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}` and `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -75,6 +77,7 @@ def create_dashboard(
         settings: refresh and staleness.
         objectives: the objectives now; called in a worker thread.
         now: the clock.
+        ingest: what the collector of this process tells of itself; None when this process has none.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -92,8 +95,8 @@ def create_dashboard(
         on_error=_log_failure,
     )
     app.layout = shell.layout(settings.refresh_s)
-    context = PageContext(store, settings, now, objectives)
-    for module in (shell, overview, incidents, incident):
+    context = PageContext(store, settings, now, objectives, ingest)
+    for module in (shell, overview, incidents, incident, data):
         module.register(app, context)
     _no_web_socket(app, api)
     _set_up(app)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
 from domain.slo import Objective
@@ -12,12 +13,16 @@ from storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread."""
+    """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
+
+    `ingest` tells of the collector of this process; None when it has none.
+    """
 
     store: Store
     settings: DashboardSettings
     now: Callable[[], datetime]
     objectives: Callable[[], Sequence[Objective]]
+    ingest: Callable[[], IngestReport | None] = lambda: None
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective."""

@@ -10,7 +10,7 @@ from dashboards import text
 from domain.entity import Entity, EntityKind
 from domain.topology import Topology
 from domain.window import Window
-from storage.readers import read_samples, read_series
+from storage.readers import read_samples, read_series, sample_rows
 from storage.store import Store
 
 _ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"  # ratio of the time in which the graphics or compute engine was busy
@@ -23,8 +23,8 @@ def read_gpus(store: Store, window: Window) -> pl.DataFrame:
 
 def read_activity(store: Store, window: Window, gpus: pl.DataFrame, step_s: int) -> pl.DataFrame:
     """How busy these GPUs (of `read_gpus`) were: columns node, gpu, time, ratio (0-1). No sample, no row."""
-    samples = read_samples(store, window, gpus, step_s)
-    return samples.join(gpus, on="series_id").select("node", "gpu", "time", ratio="mean")
+    samples = sample_rows(read_samples(store, window, gpus, step_s, "mean"), step_s)
+    return samples.join(gpus, on="series_id").select("node", "gpu", "time", ratio="value")
 
 
 def at_cadence(activity: pl.DataFrame, step_s: int) -> tuple[pl.DataFrame, int]:

@@ -12,8 +12,9 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
-from dashboards.pages import incident, incidents, overview
+from dashboards.pages import data, incident, incidents, overview
 from dashboards.state import (
+    DATA_RANGE,
     INCIDENTS_RANGE,
     OVERVIEW_RANGE,
     RANGES,
@@ -27,7 +28,7 @@ from domain.incident import Incident, Status
 from domain.window import Window
 from storage.readers import read_freshness, read_incidents, read_services
 
-_DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE}
+_DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE, "/data": DATA_RANGE}
 
 
 def layout(refresh_s: int) -> Component:
@@ -96,6 +97,8 @@ def page(path: str | None) -> Component:
         return overview.layout()
     if path == "/incidents":
         return incidents.layout()
+    if path == "/data":
+        return data.layout()
     if incident_id_of(path):
         return incident.layout()
     return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
@@ -103,7 +106,11 @@ def page(path: str | None) -> Component:
 
 def navigation(path: str | None, state: PageState, open_incidents: int) -> list[Component]:
     """The links to the pages; the state goes along."""
-    entries = (("/", "Overview", "layout-dashboard"), ("/incidents", "Incidents", "siren"))
+    entries = (
+        ("/", "Overview", "layout-dashboard"),
+        ("/incidents", "Incidents", "siren"),
+        ("/data", "Data", "inbox"),
+    )
     return [
         page_link(
             [

@@ -33,6 +33,7 @@ RANGES = MappingProxyType(
 
 OVERVIEW_RANGE = "6h"
 INCIDENTS_RANGE = "7d"
+DATA_RANGE = "24h"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The wiring: which GPUs and ports a node has, which switch a port leads to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domain.entity import Entity, EntityKind
@@ -49,6 +49,41 @@ class Topology:
         near = [Entity(EntityKind.PORT, f"{node}/{name}") for name in known.ports]
         far = [Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}") for peer in known.ports.values() if peer]
         return tuple(near + far)
+
+
+def merged(told: Topology, discovered: Topology) -> Topology:
+    """What people told of the wiring, completed by what was discovered; where both speak, what was told counts.
+
+    A node that was discovered by its short host name is the node told with a domain, when only one told name fits:
+    adapters know `gpu-07-03`, a cluster may say `gpu-07-03.example.net`.
+    """
+    full_names: dict[str, list[str]] = {}
+    for name in told.nodes:
+        full_names.setdefault(name.partition(".")[0], []).append(name)
+    found: dict[str, Node] = {}
+    for node in discovered.nodes.values():
+        candidates = full_names.get(node.name, [])
+        name = node.name if node.name in told.nodes or len(candidates) != 1 else candidates[0]
+        found[name] = replace(node, name=name)
+    nodes = {
+        name: _merged_node(told.nodes.get(name, Node(name)), found.get(name, Node(name)))
+        for name in sorted(told.nodes.keys() | found.keys())
+    }
+    switches = {
+        name: _merged_switch(told.switches.get(name, Switch(name)), discovered.switches.get(name, Switch(name)))
+        for name in sorted(told.switches.keys() | discovered.switches.keys())
+    }
+    return Topology(nodes, switches)
+
+
+def _merged_node(told: Node, found: Node) -> Node:
+    known_peers = {name: peer for name, peer in told.ports.items() if peer is not None}
+    ports = {**told.ports, **found.ports, **known_peers}
+    return Node(told.name, told.rack or found.rack, told.gpus or found.gpus, dict(sorted(ports.items())))
+
+
+def _merged_switch(told: Switch, found: Switch) -> Switch:
+    return Switch(told.name, told.tier or found.tier, dict(sorted({**found.uplinks, **told.uplinks}.items())))
 
 
 class TopologyError(ValueError):

@@ -4,7 +4,8 @@ StoreError
 ├── StoreUnavailableError   the store cannot be reached or opened now; trying again later may work
 ├── StoreBusyError          another process owns the embedded store
 ├── UndecodableError        the bytes are not what they claim to be; trying again never works
-└── QueryError              the store refused the statement
+├── QueryError              the store refused the statement
+└── UnreadableTableError    a table of somebody else's is not as any exporter makes it
 """
 
 
@@ -30,3 +31,7 @@ class UndecodableError(StoreError):
 
 class QueryError(StoreError):
     """The store refused a statement."""
+
+
+class UnreadableTableError(StoreError):
+    """A table that is to be read is not there, or lacks columns that are needed."""

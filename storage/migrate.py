@@ -1,17 +1,20 @@
 """Bringing the schema up to date: numbered files once, views whenever their text changed.
 
-Each statement can be run again, so a migration that was cut short is simply run again. Tables that the upstream
-exporter made are left as they are.
+Each statement can be run again, so a migration that was cut short is simply run again. Where tables of the upstream
+exporter are, they are left as they are, and all that is made bears the name `tailsight_*`.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 
 from storage import sql
+from storage.settings import StoreSettings
 from storage.store import Store
+from storage.upstream import OURS, table_prefix, with_prefix
 
 _STEPS = """CREATE TABLE IF NOT EXISTS tailsight_migrations
 (
@@ -38,17 +41,14 @@ class Step:
         return hashlib.sha256("\n".join(self.statements).encode()).hexdigest()
 
 
+def steps_of_new(settings: StoreSettings) -> list[Step]:
+    """The steps that `migrate` would run in an embedded store that is not there yet."""
+    return _steps(settings.index_profile, settings.identity.model_dump(), prefix="")
+
+
 def all_steps(store: Store) -> list[Step]:
-    """Every step there is, in order."""
-    steps = [
-        Step(f"schema/{path.stem}", tuple(sql.statements(path.read_text(), store.index_profile)))
-        for path in sql.schema_steps()
-    ]
-    for name, text in sql.views().items():
-        (create,) = sql.statements(sql.fill_lookups(text, store.identity))
-        view = create.split(maxsplit=4)[3]
-        steps.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
-    return steps
+    """Every step there is for this store, in order. Where others' tables are, ours bear other names beside them."""
+    return _steps(store.index_profile, store.identity, table_prefix(store))
 
 
 def pending_steps(store: Store) -> list[Step]:
@@ -76,3 +76,18 @@ def migrate(store: Store) -> list[Step]:
         row = {"name": step.name, "checksum": step.checksum, "applied_at": datetime.now(UTC)}
         store.insert("tailsight_migrations", pl.DataFrame([row]))
     return done
+
+
+def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: str) -> list[Step]:
+    found = [
+        Step(
+            f"schema/{with_prefix(path.stem, prefix)}",
+            tuple(sql.statements(with_prefix(path.read_text(), prefix), index_profile)),
+        )
+        for path in sql.schema_steps()
+    ]
+    for name, text in sql.views().items():
+        (create,) = sql.statements(with_prefix(OURS.fill(text, identity), prefix), "view")
+        view = create.split(maxsplit=4)[3]
+        found.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
+    return found

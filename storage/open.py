@@ -210,6 +210,8 @@ def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
         engine=options.pop("engine", None),
         index_profile=settings.index_profile,
         identity=settings.identity.model_dump(),
+        database=settings.database,
+        tables=settings.tables.model_dump(),
         **options,
     )
 

@@ -1,15 +1,49 @@
-"""OTLP for the engine: the protobuf schema and the column structure, both made from the official descriptors."""
+"""OTLP for the engine: the load statement of each table, made from the official descriptors.
+
+One text of SQL loads both encodings. Fields bear the names that OTLP/JSON gives them: protobuf knows numbers only, so
+its names are ours to choose. What differs, ids and which member of a value is set, is a function of the same name in
+`load/protobuf.sql` and `load/json.sql`.
+"""
 
 from functools import cache
+from typing import Any, Literal, get_args
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-_REQUESTS: dict[str, Descriptor] = {
+from storage import sql
+
+Encoding = Literal["protobuf", "json"]
+"""What an export request may be written in. JSON is one document a line, with a line end behind the last one too."""
+
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+
+OTLP_TABLES: dict[str, str] = {
+    "otel_traces": "traces",
+    "otel_logs": "logs",
+    "otel_metrics_gauge": "metrics",
+    "otel_metrics_sum": "metrics",
+    "otel_metrics_histogram": "metrics",
+    "otel_metrics_exponential_histogram": "metrics",
+    "otel_metrics_summary": "metrics",
+}
+"""The upstream tables that OTLP is loaded into, with the signal that fills each."""
+
+INPUT_FORMATS: dict[Encoding, str] = {"protobuf": "ProtobufSingle", "json": "LineAsString"}
+"""The engine's format for requests of each encoding, one after the other."""
+
+REQUESTS: dict[str, Descriptor] = {
     "traces": ExportTraceServiceRequest.DESCRIPTOR,
+    "logs": ExportLogsServiceRequest.DESCRIPTOR,
     "metrics": ExportMetricsServiceRequest.DESCRIPTOR,
 }
+"""The export request of each signal."""
+
+METRIC_KINDS = tuple(str(field.name) for field in Metric.DESCRIPTOR.oneofs_by_name["data"].fields)
+"""The members of `Metric.data`; each has its table, `otel_metrics_KIND`."""
 
 _PROTO_TYPES = {
     value: name.removeprefix("TYPE_").lower()
@@ -26,33 +60,50 @@ _COLUMN_TYPES = {
     "int64": "Int64",
     "sint32": "Int32",
     "int32": "Int32",
-    "bool": "UInt8",
+    "bool": "Bool",
     "string": "String",
     "bytes": "String",
 }
 
-# Fields the tables have no column for. Arrays and maps have become JSON text before the log (collector/otlp.py).
+# Fields the tables have no column for. Arrays and maps have become JSON text before the log (collector/composites.py).
 _UNREAD_FIELDS = {
-    "opentelemetry.proto.common.v1.AnyValue": {"array_value", "kvlist_value", "string_value_strindex"},
-    "opentelemetry.proto.common.v1.KeyValue": {"key_strindex"},
-    "opentelemetry.proto.resource.v1.Resource": {"dropped_attributes_count", "entity_refs"},
-    "opentelemetry.proto.trace.v1.ResourceSpans": {"schema_url"},
-    "opentelemetry.proto.trace.v1.ScopeSpans": {"schema_url"},
-    "opentelemetry.proto.trace.v1.Span": {
-        "flags",
-        "dropped_attributes_count",
-        "dropped_events_count",
-        "dropped_links_count",
-    },
-    "opentelemetry.proto.trace.v1.Span.Event": {"dropped_attributes_count"},
-    "opentelemetry.proto.trace.v1.Span.Link": {"dropped_attributes_count", "flags"},
-    "opentelemetry.proto.metrics.v1.Metric": {"metadata"},
-    "opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint": {"zero_threshold"},
+    "AnyValue": {"array_value", "kvlist_value", "string_value_strindex"},
+    "KeyValue": {"key_strindex"},
+    "Resource": {"dropped_attributes_count", "entity_refs"},
+    "ResourceSpans": {"schema_url"},
+    "ScopeSpans": {"schema_url"},
+    "Span": {"flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count"},
+    "Span.Event": {"dropped_attributes_count"},
+    "Span.Link": {"dropped_attributes_count", "flags"},
+    "LogRecord": {"dropped_attributes_count"},
+    "Metric": {"metadata"},
+    "ExponentialHistogramDataPoint": {"zero_threshold"},
 }
-# Text that repeats from item to item is decoded into a dictionary.
-_REPEATED_TEXT = {"KeyValue.key", "Span.name", "Span.Event.name", "Metric.name"}
-# Which member of these oneofs is set tells 0, '' and false apart from absent.
-_ONEOFS_TOLD = {"AnyValue.value", "NumberDataPoint.value", "Exemplar.value"}
+_UNREAD_SCOPE_FIELDS = {"traces": {"attributes", "dropped_attributes_count"}, "logs": {"dropped_attributes_count"}}
+# Text that repeats from item to item is decoded into a dictionary. It is also how the engine gets the last of several
+# texts for one field; of a plain String it makes none.
+_REPEATED_TEXT = {
+    "InstrumentationScope.name",
+    "InstrumentationScope.version",
+    "KeyValue.key",
+    "LogRecord.event_name",
+    "LogRecord.severity_text",
+    "Metric.description",
+    "Metric.name",
+    "Metric.unit",
+    "ResourceLogs.schema_url",
+    "ResourceMetrics.schema_url",
+    "ScopeLogs.schema_url",
+    "ScopeMetrics.schema_url",
+    "Span.Event.name",
+    "Span.Link.trace_state",
+    "Span.name",
+    "Span.trace_state",
+    "Status.message",
+}
+# Which member of these oneofs is set tells 0, '' and false apart from absent. Two at a time, which protobuf allows and
+# nobody should send, are refused by the engine when it is asked to tell.
+_ONEOFS_TOLD = {"AnyValue", "NumberDataPoint", "Exemplar", "Metric"}
 
 
 @cache
@@ -62,15 +113,45 @@ def proto_schema(signal: str) -> tuple[str, str]:
     Enumerations are written as int32: the bytes are the same and unknown values pass.
     """
     messages: dict[str, str] = {}
-    root = _REQUESTS[signal]
+    root = REQUESTS[signal]
     _add_message(root, messages)
     return 'syntax = "proto3";\n' + "\n".join(messages.values()), _flat_name(root)
 
 
 @cache
-def column_structure(signal: str) -> str:
-    """The engine's column structure of a signal's export request."""
-    return ", ".join(_columns(_REQUESTS[signal]))
+def load_statement(table: str, encoding: Encoding) -> str:
+    """The INSERT that decodes export requests into one of `OTLP_TABLES`, reading from `input('structure')`."""
+    kind = _metric_kind(table)
+    text = sql.load_statement(table.removeprefix("otel_"))
+    if kind is not None:
+        text = text.replace("{points}", _metric_points(kind))
+    functions = ",\n".join(sql.load_statement(name) for name in (encoding, "values"))
+    return text.replace("{functions}", functions).replace("{source}", _source(table, encoding))
+
+
+@cache
+def column_structure(table: str, encoding: Encoding) -> str:
+    """What the engine decodes of an export request for one table: the only column of a request and its type."""
+    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, encoding)
+    return column
+
+
+def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
+    """The fields of a message that some table of the signal has a place for; the engine passes over all others."""
+    name = _short_name(message)
+    unread = _UNREAD_FIELDS.get(name, set())
+    if name == "InstrumentationScope":
+        unread = unread | _UNREAD_SCOPE_FIELDS.get(signal, set())
+    return [field for field in message.fields if field.name not in unread]
+
+
+def _source(table: str, encoding: Encoding) -> str:
+    structure = column_structure(table, encoding)
+    if encoding == "protobuf":
+        return f"input({sql.quoted(structure)})"
+    column, type_name = structure.split(" ", 1)
+    text = sql.load_statement("json_documents").replace("{column}", column)
+    return text.replace("{name}", sql.quoted(column)).replace("{type}", sql.quoted(type_name))
 
 
 def _add_message(message: Descriptor, messages: dict[str, str]) -> None:
@@ -86,7 +167,7 @@ def _add_message(message: Descriptor, messages: dict[str, str]) -> None:
         else:
             type_name = "int32" if field.enum_type is not None else _PROTO_TYPES[field.type]
         oneof = field.containing_oneof
-        declaration = f"{type_name} {field.name} = {field.number};"
+        declaration = f"{type_name} {field.json_name} = {field.number};"
         if oneof is None:
             lines.append(("repeated " if field.is_repeated else "") + declaration)
         elif oneof.name == f"_{field.name}":  # proto3 `optional`
@@ -101,32 +182,50 @@ def _flat_name(message: Descriptor) -> str:
     return str(message.full_name).replace(".", "_")
 
 
-def _columns(message: Descriptor) -> list[str]:
+def _columns(message: Descriptor, table: str, encoding: Encoding) -> list[str]:
     name = _short_name(message)
-    unread = _UNREAD_FIELDS.get(message.full_name, set())
     columns = []
-    for oneof in message.oneofs:
-        if f"{name}.{oneof.name}" in _ONEOFS_TOLD:
-            members = [f"'{field.name}' = {field.number}" for field in oneof.fields]
-            columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
-    for field in message.fields:
-        if field.name in unread:
-            continue
-        columns.append(f"{field.name} {_column_type(field, f'{name}.{field.name}')}")
+    if name in _ONEOFS_TOLD and encoding == "protobuf":
+        (oneof,) = message.oneofs
+        members = [f"'{field.json_name}' = {field.number}" for field in oneof.fields]
+        columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
+    other_kinds = set(METRIC_KINDS) - {_metric_kind(table)} if name == "Metric" else set()
+    columns += [
+        f"{field.json_name} {_column_type(field, name, table, encoding)}"
+        for field in read_fields(message, OTLP_TABLES[table])
+        if field.name not in other_kinds
+    ]
     return columns
 
 
-def _column_type(field: FieldDescriptor, path: str) -> str:
+def _column_type(field: FieldDescriptor, message: str, table: str, encoding: Encoding) -> str:
     if field.message_type is not None:
-        element = f"Tuple({', '.join(_columns(field.message_type))})"
+        element = f"Tuple({', '.join(_columns(field.message_type, table, encoding))})"
     elif field.enum_type is not None:
         element = "Int32"
-    elif path in _REPEATED_TEXT:
+    elif f"{message}.{field.name}" in _REPEATED_TEXT:
         element = "LowCardinality(String)"
     else:
         element = _COLUMN_TYPES[_PROTO_TYPES[field.type]]
+        if encoding == "json" and message in _ONEOFS_TOLD and field.containing_oneof is not None:
+            element = f"Nullable({element})"  # JSON names the member that is set
     return f"Array({element})" if field.is_repeated else element
 
 
 def _short_name(message: Descriptor) -> str:
     return str(message.full_name).removeprefix(f"{message.file.package}.")
+
+
+def _metric_kind(table: str) -> str | None:
+    """The member of `Metric.data` that a table holds the points of."""
+    return table.removeprefix("otel_metrics_") if OTLP_TABLES[table] == "metrics" else None
+
+
+def _metric_points(kind: str) -> str:
+    data: Any = Metric.DESCRIPTOR.fields_by_name[kind]
+    path = f"metric.{data.json_name}"
+    of_metric = [
+        f"{path}.{field.json_name} AS {field.name}, " for field in data.message_type.fields if not field.is_repeated
+    ]
+    text = sql.load_statement("metric_points")
+    return text.replace("{of_metric}", "".join(of_metric)).replace("{kind}", data.json_name)

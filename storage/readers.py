@@ -7,12 +7,12 @@ is not known is null, never empty.
 import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from domain.incident import Incident, Indicator, Status, from_document, to_document
-from domain.topology import Topology, topology_from_document, topology_to_document
+from domain.topology import Topology, merged, topology_from_document, topology_to_document
 from domain.window import Window
 from storage.errors import QueryError
 from storage.store import Store
@@ -84,12 +84,31 @@ SERIES: Schema = {
     "service": pl.String,
     "model": pl.String,
 }
-SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "last": pl.Float64, "mean": pl.Float64}
+SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "values": pl.List(pl.Float64)}
+SAMPLE_ROWS: Schema = {"series_id": pl.UInt64, "time": TIME, "value": pl.Float64}
+SERIES_COUNTS: Schema = {"metric": pl.String, "series_count": pl.UInt64}
+LABEL_VALUES: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
+KEY_VALUES: Schema = {"key": pl.String, "values_count": pl.UInt64, "example": pl.String}
+QUARANTINE: Schema = {
+    "time": TIME,
+    "signal": pl.String,
+    "reason": pl.String,
+    "segment": pl.String,
+    "count": pl.UInt64,
+    "detail": pl.String,
+}
+SOURCES: Schema = {"kind": pl.String, "name": pl.String, "instance": pl.String, "newest": TIME, "up": pl.Float64}
 FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
 _INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
 _DOCUMENT: Schema = {"document": pl.String}
+_TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
+_HOURS: Schema = {"hour": TIME}
 
 PERCENTILES = ("p50", "p95", "p99")
+ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
+"""Steps of samples that are read from the rollup by minute: whole minutes that divide the hour."""
+
+_HOUR_S = 3600
 
 
 def read_services(store: Store, window: Window) -> pl.DataFrame:
@@ -169,18 +188,88 @@ def read_series(store: Store, window: Window, metrics: Sequence[str]) -> pl.Data
     return _known(store.query("series", SERIES, **_bounds(window), metrics=names))
 
 
-def read_samples(store: Store, window: Window, series: pl.DataFrame, step_s: int) -> pl.DataFrame:
-    """Samples of these series (a frame of `read_series`) by step, sorted by series and time. Schema: `SAMPLES`."""
+def read_samples(
+    store: Store, window: Window, series: pl.DataFrame, step_s: int, value: Literal["last", "mean"]
+) -> pl.DataFrame:
+    """Samples of these series (a frame of `read_series`) by step, in blocks of steps. Schema: `SAMPLES`.
+
+    Each row is one block of one series: `time` is the start of its first step, and each of `values` the last sample
+    (for counters) or the mean (for levels) of one step, NaN where there was none. All blocks are equally long, no two
+    of a series overlap, and their order means nothing; the first and the last may reach beyond the window.
+
+    The steps of `ROLLUP_STEPS_S` are read from the rollup by minute where it is complete: a sample of a minute that the
+    window cuts in two then counts whole.
+    """
     if series.is_empty():
         return pl.DataFrame(schema=SAMPLES)
-    return store.query(
-        "samples",
-        SAMPLES,
-        **_bounds(window),
-        metrics=series["metric"].unique().to_list(),
-        series_ids=series["series_id"].to_list(),
-        step_s=step_s,
+    block_s = step_s * max(1, _HOUR_S // step_s)
+    ask = {
+        "metrics": series["metric"].unique().to_list(),
+        "series_ids": series["series_id"].to_list(),
+        "step_s": step_s,
+        "value": value,
+    }
+    hours = _rolled_up_hours(store, window) if step_s in ROLLUP_STEPS_S else []
+    parts = [
+        store.query("samples", SAMPLES, **_bounds(stretch), block_s=block_s, **ask)
+        for stretch in _without_hours(window, hours)
+    ]
+    if hours:
+        parts.append(store.query("samples_rolled_up", SAMPLES, hours=hours, **ask))
+    return pl.concat(parts)
+
+
+def sample_rows(samples: pl.DataFrame, step_s: int) -> pl.DataFrame:
+    """The steps of a frame of `read_samples` that have a sample, one row each. Schema: `SAMPLE_ROWS`."""
+    return (
+        samples.with_columns(pl.int_ranges(pl.col("values").list.len()).alias("step"))
+        .explode("values", "step")
+        .filter(pl.col("values").is_not_nan())
+        .select(
+            "series_id",
+            (pl.col("time") + pl.duration(seconds=pl.col("step") * step_s)).alias("time"),
+            pl.col("values").alias("value"),
+        )
     )
+
+
+def _rolled_up_hours(store: Store, window: Window) -> list[datetime]:
+    """Beginnings of the hours in the window of which the rollup by minute holds every sample."""
+    hours = store.query("rolled_up_hours", _HOURS, start=_hour_of(window.start), end=window.end)
+    return list(hours["hour"])
+
+
+def _without_hours(window: Window, hours: Collection[datetime]) -> list[Window]:
+    """What is left of the window without these hours, in as few stretches as can be."""
+    stretches = []
+    start = window.start
+    for hour in sorted(hours):
+        if hour > start:
+            stretches.append(Window(start, hour))
+        start = hour + timedelta(hours=1)
+    return [*stretches, Window(start, window.end)] if start < window.end else stretches
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def read_series_counts(store: Store, since: datetime) -> pl.DataFrame:
+    """How many series each metric had since then, most first. Schema: `SERIES_COUNTS`."""
+    return store.query("series_counts", SERIES_COUNTS, since=since)
+
+
+def read_label_values(store: Store, metric: str, since: datetime) -> pl.DataFrame:
+    """Which label of a metric has how many values among its new series, most first. Schema: `LABEL_VALUES`.
+
+    Job and instance are told as `service.name` and `service.instance.id`. Labels with a single value are left out.
+    """
+    return store.query("label_values", LABEL_VALUES, metric=metric, since=since)
+
+
+def read_request_key_values(store: Store, since: datetime) -> pl.DataFrame:
+    """How many services, tenants, models, versions and replicas requests had since then. Schema: `KEY_VALUES`."""
+    return store.query("request_key_values", KEY_VALUES, since=since)
 
 
 def read_freshness(store: Store, now: datetime) -> dict[str, datetime | None]:
@@ -210,6 +299,21 @@ def read_incident(store: Store, incident_id: str) -> Incident | None:
     return from_document(json.loads(frame["document"][0])) if frame.height else None
 
 
+def read_quarantine(store: Store, window: Window, limit: int = 200) -> pl.DataFrame:
+    """What came in the window and could not be stored, newest first. Schema: `QUARANTINE`."""
+    return store.query("quarantine", QUARANTINE, **_bounds(window), limit=limit)
+
+
+def read_sources(store: Store, window: Window) -> pl.DataFrame:
+    """Who sent something in the window, and when last; `up` is what the last scrape of five minutes said.
+
+    Schema: `SOURCES`. `kind` is requests (name is the service) or metrics (name is the job). `newest` is null for a
+    target of which nothing but failed scrapes came in, `up` (0 or 1) for a source that is not scraped by us.
+    """
+    recent = max(window.start, window.end - timedelta(minutes=5))
+    return _known(store.query("sources", SOURCES, **_bounds(window), recent=recent))
+
+
 def write_incidents(store: Store, incidents: Sequence[Incident], now: datetime) -> None:
     """Store these incidents; the newest version of an id wins."""
     rows = [
@@ -237,20 +341,24 @@ def write_incidents(store: Store, incidents: Sequence[Incident], now: datetime) 
 
 
 def read_topology(store: Store) -> Topology:
-    """The wiring as last told; empty when nobody told it."""
-    frame = store.query("document", _DOCUMENT, kind="topology", name="default")
-    return topology_from_document(json.loads(frame["document"][0])) if frame.height else Topology()
+    """The wiring as last told, completed by what was discovered; empty when nobody told or discovered any."""
+    return merged(_read_topology(store, _TOLD), _read_topology(store, _DISCOVERED))
 
 
-def write_topology(store: Store, topology: Topology, now: datetime) -> None:
-    """Keep the wiring."""
+def write_topology(store: Store, topology: Topology, now: datetime, *, discovered: bool = False) -> None:
+    """Keep the wiring that somebody told, or the one that was discovered: each in place of the last of its kind."""
     row = {
         "kind": "topology",
-        "name": "default",
+        "name": _DISCOVERED if discovered else _TOLD,
         "document": json.dumps(topology_to_document(topology)),
         "updated_at": now.astimezone(UTC),
     }
     store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
+
+
+def _read_topology(store: Store, name: str) -> Topology:
+    frame = store.query("document", _DOCUMENT, kind="topology", name=name)
+    return topology_from_document(json.loads(frame["document"][0])) if frame.height else Topology()
 
 
 def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:

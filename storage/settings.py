@@ -1,10 +1,13 @@
 """Where the store is, and how it is laid out."""
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_TABLE_NAME = re.compile(r"[^.`\\\s]+(\.[^.`\\\s]+)?")
 
 
 class IdentitySettings(BaseModel):
@@ -34,11 +37,80 @@ class IdentitySettings(BaseModel):
         "gen_ai.usage.completion_tokens",
         "output_tokens",
     )
+    # dcgm-exporter names the GPU otherwise on the series of its NVLinks.
+    gpu_labels: tuple[str, ...] = ("UUID", "gpu_uuid")
     node_labels: tuple[str, ...] = ("node", "Hostname", "hostname", "nodename")
     # A scraper that does not honour labels renames the workload's to exported_*, and `pod` is then the exporter itself.
     replica_labels: tuple[str, ...] = ("exported_pod", "pod")
     service_labels: tuple[str, ...] = ("service", "service_name")
     model_labels: tuple[str, ...] = ("model_name", "model")
+
+
+class TablesSettings(BaseModel):
+    """Tables of somebody else's to read, as TABLE or DATABASE.TABLE; our own need not be named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    traces: str | None = Field(
+        None, description="spans as the Collector's ClickHouse exporter writes them; none: otel_traces, if there is one"
+    )
+    metrics_gauge: str | None = Field(None, description="gauges, the same; none: otel_metrics_gauge, if there is one")
+    metrics_sum: str | None = Field(None, description="counters, the same; none: otel_metrics_sum, if there is one")
+
+    @field_validator("*")
+    @classmethod
+    def _table_name(cls, name: str | None) -> str | None:
+        if name is None or _TABLE_NAME.fullmatch(name):
+            return name
+        raise ValueError(f"{name!r} is no table; expected TABLE or DATABASE.TABLE, e.g. otel.otel_traces_distributed")
+
+
+class CatchUpSettings(BaseModel):
+    """Reading tables of somebody else's as they are filled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval_s: float = Field(2, gt=0, description="seconds from one look for new rows to the next")
+    history_days: float = Field(7, gt=0, le=366, description="how far back the first look goes")
+    late_hours: float = Field(24, gt=0, description="rows that come later than this after their own time are not seen")
+
+
+class RetentionSettings(BaseModel):
+    """How many days are kept. Days are dropped whole, by event time; only from tables that we made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    traces_days: int = Field(30, ge=1, le=3650, description="days that spans are kept")
+    logs_days: int = Field(30, ge=1, le=3650, description="days that log records are kept")
+    metrics_days: int = Field(30, ge=1, le=3650, description="days that data points are kept as they came")
+    quarantine_days: int = Field(30, ge=1, le=3650, description="days that what could not be stored is kept")
+    samples_days: int = Field(30, ge=1, le=3650, description="days that gauges and counters are kept, each sample")
+    requests_days: int = Field(35, ge=1, le=3650, description="days that requests are kept; objectives count them")
+    rollups_days: int = Field(
+        400, ge=1, le=3650, description="days that requests by 15 s and samples by minute are kept"
+    )
+    interval_s: float = Field(60, gt=0, description="seconds from one look at the days and the disk to the next")
+    disk_full_ratio: float = Field(
+        0.9, gt=0, le=1, description="an embedded store drops its oldest days when its disk is fuller than this"
+    )
+    disk_full_days_min: int = Field(
+        1, ge=1, le=3650, description="days, today included, that a full disk never costs; then senders are refused"
+    )
+
+    @property
+    def days_by_family(self) -> dict[str, int]:
+        """Days kept, by family of tables."""
+        names = [name for name in type(self).model_fields if name.endswith("_days")]
+        return {name.removesuffix("_days"): getattr(self, name) for name in names}
+
+    @model_validator(mode="after")
+    def _full_disks_keep_less(self) -> "RetentionSettings":
+        least = min(self.days_by_family.values())
+        if self.disk_full_days_min > least:
+            raise ValueError(
+                f"disk_full_days_min is {self.disk_full_days_min}; no more than the {least} days kept anyway"
+            )
+        return self
 
 
 class StoreSettings(BaseModel):
@@ -56,6 +128,9 @@ class StoreSettings(BaseModel):
     memory_limit_bytes: int = Field(8 << 30, ge=1 << 29, description="most memory of the embedded engine")
     query_seconds_max: int = Field(60, ge=1, description="a query that takes longer is stopped")
     identity: IdentitySettings = IdentitySettings()
+    tables: TablesSettings = TablesSettings()
+    catch_up: CatchUpSettings = CatchUpSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("url")
     @classmethod

@@ -1,13 +1,11 @@
 """The .sql files: found by name, cut into statements, filled in where SQL allows no parameter."""
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 _ROWS_MAX = re.compile(r"LIMIT (\d+)\s*$")
-_LOOKUP = re.compile(r"\{(?P<list>\w+) of (?P<column>\w+)\}")
 _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 
 
@@ -26,9 +24,8 @@ def rows_max(name: str) -> int | None:
 
 @cache
 def load_statement(name: str) -> str:
-    """The text of `load/NAME.sql`, with the shared attribute functions filled in; `{source}` is still open."""
-    functions = _without_comments((_HERE / "load" / "attribute_functions.sql").read_text())
-    return _read(_HERE / "load" / f"{name}.sql").replace("{attribute_functions}", functions.strip())
+    """The text of `load/NAME.sql`; what stands in braces is still to be filled in."""
+    return _read(_HERE / "load" / f"{name}.sql")
 
 
 def schema_steps() -> list[Path]:
@@ -52,39 +49,29 @@ def views() -> dict[str, str]:
     return found
 
 
-def statements(text: str, index_profile: str = "upstream") -> list[str]:
-    """Cut into statements; lines marked `-- only: PROFILE` stay only in that profile."""
+def statements(text: str, profile: str) -> list[str]:
+    """Cut into statements; lines marked `-- only: PROFILE` stay only in that profile.
+
+    The profiles of a schema file are those of indexes (lean, upstream); of a view, `view` and `catch_up`.
+    """
     kept = []
     for line in text.splitlines():
         marked = _ONLY.match(line)
         if marked is None:
             kept.append(line)
-        elif marked["profile"] == index_profile:
+        elif marked["profile"] == profile:
             kept.append(marked["line"])
     return [part.strip() for part in _without_comments("\n".join(kept)).split(";\n") if part.strip()]
-
-
-def fill_lookups(text: str, lists: Mapping[str, Sequence[str]]) -> str:
-    """Replace each `{list of Column}` by the first entry of a map column, by the list's keys, that is not empty.
-
-    Written out, because a view's definition takes no parameters, and a loop over keys costs several times as much.
-
-    Raises:
-        KeyError: for a list that there is not.
-    """
-
-    def first_of(match: re.Match[str]) -> str:
-        entries = [f"{match['column']}[{quoted(key)}]" for key in lists[match["list"]]]
-        if len(entries) < 2:
-            return entries[0] if entries else "''"
-        return f"multiIf({''.join(f'{entry} != {quoted(str())}, {entry}, ' for entry in entries)}'')"
-
-    return _LOOKUP.sub(first_of, text)
 
 
 def quoted(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name of SQL, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _read(path: Path) -> str:

@@ -18,20 +18,11 @@ from storage.errors import QueryError, StoreError, StoreUnavailableError, Undeco
 from storage.statements import Insert
 
 # Codes of the engine's errors: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
-_CANNOT_DECODE = {27, 32, 33, 117, 444}
+_CANNOT_DECODE = {27, 32, 33, 36, 117, 395, 436, 444}  # 395: thrown by the statement itself
+# Then the table has its rows already, so it is no payload that could be taken apart and loaded by halves.
+_IN_A_VIEW = "while pushing to view"
 _MAY_PASS = {159, 202, 210, 241, 242, 243, 252, 319}  # timeouts, too many queries, memory, disk, too many parts
 
-OTLP_TABLES: Mapping[str, str] = {
-    "otel_traces": "traces",
-    "otel_metrics_gauge": "metrics",
-    "otel_metrics_sum": "metrics",
-    "otel_metrics_histogram": "metrics",
-    "otel_metrics_exponential_histogram": "metrics",
-    "otel_metrics_summary": "metrics",
-}
-"""The upstream tables that OTLP is loaded into, with the signal that fills each."""
-
-_LOAD_FORMAT = "ProtobufSingle"
 _LOAD_SETTINGS: dict[str, str] = {
     "format_schema_source": "string",
     "input_format_protobuf_oneof_presence": "1",
@@ -40,6 +31,9 @@ _LOAD_SETTINGS: dict[str, str] = {
     # The same payload must be cut into the same blocks each time, or the token would not match.
     "max_threads": "1",
     "max_insert_threads": "1",
+    # In one block, so that what is found undecodable in its last row is found before the first row is stored.
+    "min_insert_block_size_rows": str(1 << 40),
+    "min_insert_block_size_bytes": "0",
     "async_insert": "0",
     "optimize_on_insert": "0",  # the views group before they write; sorting and collapsing again cost a third of all
     "max_partitions_per_insert_block": "0",  # bounded at the door: collector accepts a limited span of time
@@ -55,6 +49,8 @@ class Store:
         engine: the embedded engine, when this process owns it; None for a server.
         index_profile: which skip indexes the tables we make get.
         identity: the lists that views/*.sql read identity from.
+        database: the one that holds all our tables.
+        tables: tables of somebody else's to read, by signal, where the settings name one.
     """
 
     def __init__(
@@ -65,6 +61,8 @@ class Store:
         engine: Engine | None,
         index_profile: str,
         identity: Mapping[str, tuple[str, ...]],
+        database: str,
+        tables: Mapping[str, str | None],
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
@@ -74,6 +72,8 @@ class Store:
         self._engine = engine
         self._index_profile = index_profile
         self._identity = dict(identity)
+        self._database = database
+        self._tables = dict(tables)
         self._on_close = on_close
         self._connections = connections
 
@@ -103,12 +103,17 @@ class Store:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def insert(self, table: str, frame: pl.DataFrame) -> None:
-        """Append a frame to one of our own tables; columns by name."""
+    def insert(self, table: str, frame: pl.DataFrame, *, token: str | None = None) -> None:
+        """Append a frame to one of our own tables; columns by name.
+
+        With the same `token` again it changes nothing. Without one, a table that remembers its inserts takes a frame
+        that is equal to an earlier one for the same.
+        """
         if frame.is_empty():
             return
+        settings = {} if token is None else {"insert_deduplication_token": token}
         with self._client() as client:
-            client.insert_arrow(table, frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            client.insert_arrow(table, frame.to_arrow(compat_level=pl.CompatLevel.oldest()), settings=settings)
 
     def execute(
         self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -117,36 +122,35 @@ class Store:
         with self._client() as client:
             client.command(statement, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
-    def load_otlp(self, table: str, payload: bytes, *, token: str) -> None:
+    def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: otlp.Encoding = "protobuf") -> None:
         """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
 
         The same `token` again (after a crash, after an error half-way) changes nothing, neither in the table nor
         in the views behind it.
 
         Args:
-            table: one of `OTLP_TABLES`.
-            payload: any number of export requests, one after the other: together they are one valid request.
+            table: one of `otlp.OTLP_TABLES`.
+            payload: any number of export requests, one after the other; in JSON, each on a line of its own.
             token: a name that no other payload of this table ever bears.
+            encoding: what all of the requests are written in.
 
         Raises:
             UndecodableError: when the payload is no OTLP.
             StoreUnavailableError, QueryError: when it could not be stored; load it with the same token later.
         """
-        signal = OTLP_TABLES[table]
-        schema, message = otlp.proto_schema(signal)
+        schema, message = otlp.proto_schema(otlp.OTLP_TABLES[table])
         settings = _LOAD_SETTINGS | {
             "format_schema": schema,
             "format_schema_message_name": message,
             "insert_deduplication_token": token,
         }
-        structure = sql.quoted(otlp.column_structure(signal))
-        statement = sql.load_statement(table.removeprefix("otel_")).replace("{source}", f"input({structure})")
+        statement, input_format = otlp.load_statement(table, encoding), otlp.INPUT_FORMATS[encoding]
         if self._engine is not None:
             with _translating():
-                self._engine.insert(Insert(statement, _LOAD_FORMAT, payload), settings=settings)
+                self._engine.insert(Insert(statement, input_format, payload), settings=settings)
             return
         with self._client() as client:  # a server takes the payload as the body of the statement's own request
-            client.command(f"{statement}\nFORMAT {_LOAD_FORMAT}", data=payload, settings=settings)
+            client.command(f"{statement}\nFORMAT {input_format}", data=payload, settings=settings)
 
     @contextmanager
     def merges_paused(self) -> Iterator[None]:
@@ -178,6 +182,16 @@ class Store:
     def identity(self) -> Mapping[str, tuple[str, ...]]:
         """The lists of attributes that the views read identity from."""
         return self._identity
+
+    @property
+    def database(self) -> str:
+        """The database that holds all our tables."""
+        return self._database
+
+    @property
+    def tables(self) -> Mapping[str, str | None]:
+        """Tables of somebody else's to read, by signal, where the settings name one."""
+        return self._tables
 
     def close(self) -> None:
         """Close every client and give the embedded engine free. No call may be under way."""
@@ -216,7 +230,7 @@ def _translated(error: Exception) -> StoreError:
     text = str(error).strip()
     code = getattr(error, "code", None)  # of the engine's errors, through whichever client they came
     first_line = text.splitlines()[0][:500] if text else type(error).__name__
-    if code in _CANNOT_DECODE:
+    if code in _CANNOT_DECODE and _IN_A_VIEW not in text:
         return UndecodableError(f"the engine cannot decode the payload: {first_line}")
     if code in _MAY_PASS or (code is None and isinstance(error, OSError | OperationalError)):
         return StoreUnavailableError(f"the store cannot do this now: {first_line}")

@@ -139,7 +139,8 @@ def serve(*, config: Config = None) -> None:
     stop = _until_signal()
     application = Application(read_settings(config))
     addresses = application.start(on_failure=stop.set)
-    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {addresses.otlp_http_url}", soft_wrap=True)
+    doors = f"{addresses.otlp_http_url} (HTTP) or {addresses.otlp_grpc_url} (gRPC)"
+    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {doors}", soft_wrap=True)
     stop.wait()
     drained = application.stop()
     if application.failure is not None:
@@ -164,16 +165,28 @@ def migrate(
     *, config: Config = None, dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL only.")] = False
 ) -> None:
     """Bring the store's tables and views up to date."""
+    from storage.catch_up import CatchUp
     from storage.migrate import migrate as run_pending
-    from storage.migrate import pending_steps
+    from storage.migrate import pending_steps, steps_of_new
+    from storage.upstream import sources
+    from tailsight.settings import read_settings
 
-    with _store(config, make=True) as (store, _):
-        if dry_run:
-            for step in pending_steps(store):
-                sys.stdout.write("".join(f"-- {step.name}\n{statement};\n\n" for statement in step.statements))
+    if dry_run:
+        wanted = read_settings(config).store
+        if wanted.embedded_path is not None and not wanted.embedded_path.is_dir():
+            _say_sql(steps_of_new(wanted))  # opening the store would make its folder
             return
+        with _store(config, make=True) as (store, _):
+            _say_sql(pending_steps(store))
+        return
+    with _store(config, make=True) as (store, settings), _progress(quiet=False) as tell:
         steps = run_pending(store)
         _out.print("\n".join(f"applied {step.name}" for step in steps) or "nothing to do: the store is up to date")
+        _tell_retention(store, settings)
+        if _serves_elsewhere(store, settings) or not sources(store):
+            return
+        for done in CatchUp(store, settings.store.catch_up).history(datetime.now(UTC)):
+            tell("Reading what is there", done)
 
 
 @app.command()
@@ -192,9 +205,12 @@ def analyze(
 ) -> None:
     """Find and explain every spike in a stretch of stored time. Running it twice changes nothing."""
     from analytics.jobs import analyze as find_and_explain
+    from storage.catch_up import catch_up
 
     window = _window(start, end)
     with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
+        if not _serves_elsewhere(store, settings):
+            catch_up(store, window.widened(before_s=history or settings.analytics.history_s))
         analytics = settings.analytics.model_copy(
             update={key: value for key, value in {"step_s": step, "history_s": history}.items() if value is not None}
         )
@@ -323,13 +339,24 @@ def simulate(
 
 @app.command()
 def doctor(*, config: Config = None) -> None:
-    """Check that the configuration can be used, the store answers, and data is fresh."""
+    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series."""
+    from collector.cardinality import find_excesses
     from storage.readers import read_freshness
+    from storage.upstream import sources
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
         _out.print(f"store {settings.store.url.split('@')[-1]} answers")
-        stale = False
+        for table in sources(store):
+            kind = "attributes as JSON" if table.dialect.json else "attributes as maps"
+            _out.print(
+                f"reads {table.signal} from {table.name}, {kind}; made by others, left as it is", highlight=False
+            )
+        _tell_retention(store, settings)
+        excesses = find_excesses(store, settings.collector.cardinality, now)
+        for excess in excesses:
+            _out.print(f"[red]too many[/] {excess}", highlight=False)
+        stale = bool(excesses)
         for source, newest in read_freshness(store, now).items():
             age = "none in the last day" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
             stale = stale or newest is None or now - newest > timedelta(minutes=5)
@@ -361,6 +388,34 @@ def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, An
         yield store, settings
     finally:
         store.close()
+
+
+def _tell_retention(store: Any, settings: Any) -> None:
+    """How long each family of tables is kept, and what it holds now."""
+    from storage.retention import Family, disk_of, read_days
+
+    days = read_days(store)
+    for family in Family:
+        own = [day for day in days if day.family is family]
+        held = "none yet"
+        if own:
+            held = f"since {min(day.day for day in own)}, {sum(day.size_bytes for day in own) / 1e6:,.1f} MB"
+        kept = settings.store.retention.days_by_family[family.value]
+        _out.print(f"{family} kept for {kept} days: {held}", highlight=False)
+    path = settings.store.embedded_path
+    if path is not None:
+        allowed = settings.store.retention.disk_full_ratio
+        _out.print(f"disk {disk_of(path).used_ratio:.1%} full; over {allowed:.0%} the oldest days go", highlight=False)
+
+
+def _serves_elsewhere(store: Any, settings: Any) -> bool:
+    """Is the store reached through the process that owns it, which does all that is to be done by and by."""
+    return settings.store.embedded_path is not None and store.engine is None
+
+
+def _say_sql(steps: Any) -> None:
+    for step in steps:
+        sys.stdout.write("".join(f"-- {step.name}\n{statement};\n\n" for statement in step.statements))
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:

@@ -188,7 +188,7 @@ def _application(
             "store": {"url": f"chdb://{folder}"},
             "web": {"port": web_port},
             "analytics": {"interval_s": 10},  # nobody likes to wait in a demo
-            "collector": {"otlp_http": {"port": otlp_port}},
+            "collector": {"otlp_http": {"port": otlp_port}, "otlp_grpc": {"port": 0}},
         }
     )
     application = Application(settings)

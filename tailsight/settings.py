@@ -5,6 +5,7 @@ store's URL.
 """
 
 import difflib
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,8 +121,9 @@ class Settings(BaseModel):
         twice = sorted({url for url in urls if urls.count(url) > 1})
         if twice:
             raise ValueError(f"collector.scrape.targets: {', '.join(twice)} stands twice, and would count twice")
-        if self.web.port == self.collector.otlp_http.port != 0:
-            raise ValueError(f"web.port and collector.otlp_http.port are both {self.web.port}; choose two")
+        for (one, one_port), (other, other_port) in itertools.combinations(_doors(self, "port").items(), 2):
+            if one_port == other_port != 0:
+                raise ValueError(f"{one} and {other} are both {one_port}; choose two")
         if self.topology.file is not None and not self.topology.file.is_file():
             raise ValueError(f"topology.file: there is no file {self.topology.file}")
         return self
@@ -157,7 +159,7 @@ def listens_openly(settings: Settings) -> str | None:
     """Why this configuration must not be served: an address beyond loopback without a token; None when it may."""
     if settings.auth.token is not None:
         return None
-    for key, host in (("web.host", settings.web.host), ("collector.otlp_http.host", settings.collector.otlp_http.host)):
+    for key, host in _doors(settings, "host").items():
         if host not in _LOOPBACK:
             return (
                 f"{key} is {host}, which others can reach, and no token is set. Set one (TAILSIGHT_AUTH__TOKEN, or "
@@ -166,8 +168,24 @@ def listens_openly(settings: Settings) -> str | None:
     return None
 
 
+def _doors(settings: Settings, field: str) -> dict[str, Any]:
+    """A field of each door by its key."""
+    collector = settings.collector
+    return {
+        f"web.{field}": getattr(settings.web, field),
+        f"collector.otlp_http.{field}": getattr(collector.otlp_http, field),
+        f"collector.otlp_grpc.{field}": getattr(collector.otlp_grpc, field),
+    }
+
+
 # Read by others: the tests, and the Makefile.
-_NOT_SETTINGS = {"TAILSIGHT_TEST_STORE", "TAILSIGHT_REQUIRE_BROWSER"}
+_NOT_SETTINGS = {
+    "TAILSIGHT_FAULT_ROUNDS",
+    "TAILSIGHT_TEST_STORE",
+    "TAILSIGHT_REQUIRE_BROWSER",
+    "TAILSIGHT_REQUIRE_NODE_SDK",
+    "TAILSIGHT_REQUIRE_IBSIM",
+}
 
 
 def _document(file: Path) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any
 import uvicorn
 import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from uvicorn.loops.auto import auto_loop_factory
 
 from analytics.jobs import analyze, default_objectives, explain_window
 from api.app import create_api
-from api.auth import TokenCheck
+from api.auth import admits
 from api.context import Health, LoaderState
 from collector.service import Collector
 from collector.settings import ScrapeTarget
@@ -32,18 +33,22 @@ from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.incident import incident_report
+from storage.catch_up import CatchUp
 from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
 from storage.readers import read_incidents, write_topology
 from storage.store import Store
+from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
 from tailsight.settings import Settings, listens_openly
+from tailsight.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
 _OBJECTIVES_SECONDS = 60.0
 _DRAIN_SECONDS = 20.0
+_GRACE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Addresses:
 
     web_url: str
     otlp_http_url: str
+    otlp_grpc_url: str
 
 
 class Application:
@@ -71,6 +77,7 @@ class Application:
         self._settings = settings
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
+        self._catching_up = _CatchUpTelemetry(self._registry)
         self._sockets: dict[str, socket.socket] = {}
         with contextlib.ExitStack() as opened:
             self._open(opened)
@@ -85,18 +92,30 @@ class Application:
 
     def _open(self, opened: contextlib.ExitStack) -> None:
         settings = self._settings
-        web, otlp = settings.web, settings.collector.otlp_http
+        web, otlp, otlp_grpc = settings.web, settings.collector.otlp_http, settings.collector.otlp_grpc
         self._sockets["web"] = opened.enter_context(_listen(web.host, web.port, "web.port"))
         self._sockets["otlp"] = opened.enter_context(_listen(otlp.host, otlp.port, "collector.otlp_http.port"))
+        if otlp_grpc.port:  # gRPC opens its port by itself, and later; one that is taken is told now
+            _listen(otlp_grpc.host, otlp_grpc.port, "collector.otlp_grpc.port").close()
         path = settings.store.embedded_path
         self.store = open_owned(settings.store) if path else open_store(settings.store)
         opened.callback(self.store.close)
         migrate(self.store)
+        self._upkeep = Upkeep(self.store, settings, self._registry)
+        self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
         self.objectives = _Objectives(self.store, [one.to_domain() for one in settings.objectives])
         # A server keeps its data elsewhere; the log stays on this machine's disk.
-        self.collector = Collector(settings.collector, self.store, path or Path("data"), self._registry)
+        token = settings.auth.token
+        self.collector = Collector(
+            settings.collector,
+            self.store,
+            path or Path("data"),
+            self._registry,
+            admits(token.get_secret_value()) if token is not None else None,
+            full=lambda: self._upkeep.full_reason,
+        )
         opened.callback(self.collector.close)
         self._apps = self._asgi_apps()
         if path is not None:
@@ -108,9 +127,10 @@ class Application:
 
     @property
     def addresses(self) -> Addresses:
-        """Where people and senders reach it."""
-        web, otlp = (_url(self._sockets[name]) for name in ("web", "otlp"))
-        return Addresses(self._settings.web.public_url or web, otlp)
+        """Where people and senders reach it; a free port for gRPC is known once it is started."""
+        web, otlp = (_url(*self._sockets[name].getsockname()[:2]) for name in ("web", "otlp"))
+        otlp_grpc = _url(self._settings.collector.otlp_grpc.host, self.collector.otlp_grpc.port)
+        return Addresses(self._settings.web.public_url or web, otlp, otlp_grpc)
 
     @property
     def failure(self) -> ServeError | None:
@@ -178,17 +198,14 @@ class Application:
             render_report=incident_report,
             token=settings.auth.token,
         )
-        pages = settings.dashboards.model_copy(update={"otlp_http_url": _url(self._sockets["otlp"])})
-        create_dashboard(web, self.store, pages, objectives=self.objectives, now=_now)
-        token = settings.auth.token
-        otlp: Any = self.collector.otlp_app
-        if token is not None:
-            otlp = TokenCheck(otlp, token.get_secret_value())
-        return {"web": web, "otlp": otlp}
+        pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})
+        create_dashboard(web, self.store, pages, objectives=self.objectives, now=_now, ingest=self.collector.report)
+        return {"web": web, "otlp": self.collector.otlp_app}
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # nobody else sees how a thread ends
             self._fail(f"serving ended: {error!r}", error)
         self._ready.set()
@@ -209,8 +226,16 @@ class Application:
                 await asyncio.sleep(0.02)
             if not self._stopping.is_set():
                 self.collector.start()
+                await self.collector.otlp_grpc.start()
                 self._background.add(self._watched(self._analyze_forever(), "analysis"))
+                self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
+                if self._reads_others:
+                    self._background.add(self._watched(self._catch_up_forever(), "catching up"))
                 await self._scrape(self._settings.collector.scrape.targets)
+                if self._settings.collector.scrape.discovers:
+                    self._background.add(self._watched(self.collector.discover_forever(), "discovery"))
+                if self._settings.collector.fabric.reads:
+                    self._background.add(self._watched(self.collector.read_fabric_forever(), "fabric reader"))
                 self._ready.set()
             await self._stopping.wait()
         finally:
@@ -219,7 +244,8 @@ class Application:
                 task.cancel()
             for server in servers.values():
                 server.should_exit = True
-            await asyncio.gather(*self._background, *serving, return_exceptions=True)
+            stopping_grpc = self.collector.otlp_grpc.stop(_GRACE_SECONDS)
+            await asyncio.gather(stopping_grpc, *self._background, *serving, return_exceptions=True)
 
     async def _scrape(self, targets: Sequence[ScrapeTarget]) -> None:
         if targets:
@@ -243,6 +269,11 @@ class Application:
         if self._failure is None:  # the first is the reason for all others
             self._failure = ServeError(f"{what}; the log says more")
 
+    async def _keep_up_forever(self) -> None:
+        while True:
+            await asyncio.to_thread(self._upkeep.round, _now())
+            await asyncio.sleep(self._settings.store.retention.interval_s)
+
     async def _analyze_forever(self) -> None:
         settings = self._settings.analytics
         while True:
@@ -260,6 +291,24 @@ class Application:
             self._analysis.seconds.observe(time.monotonic() - began)
             await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))
 
+    async def _catch_up_forever(self) -> None:
+        settings = self._settings.store.catch_up
+        work = CatchUp(self.store, settings)
+        while True:
+            began = time.monotonic()
+            try:
+                done = await asyncio.to_thread(work.step, _now())
+            except Exception:
+                # What was not added is still behind, so the next look adds it.
+                log.exception("catching_up_failed")
+                self._catching_up.looks.labels("failed").inc()
+            else:
+                self._catching_up.looks.labels("done").inc()
+                self._catching_up.last_success.set(time.time())
+                for table, rows in done.rows.items():
+                    self._catching_up.rows.labels(table).inc(rows)
+            await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))
+
 
 class _AnalysisTelemetry:
     """What the analysis says of itself at /metrics."""
@@ -269,6 +318,21 @@ class _AnalysisTelemetry:
         self.seconds = Histogram("tailsight_analysis_seconds", "Seconds one look took", registry=registry)
         self.last_success = Gauge(
             "tailsight_analysis_last_success_timestamp_seconds",
+            "When the last look that went well ended",
+            registry=registry,
+        )
+
+
+class _CatchUpTelemetry:
+    """What reading tables of somebody else's says of itself at /metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("tailsight_catch_up_rows", "Rows seen for the first time", ["table"], registry=registry)
+        self.looks = Counter(
+            "tailsight_catch_up_looks", "Looks for new rows, by outcome", ["outcome"], registry=registry
+        )
+        self.last_success = Gauge(
+            "tailsight_catch_up_last_success_timestamp_seconds",
             "When the last look that went well ended",
             registry=registry,
         )
@@ -306,7 +370,7 @@ def _server_config(app: Any, name: str) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         lifespan="on" if name == "web" else "off",
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
         ws="websockets-sansio",
     )
 
@@ -326,8 +390,7 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

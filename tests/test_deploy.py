@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from collector.compression import ENCODINGS
+from collector.settings import CollectorSettings
+
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -22,9 +26,42 @@ ROOT_PACKAGES = PYPROJECT["tool"]["importlinter"]["root_packages"]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-COLLECTOR: dict[str, Any] = yaml.safe_load((DEPLOY / "otel-collector/config.yaml").read_text(encoding="utf-8"))
 ALERTMANAGER: dict[str, Any] = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8"))
 TOKEN_PATH = "/run/secrets/tailsight_token"
+
+
+def merged(*documents: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings together, as the Collector and Compose merge files: what comes later counts, lists are taken whole."""
+    together: dict[str, Any] = {}
+    for document in documents:
+        for key, value in document.items():
+            before = together.get(key)
+            if isinstance(before, dict) and isinstance(value, dict):
+                together[key] = merged(before, value)
+            else:
+                together[key] = deepcopy(value)
+    return together
+
+
+def collector_of(*files: str) -> dict[str, Any]:
+    """What the Collector makes of its files; environment variables that have a default stand for it."""
+    texts = [(DEPLOY / "otel-collector" / f"{file}.yaml").read_text(encoding="utf-8") for file in files]
+    return merged(*(yaml.safe_load(re.sub(r"\$\{env:\w+:-([^}]*)\}", r"\1", text)) for text in texts))
+
+
+FORWARDING = ("sources", "to-tailsight")
+WRITING = ("sources", "to-clickhouse")
+COLLECTORS: dict[str, dict[str, Any]] = {
+    " + ".join(files): collector_of(*files)
+    for files in (
+        FORWARDING,
+        WRITING,
+        ("sources", "kubernetes", "to-tailsight"),
+        ("sources", "kubernetes", "to-clickhouse"),
+    )
+}
+COLLECTOR = COLLECTORS[" + ".join(FORWARDING)]
+WRITER = COLLECTORS[" + ".join(WRITING)]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +96,7 @@ def test_a_misspelt_key_does_not_obey_the_compose_specification(
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_a_service_mounts_exists(service: str) -> None:
     for source, _ in mounts(service):
-        assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], source
+        assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], source
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -109,27 +146,151 @@ def test_a_configuration_is_a_yaml_mapping(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
 
+# deploy/otel-collector/
+
+
+@pytest.fixture(scope="module")
+def collector_schema() -> Draft202012Validator:
+    """The keys there are; tests/deploy/README.md says where it comes from."""
+    return Draft202012Validator(yaml.safe_load((ROOT / "tests/deploy/collector.schema.yaml").read_text("utf-8")))
+
+
+@pytest.fixture(params=COLLECTORS)
+def collector(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each set of files in turn, merged."""
+    return COLLECTORS[request.param]
+
+
+def test_a_collector_is_told_only_what_it_knows(
+    collector: dict[str, Any], collector_schema: Draft202012Validator
+) -> None:
+    collector_schema.validate(collector)
+
+
+@pytest.mark.parametrize(
+    ("known", "misspelt"),
+    [
+        ("sending_queue", "sending_queues"),
+        ("fsync", "sync"),
+        ("honor_labels", "honour_labels"),
+        ("check_interval", "interval"),
+        ("max_recv_msg_size_mib", "max_recv_msg_size"),
+        ("create_schema", "create_tables"),
+    ],
+)
+def test_a_collector_is_not_told_what_it_does_not_know(
+    known: str, misspelt: str, collector_schema: Draft202012Validator
+) -> None:
+    text = json.dumps(WRITER)
+    assert f'"{known}":' in text
+
+    with pytest.raises(ValidationError, match=misspelt):
+        collector_schema.validate(json.loads(text.replace(f'"{known}":', f'"{misspelt}":')))
+
+
 @pytest.mark.parametrize("kind", ["receivers", "processors", "exporters"])
-def test_the_collector_uses_exactly_the_components_it_declares(kind: str) -> None:
-    used = {name for pipeline in COLLECTOR["service"]["pipelines"].values() for name in pipeline[kind]}
+def test_a_collector_uses_exactly_the_components_it_declares(kind: str, collector: dict[str, Any]) -> None:
+    used = {name for pipeline in collector["service"]["pipelines"].values() for name in pipeline[kind]}
 
-    assert used == set(COLLECTOR[kind])
-
-
-def test_the_collector_scrapes_gpus_and_fabric() -> None:
-    jobs = COLLECTOR["receivers"]["prometheus"]["config"]["scrape_configs"]
-
-    assert [job["job_name"] for job in jobs] == ["dcgm-exporter", "node_exporter"]
+    assert used == set(collector[kind])
 
 
-def test_the_collector_sends_to_tailsight_with_the_token_that_both_mount() -> None:
+def test_a_collector_starts_exactly_the_extensions_it_declares(collector: dict[str, Any]) -> None:
+    needed = {exporter["sending_queue"]["storage"] for exporter in collector["exporters"].values()}
+    needed |= {exporter["auth"]["authenticator"] for exporter in collector["exporters"].values() if "auth" in exporter}
+
+    assert set(collector["service"]["extensions"]) == set(collector["extensions"]) == needed | {"health_check"}
+
+
+def test_a_collector_takes_all_signals_and_limits_its_memory_first(collector: dict[str, Any]) -> None:
+    pipelines = collector["service"]["pipelines"]
+
+    assert set(pipelines) == {"traces", "metrics", "logs"}
+    for pipeline in pipelines.values():
+        assert pipeline["processors"][0] == "memory_limiter"
+        assert "otlp" in pipeline["receivers"]
+
+
+def test_a_collector_keeps_what_it_took_until_it_is_delivered(collector: dict[str, Any]) -> None:
+    assert collector["extensions"]["file_storage"]["fsync"] is True
+    for exporter in collector["exporters"].values():
+        queue = exporter["sending_queue"]
+        assert queue["block_on_overflow"] is True
+        assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
+        assert queue["batch"]["min_size"] <= queue["batch"]["max_size"] <= queue["queue_size"]
+
+
+def test_a_collector_scrapes_gpus_and_fabric(collector: dict[str, Any]) -> None:
+    jobs = {job["job_name"]: job for job in collector["receivers"]["prometheus"]["config"]["scrape_configs"]}
+
+    assert list(jobs) == ["dcgm-exporter", "node_exporter"]
+    assert jobs["dcgm-exporter"]["honor_labels"] is True  # else the workload's pod becomes exported_pod
+    assert "honor_labels" not in jobs["node_exporter"]
+
+
+def test_a_collector_listens_where_tailsight_would_and_takes_as_much(collector: dict[str, Any]) -> None:
+    protocols = collector["receivers"]["otlp"]["protocols"]
+    ours = CollectorSettings()
+
+    assert protocols["grpc"]["endpoint"] == f"0.0.0.0:{ours.otlp_grpc.port}"
+    assert protocols["http"]["endpoint"] == f"0.0.0.0:{ours.otlp_http.port}"
+    assert protocols["grpc"]["max_recv_msg_size_mib"] << 20 == ours.otlp_grpc.message_bytes_max
+    assert protocols["http"]["max_request_body_size"] == ours.otlp_http.body_bytes_max
+
+
+def test_the_forwarder_sends_to_tailsight_with_the_token_that_both_mount() -> None:
     exporter = COLLECTOR["exporters"]["otlp_http/tailsight"]
 
-    assert exporter["endpoint"] == "http://tailsight:4318"
-    assert exporter["auth"]["authenticator"] in COLLECTOR["service"]["extensions"]
+    assert exporter["endpoint"] == f"http://tailsight:{CollectorSettings().otlp_http.port}"
+    assert exporter["compression"] in ENCODINGS
     assert COLLECTOR["extensions"]["bearertokenauth"]["filename"] == TOKEN_PATH
     assert f"TAILSIGHT_AUTH__TOKEN_FILE={TOKEN_PATH}" in DOCKERFILE
     assert SERVICES["tailsight"]["secrets"] == SERVICES["otel-collector"]["secrets"] == [Path(TOKEN_PATH).name]
+
+
+def test_the_writer_fills_the_tables_that_tailsight_makes() -> None:
+    exporter = WRITER["exporters"]["clickhouse"]
+    written = {exporter["traces_table_name"], exporter["logs_table_name"]}
+    written |= {table["name"] for table in exporter["metrics_tables"].values()}
+    schema = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "storage/schema").glob("*.sql"))
+    made = set(re.findall(r"^CREATE TABLE IF NOT EXISTS (otel_\w+)", schema, flags=re.MULTILINE))
+
+    assert exporter["create_schema"] is False
+    assert written == made - {"otel_traces_trace_id_ts"}  # which a view fills
+    assert exporter["database"] == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_DB"]
+    assert exporter["username"] == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
+
+
+@pytest.mark.parametrize(
+    ("files", "given"),
+    [(FORWARDING, set()), (WRITING, {"CLICKHOUSE_PASSWORD"}), (("kubernetes",), {"K8S_NODE_NAME"})],
+)
+def test_a_variable_without_a_default_is_one_that_somebody_must_give(files: tuple[str, ...], given: set[str]) -> None:
+    texts = [(DEPLOY / "otel-collector" / f"{file}.yaml").read_text(encoding="utf-8") for file in files]
+
+    assert {name for text in texts for name in re.findall(r"\$\{env:(\w+)\}", text)} == given
+    assert not re.search(r"\$(?!\{env:|\$)", "".join(texts))  # the Collector would take it for a variable
+
+
+@pytest.mark.parametrize("files", [FORWARDING, WRITING])
+def test_compose_starts_a_collector_with_files_that_it_mounts(
+    files: tuple[str, ...], compose_specification: Draft202012Validator
+) -> None:
+    override = yaml.safe_load((DEPLOY / "otel-collector/compose.to-clickhouse.yaml").read_text(encoding="utf-8"))
+    compose = merged(COMPOSE, override) if files == WRITING else COMPOSE
+    service = compose["services"]["otel-collector"]
+    [folder] = [target for source, target in mounts("otel-collector") if source == "./deploy/otel-collector"]
+
+    compose_specification.validate(compose)
+    assert service["command"] == [f"--config={folder}/{file}.yaml" for file in files]
+    assert ("CLICKHOUSE_PASSWORD" in service["environment"]) == (files == WRITING)
+
+
+def test_compose_keeps_the_queue_of_the_collector() -> None:
+    kept = [target for source, target in mounts("otel-collector") if source in COMPOSE["volumes"]]
+    directory = COLLECTOR["extensions"]["file_storage"]["directory"]
+
+    assert [directory.startswith(f"{target}/") for target in kept] == [True]
 
 
 def test_the_collector_is_reached_on_the_ports_it_listens_on() -> None:

@@ -73,6 +73,18 @@ class Knowledge:
         names |= {signal.capacity.lower() for signal in self.signals.values() if signal.capacity}
         return sorted(names)
 
+    @property
+    def levels(self) -> frozenset[str]:
+        """The metrics of which the mean of a step counts, in lower case: what is sampled as it stands."""
+        names = {metric for signal in self.signals.values() if signal.transform == "level" for metric in signal.metrics}
+        return frozenset(names | {signal.capacity.lower() for signal in self.signals.values() if signal.capacity})
+
+    @property
+    def counters(self) -> frozenset[str]:
+        """The metrics of which the last sample of a step counts, in lower case: what only grows."""
+        signals = [signal for signal in self.signals.values() if signal.transform != "level"]
+        return frozenset(metric for signal in signals for metric in signal.metrics)
+
 
 @cache
 def shipped_knowledge() -> Knowledge:

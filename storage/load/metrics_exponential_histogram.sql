@@ -7,35 +7,18 @@ INSERT INTO otel_metrics_exponential_histogram
     AggregationTemporality, Exemplars.FilteredAttributes, Exemplars.TimeUnix, Exemplars.Value, Exemplars.SpanId, Exemplars.TraceId
 )
 WITH
-    {attribute_functions}
+    {functions}
 SELECT
-    resource_attributes, resource_schema_url, scope.name, scope.version, attributes_map(scope.attributes),
-    scope.dropped_attributes_count, scope_schema_url, resource_attributes['service.name'],
+    resource_attributes, resource_schema_url, scope_name, scope_version, scope_attributes,
+    scope_dropped_attributes_count, scope_schema_url, service_name,
     name, description, unit, attributes_map(point.attributes),
-    time32(point.start_time_unix_nano), time32(point.time_unix_nano), point.flags,
-    point.count, point.sum, point.scale, point.zero_count, point.positive.offset, point.positive.bucket_counts,
-    point.negative.offset, point.negative.bucket_counts, point.min, point.max, temporality,
-    arrayMap(attributes -> attributes_map(attributes), point.exemplars.filtered_attributes),
-    arrayMap(time -> time32(time), point.exemplars.time_unix_nano),
-    arrayMap(exemplar -> if(exemplar.value = 'as_int', toFloat64(exemplar.as_int), exemplar.as_double), point.exemplars),
-    arrayMap(id -> if(id = '', '0000000000000000', lower(hex(id))), point.exemplars.span_id),
-    arrayMap(id -> if(id = '', '00000000000000000000000000000000', lower(hex(id))), point.exemplars.trace_id)
+    time32(point.startTimeUnixNano), time32(point.timeUnixNano), point.flags,
+    point.count, point.sum, point.scale, point.zeroCount, point.positive.offset, point.positive.bucketCounts,
+    point.negative.offset, point.negative.bucketCounts, point.min, point.max, aggregation_temporality,
+    arrayMap(attributes -> attributes_map(attributes), point.exemplars.filteredAttributes),
+    arrayMap(time -> time32(time), point.exemplars.timeUnixNano),
+    arrayMap(exemplar -> number_value(exemplar), point.exemplars),
+    arrayMap(id -> if(id = '', '0000000000000000', id_text(id)), point.exemplars.spanId),
+    arrayMap(id -> if(id = '', '00000000000000000000000000000000', id_text(id)), point.exemplars.traceId)
 FROM
-(
-    SELECT resource_attributes, resource_schema_url, scope, scope_schema_url,
-        metric.name AS name, metric.description AS description, metric.unit AS unit,
-        metric.exponential_histogram.aggregation_temporality AS temporality,
-        arrayJoin(metric.exponential_histogram.data_points) AS point
-    FROM
-    (
-        SELECT resource_attributes, resource_schema_url, scope_metrics.scope AS scope,
-            scope_metrics.schema_url AS scope_schema_url, arrayJoin(scope_metrics.metrics) AS metric
-        FROM
-        (
-            SELECT attributes_map(resource_metrics.resource.attributes) AS resource_attributes,
-                resource_metrics.schema_url AS resource_schema_url,
-                arrayJoin(resource_metrics.scope_metrics) AS scope_metrics
-            FROM (SELECT arrayJoin(resource_metrics) AS resource_metrics FROM {source})
-        )
-    )
-)
+{points}

@@ -6,13 +6,13 @@ INSERT INTO otel_traces
     Events.Timestamp, Events.Name, Events.Attributes, Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes
 )
 WITH
-    {attribute_functions}
+    {functions}
 SELECT
-    time64(span.start_time_unix_nano),
-    lower(hex(span.trace_id)),
-    lower(hex(span.span_id)),
-    lower(hex(span.parent_span_id)),
-    span.trace_state,
+    time64(span.startTimeUnixNano),
+    id_text(span.traceId),
+    id_text(span.spanId),
+    id_text(span.parentSpanId),
+    span.traceState,
     span.name,
     transform(span.kind, [1, 2, 3, 4, 5], ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified'),
     resource_attributes['service.name'],
@@ -20,15 +20,15 @@ SELECT
     scope_name,
     scope_version,
     attributes_map(span.attributes),
-    if(span.end_time_unix_nano > span.start_time_unix_nano, span.end_time_unix_nano - span.start_time_unix_nano, 0),
+    if(span.endTimeUnixNano > span.startTimeUnixNano, span.endTimeUnixNano - span.startTimeUnixNano, 0),
     transform(span.status.code, [1, 2], ['Ok', 'Error'], 'Unset'),
     span.status.message,
-    arrayMap(time -> time64(time), span.events.time_unix_nano),
+    arrayMap(time -> time64(time), span.events.timeUnixNano),
     span.events.name,
     arrayMap(attributes -> attributes_map(attributes), span.events.attributes),
-    arrayMap(id -> lower(hex(id)), span.links.trace_id),
-    arrayMap(id -> lower(hex(id)), span.links.span_id),
-    span.links.trace_state,
+    arrayMap(id -> id_text(id), span.links.traceId),
+    arrayMap(id -> id_text(id), span.links.spanId),
+    span.links.traceState,
     arrayMap(attributes -> attributes_map(attributes), span.links.attributes)
 FROM
 (
@@ -37,7 +37,7 @@ FROM
     FROM
     (
         SELECT attributes_map(resource_spans.resource.attributes) AS resource_attributes,
-            arrayJoin(resource_spans.scope_spans) AS scope_spans
-        FROM (SELECT arrayJoin(resource_spans) AS resource_spans FROM {source})
+            arrayJoin(resource_spans.scopeSpans) AS scope_spans
+        FROM (SELECT arrayJoin(resourceSpans) AS resource_spans FROM {source})
     )
 )

@@ -1,8 +1,10 @@
--- The series of some metrics (names in lower case) that were alive in the window, with the entity each belongs to.
+-- The series of some metrics (names in lower case) that were alive in the window, with the entity each belongs to. Of a
+-- metric that has more than it may have (collector/cardinality.py) the first ones.
 SELECT metric, series_id, job, instance, node, gpu, port, replica, service, model
 FROM tailsight_series
 WHERE metric IN {metrics:Array(String)}
 GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model
 HAVING max(last_seen) >= toDateTime({start:DateTime64(6, 'UTC')}) AND min(first_seen) < {end:DateTime64(6, 'UTC')}
-ORDER BY metric, series_id
-LIMIT 200000
+ORDER BY metric, min(first_seen), series_id
+LIMIT 100000 BY metric
+LIMIT 2000000

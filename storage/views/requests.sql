@@ -1,4 +1,5 @@
 -- A request is a root span, or a SERVER or CONSUMER span. Identity: the first attribute of each list that is not empty.
+-- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0.
 CREATE MATERIALIZED VIEW tailsight_requests_mv TO tailsight_requests
 AS
 WITH
@@ -15,8 +16,9 @@ SELECT
     {tenant_attributes of SpanAttributes} AS tenant,
     {user_attributes of SpanAttributes} AS user,
     TraceId AS trace_id,
+    SpanId AS span_id, -- only: catch_up
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') AS is_error,
-    Duration / 1e6 AS latency_ms,
+    greatest(toInt64(Duration), 0) / 1e6 AS latency_ms,
     coalesce(number({ttft_seconds_attributes of SpanAttributes}) * 1000, number({ttft_ms_attributes of SpanAttributes})) AS ttft_ms,
     number({queue_seconds_attributes of SpanAttributes}) * 1000 AS queue_ms,
     number({prefill_seconds_attributes of SpanAttributes}) * 1000 AS prefill_ms,

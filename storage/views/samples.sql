@@ -4,11 +4,11 @@
 CREATE MATERIALIZED VIEW tailsight_samples_{points}_mv TO tailsight_samples
 AS SELECT
     lower(MetricName) AS metric,
-    cityHash64(MetricName, ServiceName, ResourceAttributes['service.instance.id'], mapSort(Attributes)) AS series_id,
-    toTimeZone(TimeUnix, 'UTC') AS time,
+    cityHash64(MetricName, ServiceName, {'service.instance.id' of ResourceAttributes}, mapSort({all of Attributes})) AS series_id,
+    toTimeZone(toDateTime(TimeUnix), 'UTC') AS time,
     Value AS value
 FROM otel_metrics_{points}
-WHERE bitAnd(Flags, 1) = 0
+WHERE bitAnd({Flags or 0}, 1) = 0
     AND isFinite(Value)
     AND Value < 4611686018427387904
     AND NOT (

@@ -1,24 +1,32 @@
 -- The entity a series belongs to: the first label of each list that is not empty; else what the resource says.
+-- A port is an adapter's (device and port), that of the adapter over a network interface (rdma_device and rdma_port), or
+-- a switch's (switch and port, without a device): then the switch stands where else the node does.
 CREATE MATERIALIZED VIEW tailsight_series_{points}_mv TO tailsight_series
 AS
 SELECT
     lower(MetricName) AS metric,
-    cityHash64(MetricName, ServiceName, ResourceAttributes['service.instance.id'], mapSort(Attributes)) AS series_id,
+    cityHash64(MetricName, ServiceName, {'service.instance.id' of ResourceAttributes}, mapSort({all of Attributes})) AS series_id,
     ServiceName AS job,
-    ResourceAttributes['service.instance.id'] AS instance,
+    {'service.instance.id' of ResourceAttributes} AS instance,
     arrayFirst(text -> text != '', [
+        if({'device' of Attributes} = '' AND {'port' of Attributes} != '', {'switch' of Attributes}, ''),
         {node_labels of Attributes},
         {node_attributes of ResourceAttributes},
-        splitByChar(':', Attributes['instance'])[1],
-        splitByChar(':', ResourceAttributes['service.instance.id'])[1]]) AS node,
-    if(Attributes['UUID'] = '', '', concat(Attributes['UUID'], if(Attributes['GPU_I_ID'] = '', '', concat('/', Attributes['GPU_I_ID'])))) AS gpu,
-    if(Attributes['device'] = '' OR Attributes['port'] = '', '', concat(Attributes['device'], '/', Attributes['port'])) AS port,
-    arrayFirst(text -> text != '', [{replica_labels of Attributes}, ResourceAttributes['k8s.pod.name']]) AS replica,
+        splitByChar(':', {'instance' of Attributes})[1],
+        splitByChar(':', {'service.instance.id' of ResourceAttributes})[1]]) AS node,
+    if({gpu_labels of Attributes} = '', '', concat({gpu_labels of Attributes}, if({'GPU_I_ID' of Attributes} = '', '', concat('/', {'GPU_I_ID' of Attributes})))) AS gpu,
+    multiIf(
+        {'rdma_device' of Attributes} != '', concat({'rdma_device' of Attributes}, '/', {'rdma_port' of Attributes}),
+        {'port' of Attributes} = '', '',
+        {'device' of Attributes} != '', concat({'device' of Attributes}, '/', {'port' of Attributes}),
+        {'switch' of Attributes} != '', {'port' of Attributes},
+        '') AS port,
+    arrayFirst(text -> text != '', [{replica_labels of Attributes}, {'k8s.pod.name' of ResourceAttributes}]) AS replica,
     {service_labels of Attributes} AS service,
     {model_labels of Attributes} AS model,
-    anySimpleState(CAST(Attributes, 'Map(String, String)')) AS attributes,
-    minSimpleState(toTimeZone(TimeUnix, 'UTC')) AS first_seen,
-    maxSimpleState(toTimeZone(TimeUnix, 'UTC')) AS last_seen
+    anySimpleState(CAST({all of Attributes}, 'Map(String, String)')) AS attributes,
+    minSimpleState(toTimeZone(toDateTime(TimeUnix), 'UTC')) AS first_seen,
+    maxSimpleState(toTimeZone(toDateTime(TimeUnix), 'UTC')) AS last_seen
 FROM otel_metrics_{points}
-WHERE bitAnd(Flags, 1) = 0
+WHERE bitAnd({Flags or 0}, 1) = 0
 GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model;

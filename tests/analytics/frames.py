@@ -1,5 +1,6 @@
 """Frames as the store's readers give them, built by hand."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from storage.readers import REQUESTS, SAMPLES, SERIES
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 STEP_S = 15
+_BLOCK = 8
 
 
 def at(seconds: float) -> datetime:
@@ -61,13 +63,13 @@ def series(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def samples(values: Mapping[int, Sequence[float | None]], step_s: int = STEP_S) -> pl.DataFrame:
-    """Samples as `read_samples` gives them: one a step and series; None is a scrape that was missed."""
-    return pl.DataFrame(
-        [
-            {"series_id": series_id, "time": at(step * step_s), "last": value, "mean": value}
-            for series_id, sampled in values.items()
-            for step, value in enumerate(sampled)
-            if value is not None
-        ],
-        schema=SAMPLES,
-    )
+    """Samples as `read_samples` gives them, a block of eight steps a row; None is a scrape that was missed."""
+    rows = []
+    for series_id, sampled in values.items():
+        steps = [math.nan if value is None else float(value) for value in sampled]
+        steps += [math.nan] * (-len(steps) % _BLOCK)
+        for first in range(0, len(steps), _BLOCK):
+            block = steps[first : first + _BLOCK]
+            if not all(math.isnan(value) for value in block):  # the store has no row without a sample
+                rows.append({"series_id": series_id, "time": at(first * step_s), "values": block})
+    return pl.DataFrame(rows[::-1], schema=SAMPLES)

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from analytics.knowledge import Signal, shipped_knowledge
 from analytics.scope import stage_split
-from analytics.signals import Grid, Shift, SignalMatrix, counter_rates, metric_signals, request_signals, shifts
+from analytics.signals import (
+    Grid,
+    Shift,
+    SignalMatrix,
+    concerning,
+    counter_rates,
+    metric_signals,
+    request_signals,
+    row_quantiles,
+    shifts,
+)
 from domain.entity import Entity, EntityKind
 from domain.window import Window
 from tests import naive
@@ -48,6 +58,41 @@ def test_a_counter_stuck_at_its_32_bit_maximum_is_unknown_not_idle() -> None:
     rates = counter_rates(np.array([[0.0, naive.CLAMPED_32_BIT, naive.CLAMPED_32_BIT]]), 15)[0]
     assert rates[1] > 0
     assert math.isnan(rates[2])
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.just(ABSENT), st.floats(-1e9, 1e9)), min_size=5, max_size=5), min_size=1),
+    st.floats(0, 1),
+)
+@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
+def test_quantiles_of_rows_are_those_of_numpy(rows: list[list[float]], quantile: float) -> None:
+    values = np.array(rows)
+    median, other = row_quantiles(values, 0.5, quantile)
+    np.testing.assert_allclose(median, np.nanmedian(values, axis=1), atol=1e-6)
+    np.testing.assert_allclose(other, np.nanquantile(values, quantile, axis=1), atol=1e-6)
+
+
+def test_the_series_of_an_entity_are_found_by_whatever_label_names_it() -> None:
+    frame = series(
+        [
+            {"metric": "a", "gpu": "GPU-1", "node": "n1", "replica": "chat-1"},
+            {"metric": "b", "gpu": "GPU-2", "node": "n2", "replica": "chat-2"},
+            {"metric": "c", "node": "n1", "port": "mlx5_0/1"},
+            {"metric": "d", "instance": "chat-3:8000"},
+            {"metric": "e"},
+        ]
+    )
+
+    def found(kind: EntityKind, name: str) -> str:
+        return "".join(concerning(frame, {Entity(kind, name)})["metric"])
+
+    assert found(EntityKind.GPU, "GPU-1") == "a"
+    assert found(EntityKind.REPLICA, "chat-2") == "b"
+    assert found(EntityKind.REPLICA, "chat-3:8000") == "d"
+    assert found(EntityKind.PORT, "n1/mlx5_0/1") == "c"
+    assert found(EntityKind.NODE, "n1") == "ac"
+    assert found(EntityKind.SERVICE, "n1") == ""
+    assert concerning(frame, set()).is_empty()
 
 
 def matrix(rows: dict[str, list[float]], name: str = "gpu_memory_used", **changed: object) -> SignalMatrix:
@@ -153,7 +198,7 @@ def test_utilisation_is_the_rate_over_the_capacity_and_the_busier_direction_coun
         ]
     )
     values = samples({1: [0, 1500, 3000, 4500], 2: [0, 7500, 7500, 9000], 3: [1000] * 4})
-    found = metric_signals(frame, values, Grid(Window(at(0), at(60)), STEP_S), KNOWLEDGE)
+    found = metric_signals(frame, values, values, Grid(Window(at(0), at(60)), STEP_S), KNOWLEDGE)
     utilisation = signal_values("port_utilisation", found)["gpu-1/mlx5_0/1"]
     assert math.isnan(utilisation[0])
     assert utilisation[1:] == [0.5, 0.1, 0.1]
@@ -161,13 +206,15 @@ def test_utilisation_is_the_rate_over_the_capacity_and_the_busier_direction_coun
 
 def test_utilisation_without_a_known_capacity_is_unknown() -> None:
     frame = series([{"metric": "node_infiniband_port_data_transmitted_bytes_total", **PORT}])
-    found = metric_signals(frame, samples({1: [0, 1500, 3000]}), Grid(Window(at(0), at(45)), STEP_S), KNOWLEDGE)
+    counters = samples({1: [0, 1500, 3000]})
+    found = metric_signals(frame, counters, samples({}), Grid(Window(at(0), at(45)), STEP_S), KNOWLEDGE)
     assert np.isnan(signal_values("port_utilisation", found)["gpu-1/mlx5_0/1"]).all()
 
 
 def test_values_that_cannot_be_true_are_absent() -> None:
     frame = series([{"metric": "vllm:kv_cache_usage_perc", "replica": "chat-1"}])
-    found = metric_signals(frame, samples({1: [0.4, 97.0, -1.0, 0.5]}), Grid(Window(at(0), at(60)), STEP_S), KNOWLEDGE)
+    levels = samples({1: [0.4, 97.0, -1.0, 0.5]})
+    found = metric_signals(frame, samples({}), levels, Grid(Window(at(0), at(60)), STEP_S), KNOWLEDGE)
     usage = signal_values("kv_cache_usage", found)["chat-1"]
     assert [value for value in usage if not math.isnan(value)] == [0.4, 0.5]
 
@@ -175,9 +222,8 @@ def test_values_that_cannot_be_true_are_absent() -> None:
 def test_a_missed_sample_is_absent_and_a_series_without_an_owner_is_left_out() -> None:
     frame = series([{"metric": "dcgm_fi_dev_fb_used", "gpu": "GPU-1"}, {"metric": "dcgm_fi_dev_fb_used"}])
     grid = Grid(Window(at(0), at(45)), STEP_S)
-    used = signal_values(
-        "gpu_memory_used", metric_signals(frame, samples({1: [10, None, 12], 2: [9] * 3}), grid, KNOWLEDGE)
-    )
+    levels = samples({1: [10, None, 12], 2: [9] * 3})
+    used = signal_values("gpu_memory_used", metric_signals(frame, samples({}), levels, grid, KNOWLEDGE))
     assert set(used) == {"GPU-1"}
     assert math.isnan(used["GPU-1"][1])
 
@@ -190,7 +236,7 @@ def test_of_several_series_of_an_entity_rates_add_up_and_of_levels_the_worst_cou
         {"metric": "vllm:kv_cache_usage_perc", "replica": "chat-1"},
     ]
     values = samples({1: [0, 15], 2: [0, 30], 3: [0.2, 0.3], 4: [0.9, 0.1]})
-    found = metric_signals(series(engines), values, Grid(Window(at(0), at(30)), STEP_S), KNOWLEDGE)
+    found = metric_signals(series(engines), values, values, Grid(Window(at(0), at(30)), STEP_S), KNOWLEDGE)
     assert signal_values("preemptions", found)["chat-1"][1] == 3.0
     assert signal_values("kv_cache_usage", found)["chat-1"] == [0.9, 0.3]
 

@@ -1,13 +1,15 @@
 """The topology is told as YAML or JSON, and what is told wrong is named by its path."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from api.problems import Problem
 from api.topology import parse_topology
+from domain.topology import topology_from_document
+from storage.readers import write_topology
 from storage.store import Store
 from tests.api.clock import NOW
 
@@ -85,6 +87,24 @@ def test_a_topology_that_cannot_be_read_says_where_and_why(body: bytes, said: st
 
 def test_an_empty_body_is_an_empty_topology() -> None:
     assert parse_topology(b"") == parse_topology(b"{}")
+
+
+def test_what_was_discovered_completes_what_was_told_and_outlives_it(ask: Any, clean_store: Store) -> None:
+    discovered = topology_from_document(
+        {"nodes": {"gpu-9": {"ports": {"mlx5_0/1": {"switch": "s", "switch_port": 1}}}}}
+    )
+    write_topology(clean_store, discovered, datetime.now(UTC), discovered=True)
+    ask("PUT", "/api/v1/topology", content=b"nodes: {gpu-9: {rack: r9}, gpu-8: {}}")
+    both = ask.get("/api/v1/topology").json()
+    assert both["nodes"]["gpu-9"] == {
+        "rack": "r9",
+        "gpus": [],
+        "ports": {"mlx5_0/1": {"switch": "s", "switch_port": 1}},
+    }
+    ask("PUT", "/api/v1/topology", content=b"{}")
+    left = ask.get("/api/v1/topology").json()
+    assert left["nodes"].keys() == {"gpu-9"}
+    assert left["nodes"]["gpu-9"]["rack"] is None
 
 
 def test_a_refused_topology_leaves_the_old_one(ask: Any, clean_store: Store) -> None:

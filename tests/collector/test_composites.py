@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -35,40 +36,47 @@ def test_no_composite_is_ever_missed(before: dict[str, Any], key: str, composite
     span = request.resource_spans[0].scope_spans[0].spans[0]
     add_attributes(span.attributes, {key: composite})
     add_attributes(span.attributes, after)
-    assert may_hold_composites(request.SerializeToString())
+    assert may_hold_composites("traces", request.SerializeToString())
 
 
 def test_no_length_of_a_composite_hides_it() -> None:
     for size in (*range(300), 2**14 - 8, 2**14, 2**21 - 9, 2**21):
-        assert may_hold_composites(trace_request(NOW, attributes={"k": ["x" * size]})), size
+        assert may_hold_composites("traces", trace_request(NOW, attributes={"k": ["x" * size]})), size
+
+
+@given(body=COMPOSITES)
+def test_no_composite_body_of_a_log_record_is_ever_missed(body: Any) -> None:
+    request = ExportLogsServiceRequest()
+    record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=NOW)
+    set_value(record.body, body)
+    assert may_hold_composites("logs", request.SerializeToString())
+    assert rewrite_composites(request)
+    assert record.body.string_value
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_can_be_searched(payload: bytes) -> None:
-    assert may_hold_composites(payload) in (True, False)
+    assert may_hold_composites("traces", payload) in (True, False)
 
 
 def test_bytes_that_look_like_a_composite_up_to_its_length_are_none() -> None:
     # As a span id after its tag and length: an array's tag, and a length that does not fit.
-    assert not may_hold_composites(b"\x12\x08\x2a\x05abcdef")
-    assert not may_hold_composites(b"\x12\x02\x2a")
-    assert not may_hold_composites(b"\x12\x05\x2a\x03xyz")
+    assert not may_hold_composites("traces", b"\x12\x08\x2a\x05abcdef")
+    assert not may_hold_composites("traces", b"\x12\x02\x2a")
+    assert not may_hold_composites("traces", b"\x12\x05\x2a\x03xyz")
 
 
 def test_bytes_that_happen_to_be_a_composite_change_nothing() -> None:
     payload = trace_request(NOW, attributes={"id": b"\x12\x04\x2a\x02\x0a\x00"})
-    assert may_hold_composites(payload)
-    assert rewrite_composites(ExportTraceServiceRequest.FromString(payload), payload) is None
+    assert may_hold_composites("traces", payload)
+    assert not rewrite_composites(ExportTraceServiceRequest.FromString(payload))
 
 
 def test_only_composites_are_rewritten() -> None:
     payload = trace_request(NOW, attributes={"list": ["a", 1], "number": 7, "unset": None})
-    rewritten = rewrite_composites(ExportTraceServiceRequest.FromString(payload), payload)
-    assert rewritten is not None
-    before, after = (
-        ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans[0]
-        for body in (payload, rewritten)
-    )
+    request, rewritten = (ExportTraceServiceRequest.FromString(payload) for _ in range(2))
+    assert rewrite_composites(rewritten)
+    before, after = (message.resource_spans[0].scope_spans[0].spans[0] for message in (request, rewritten))
     assert after.attributes[0].value.string_value == '["a",1]'
     assert list(after.attributes)[1:] == list(before.attributes)[1:]
 

@@ -1,19 +1,20 @@
 """Prometheus text becomes the OTLP that a Collector's Prometheus receiver would send."""
 
 import gzip
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.exposition import Family, Origin, Sample, parsed, to_request
+from collector.exposition import Exposition, Family, Origin, Reader, Sample, to_request
+from collector.points import request
 from storage.store import Store
 from tests.collector.conftest import Ask
+from tests.collector.reference_exposition import metrics_of
 
 RECORDED = Path(__file__).parents[3] / "shared" / "data" / "telemetry"
 NOW = 1_795_000_000_000_000_000
@@ -21,11 +22,31 @@ START = NOW - 3_600_000_000_000
 ORIGIN = Origin("dcgm", "http://gpu-node-07:9400/metrics", {})
 
 
-def metrics(text: str, origin: Origin = ORIGIN) -> dict[str, Any]:
-    """The metrics that a text becomes, by name."""
-    payload = to_request(parsed(text).families, origin, time_unix_ns=NOW, start_unix_ns=START)
+def read(text: str, origin: Origin = ORIGIN, **how: Any) -> Exposition:
+    """What a text is, to somebody who has never seen its like."""
+    return Reader(origin).read(text, NOW, **how)
+
+
+def decoded(payload: bytes) -> dict[str, Any]:
+    """The metrics of a request, by name."""
     (resource,) = ExportMetricsServiceRequest.FromString(payload).resource_metrics
     return {metric.name: metric for metric in resource.scope_metrics[0].metrics}
+
+
+def metrics(text: str, origin: Origin = ORIGIN, **how: Any) -> dict[str, Any]:
+    """The metrics that a text becomes, by name."""
+    reader = Reader(origin)
+    return decoded(reader.request(reader.read(text, NOW, **how), NOW))
+
+
+def values(exposition: Exposition) -> list[float]:
+    """The values of all gauges and counters."""
+    found = decoded(request({}, "s", exposition.metrics)).values()
+    return [point.as_double for metric in found for point in data_points(metric)]
+
+
+def data_points(metric: Any) -> Any:
+    return getattr(metric, metric.WhichOneof("data")).data_points
 
 
 def labels(point: Any) -> dict[str, str]:
@@ -49,7 +70,7 @@ def test_a_counter_is_a_cumulative_sum_under_its_own_name(name: str) -> None:
     metric = metrics(f"# TYPE {name} counter\n{name} 7\n")[name]
     assert (metric.sum.is_monotonic, metric.sum.aggregation_temporality) == (True, 2)
     (point,) = metric.sum.data_points
-    assert (point.as_double, point.start_time_unix_nano) == (7, START)
+    assert (point.as_double, point.start_time_unix_nano) == (7, NOW)
 
 
 @pytest.mark.parametrize("header", ["", "# TYPE x untyped\n", "# TYPE x unknown\n", "# TYPE x nonsense\n"])
@@ -58,7 +79,7 @@ def test_what_has_no_known_type_is_a_gauge(header: str) -> None:
 
 
 def test_the_resource_names_job_and_instance() -> None:
-    payload = to_request(parsed("x 1").families, ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    payload = to_request([Family("x", "gauge")], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
     resource = ExportMetricsServiceRequest.FromString(payload).resource_metrics[0].resource
     assert labels(resource) == {
         "service.name": "dcgm",
@@ -157,41 +178,132 @@ def test_a_summary_keeps_its_quantiles() -> None:
     ],
 )
 def test_a_line_without_a_value_costs_itself_only_and_is_counted(line: str, reason: str) -> None:
-    exposition = parsed(f"# TYPE y counter\ny 1\n{line}\nz 3\n")
-    assert exposition.dropped == {reason: 1}
-    assert [sample.value for family in exposition.families for sample in family.samples] == [1, 3]
+    text = f"# TYPE y counter\ny 1\n{line}\nz 3\n"
+    reader = Reader(ORIGIN)
+    for _ in range(2):  # a line that is known costs no more than one that is new
+        exposition = reader.read(text, NOW)
+        assert exposition.dropped == {reason: 1}
+        assert values(exposition) == [1, 3]
 
 
 def test_large_values_that_are_no_sentinels_stay() -> None:
     text = "node_bytes_total 2147483632\nDCGM_FI_DEV_FB_FREE 2147483631\nx +Inf\ny 4e18\n"
-    assert parsed(text).dropped == {}
+    assert read(text).dropped == {}
 
 
 @pytest.mark.parametrize("name", ["DCGM_FI_DEV_FB_USED", "dcgm_fb_used", "node_network_receive_bytes_total"])
 def test_the_door_for_otlp_leaves_out_the_same_sentinels(clean_store: Store, ask: Ask, name: str) -> None:
     edges = (2**31 - 16, 2**31 - 12, 2**47, 2**47 + 4, 2**62)
-    values = sorted({float(edge + step) for edge in edges for step in (-1, 0)} | {2.0**62 - 512, 2.0**62})
-    samples = [Sample(name, {"n": str(number)}, value) for number, value in enumerate(values)]
+    told = sorted({float(edge + step) for edge in edges for step in (-1, 0)} | {2.0**62 - 512, 2.0**62})
+    samples = [Sample(name, {"n": str(number)}, value) for number, value in enumerate(told)]
     pushed = to_request([Family(name, "gauge", "", samples)], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
     clean_store.load_otlp("otel_metrics_gauge", pushed, token=f"sentinels/{name}")
-    text = "".join(f'{name}{{n="{number}"}} {value!r}\n' for number, value in enumerate(values))
-    scraped = [sample.value for family in parsed(text).families for sample in family.samples]
-    assert 0 < len(scraped) < len(values)
+    text = "".join(f'{name}{{n="{number}"}} {value!r}\n' for number, value in enumerate(told))
+    scraped = values(read(text))
+    assert 0 < len(scraped) < len(told)
     kept = [float(row["value"]) for row in ask("SELECT value FROM tailsight_samples ORDER BY value")]
     assert kept == scraped
 
 
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text: str) -> None:
-    exposition = parsed(text)
-    to_request(exposition.families, ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    for openmetrics in (False, True):
+        reader = Reader(ORIGIN)
+        for _ in range(2):
+            decoded(reader.request(reader.read(text, NOW, openmetrics=openmetrics), NOW))
 
 
 @given(st.lists(st.text(alphabet='x_{}="\\,#+ 01eE.NaIinf\t', max_size=30), max_size=6))
 def test_lines_that_look_like_samples_can_be_read(lines: list[str]) -> None:
-    exposition = parsed("\n".join([*lines, "last 1"]))
-    assert "last" in {family.name for family in exposition.families}
-    to_request(exposition.families, ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    reader = Reader(ORIGIN)
+    for _ in range(2):
+        exposition = reader.read("\n".join([*lines, "last 1"]), NOW)
+        assert "last" in exposition.series
+
+
+# Few names, labels and values, so that lines of one text, and of the next, have much in common.
+LABELS = st.sampled_from(
+    [
+        "",
+        "{}",
+        '{a="1"}',
+        '{a="1",b="2"}',
+        '{b="2",a="1"}',
+        '{a="1",}',
+        '{a=""}',
+        '{a="x} 7"}',
+        '{a="\\"q\\" # {"}',
+        '{le="1"}',
+        '{le="2",a="1"}',
+        '{a="1",le="+Inf"}',
+        '{quantile="0.5"}',
+        '{quantile="0.9",a="1"}',
+        '{job="j",node="m"}',
+        '{a="1"b="2"}',
+        "{a=1}",
+        "{",
+        '{"quoted.name"}',
+    ]
+)
+NUMBERS = st.one_of(
+    st.floats().map(repr),
+    st.integers(-(10**30), 10**30).map(str),
+    st.sampled_from(
+        (
+            *("1", "0", "2", "+Inf", "-Inf", "NaN", "1_0", "0x10", "", "N/A", "9223372036854775794", "9" * 400),
+            *("1 1795000000123", "1  1795000000123", "2 -5", "1 soon", "1\t2", "1 2 3", "\t4", "2147483632"),
+        )
+    ),
+)
+NAMES = st.sampled_from(
+    [
+        "g",
+        "c",
+        "c_total",
+        "h_bucket",
+        "h_sum",
+        "h_count",
+        "h_created",
+        "h",
+        "s",
+        "s_sum",
+        "s_count",
+        "DCGM_X",
+        " g",
+        "9",
+    ]
+)
+LINES = st.tuples(NAMES, LABELS, st.sampled_from([" ", "", "  ", "\t"]), NUMBERS).map("".join)
+COMMENTS = st.sampled_from(
+    ["# TYPE g gauge", "# TYPE c counter", "# TYPE h histogram", "# TYPE s summary", "# HELP c Words.", "# a", "# EOF"]
+)
+TEXTS = st.lists(st.one_of(LINES, LINES, LINES, COMMENTS), max_size=12).map("\n".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=3))
+def test_scrape_after_scrape_is_what_the_slow_and_obvious_way_gives(texts: list[str]) -> None:
+    """Each text twice: what is new must become the same as what is known."""
+    origin = Origin("dcgm", ORIGIN.url, {"node": "n"})
+    reader = Reader(origin)
+    for text in [text for text in texts for _ in range(2)]:
+        exposition = reader.read(text, NOW)
+        expected, dropped = metrics_of(text, origin, NOW, NOW)
+        assert exposition.dropped == dropped
+        assert readable(decoded(request({}, "s", exposition.metrics))) == readable(expected)
+
+
+def readable(metrics: dict[str, Any]) -> dict[str, list[str]]:
+    """Metrics as texts that can be compared: points in any order, and NaN like itself."""
+    texts = {}
+    for name, metric in metrics.items():
+        kind = metric.WhichOneof("data")
+        points = sorted(str(point) for point in data_points(metric)) if kind else []
+        data = getattr(metric, kind) if kind else None
+        facts = [metric.description, metric.unit, str(kind)]
+        facts += [str(getattr(data, fact, "")) for fact in ("is_monotonic", "aggregation_temporality")]
+        texts[name] = facts + points
+    return texts
 
 
 def recorded_texts() -> list[Any]:
@@ -202,34 +314,162 @@ def recorded_texts() -> list[Any]:
     return [pytest.param(file, id=file.name) for file in sorted(files)]
 
 
+def text_of(file: Path) -> str:
+    return (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
+
+
 @pytest.mark.parametrize("file", recorded_texts())
 def test_of_a_real_text_nothing_is_lost_without_a_reason(file: Path) -> None:
-    text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
-    exposition = parsed(text)
+    text = text_of(file)
+    exposition = read(text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert exposition.samples_count + sum(exposition.dropped.values()) == len(lines)
     assert exposition.dropped.get("unreadable", 0) == 0
-    payload = to_request(exposition.families, ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
-    names = {
-        metric.name
-        for metric in ExportMetricsServiceRequest.FromString(payload).resource_metrics[0].scope_metrics[0].metrics
-    }
-    assert names == {family.name for family in exposition.families}
+    assert decoded(request({}, "s", exposition.metrics)).keys() == exposition.series.keys()
 
 
 @pytest.mark.parametrize("file", recorded_texts())
-def test_samples_are_those_that_the_library_reads(file: Path) -> None:
-    text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
-    ours = {
-        (sample.name.removesuffix("_total"), tuple(sorted(sample.labels.items())), sample.value)
-        for family in parsed(text).families
-        for sample in family.samples
+def test_a_real_text_becomes_what_the_slow_and_obvious_way_gives_also_the_second_time(file: Path) -> None:
+    text = text_of(file)
+    expected, dropped = metrics_of(text, ORIGIN, NOW, NOW)
+    reader = Reader(ORIGIN)
+    for _ in range(2):
+        exposition = reader.read(text, NOW)
+        assert exposition.dropped == dropped
+        assert readable(decoded(request({}, "s", exposition.metrics))) == readable(expected)
+
+
+@pytest.mark.parametrize("file", recorded_texts())
+def test_names_and_labels_are_as_the_text_has_them(file: Path) -> None:
+    """The library's parser renames counters; here every name and every label must stand in the text."""
+    text = text_of(file)
+    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    for name, metric in metrics(text).items():
+        assert f"\n{name}" in text
+        if metric.WhichOneof("data") in ("gauge", "sum"):
+            assert name in names or name.removesuffix("_total") in names or f"{name}_total" in names
+        for point in data_points(metric):
+            assert all(f'{key}="' in text for key in labels(point))
+
+
+OPENMETRICS = """# TYPE requests counter
+# UNIT requests requests
+# HELP requests Answered \\"requests\\".
+requests_total{code="200"} 17 1795000000.25 # {trace_id="4bf92f3577b34da6"} 0.67 1795000000.1
+requests_created{code="200"} 1794000000.5
+# TYPE ttft_seconds histogram
+# UNIT ttft_seconds seconds
+ttft_seconds_bucket{le="0.5"} 3 # {trace_id="a # {b\\" c"} 0.4
+ttft_seconds_bucket{le="+Inf"} 4
+ttft_seconds_sum 2.5
+ttft_seconds_count 4
+ttft_seconds_created 1794000000.5
+# TYPE build info
+build_info{version="1.2 # {x"} 1
+# TYPE mode stateset
+mode{mode="prefill"} 1
+mode{mode="decode"} 0
+# TYPE unsure unknown
+unsure 5
+# EOF
+"""
+
+
+def test_openmetrics_keeps_its_names_units_and_kinds() -> None:
+    found = metrics(OPENMETRICS, openmetrics=True)
+    assert {name: (metric.WhichOneof("data"), metric.unit) for name, metric in found.items()} == {
+        "requests_total": ("sum", "requests"),
+        "ttft_seconds": ("histogram", "seconds"),
+        "build_info": ("sum", ""),
+        "mode": ("sum", ""),
+        "unsure": ("gauge", ""),
     }
-    theirs = {
-        (sample.name.removesuffix("_total"), tuple(sorted(sample.labels.items())), float(sample.value))
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if not math.isnan(sample.value)
+    assert found["requests_total"].sum.is_monotonic
+    assert found["requests_total"].description == 'Answered "requests".'
+    assert not found["build_info"].sum.is_monotonic
+    assert not found["mode"].sum.is_monotonic
+    assert labels(found["build_info"].sum.data_points[0]) == {"version": "1.2 # {x"}
+
+
+def test_times_of_openmetrics_are_seconds() -> None:
+    (point,) = metrics(OPENMETRICS, openmetrics=True)["requests_total"].sum.data_points
+    assert (point.as_double, point.time_unix_nano) == (17, 1_795_000_000_250_000_000)
+
+
+def test_an_exemplar_costs_itself_only_and_is_counted() -> None:
+    exposition = read(OPENMETRICS, openmetrics=True)
+    assert exposition.dropped == {"exemplar": 2, "created": 2}
+    (point,) = metrics(OPENMETRICS, openmetrics=True)["ttft_seconds"].histogram.data_points
+    assert (list(point.bucket_counts), point.count, point.sum) == ([3, 1], 4, 2.5)
+
+
+def test_a_value_that_cannot_be_true_is_dropped_with_its_reason() -> None:
+    text = "\n".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{gpu}"}} {value}' for gpu, value in enumerate((99, 4294967295, 101)))
+    reader = Reader(ORIGIN, {"DCGM_FI_DEV_GPU_UTIL": (0.0, 100.0)})
+    for _ in range(2):
+        exposition = reader.read(text, NOW)
+        assert (exposition.dropped, values(exposition)) == ({"out_of_range": 2}, [99])
+
+
+def test_a_target_that_honours_labels_keeps_those_of_the_sample() -> None:
+    origin = Origin("dcgm", ORIGIN.url, {"pod": "exporter-x", "rack": "r7"}, honor_labels=True)
+    (point,) = metrics('x{pod="llama-0",job="a"} 1', origin)["x"].gauge.data_points
+    assert labels(point) == {"pod": "llama-0", "job": "a", "rack": "r7"}
+
+
+def scraped(reader: Reader, text: str) -> dict[str, Any]:
+    """The metrics of the next scrape, logged."""
+    exposition = reader.read(text, NOW)
+    payload = reader.request(exposition, NOW)
+    reader.logged(exposition)
+    return decoded(payload)
+
+
+def test_a_series_that_is_gone_gets_one_point_without_a_value() -> None:
+    reader = Reader(ORIGIN)
+    scraped(reader, 'x{pod="a",gpu="0"} 1\nx{gpu="1"} 2\n')
+    payload = reader.request(moved := reader.read('x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n', NOW), NOW)
+    reader.logged(moved)
+    (resource,) = ExportMetricsServiceRequest.FromString(payload).resource_metrics
+    points = [point for metric in resource.scope_metrics[0].metrics for point in metric.gauge.data_points]
+    assert [(labels(point), point.flags, point.WhichOneof("value")) for point in points] == [
+        ({"pod": "b", "gpu": "0"}, 0, "as_double"),
+        ({"gpu": "1"}, 0, "as_double"),
+        ({"pod": "a", "gpu": "0"}, 1, None),
+    ]
+    again = scraped(reader, 'x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n')
+    assert [point.flags for point in again["x"].gauge.data_points] == [0, 0]
+
+
+def test_every_kind_of_series_ends_when_its_target_is_gone() -> None:
+    reader = Reader(ORIGIN)
+    scraped(reader, HISTOGRAM + "# TYPE c counter\nc 1\n# TYPE s summary\ns_count 1\nx 1\n")
+    gone = decoded(reader.request(Exposition(), NOW))
+    assert {name: [point.flags for point in data_points(metric)] for name, metric in gone.items()} == {
+        "ttft": [1, 1],
+        "c": [1],
+        "s": [1],
+        "x": [1],
     }
-    assert ours <= theirs
-    assert {name for name, _, value in theirs - ours if not name.endswith("_created") and value < 2**62} == set()
+    assert gone["ttft"].histogram.data_points[0].start_time_unix_nano == NOW
+
+
+def test_of_a_series_that_tells_its_times_nobody_else_says_that_it_ended() -> None:
+    reader = Reader(ORIGIN)
+    scraped(reader, "x 1 1795000000123\ny 1\n")
+    assert decoded(reader.request(Exposition(), NOW)).keys() == {"y"}
+
+
+def test_what_is_remembered_of_a_target_is_bounded() -> None:
+    reader = Reader(ORIGIN)
+    remembered = []
+    for scrape in range(40):
+        reader.read("\n".join(f'x{{pod="{scrape}-{number}"}} 1' for number in range(100)), NOW)
+        remembered.append(sum(map(len, reader._label_sets.values())))
+    assert max(remembered) <= 2 * 100 + 256 + 100
+
+
+def test_a_changed_type_is_heard_at_once() -> None:
+    reader = Reader(ORIGIN)
+    assert scraped(reader, "x 1\n")["x"].WhichOneof("data") == "gauge"
+    assert scraped(reader, "# TYPE x counter\nx 1\n")["x"].WhichOneof("data") == "sum"

@@ -1,48 +1,62 @@
 """From the log to the store: every acknowledged frame once, whatever goes wrong on the way."""
 
 import base64
+import contextlib
+import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
-import polars as pl
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.loader import Loader
-from collector.otlp import TimeRange, checked_metrics
+from collector.otlp import TimeRange, checked_metrics, checked_traces
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import Frame, WriteAheadLog, segments_in
-from storage.errors import QueryError, StoreError, StoreUnavailableError
+from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
+from storage.otlp import Encoding
 from storage.store import Store
 from tests.collector.conftest import Ask
 from tests.collector.payloads import gauge_request, trace_request
 from tests.collector.test_values import every_metric_kind
 
 NOW = time.time_ns()
+DAY_NS = 86_400 * 10**9
+TODAY = NOW // DAY_NS
 SETTINGS = WalSettings(segment_age_s=3600, checkpoint_s=0)
-# Valid protobuf for the log's reader, none for the engine's: field 1 of the request is a message, not a number.
-BAD = b"\x08\x01"
+POISON = "poison"
+BAD = trace_request(NOW, attributes={"bad": POISON})
 
 
 class FaultyStore:
-    """A store in front of the real one that fails when it is told to."""
+    """A store in front of the real one that fails when it is told to, and cannot decode poison."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.errors: list[StoreError] = []
         self.tokens: list[str] = []
+        self.fail_after: int | None = None
 
-    def load_otlp(self, table: str, payload: bytes, *, token: str) -> None:
+    def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: Encoding = "protobuf") -> None:
         self.tokens.append(token)
+        if self.fail_after is not None:
+            self.fail_after -= 1
+            if self.fail_after < 0:
+                raise StoreUnavailableError("away")
         if self.errors:
             raise self.errors.pop(0)
-        self.store.load_otlp(table, payload, token=token)
+        if POISON.encode() in payload:
+            raise UndecodableError("the engine cannot decode the payload: poison (in file/uri /tmp/x): While …")
+        self.store.load_otlp(table, payload, token=token, encoding=encoding)
 
-    def insert(self, table: str, frame: pl.DataFrame) -> None:
-        self.store.insert(table, frame)
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
 
 
 @pytest.fixture
@@ -65,9 +79,19 @@ def loader(wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry) -> Ite
     running.stop()
 
 
-def append_spans(wal: WriteAheadLog, *payloads: bytes, spans: int = 2) -> None:
+def append_spans(
+    wal: WriteAheadLog, *payloads: bytes, spans: int = 2, days: tuple[int, int] | None = (TODAY, TODAY)
+) -> None:
     for payload in payloads:
-        wal.append("traces", Frame(NOW, {"otel_traces": spans}, payload)).result(timeout=30)
+        wal.append("traces", Frame(NOW, {"otel_traces": spans}, payload, days=days)).result(timeout=30)
+
+
+def with_a_bad_span(payload: bytes, position: int) -> tuple[bytes, str]:
+    """A request one of whose spans is poisoned, and the id of that span."""
+    request = ExportTraceServiceRequest.FromString(payload)
+    span = request.resource_spans[0].scope_spans[0].spans[position]
+    span.attributes.add(key="bad").value.string_value = POISON
+    return request.SerializeToString(), span.span_id.hex()
 
 
 def spans_count(ask: Ask, table: str = "otel_traces") -> int:
@@ -136,21 +160,35 @@ def test_a_frame_the_engine_cannot_decode_goes_to_quarantine_and_the_rest_goes_i
     wal: WriteAheadLog, loader: Loader, ask: Ask, counted: Callable[..., float]
 ) -> None:
     good = [trace_request(NOW, spans=2) for _ in range(6)]
-    append_spans(wal, *good[:4], BAD, *good[4:])
+    append_spans(wal, *good[:4])
+    append_spans(wal, BAD, spans=1)
+    append_spans(wal, *good[4:])
     assert loader.flush(60)
     assert spans_count(ask) == 12
     (row,) = ask("SELECT * FROM tailsight_quarantine")
     assert base64.b64decode(row["payload"]) == BAD
-    assert (row["signal"], row["reason"], row["count"]) == ("traces", "undecodable", 2)
+    assert (row["signal"], row["reason"], row["count"]) == ("traces", "undecodable", 1)
     assert row["segment"].startswith("traces-")
-    assert row["detail"].startswith("otel_traces: the engine cannot decode")
-    assert counted("quarantined_items_total", table="otel_traces", reason="undecodable") == 2
+    assert row["detail"] == "otel_traces: the engine cannot decode the payload: poison", "no file that is gone by now"
+    assert counted("quarantined_items_total", table="otel_traces", reason="undecodable") == 1
+
+
+def test_a_request_in_an_odd_order_that_the_engine_refuses_is_stored_as_protobuf_reads_it(
+    wal: WriteAheadLog, loader: Loader, ask: Ask
+) -> None:
+    request = ExportTraceServiceRequest.FromString(trace_request(NOW, spans=3))
+    # A name that is a number: to protobuf's library an unknown field.
+    request.resource_spans[0].scope_spans[0].spans[1].MergeFromString(b"\x28\x01")
+    append_spans(wal, trace_request(NOW, spans=3), request.SerializeToString(), spans=3)
+    assert loader.flush(60)
+    assert ask("SELECT count() AS n, uniqExact(SpanName) AS names FROM otel_traces") == [{"n": 6, "names": 1}]
+    assert spans_count(ask, "tailsight_quarantine") == 0
 
 
 def test_quarantine_holds_a_frame_once_however_often_it_is_tried(
-    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, ask: Ask
 ) -> None:
-    loader = Loader(wal, clean_store, SETTINGS, telemetry)
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
     append_spans(wal, trace_request(NOW, spans=2), BAD)
     wal.rotate(30)
     segment = wal.take(0)
@@ -209,11 +247,211 @@ def test_flush_gives_up_at_its_deadline(wal: WriteAheadLog, faulty: FaultyStore,
     assert not loader.flush(0.05)
 
 
-def test_spans_of_many_days_are_loaded_together(wal: WriteAheadLog, loader: Loader, ask: Ask) -> None:
-    days = [NOW - day * 86_400 * 10**9 for day in range(29)]
-    append_spans(wal, *(trace_request(day, start_unix_ns=day, end_unix_ns=day + 1) for day in days), spans=1)
+def test_of_a_bad_request_only_the_bad_span_goes_to_quarantine(
+    wal: WriteAheadLog, loader: Loader, ask: Ask, counted: Callable[..., float]
+) -> None:
+    payload, bad_id = with_a_bad_span(trace_request(NOW, spans=20, attributes={"model": "x"}), 13)
+    append_spans(wal, trace_request(NOW, spans=20), payload, trace_request(NOW, spans=20), spans=20)
     assert loader.flush(60)
-    assert ask("SELECT uniqExact(toDate(Timestamp)) AS days FROM otel_traces") == [{"days": 29}]
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 59
+    assert ask(f"SELECT count() AS n FROM otel_traces WHERE SpanId = '{bad_id}'") == [{"n": 0}]
+    assert ask("SELECT count() AS n FROM otel_traces WHERE SpanAttributes['model'] = 'x'") == [{"n": 19}]
+    (row,) = ask("SELECT * FROM tailsight_quarantine")
+    assert (row["count"], row["reason"]) == (1, "undecodable")
+    kept = ExportTraceServiceRequest.FromString(base64.b64decode(row["payload"])).resource_spans[0]
+    assert [span.span_id.hex() for span in kept.scope_spans[0].spans] == [bad_id]
+    assert kept.resource.attributes[0].key == "service.name", "what stands around the span is kept with it"
+    assert counted("loaded_items_total", table="otel_traces") == 59
+    assert counted("quarantined_items_total", table="otel_traces", reason="undecodable") == 1
+
+
+def test_of_a_bad_metrics_request_only_the_bad_point_goes_to_quarantine(
+    wal: WriteAheadLog, loader: Loader, ask: Ask, counted: Callable[..., float]
+) -> None:
+    request = ExportMetricsServiceRequest.FromString(gauge_request(NOW, points=9))
+    request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[4].attributes.add(key=POISON)
+    request.MergeFromString(every_metric_kind().SerializeToString())
+    payload = request.SerializeToString()
+    items = checked_metrics(payload, TimeRange(0, 2**63)).items
+    wal.append("metrics", Frame(NOW, items, payload)).result(timeout=30)
+    assert loader.flush(60)
+    stored = {table: spans_count(ask, table) for table in items}
+    assert stored == dict(items) | {"otel_metrics_gauge": items["otel_metrics_gauge"] - 1}
+    (row,) = ask("SELECT * FROM tailsight_quarantine")
+    assert (row["count"], row["detail"].split(":")[0]) == (1, "otel_metrics_gauge")
+
+
+def test_of_a_bad_json_request_only_the_bad_span_goes_to_quarantine(
+    wal: WriteAheadLog, loader: Loader, ask: Ask
+) -> None:
+    spans = [
+        {
+            "traceId": f"{number:032x}",
+            "spanId": f"{number:016x}",
+            "name": POISON if number == 3 else "llm_request",
+            "kind": 2,
+            "startTimeUnixNano": str(NOW),
+            "endTimeUnixNano": str(NOW + 1),
+        }
+        for number in range(1, 8)
+    ]
+    attributes = [{"key": "service.name", "value": {"stringValue": "chat"}}]
+    request = {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [{"spans": spans}]}]}
+    checked = checked_traces(json.dumps(request).encode(), TimeRange(0, 2**63), "json")
+    assert checked.days == (TODAY, TODAY)
+    wal.append("traces", Frame(NOW, checked.items, checked.payload, "json", checked.days)).result(timeout=30)
+    assert loader.flush(60)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 6
+    (row,) = ask("SELECT * FROM tailsight_quarantine")
+    (bad,) = json.loads(base64.b64decode(row["payload"]))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (row["count"], bad) == (1, spans[2])
+
+
+def test_what_was_settled_before_an_error_is_counted_once(
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, ask: Ask, counted: Callable[..., float]
+) -> None:
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
+    payload, _ = with_a_bad_span(trace_request(NOW, spans=4), 0)
+    append_spans(wal, trace_request(NOW, spans=4), payload, spans=4)
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    for before in range(30):  # away at each step once: all together, the first half, the second, its halves, …
+        faulty.fail_after = before
+        with contextlib.suppress(StoreUnavailableError):
+            loader.load(segment)
+            break
+    faulty.fail_after = None
+    assert before > 5
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 7
+    assert spans_count(ask, "tailsight_quarantine") == 1
+    assert counted("loaded_items_total", table="otel_traces") == 7
+    assert counted("quarantined_items_total", table="otel_traces", reason="undecodable") == 1
+
+
+def test_a_segment_of_nothing_but_bad_requests_is_given_up_in_larger_pieces(
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.loader._FAILED_LOADS_A_TABLE_MAX", 8)
+    append_spans(wal, *[BAD] * 30, spans=1)
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    loader.load(segment)
+    assert spans_count(ask, "tailsight_quarantine") == 30
+    assert len(faulty.tokens) < 30
+
+
+def test_a_view_that_fails_is_no_fault_of_the_data_and_nothing_is_doubled(
+    wal: WriteAheadLog, loader: Loader, clean_store: Store, ask: Ask, counted: Callable[..., float]
+) -> None:
+    clean_store.execute("CREATE TABLE failing (x String) ENGINE = MergeTree ORDER BY x")
+    clean_store.execute(
+        "CREATE MATERIALIZED VIEW failing_mv TO failing AS "
+        "SELECT concat(TraceId, toString(toUInt8(SpanAttributes['bad']))) AS x FROM otel_traces"
+    )
+    try:
+        append_spans(wal, *(trace_request(NOW, spans=2) for _ in range(4)))
+        assert not loader.flush(1)
+        assert spans_count(ask) == 8, "the table comes before its views"
+        assert spans_count(ask, "tailsight_quarantine") == 0
+    finally:
+        clean_store.execute("DROP TABLE failing_mv SYNC")
+        clean_store.execute("DROP TABLE failing SYNC")
+    assert loader.flush(60)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 8
+    assert counted("loaded_items_total", table="otel_traces") == 8
+
+
+def test_rows_that_a_crash_took_although_their_token_was_kept_come_in_again(
+    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask, counted: Callable[..., float]
+) -> None:
+    first = Loader(wal, clean_store, SETTINGS, telemetry)
+    append_spans(wal, trace_request(NOW, spans=2))
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    first.load(segment)
+    (part,) = ask("SELECT path FROM system.parts WHERE active AND table = 'otel_traces'")
+    clean_store.execute("DETACH TABLE otel_traces SYNC")
+    shutil.rmtree(part["path"])
+    clean_store.execute("ATTACH TABLE otel_traces")
+    wal.give_back(segment)
+    second = Loader(wal, clean_store, SETTINGS, telemetry)
+    second.start()
+    assert second.flush(60)
+    second.stop()
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 2
+    assert counted("repeatable_inserts_total") == 1
+
+
+def day_request(days_ago: int) -> bytes:
+    start = NOW - days_ago * DAY_NS
+    return trace_request(start, start_unix_ns=start, end_unix_ns=start + 1)
+
+
+def test_spans_of_a_few_days_are_loaded_together(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask
+) -> None:
+    for days_ago in range(8):
+        append_spans(wal, day_request(days_ago), spans=1, days=(TODAY - days_ago,) * 2)
+    assert loader.flush(60)
+    assert ask("SELECT uniqExact(toDate(Timestamp)) AS days FROM otel_traces") == [{"days": 8}]
+    assert len(faulty.tokens) == 1
+
+
+def test_spans_of_many_days_are_loaded_a_few_days_at_a_time(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask
+) -> None:
+    for days_ago in range(60):
+        append_spans(wal, day_request(days_ago), spans=1, days=(TODAY - days_ago,) * 2)
+    assert loader.flush(60)
+    assert ask("SELECT count() AS n, uniqExact(toDate(Timestamp)) AS days FROM otel_traces") == [{"n": 60, "days": 60}]
+    assert 8 <= len(faulty.tokens) <= 9
+    assert spans_count(ask, "tailsight_requests") == 60
+
+
+def test_a_request_whose_spans_lie_far_apart_is_divided(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask
+) -> None:
+    payload = b"".join(day_request(days_ago) for days_ago in range(0, 80, 10))
+    append_spans(wal, payload, day_request(3), spans=8, days=(TODAY - 70, TODAY))
+    assert loader.flush(60)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 9
+    assert 8 <= len(faulty.tokens) <= 9
+
+
+def test_the_pieces_of_a_segment_are_the_same_when_it_is_loaded_again(
+    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask
+) -> None:
+    loader = Loader(wal, clean_store, SETTINGS, telemetry)
+    append_spans(wal, b"".join(map(day_request, (0, 9, 40))), spans=3, days=(TODAY - 40, TODAY))
+    append_spans(wal, day_request(20), spans=1, days=(TODAY - 20,) * 2)
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    for _ in range(2):
+        loader.load(segment)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 4
+
+
+def test_no_more_is_loaded_than_the_store_remembers_while_the_disk_cannot_be_synced(
+    tmp_path: Path, clean_store: Store, telemetry: Telemetry, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.loader._UNSYNCED_PARTS_MAX", 3)
+    wal = WriteAheadLog(tmp_path, WalSettings(segment_age_s=3600, checkpoint_s=3600), telemetry)
+    for _ in range(6):
+        append_spans(wal, trace_request(NOW, spans=2))
+        wal.rotate(30)
+    loader = Loader(wal, clean_store, SETTINGS, telemetry)
+    with monkeypatch.context() as broken:
+        broken.setattr(wal, "checkpoint", lambda: False)
+        loader.start()
+        assert not loader.flush(1)
+        loader.stop()
+    assert spans_count(ask) == 6
+    wal.close()
 
 
 def test_the_lag_of_what_was_loaded_is_told(wal: WriteAheadLog, loader: Loader, counted: Callable[..., float]) -> None:

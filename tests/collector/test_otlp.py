@@ -1,8 +1,5 @@
 """Bodies become checked requests: unpacked within a limit, parsed, counted, and freed of what is out of time."""
 
-import gzip
-import random
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,15 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
 )
 
-from collector.errors import TooLargeError, UndecodableError, UnsupportedError
-from collector.otlp import CheckedRequest, TimeRange, checked_metrics, checked_traces, decompressed, response_body
+from collector.errors import UndecodableError
+from collector.otlp import CheckedRequest, TimeRange, checked_metrics, checked_traces
 from tests.collector.payloads import SECOND_NS, gauge_request, trace_request
 
 NOW = 1_795_000_000_000_000_000
@@ -27,61 +22,6 @@ DAY_NS = 86_400 * SECOND_NS
 Check = Callable[[bytes, TimeRange], CheckedRequest]
 
 ACCEPTED = TimeRange(NOW - 30 * DAY_NS, NOW + 600 * SECOND_NS)
-
-
-def test_gzip_is_unpacked() -> None:
-    assert decompressed(gzip.compress(b"spans"), "gzip", 100) == b"spans"
-
-
-def test_several_gzip_members_are_one_body() -> None:
-    assert decompressed(gzip.compress(b"one ") + gzip.compress(b"two"), "gzip", 100) == b"one two"
-
-
-@pytest.mark.parametrize("encoding", ["", "identity"])
-def test_a_plain_body_stays_as_it_is(encoding: str) -> None:
-    assert decompressed(b"spans", encoding, 5) == b"spans"
-
-
-def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    assert len(decompressed(gzip.compress(bytes(1000)), "gzip", 1000)) == 1000
-
-
-@pytest.mark.parametrize("body", [gzip.compress(bytes(1001)), gzip.compress(bytes(600)) * 2])
-def test_a_body_that_unpacks_beyond_the_limit_is_refused(body: bytes) -> None:
-    with pytest.raises(TooLargeError, match="over 1000 bytes after decompression"):
-        decompressed(body, "gzip", 1000)
-
-
-def test_a_gzip_bomb_is_refused_without_being_unpacked() -> None:
-    packer = zlib.compressobj(9, wbits=31)
-    bomb = b"".join([packer.compress(bytes(1 << 20)) for _ in range(512)]) + packer.flush()  # 512 MiB in 0.5 MiB
-    with pytest.raises(TooLargeError):
-        decompressed(bomb, "gzip", 1 << 20)
-
-
-def test_a_gzip_body_that_was_cut_off_is_undecodable() -> None:
-    with pytest.raises(UndecodableError, match="cut off"):
-        decompressed(gzip.compress(random.Random(1).randbytes(10_000))[:-9], "gzip", 1 << 20)
-
-
-def test_what_is_no_gzip_is_undecodable() -> None:
-    with pytest.raises(UndecodableError, match="no gzip"):
-        decompressed(b"these are no spans", "gzip", 1 << 20)
-
-
-@given(st.binary(max_size=100), st.integers(0, 50), st.integers(0, 255))
-def test_a_damaged_gzip_body_is_refused_or_unpacked_but_never_fails_otherwise(
-    content: bytes, position: int, byte: int
-) -> None:
-    body = bytearray(gzip.compress(content))
-    body[position % len(body)] = byte
-    with suppress(UndecodableError, TooLargeError):
-        decompressed(bytes(body), "gzip", 1000)
-
-
-def test_an_unknown_encoding_is_named() -> None:
-    with pytest.raises(UnsupportedError, match="'br' is not served; send gzip or identity"):
-        decompressed(b"", "br", 10)
 
 
 def test_a_request_with_nothing_wrong_stays_as_it_is_byte_for_byte() -> None:
@@ -150,17 +90,3 @@ def test_a_data_point_out_of_time_is_taken_out_and_the_rest_stays(time: int, rea
     assert checked.items == {"otel_metrics_gauge": 3}
     assert checked.rejections.counts == {reason: 2}
     assert "'skewed'" in checked.rejections.message
-
-
-def test_the_answer_to_a_whole_success_is_empty() -> None:
-    assert response_body("traces", checked_traces(trace_request(NOW), ACCEPTED).rejections) == b""
-
-
-def test_the_answer_tells_what_was_rejected() -> None:
-    rejections = checked_traces(trace_request(NOW, spans=4, start_unix_ns=1), ACCEPTED).rejections
-    answer = ExportTraceServiceResponse.FromString(response_body("traces", rejections)).partial_success
-    assert answer.rejected_spans == 4
-    assert "1970-01-01" in answer.error_message
-    rejections = checked_metrics(gauge_request(1, points=5), ACCEPTED).rejections
-    metrics = ExportMetricsServiceResponse.FromString(response_body("metrics", rejections)).partial_success
-    assert metrics.rejected_data_points == 5

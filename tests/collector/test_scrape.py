@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
+import gzip
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from collector.intake import Intake
-from collector.scrape import SOURCES, Scraper
+from collector.scrape import Scraper
 from collector.settings import AcceptedTimes, ScrapeSettings, ScrapeTarget, WalSettings
+from collector.sources import SOURCES
 from collector.telemetry import Telemetry
 from collector.wal import WriteAheadLog, read_segment, segments_in
 
@@ -25,7 +27,7 @@ Samples = Callable[[], dict[str, float]]
 
 @contextlib.asynccontextmanager
 async def endpoint(
-    body: bytes, *, status: int = 200, hang: bool = False, length: int | None = None
+    body: bytes, *, status: int = 200, hang: bool = False, length: int | None = None, headers: str = ""
 ) -> AsyncIterator[str]:
     """An HTTP server that gives every request the same answer; its URL."""
     closing = asyncio.Event()
@@ -33,7 +35,7 @@ async def endpoint(
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
-            head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
+            head = f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body) if length is None else length}\r\n\r\n"
             writer.write(head.encode() + body)
             await writer.drain()
             if hang:
@@ -44,6 +46,23 @@ async def endpoint(
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
         closing.set()
+
+
+@contextlib.asynccontextmanager
+async def answering(bodies: Sequence[bytes]) -> AsyncIterator[str]:
+    """An HTTP server that answers these one after the other; its URL."""
+    left = iter(bodies)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = next(left)
+        writer.write(f"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
 
 
 @pytest.fixture
@@ -81,8 +100,8 @@ def scrape_once(
 
     async def scrape() -> str:
         scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), settings or ScrapeSettings(), telemetry)
-        async with endpoint(body, **how) as url, httpx.AsyncClient() as client:
-            return await scraper.scrape(client, ScrapeTarget(job="gpus", source=source, url=url, timeout_s=0.5))
+        async with endpoint(body, **how) as url, scraper.session() as session:
+            return await scraper.scrape(session, ScrapeTarget(job="gpus", source=source, url=url, timeout_s=0.5))
 
     return asyncio.run(scrape())
 
@@ -106,7 +125,6 @@ FAILURES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "redirects": ("bad_status", b"", {"status": 302}),
     "is empty": ("empty", b"", {}),
     "has metadata only": ("empty", b"# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n", {}),
-    "is somebody else": ("wrong_source", NODE, {}),
     "is a web page": ("empty", b"<html><body>Sign in</body></html>", {}),
     "is binary": ("empty", bytes(range(256)), {}),
     "is too large": ("too_large", DCGM * 50, {"settings": ScrapeSettings(body_bytes_max=1024)}),
@@ -138,12 +156,26 @@ def test_a_target_that_fails_is_down_and_counted_and_brings_no_sample(
     assert "gpus target http://127.0.0.1" in caplog.text
 
 
-def test_a_target_of_another_source_is_told_what_it_should_be(
-    wal: WriteAheadLog, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+def test_a_target_of_another_source_is_told_once_what_it_should_be_and_its_samples_stay(
+    wal: WriteAheadLog,
+    telemetry: Telemetry,
+    samples: Samples,
+    caplog: pytest.LogCaptureFixture,
+    counted: Callable[..., float],
 ) -> None:
-    scrape_once(wal, telemetry, NODE)
-    assert "is no NVIDIA dcgm-exporter: no metric begins with DCGM_" in caplog.text
-    assert "found node_load1" in caplog.text
+    scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+
+    async def scrape() -> None:
+        async with endpoint(NODE) as url, scraper.session() as session:
+            for _ in range(3):
+                await scraper.scrape(session, ScrapeTarget(job="gpus", source="dcgm", url=url))
+
+    asyncio.run(scrape())
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "is no NVIDIA dcgm-exporter: no metric begins with DCGM_" in told
+    assert "found node_load1" in told
+    assert counted("scrapes_total", job="gpus", result="wrong_source") == 3
+    assert (samples()["node_load1"], samples()["up"]) == (0.5, 1)
 
 
 @pytest.mark.parametrize(("source", "body"), [("dcgm", DCGM), ("node", NODE), ("prometheus", NODE)])
@@ -157,8 +189,8 @@ def test_a_target_that_nobody_answers_for_is_unreachable(wal: WriteAheadLog, tel
         async with endpoint(b"") as url:
             pass
         scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
-        async with httpx.AsyncClient() as client:
-            return await scraper.scrape(client, ScrapeTarget(job="gpus", url=url))
+        async with scraper.session() as session:
+            return await scraper.scrape(session, ScrapeTarget(job="gpus", url=url))
 
     assert asyncio.run(scrape()) == "unreachable"
 
@@ -168,9 +200,9 @@ def test_a_failing_target_is_told_of_once(
 ) -> None:
     async def scrape() -> None:
         scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
-        async with endpoint(b"") as url, httpx.AsyncClient() as client:
+        async with endpoint(b"") as url, scraper.session() as session:
             for _ in range(3):
-                await scraper.scrape(client, ScrapeTarget(job="gpus", url=url))
+                await scraper.scrape(session, ScrapeTarget(job="gpus", url=url))
 
     asyncio.run(scrape())
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
@@ -184,9 +216,9 @@ def test_counters_are_watched_since_the_first_scrape(wal: WriteAheadLog, telemet
     async def scrape() -> None:
         intake = Intake(wal, AcceptedTimes(), telemetry)
         scraper = Scraper(intake, ScrapeSettings(), telemetry, now_unix_ns=lambda: next(clock))
-        async with endpoint(b"# TYPE x counter\nx 1\n") as url, httpx.AsyncClient() as client:
+        async with endpoint(b"# TYPE x counter\nx 1\n") as url, scraper.session() as session:
             for _ in range(2):
-                await scraper.scrape(client, ScrapeTarget(job="gpus", url=url))
+                await scraper.scrape(session, ScrapeTarget(job="gpus", url=url))
 
     asyncio.run(scrape())
     (segment,) = segments_in(tmp_path)
@@ -229,3 +261,139 @@ def test_each_target_is_scraped_on_its_own_schedule_although_another_hangs(
 
 def test_without_targets_there_is_nothing_to_do(wal: WriteAheadLog, telemetry: Telemetry) -> None:
     asyncio.run(Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry).run(()))
+
+
+def test_a_target_that_is_back_is_told_of_once(
+    wal: WriteAheadLog, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+
+    async def scrape() -> None:
+        async with scraper.session() as session, answering([b"", b"", NODE, NODE]) as url:
+            for _ in range(4):
+                await scraper.scrape(session, ScrapeTarget(job="nodes", url=url))
+
+    asyncio.run(scrape())
+    down, back = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "without any sample" in down
+    assert re.search(r"nodes target http://\S+ is back; it had failed for [\d.]+ m?s$", back)
+
+
+def flags(tmp_path: Path) -> list[tuple[str, int]]:
+    """Every gauge in the log, and whether it has ended."""
+    return [
+        (metric.name, point.flags)
+        for segment in segments_in(tmp_path)
+        for frame in read_segment(segment).frames
+        for resource in ExportMetricsServiceRequest.FromString(frame.payload).resource_metrics
+        for metric in resource.scope_metrics[0].metrics
+        for point in metric.gauge.data_points
+        if not metric.name.startswith("scrape_")
+    ]
+
+
+def test_series_of_a_target_that_fails_end_once_and_begin_again_when_it_is_back(
+    wal: WriteAheadLog, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+
+    async def scrape() -> None:
+        async with scraper.session() as session, answering([NODE, b"", b"", NODE]) as url:
+            for _ in range(4):
+                await scraper.scrape(session, ScrapeTarget(job="nodes", url=url))
+
+    asyncio.run(scrape())
+    assert flags(tmp_path) == [
+        ("node_load1", 0),
+        ("up", 0),
+        ("up", 0),
+        ("node_load1", 1),
+        ("up", 0),
+        ("node_load1", 0),
+        ("up", 0),
+    ]
+
+
+def test_an_answer_may_be_packed_with_gzip(wal: WriteAheadLog, telemetry: Telemetry, samples: Samples) -> None:
+    assert scrape_once(wal, telemetry, gzip.compress(DCGM), headers="Content-Encoding: gzip\r\n") == "ok"
+    assert samples()["DCGM_FI_DEV_GPU_UTIL"] == 93
+
+
+def test_a_packed_answer_is_too_large_by_what_it_unpacks_to(wal: WriteAheadLog, telemetry: Telemetry) -> None:
+    packed = gzip.compress(b"x 1\n" * 10_000)
+    settings = ScrapeSettings(body_bytes_max=len(packed) + 2000)
+    result = scrape_once(wal, telemetry, packed, "prometheus", settings, headers="Content-Encoding: gzip\r\n")
+    assert result == "too_large"
+
+
+def test_openmetrics_is_known_by_its_content_type(
+    wal: WriteAheadLog, telemetry: Telemetry, samples: Samples, counted: Callable[..., float]
+) -> None:
+    body = b'# TYPE x unknown\nx 7 # {trace_id="a"} 1\n# EOF\n'
+    how = {"headers": "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"}
+    assert scrape_once(wal, telemetry, body, "prometheus", **how) == "ok"
+    assert samples()["x"] == 7
+    assert counted("dropped_samples_total", job="gpus", reason="exemplar") == 1
+
+
+def test_a_value_out_of_the_range_of_its_source_is_dropped(
+    wal: WriteAheadLog, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    assert scrape_once(wal, telemetry, DCGM + b'DCGM_FI_DEV_GPU_UTIL{gpu="2"} 4294967295\n') == "ok"
+    assert counted("dropped_samples_total", job="gpus", reason="out_of_range") == 1
+
+
+def test_targets_that_come_are_scraped_and_of_those_that_go_all_series_end(
+    wal: WriteAheadLog, telemetry: Telemetry, tmp_path: Path, counted: Callable[..., float]
+) -> None:
+    async def scrape() -> None:
+        scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+        told: asyncio.Queue[tuple[ScrapeTarget, ...]] = asyncio.Queue()
+
+        async def found() -> AsyncIterator[tuple[ScrapeTarget, ...]]:
+            while True:
+                yield await told.get()
+
+        async def until(job: str, scrapes: float) -> None:
+            while counted("scrapes_total", job=job, result="ok") < scrapes:  # noqa: ASYNC110  # a counter wakes nobody
+                await asyncio.sleep(0.01)
+
+        async with endpoint(NODE) as first_url, endpoint(NODE) as second_url:
+            first = ScrapeTarget(job="first", url=first_url, interval_s=0.02)
+            second = ScrapeTarget(job="second", url=second_url, interval_s=0.02)
+            following = asyncio.create_task(scraper.follow(found()))
+            told.put_nowait((first,))
+            await until("first", 2)
+            told.put_nowait((first, second))
+            await until("second", 2)
+            assert counted("scrape_targets", job="first") == 1
+            told.put_nowait((second.model_copy(update={"labels": {"rack": "r7"}}),))
+            scrapes = counted("scrapes_total", job="second", result="ok")
+            await until("second", scrapes + 3)
+            assert counted("scrape_targets", job="first") == 0
+            following.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await following
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+    ends = [name for name, flag in flags(tmp_path) if flag]
+    assert sorted(ends) == ["node_load1", "node_load1", "up", "up"], "the first, and the second under its old labels"
+
+
+def test_a_target_that_is_found_twice_is_scraped_once(
+    wal: WriteAheadLog, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, counted: Callable[..., float]
+) -> None:
+    async def scrape() -> None:
+        scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+        async with endpoint(NODE) as url:
+            target = ScrapeTarget(job="nodes", url=url)
+            static = asyncio.create_task(scraper.run([target]))
+            while not counted("scrapes_total", job="nodes", result="ok"):  # noqa: ASYNC110  # a counter wakes nobody
+                await asyncio.sleep(0.01)
+            await scraper.run([target])  # nothing is left to do
+            static.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await static
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+    assert "is found twice; it is scraped once" in caplog.text

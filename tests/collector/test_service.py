@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from collector.errors import LogUnavailableError
 from collector.service import Collector
-from collector.settings import CollectorSettings, ScrapeTarget, WalSettings
+from collector.settings import CollectorSettings, FileTargets, ScrapeSettings, ScrapeTarget, WalSettings
 from collector.wal import segments_in
 from storage.store import Store
 from tests.collector.conftest import Ask
@@ -107,6 +107,28 @@ def test_scraped_samples_come_into_the_store(
     assert row["Attributes"] == {"gpu": "0", "node": "gpu-node-07"}
     assert row["ServiceName"] == "gpus"
     assert ask("SELECT node FROM tailsight_series WHERE metric = 'dcgm_fi_dev_gpu_util'") == [{"node": "gpu-node-07"}]
+
+
+def test_targets_that_a_file_lists_are_scraped(
+    clean_store: Store, tmp_path: Path, registry: CollectorRegistry, counted: Callable[..., float]
+) -> None:
+    listed = tmp_path / "targets.json"
+    files = FileTargets(job="gpus", source="dcgm", files=(str(listed),), refresh_s=0.01)
+    settings = SETTINGS.model_copy(update={"scrape": ScrapeSettings(files=(files,))})
+    collector = Collector(settings, clean_store, tmp_path / "collector", registry)
+
+    async def discover() -> None:
+        async with endpoint(DCGM) as url:
+            discovering = asyncio.create_task(collector.discover_forever())
+            listed.write_text(json.dumps([{"targets": [url.removeprefix("http://").removesuffix("/metrics")]}]))
+            while not counted("scrapes_total", job="gpus", result="ok"):  # noqa: ASYNC110  # a counter wakes nobody
+                await asyncio.sleep(0.01)
+            discovering.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await discovering
+
+    asyncio.run(asyncio.wait_for(discover(), 30))
+    collector.close()
 
 
 def test_an_unwritable_data_folder_is_told_at_start(store: Store, tmp_path: Path, registry: CollectorRegistry) -> None:

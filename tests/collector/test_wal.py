@@ -1,11 +1,13 @@
 """The write-ahead log: what is acknowledged is in a segment, whole; and segments go through their life in order."""
 
 import contextlib
+import itertools
 import os
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,8 @@ from hypothesis import strategies as st
 from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
-from collector.wal import Frame, Segment, WriteAheadLog, encoded_frame, read_segment, segments_in
+from collector.wal import _MAGIC as MAGIC
+from collector.wal import Contents, Frame, Segment, WriteAheadLog, encoded_frame, read_segment, segments_in
 
 FRAME = Frame(1_795_000_000_000_000_000, {"otel_traces": 3}, b"three spans")
 NEVER = WalSettings(segment_age_s=3600)
@@ -76,20 +79,20 @@ def test_frames_that_arrive_together_share_a_sync(
         disk.set()
         for future in written:
             future.result(timeout=30)
-    assert counted("wal_syncs_total") <= 2
+    assert counted("wal_sync_seconds_count") <= 2
 
 
 @given(cut=st.integers(0, 200))
 def test_a_torn_tail_costs_the_last_frame_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    whole = b"TAILWAL1" + encoded_frame("traces", FRAME) + encoded_frame("traces", FRAME)
+    whole = MAGIC + encoded_frame("traces", FRAME) + encoded_frame("traces", FRAME)
     folder = tmp_path_factory.mktemp("torn")
     segment = Segment(folder / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(whole[: max(0, len(whole) - cut)])
     contents = read_segment(segment)
     one = len(encoded_frame("traces", FRAME))
-    left = max(0, len(whole) - cut) - len(b"TAILWAL1")
+    left = max(0, len(whole) - cut) - len(MAGIC)
     assert contents.frames == (FRAME,) * max(0, left // one)
-    assert (contents.damaged_bytes > 0) == (left != len(contents.frames) * one and left + len(b"TAILWAL1") > 0)
+    assert (contents.damaged_bytes > 0) == (left != len(contents.frames) * one and left + len(MAGIC) > 0)
 
 
 def test_a_frame_that_rotted_on_the_disk_costs_itself_only(tmp_path: Path) -> None:
@@ -97,16 +100,63 @@ def test_a_frame_that_rotted_on_the_disk_costs_itself_only(tmp_path: Path) -> No
     rotten[-1] ^= 1
     good = encoded_frame("traces", FRAME)
     segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
-    segment.path.write_bytes(b"TAILWAL1" + good + rotten + good)
+    segment.path.write_bytes(MAGIC + good + rotten + good)
     contents = read_segment(segment)
     assert contents.frames == (FRAME, FRAME)
     assert contents.damaged_bytes == len(rotten)
 
 
+@given(st.data())
+def test_a_flipped_bit_costs_the_frame_it_is_in_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    frames = [Frame(number, {"otel_traces": number}, bytes([number]) * number, days=(9, 10)) for number in (3, 200, 7)]
+    encoded = [encoded_frame("traces", frame) for frame in frames]
+    whole = bytearray(MAGIC + b"".join(encoded))
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    segment = Segment(tmp_path_factory.mktemp("flipped") / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(whole)
+    contents = read_segment(segment)
+    ends = list(itertools.accumulate(map(len, [MAGIC, *encoded])))
+    hit = next(number for number, end in enumerate(ends) if bit // 8 < end) - 1  # -1 is the magic number
+    assert contents.frames == tuple(frame for number, frame in enumerate(frames) if number != hit)
+    assert contents.damaged_bytes == (len(encoded[hit]) if hit >= 0 else len(MAGIC))
+
+
+def test_a_payload_may_hold_what_looks_like_a_frame(tmp_path: Path) -> None:
+    inner = encoded_frame("traces", FRAME)
+    outer = Frame(1, {"otel_traces": 1}, inner * 2 + inner[:20])
+    segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(MAGIC + encoded_frame("traces", outer) * 2)
+    assert read_segment(segment) == Contents((outer, outer), 0)
+
+
+@given(share=st.floats(0, 1))
+def test_a_segment_that_is_cut_off_keeps_its_whole_frames_and_all_else_counts_as_damage(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    one = encoded_frame("traces", FRAME)
+    whole = MAGIC + one * 10
+    cut = int(len(whole) * share)
+    segment = Segment(tmp_path_factory.mktemp("cut") / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(whole[:cut])
+    kept = max(0, cut - len(MAGIC)) // len(one)
+    kept_bytes = kept * len(one) + (len(MAGIC) if cut >= len(MAGIC) else 0)
+    assert read_segment(segment, len(whole)) == Contents((FRAME,) * kept, len(whole) - kept_bytes)
+
+
+def test_what_lies_behind_the_acknowledged_part_is_not_read(tmp_path: Path) -> None:
+    one = encoded_frame("traces", FRAME)
+    segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(MAGIC + one * 2)
+    assert read_segment(segment, len(MAGIC) + len(one)) == Contents((FRAME,), 0)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_read_as_a_segment(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
     segment = Segment(tmp_path_factory.mktemp("noise") / "traces-00000000000000000001-00000000.wal")
-    segment.path.write_bytes(b"TAILWAL1" + noise)
+    segment.path.write_bytes(MAGIC + noise)
     assert read_segment(segment).damaged_bytes <= len(noise)
 
 
@@ -347,3 +397,94 @@ def test_a_sender_that_goes_away_does_not_stop_the_writer(tmp_path: Path, teleme
         wal.append("traces", FRAME).cancel()
         append(wal)
     assert read_segment(only_segment(tmp_path)).frames == (FRAME, FRAME)
+
+
+def test_no_name_comes_twice_and_their_order_stays_when_the_clock_goes_back(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([9_000, 5, 5, 4_000, 7, 8])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    with opened(tmp_path, telemetry) as wal:
+        for _ in range(2):
+            append(wal)
+            wal.rotate(30)
+        first = wal.take(0), wal.take(0)
+    with opened(tmp_path, telemetry) as wal:  # asks the clock twice: how old is what was left
+        append(wal)
+        wal.rotate(30)
+        assert (wal.take(0), wal.take(0)) == first
+        third = wal.take(0)
+    assert [segment.number for segment in (*first, third) if segment] == [9_000, 9_001, 9_002]
+
+
+@pytest.mark.parametrize("jump_s", [-86_400, 86_400])
+def test_ages_are_not_those_of_a_clock_that_jumps(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., float], jump_s: int
+) -> None:
+    now_ns = time.time_ns()
+    with opened(tmp_path, telemetry, WalSettings(segment_age_s=600)) as wal:
+        append(wal)
+        monkeypatch.setattr(time, "time_ns", lambda: now_ns + jump_s * 10**9)
+        append(wal)
+        waited_s = wal.waiting_s()
+        assert waited_s is not None
+        assert 0 <= waited_s < 500
+        assert 0 <= counted("waiting_seconds") < 500
+        assert wal.take(0) is None, "it is not ten minutes old"
+
+
+@pytest.mark.parametrize(("ahead_s", "waits_s"), [(-3600, 3600), (3600, 0)])
+def test_what_an_earlier_process_left_is_as_old_as_its_name_and_never_from_the_future(
+    tmp_path: Path, telemetry: Telemetry, ahead_s: int, waits_s: int
+) -> None:
+    number = time.time_ns() + ahead_s * 10**9
+    (tmp_path / f"traces-{number:020d}-00000000.wal").write_bytes(MAGIC)
+    with opened(tmp_path, telemetry) as wal:
+        waited_s = wal.waiting_s()
+    assert waited_s is not None
+    assert waits_s <= waited_s < waits_s + 500
+
+
+def test_a_log_that_is_told_that_the_disk_is_nearly_full_refuses_with_the_reason(
+    tmp_path: Path, telemetry: Telemetry
+) -> None:
+    reasons = ["the disk is 95 % full"]
+    with contextlib.closing(WriteAheadLog(tmp_path, NEVER, telemetry, lambda: reasons[-1] if reasons else None)) as wal:
+        with pytest.raises(BacklogFullError, match="95 % full"):
+            wal.append("traces", FRAME)
+        reasons.clear()
+        append(wal)
+
+
+def test_a_disk_that_does_not_answer_is_told_to_the_next_sender(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, asked = threading.Event(), threading.Event()
+
+    def stuck(_handle: int) -> None:
+        asked.set()
+        disk.wait(30)
+
+    monkeypatch.setattr(os, "fdatasync", stuck)
+    with opened(tmp_path, telemetry, WalSettings(segment_age_s=3600, sync_seconds_max=0.001)) as wal:
+        first = wal.append("traces", FRAME)
+        asked.wait(30)
+        time.sleep(0.002)
+        with pytest.raises(LogUnavailableError, match="has not answered"):
+            wal.append("traces", FRAME)
+        disk.set()
+        first.result(timeout=30)
+
+
+def test_a_disk_without_room_leaves_no_empty_segments(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., float]
+) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", failing_sync)
+            for _ in range(5):
+                with pytest.raises(LogUnavailableError, match="No space left"):
+                    append(wal)
+        assert segments_in(tmp_path) == []
+        assert counted("wal_backlog_bytes") == 0
+        assert wal.waiting_s() is None

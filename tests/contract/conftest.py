@@ -12,11 +12,14 @@ import pytest
 
 from storage.migrate import migrate
 from storage.open import open_store
+from storage.otlp import ENCODINGS, Encoding
 from storage.settings import StoreSettings
 from storage.store import Store
+from tests.contract.payloads import as_json
 
 Rows = list[tuple[object, ...]]
 Ask = Callable[[str], Rows]
+Load = Callable[[str, bytes], None]
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +52,18 @@ def any_store(request: pytest.FixtureRequest) -> Store:
 def ask(any_store: Store) -> Ask:
     """Rows of any statement: how the tests look into the tables."""
     return ask_of(any_store)
+
+
+@pytest.fixture(params=ENCODINGS)
+def load(request: pytest.FixtureRequest, any_store: Store) -> Load:
+    """Loads a protobuf request into a table, in each encoding in turn."""
+    encoding: Encoding = request.param
+
+    def load(table: str, payload: bytes) -> None:
+        sent = as_json(table, payload) if encoding == "json" else payload
+        any_store.load_otlp(table, sent, token=f"{request.node.name}/{table}", encoding=encoding)
+
+    return load
 
 
 def ask_of(store: Store) -> Ask:

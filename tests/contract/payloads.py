@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     Exemplar,
     ExponentialHistogramDataPoint,
@@ -15,6 +17,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from storage.otlp import OTLP_TABLES
+from tests.scenarios.otlp_doors import REQUEST_TYPES, to_json
 
 SECOND_NS = 1_000_000_000
 T0_S = 1_760_000_010  # a moment in October 2025, and the start of a 15 s bucket
@@ -71,6 +76,37 @@ def metrics(
     scope_metrics.metrics.extend(metrics_)
     payload: bytes = request.SerializeToString()
     return payload
+
+
+def logs(
+    *records: LogRecord,
+    resource: Mapping[str, Any] | None = None,
+    scope: InstrumentationScope | None = None,
+    resource_schema_url: str = "",
+    scope_schema_url: str = "",
+) -> bytes:
+    """An export request of one resource and one scope."""
+    request = ExportLogsServiceRequest()
+    resource_logs = request.resource_logs.add(schema_url=resource_schema_url)
+    resource_logs.resource.attributes.extend(attributes({"service.name": "chat"} if resource is None else resource))
+    scope_logs = resource_logs.scope_logs.add(schema_url=scope_schema_url)
+    if scope is not None:
+        scope_logs.scope.CopyFrom(scope)
+    scope_logs.log_records.extend(records)
+    payload: bytes = request.SerializeToString()
+    return payload
+
+
+def record(body: Any = "hello", *, time_ns: int = T0_NS, **fields: Any) -> LogRecord:
+    """A log record; `attributes` may be a mapping."""
+    fields["attributes"] = attributes(fields.get("attributes", {}))
+    (pair,) = attributes({"": body})
+    return LogRecord(time_unix_nano=time_ns, body=pair.value, **fields)
+
+
+def as_json(table: str, payload: bytes) -> bytes:
+    """The same request as OTLP/JSON, as the store takes it: on a line of its own."""
+    return to_json(REQUEST_TYPES[OTLP_TABLES[table]].FromString(payload)) + b"\n"
 
 
 def point(value: float | None = None, *, time_ns: int = T0_NS, **fields: Any) -> NumberDataPoint:
@@ -165,6 +201,7 @@ def summary() -> Metric:
 
 PAYLOADS: dict[str, bytes] = {
     "otel_traces": traces(span("a"), span("b", start_ns=T0_NS + SECOND_NS)),
+    "otel_logs": logs(record("a"), record("b", time_ns=T0_NS + SECOND_NS)),
     "otel_metrics_gauge": metrics(gauge("DCGM_FI_DEV_GPU_UTIL", point(1.0), point(2.0, time_ns=T0_NS + SECOND_NS))),
     "otel_metrics_sum": metrics(counter("requests_total", [point(5), point(6, time_ns=T0_NS + SECOND_NS)])),
     "otel_metrics_histogram": metrics(histogram()),

@@ -5,8 +5,10 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from storage.store import OTLP_TABLES, Store
-from tests.contract.conftest import Ask
+from storage.errors import UndecodableError
+from storage.otlp import ENCODINGS, OTLP_TABLES, Encoding
+from storage.store import Store
+from tests.contract.conftest import Ask, Load
 from tests.contract.payloads import (
     PAYLOADS,
     SECOND_NS,
@@ -14,14 +16,17 @@ from tests.contract.payloads import (
     T0_NS,
     T0_S,
     TRACE_ID,
+    as_json,
     attributes,
     counter,
     exemplar,
     exponential_histogram,
     gauge,
     histogram,
+    logs,
     metrics,
     point,
+    record,
     span,
     summary,
     traces,
@@ -32,7 +37,7 @@ _SCOPE = InstrumentationScope(
 )
 
 
-def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
+def test_every_column_of_a_span_is_filled(load: Load, ask: Ask) -> None:
     sent = span(
         "chat llama",
         duration_ns=1_234_567_891,
@@ -50,7 +55,7 @@ def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
         links=[Span.Link(trace_id=SPAN_ID * 2, span_id=SPAN_ID, trace_state="t=2", attributes=attributes({"k": "v"}))],
     )
     payload = traces(sent, resource={"service.name": "chat", "host.name": "gpu-07"}, scope=_SCOPE)
-    any_store.load_otlp("otel_traces", payload, token="every-column")
+    load("otel_traces", payload)
     assert ask(
         "SELECT toUnixTimestamp64Nano(Timestamp), TraceId, SpanId, ParentSpanId, TraceState, SpanName, SpanKind, "
         "ServiceName, ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, Duration, StatusCode, "
@@ -82,6 +87,53 @@ def test_every_column_of_a_span_is_filled(any_store: Store, ask: Ask) -> None:
             [{"k": "v"}],
         )
     ]
+
+
+def test_every_column_of_a_log_record_is_filled(load: Load, ask: Ask) -> None:
+    sent = record(
+        "no free blocks",
+        trace_id=TRACE_ID,
+        span_id=SPAN_ID,
+        flags=0x101,
+        severity_text="WARN",
+        severity_number=13,
+        observed_time_unix_nano=T0_NS + 5,
+        attributes={"n": 3},
+        event_name="preemption",
+    )
+    resource = {"service.name": "chat", "k8s.pod.name": "chat-0"}
+    urls = {"resource_schema_url": "https://resource/1", "scope_schema_url": "https://scope/2"}
+    load("otel_logs", logs(sent, resource=resource, scope=_SCOPE, **urls))
+    assert ask(
+        "SELECT toUnixTimestamp64Nano(Timestamp), TraceId, SpanId, TraceFlags, SeverityText, SeverityNumber, "
+        "ServiceName, Body, ResourceSchemaUrl, ResourceAttributes, ScopeSchemaUrl, ScopeName, ScopeVersion, "
+        "ScopeAttributes, LogAttributes, EventName, `__otel_materialized_k8s.pod.name` FROM otel_logs"
+    ) == [
+        (
+            T0_NS,
+            TRACE_ID.hex(),
+            SPAN_ID.hex(),
+            1,
+            "WARN",
+            13,
+            "chat",
+            "no free blocks",
+            "https://resource/1",
+            resource,
+            "https://scope/2",
+            "vllm",
+            "1.2",
+            {"kind": "engine"},
+            {"n": "3"},
+            "preemption",
+            "chat-0",
+        )
+    ]
+
+
+def test_a_log_record_without_a_time_bears_the_one_it_was_observed_at(load: Load, ask: Ask) -> None:
+    load("otel_logs", logs(record(time_ns=0, observed_time_unix_nano=T0_NS + 5)))
+    assert ask("SELECT toUnixTimestamp64Nano(Timestamp) FROM otel_logs") == [(T0_NS + 5,)]
 
 
 def test_the_time_span_of_a_trace_is_found_by_its_id(any_store: Store, ask: Ask) -> None:
@@ -154,7 +206,7 @@ _ONE_EXEMPLAR = ([{"tenant": "acme"}], [T0_S + 1])
     ],
 )
 def test_every_column_of_a_data_point_is_filled(
-    any_store: Store,
+    load: Load,
     ask: Ask,
     table: str,
     metric: Metric,
@@ -168,7 +220,7 @@ def test_every_column_of_a_data_point_is_filled(
         resource_schema_url="https://resource/1",
         scope_schema_url="https://scope/2",
     )
-    any_store.load_otlp(table, payload, token=f"every-column-{table}")
+    load(table, payload)
     (sent,) = getattr(metric, str(metric.WhichOneof("data"))).data_points
     common = (
         {"service.name": "vllm", "service.instance.id": "vllm-0"},
@@ -205,6 +257,23 @@ def test_requests_one_after_the_other_are_one_payload(any_store: Store, ask: Ask
     assert ask("SELECT ServiceName, SpanName FROM otel_traces ORDER BY 1") == [("one", "a"), ("two", "b")]
 
 
+def test_json_requests_one_a_line_are_one_payload(any_store: Store, ask: Ask) -> None:
+    requests = (traces(span(name), resource={"service.name": name}) for name in ("one", "two"))
+    payload = b"".join(as_json("otel_traces", request) for request in requests)
+    any_store.load_otlp("otel_traces", payload, token="lines", encoding="json")
+    assert ask("SELECT ServiceName FROM otel_traces ORDER BY 1") == [("one",), ("two",)]
+
+
+@pytest.mark.parametrize("line", ["{", "spans", '{"resourceSpans": [{"x": 1e400}]}'])
+def test_a_line_that_is_no_json_for_the_engine_is_undecodable_and_leaves_nothing(
+    any_store: Store, ask: Ask, line: str
+) -> None:
+    payload = as_json("otel_traces", PAYLOADS["otel_traces"]) + line.encode() + b"\n"
+    with pytest.raises(UndecodableError, match="a document is no JSON"):
+        any_store.load_otlp("otel_traces", payload, token=f"bad-{line}", encoding="json")
+    assert ask("SELECT count() FROM otel_traces") == [(0,)]
+
+
 def test_an_empty_payload_is_no_row_and_no_error(any_store: Store, ask: Ask) -> None:
     any_store.load_otlp("otel_traces", b"", token="empty")
     assert ask("SELECT count() FROM otel_traces") == [(0,)]
@@ -221,14 +290,18 @@ _COUNTS = {
 
 
 @pytest.mark.parametrize("table", OTLP_TABLES)
-def test_the_same_token_twice_changes_nothing_and_another_doubles(any_store: Store, ask: Ask, table: str) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_same_token_twice_changes_nothing_and_another_doubles(
+    any_store: Store, ask: Ask, table: str, encoding: Encoding
+) -> None:
+    payload = as_json(table, PAYLOADS[table]) if encoding == "json" else PAYLOADS[table]
     counts = _COUNTS.get(table, f"SELECT count() FROM {table}")
-    any_store.load_otlp(table, PAYLOADS[table], token="segment-1")
+    any_store.load_otlp(table, payload, token="segment-1", encoding=encoding)
     (once,) = ask(counts)
     assert all(once)
-    any_store.load_otlp(table, PAYLOADS[table], token="segment-1")
+    any_store.load_otlp(table, payload, token="segment-1", encoding=encoding)
     assert ask(counts) == [once]
-    any_store.load_otlp(table, PAYLOADS[table], token="segment-2")
+    any_store.load_otlp(table, payload, token="segment-2", encoding=encoding)
     assert ask(counts) == [tuple(2 * int(str(count)) for count in once)]
 
 

@@ -1,12 +1,15 @@
 """Bringing a store up to date: from nothing, again, and after being cut short."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from storage.migrate import all_steps, migrate, pending_steps
 from storage.store import Store
+from tailsight.cli import app
 from tests.contract.conftest import Ask
 
 
@@ -69,6 +72,15 @@ def test_a_dry_run_makes_no_table_that_it_lists(bare_store: Store, ask: Ask) -> 
     assert {name for name, _ in _schema(ask)} <= {"tailsight_migrations"}
 
 
+def test_a_dry_run_of_a_store_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    printed = CliRunner().invoke(app, ["migrate", "--dry-run"], env={"TAILSIGHT_STORE": f"chdb://{folder}"})
+    assert printed.exit_code == 0
+    assert "-- schema/0001_otel_traces\nCREATE TABLE IF NOT EXISTS otel_traces\n" in printed.output
+    assert "-- views/request_rollup\n" in printed.output
+    assert not folder.exists()
+
+
 def test_a_migration_runs_exactly_what_the_dry_run_listed(bare_store: Store) -> None:
     listed = pending_steps(bare_store)
     assert migrate(bare_store) == listed
@@ -93,7 +105,10 @@ def test_tables_that_the_exporter_made_are_left_as_they_are(bare_store: Store, a
         "CREATE TABLE otel_logs (Timestamp DateTime64(9), ServiceName String, Body String) "
         "ENGINE = MergeTree ORDER BY Timestamp"
     )
-    before = dict(_schema(ask))["otel_logs"]
+    before = _schema(ask)
     migrate(bare_store)
-    assert dict(_schema(ask))["otel_logs"] == before
+    after = _schema(ask)
+    assert [table for table in after if not table[0].startswith("tailsight_")] == before
+    assert "tailsight_otel_logs" in dict(after)
+    assert pending_steps(bare_store) == []
     _drop_all(bare_store, ask)

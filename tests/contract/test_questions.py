@@ -8,8 +8,9 @@ import pytest
 
 from storage.errors import QueryError, StoreUnavailableError, UndecodableError
 from storage.open import open_store
+from storage.otlp import OTLP_TABLES
 from storage.settings import StoreSettings
-from storage.store import OTLP_TABLES, Store
+from storage.store import Store
 from tests.contract.conftest import Ask
 from tests.contract.payloads import span, traces
 

@@ -12,15 +12,14 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from storage.store import Store
-from tests.contract.conftest import Ask
+from tests.contract.conftest import Ask, Load
 from tests.contract.payloads import SECOND_NS, T0_NS, T0_S, gauge, metrics, point, span, traces
 
 
-def test_span_kinds_are_words(any_store: Store, ask: Ask) -> None:
+def test_span_kinds_are_words(load: Load, ask: Ask) -> None:
     kinds = [0, 1, 2, 3, 4, 5, 99]
     spans = [Span(name=str(kind), kind=kind, start_time_unix_nano=T0_NS) for kind in kinds]  # type: ignore[arg-type]
-    any_store.load_otlp("otel_traces", traces(*spans), token="kinds")
+    load("otel_traces", traces(*spans))
     assert dict(ask("SELECT SpanName, SpanKind FROM otel_traces")) == {
         "0": "Unspecified",
         "1": "Internal",
@@ -32,9 +31,9 @@ def test_span_kinds_are_words(any_store: Store, ask: Ask) -> None:
     }
 
 
-def test_status_codes_are_words(any_store: Store, ask: Ask) -> None:
+def test_status_codes_are_words(load: Load, ask: Ask) -> None:
     spans = [span(str(code), status=Status(code=code)) for code in (0, 1, 2, 77)]  # type: ignore[arg-type]
-    any_store.load_otlp("otel_traces", traces(*spans, span("none")), token="status")
+    load("otel_traces", traces(*spans, span("none")))
     assert dict(ask("SELECT SpanName, StatusCode FROM otel_traces")) == {
         "0": "Unset",
         "1": "Ok",
@@ -44,12 +43,12 @@ def test_status_codes_are_words(any_store: Store, ask: Ask) -> None:
     }
 
 
-def test_ids_are_lower_case_hex_and_empty_when_absent(any_store: Store, ask: Ask) -> None:
+def test_ids_are_lower_case_hex_and_empty_when_absent(load: Load, ask: Ask) -> None:
     spans = [
         Span(name="with", trace_id=b"\xab" * 16, span_id=b"\xcd" * 8, parent_span_id=b"\xef" * 8),
-        Span(name="without", links=[Span.Link()]),
+        Span(name="without", links=[Span.Link(trace_state="t=1")]),
     ]
-    any_store.load_otlp("otel_traces", traces(*spans), token="ids")
+    load("otel_traces", traces(*spans))
     assert ask(
         "SELECT TraceId, SpanId, ParentSpanId, Links.TraceId, Links.SpanId FROM otel_traces ORDER BY SpanName"
     ) == [
@@ -58,12 +57,12 @@ def test_ids_are_lower_case_hex_and_empty_when_absent(any_store: Store, ask: Ask
     ]
 
 
-def test_exemplar_ids_are_zeros_when_absent(any_store: Store, ask: Ask) -> None:
+def test_exemplar_ids_are_zeros_when_absent(load: Load, ask: Ask) -> None:
     exemplars = [
         Exemplar(time_unix_nano=T0_NS, as_double=1.0),
         Exemplar(time_unix_nano=T0_NS, as_int=2, trace_id=b"\xab" * 16, span_id=b"\xcd" * 8),
     ]
-    any_store.load_otlp("otel_metrics_gauge", metrics(gauge("g", point(1.0, exemplars=exemplars))), token="exemplars")
+    load("otel_metrics_gauge", metrics(gauge("g", point(1.0, exemplars=exemplars))))
     assert ask("SELECT Exemplars.TraceId, Exemplars.SpanId, Exemplars.Value FROM otel_metrics_gauge") == [
         (["0" * 32, "ab" * 16], ["0" * 16, "cd" * 8], [1.0, 2.0])
     ]
@@ -80,10 +79,10 @@ def test_exemplar_ids_are_zeros_when_absent(any_store: Store, ask: Ask) -> None:
     ],
 )
 def test_a_span_that_ends_before_it_starts_lasts_0_ns(
-    any_store: Store, ask: Ask, start_ns: int, end_ns: int, duration_ns: int
+    load: Load, ask: Ask, start_ns: int, end_ns: int, duration_ns: int
 ) -> None:
     sent = Span(name="a", start_time_unix_nano=start_ns, end_time_unix_nano=end_ns)
-    any_store.load_otlp("otel_traces", traces(sent), token=f"duration-{start_ns}-{end_ns}")
+    load("otel_traces", traces(sent))
     assert ask("SELECT Duration FROM otel_traces") == [(duration_ns,)]
 
 
@@ -116,25 +115,25 @@ TEXTS: dict[str, tuple[Any, str]] = {
 }
 
 
-def test_attribute_values_become_text_as_the_exporter_writes_them(any_store: Store, ask: Ask) -> None:
+def test_attribute_values_become_text_as_the_exporter_writes_them(load: Load, ask: Ask) -> None:
     values = {name: value for name, (value, _) in TEXTS.items()}
     resource = {"service.name": "chat"} | values
-    any_store.load_otlp("otel_traces", traces(span(attributes=values), resource=resource), token="values")
+    load("otel_traces", traces(span(attributes=values), resource=resource))
     expected = {name: text for name, (_, text) in TEXTS.items()}
     assert ask("SELECT SpanAttributes, ResourceAttributes FROM otel_traces") == [
         (expected, {"service.name": "chat"} | expected)
     ]
 
 
-def test_the_service_is_empty_when_the_resource_names_none(any_store: Store, ask: Ask) -> None:
-    any_store.load_otlp("otel_traces", traces(span(), resource={"host.name": "gpu-07"}), token="no-service")
+def test_the_service_is_empty_when_the_resource_names_none(load: Load, ask: Ask) -> None:
+    load("otel_traces", traces(span(), resource={"host.name": "gpu-07"}))
     assert ask("SELECT ServiceName FROM otel_traces") == [("",)]
 
 
-def test_times_keep_their_nanoseconds_in_traces_and_their_seconds_in_metrics(any_store: Store, ask: Ask) -> None:
+def test_times_keep_their_nanoseconds_in_traces_and_their_seconds_in_metrics(load: Load, ask: Ask) -> None:
     late_ns = T0_NS + SECOND_NS - 1
-    any_store.load_otlp("otel_traces", traces(span(start_ns=late_ns)), token="time")
-    any_store.load_otlp("otel_metrics_gauge", metrics(gauge("g", point(1.0, time_ns=late_ns))), token="time")
+    load("otel_traces", traces(span(start_ns=late_ns)))
+    load("otel_metrics_gauge", metrics(gauge("g", point(1.0, time_ns=late_ns))))
     assert ask("SELECT toUnixTimestamp64Nano(Timestamp) FROM otel_traces") == [(late_ns,)]
     assert ask("SELECT toUnixTimestamp(TimeUnix), toUnixTimestamp(StartTimeUnix) FROM otel_metrics_gauge") == [
         (T0_S, 0)
@@ -145,22 +144,22 @@ def test_times_keep_their_nanoseconds_in_traces_and_their_seconds_in_metrics(any
     ("sent", "stored"),
     [(17, 17.0), (-3, -3.0), (2**53 + 1, 2.0**53), (0.25, 0.25), (None, 0.0), (math.inf, math.inf)],
 )
-def test_a_number_is_a_double_and_0_when_unset(any_store: Store, ask: Ask, sent: float | None, stored: float) -> None:
-    any_store.load_otlp("otel_metrics_gauge", metrics(gauge("g", point(sent))), token=f"number-{sent}")
+def test_a_number_is_a_double_and_0_when_unset(load: Load, ask: Ask, sent: float | None, stored: float) -> None:
+    load("otel_metrics_gauge", metrics(gauge("g", point(sent))))
     assert ask("SELECT Value FROM otel_metrics_gauge") == [(stored,)]
 
 
-def test_not_a_number_stays_not_a_number(any_store: Store, ask: Ask) -> None:
-    any_store.load_otlp("otel_metrics_gauge", metrics(gauge("g", point(math.nan))), token="nan")
+def test_not_a_number_stays_not_a_number(load: Load, ask: Ask) -> None:
+    load("otel_metrics_gauge", metrics(gauge("g", point(math.nan))))
     assert ask("SELECT isNaN(Value) FROM otel_metrics_gauge") == [(1,)]
 
 
-def test_what_a_histogram_does_not_say_is_0_in_the_exporters_table(any_store: Store, ask: Ask) -> None:
+def test_what_a_histogram_does_not_say_is_0_in_the_exporters_table(load: Load, ask: Ask) -> None:
     plain, exponential = Metric(name="h"), Metric(name="e")
     plain.histogram.data_points.append(HistogramDataPoint(time_unix_nano=T0_NS, count=3))
     exponential.exponential_histogram.data_points.append(ExponentialHistogramDataPoint(time_unix_nano=T0_NS, count=3))
     for table in ("otel_metrics_histogram", "otel_metrics_exponential_histogram"):
-        any_store.load_otlp(table, metrics(plain, exponential), token="sparse")
+        load(table, metrics(plain, exponential))
     assert ask("SELECT Count, Sum, Min, Max, BucketCounts, ExplicitBounds FROM otel_metrics_histogram") == [
         (3, 0.0, 0.0, 0.0, [], [])
     ]
@@ -170,7 +169,7 @@ def test_what_a_histogram_does_not_say_is_0_in_the_exporters_table(any_store: St
     ) == [(3, 0.0, 0.0, 0.0, 0, [], [])]
 
 
-def test_metric_names_keep_their_capitals(any_store: Store, ask: Ask) -> None:
+def test_metric_names_keep_their_capitals(load: Load, ask: Ask) -> None:
     names = ["DCGM_FI_DEV_FB_USED", "dcgm_fi_dev_fb_used", "vllm:num_requests_waiting"]
-    any_store.load_otlp("otel_metrics_gauge", metrics(*(gauge(name, point(1.0)) for name in names)), token="names")
+    load("otel_metrics_gauge", metrics(*(gauge(name, point(1.0)) for name in names)))
     assert ask("SELECT MetricName FROM otel_metrics_gauge ORDER BY 1") == [(name,) for name in names]

@@ -4,7 +4,16 @@ import pytest
 import yaml
 
 from domain.entity import Entity, EntityKind
-from domain.topology import Topology, TopologyError, topology_from_document, topology_to_document
+from domain.topology import (
+    Node,
+    Switch,
+    SwitchPort,
+    Topology,
+    TopologyError,
+    merged,
+    topology_from_document,
+    topology_to_document,
+)
 
 DOCUMENT = """
 nodes:
@@ -24,6 +33,52 @@ def test_the_ports_of_a_node_are_its_own_and_those_at_the_other_end_of_its_cable
     topology = topology_from_document(yaml.safe_load(DOCUMENT))
     names = ("gpu-07-03/mlx5_0/1", "gpu-07-03/mlx5_1/1", "leaf-07a/3")
     assert topology.ports_of("gpu-07-03") == tuple(Entity(EntityKind.PORT, name) for name in names)
+
+
+def test_what_was_told_goes_before_what_was_discovered_and_is_completed_by_it() -> None:
+    told = topology_from_document(yaml.safe_load(DOCUMENT))
+    discovered = Topology(
+        {
+            "gpu-07-03": Node(
+                "gpu-07-03",
+                ports={
+                    "mlx5_0/1": SwitchPort("elsewhere", 1),
+                    "mlx5_1/1": SwitchPort("leaf-07b", 3),
+                    "mlx5_2/1": None,
+                },
+            ),
+            "gpu-07-04": Node("gpu-07-04", ports={"mlx5_0/1": SwitchPort("leaf-07a", 4)}),
+        },
+        {
+            "leaf-07a": Switch("leaf-07a", "core", {33: SwitchPort("elsewhere", 1), 34: SwitchPort("spine-2", 7)}),
+            "spine-2": Switch("spine-2", "spine"),
+        },
+    )
+    both = merged(told, discovered)
+    assert both.nodes["gpu-07-03"] == Node(
+        "gpu-07-03",
+        "r07",
+        ("GPU-1f",),
+        {"mlx5_0/1": SwitchPort("leaf-07a", 3), "mlx5_1/1": SwitchPort("leaf-07b", 3), "mlx5_2/1": None},
+    )
+    assert both.nodes["gpu-07-04"] == discovered.nodes["gpu-07-04"]
+    assert both.switches == {
+        "leaf-07a": Switch("leaf-07a", "leaf", {33: SwitchPort("spine-1", 7), 34: SwitchPort("spine-2", 7)}),
+        "spine-2": Switch("spine-2", "spine"),
+    }
+    assert merged(told, Topology()) == told
+    assert merged(Topology(), discovered) == discovered
+
+
+def test_a_node_discovered_by_its_short_name_is_the_one_told_with_a_domain() -> None:
+    ports = {"mlx5_0/1": SwitchPort("leaf-07a", 3)}
+    discovered = Topology({"gpu-07-03": Node("gpu-07-03", ports=ports)})
+    told = Topology({"gpu-07-03.example.net": Node("gpu-07-03.example.net", rack="r07")})
+    assert merged(told, discovered).nodes == {
+        "gpu-07-03.example.net": Node("gpu-07-03.example.net", rack="r07", ports=ports)
+    }
+    two = Topology({name: Node(name) for name in ("gpu-07-03.a.net", "gpu-07-03.b.net")})
+    assert merged(two, discovered).nodes["gpu-07-03"].ports == ports, "which of the two it is cannot be told"
 
 
 def test_a_node_that_nobody_wired_has_no_ports() -> None:

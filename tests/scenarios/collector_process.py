@@ -1,6 +1,6 @@
-"""A collector with an embedded store as a process of its own, to be killed by tests/scenarios/test_crash_safety.py.
+"""A collector with an embedded store as a process of its own, to be killed by the tests of this folder.
 
-python -m tests.scenarios.collector_process serve FOLDER    prints the port, serves until SIGTERM, then drains
+python -m tests.scenarios.collector_process serve FOLDER    prints the port, serves until SIGTERM, drains, tells metrics
 python -m tests.scenarios.collector_process report FOLDER   prints what the store holds, as one JSON object
 """
 
@@ -11,29 +11,24 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from collector.service import Collector
 from collector.settings import CollectorSettings, WalSettings
 from storage.migrate import migrate
 from storage.open import open_owned
 from storage.settings import StoreSettings
+from tests.scenarios.senders import found_in
 
 # Small and quick, so that each moment of a segment's life is hit: open, closed, half loaded, loaded, removed.
 WAL = WalSettings(segment_bytes_max=1 << 18, segment_age_s=0.1, checkpoint_s=0.5)
-
-REPORT = {
-    "span_counts": "SELECT SpanId, count() FROM otel_traces GROUP BY SpanId",
-    "request_counts": "SELECT trace_id, count() FROM tailsight_requests GROUP BY trace_id",
-    "rollup_requests": "SELECT 'all', sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'",
-    "quarantined": "SELECT 'all', count() FROM tailsight_quarantine",
-}
 
 
 async def serve(folder: Path) -> None:
     store = open_owned(StoreSettings(url=f"chdb://{folder}"))
     migrate(store)
-    collector = Collector(CollectorSettings(wal=WAL), store, folder, CollectorRegistry())
+    registry = CollectorRegistry()
+    collector = Collector(CollectorSettings(wal=WAL), store, folder, registry)
     collector.start()
     server = uvicorn.Server(uvicorn.Config(collector.otlp_app, port=0, log_level="warning", lifespan="off"))
     # uvicorn raises the signal again when it has stopped; by default that would end the process before it drains.
@@ -44,7 +39,9 @@ async def serve(folder: Path) -> None:
     sys.stdout.write(f"{server.servers[0].sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await serving  # until SIGTERM
-    drained = await asyncio.to_thread(collector.drain, 30)
+    drained = await asyncio.to_thread(collector.drain, 300)
+    sys.stdout.write(generate_latest(registry).decode())
+    sys.stdout.flush()
     collector.close()
     store.close()
     sys.exit(0 if drained else 1)
@@ -52,11 +49,7 @@ async def serve(folder: Path) -> None:
 
 def report(folder: Path) -> None:
     store = open_owned(StoreSettings(url=f"chdb://{folder}"))
-    assert store.engine is not None
-    answers = {}
-    for name, statement in REPORT.items():
-        lines = store.engine.read(statement, "TSV").body.decode().splitlines()
-        answers[name] = {key: int(count) for key, count in (line.split("\t") for line in lines)}
+    answers = found_in(store)
     store.close()
     sys.stdout.write(json.dumps(answers))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import uvicorn
@@ -29,6 +29,7 @@ from prometheus_client import CollectorRegistry
 from collector.scrape import Scraper
 from collector.service import Collector
 from collector.settings import CollectorSettings, ScrapeSettings, ScrapeTarget
+from collector.sources import SourceName
 from collector.telemetry import Telemetry
 from storage.store import Store
 
@@ -149,14 +150,14 @@ class Doors:
         job: str,
         texts: Sequence[str | None],
         labels: Mapping[str, str] | None = None,
-        source: Literal["dcgm", "node", "prometheus"] = "prometheus",
+        source: SourceName = "prometheus",
     ) -> list[str]:
         """Scrape an endpoint that answers these texts one after the other; the result of each scrape."""
 
         async def all_of(url: str) -> list[str]:
             target = ScrapeTarget(job=job, source=source, url=url, labels=dict(labels or {}))
-            async with httpx.AsyncClient() as client:
-                return [await self._scraper.scrape(client, target) for _ in texts]
+            async with self._scraper.session() as session:
+                return [await self._scraper.scrape(session, target) for _ in texts]
 
         with endpoint(texts) as url:
             return asyncio.run(all_of(url))

@@ -25,7 +25,7 @@ from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window, rfc3339
-from storage.readers import read_request_series, read_samples, read_series, read_services
+from storage.readers import read_request_series, read_samples, read_series, read_services, sample_rows
 from storage.store import Store
 from tests.scenarios.recordings import (
     TELEMETRY,
@@ -262,7 +262,7 @@ def test_the_fabric_series_is_stored_and_its_missed_scrape_is_a_gap(clean_store:
     window = Window(shift.moment(scrapes[0].time_s), shift.moment(scrapes[-1].time_s + 15))
     series = read_series(clean_store, window, ["node_infiniband_port_transmit_wait_total"])
     assert set(series.select("node", "port").iter_rows()) >= {("gpu-node-00", f"mlx5_{n}/1") for n in range(9)}
-    samples = read_samples(clean_store, window, series, 15)
+    samples = sample_rows(read_samples(clean_store, window, series, 15, "last"), 15)
     (missed_s,) = (scrape.time_s for scrape in scrapes if scrape.missed)
     times = samples["time"].unique().sort().to_list()
     assert len(times) == 39
@@ -282,7 +282,8 @@ def test_utilisation_and_wait_of_the_ports_are_as_recorded(clean_store: Store, d
     knowledge = shipped_knowledge()
     series = read_series(clean_store, window, knowledge.metrics)
     grid = Grid(window, 15)
-    matrices = metric_signals(series, read_samples(clean_store, window, series, 15), grid, knowledge)
+    counters, levels = (read_samples(clean_store, window, series, 15, value) for value in ("last", "mean"))
+    matrices = metric_signals(series, counters, levels, grid, knowledge)
     signals: dict[str, dict[str, NDArray[np.float64]]] = {
         matrix.signal.name: dict(zip((entity.name for entity in matrix.entities), matrix.values, strict=True))
         for matrix in matrices

@@ -1,8 +1,10 @@
 """Steps as values; what they do to a store is in tests/contract/test_migrations.py."""
 
+import re
 from collections import Counter
 
-from storage.migrate import Step, all_steps
+from storage.migrate import Step, _steps, all_steps, steps_of_new
+from storage.settings import StoreSettings
 from storage.store import Store
 
 
@@ -28,5 +30,24 @@ def test_a_view_is_dropped_before_it_is_made_anew(store: Store) -> None:
 
 
 def test_only_views_and_our_own_tables_are_ever_dropped_or_altered(store: Store) -> None:
-    first_words = {statement.split()[0] for step in all_steps(store) for statement in step.statements}
-    assert first_words == {"CREATE", "DROP"}
+    statements = [statement for step in all_steps(store) for statement in step.statements]
+    changes = [statement for statement in statements if not statement.startswith("CREATE ")]
+    assert all(re.match(r"DROP VIEW IF EXISTS tailsight_|ALTER TABLE tailsight_", statement) for statement in changes)
+
+
+def test_the_steps_of_a_store_that_is_not_there_are_those_of_a_new_one(store: Store) -> None:
+    assert steps_of_new(StoreSettings()) == all_steps(store)
+
+
+def test_beside_tables_of_others_all_that_is_made_bears_our_name(store: Store) -> None:
+    beside = _steps("lean", store.identity, prefix="tailsight_")
+    statements = [statement for step in beside for statement in step.statements]
+    assert all(re.search(r"(EXISTS|VIEW|TABLE) tailsight_\w+", statement) for statement in statements)
+    assert not re.search(r"(?<!tailsight_)otel_(traces|logs|metrics)", "".join(statements))
+    ours = {step.name for step in all_steps(store)}
+    renamed = {step.name for step in beside} - ours
+    assert renamed == {
+        "schema/0001_tailsight_otel_traces",
+        "schema/0002_tailsight_otel_logs",
+        "schema/0003_tailsight_otel_metrics",
+    }

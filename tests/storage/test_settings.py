@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from storage.settings import IdentitySettings, StoreSettings
+from storage.settings import IdentitySettings, StoreSettings, TablesSettings
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,14 @@ def test_settings_cannot_change_after_they_were_checked() -> None:
 def test_every_identity_list_may_be_replaced() -> None:
     lists = {name: ["x"] for name in IdentitySettings.model_fields}
     assert IdentitySettings.model_validate(lists).model_dump() == dict.fromkeys(lists, ("x",))
+
+
+@pytest.mark.parametrize("name", ["otel_traces", "otel.otel_traces_distributed", "my-db.my-table", "模型.t"])
+def test_a_table_to_read_may_stand_in_another_database(name: str) -> None:
+    assert TablesSettings(traces=name).traces == name
+
+
+@pytest.mark.parametrize("name", ["", "a.b.c", ".a", "a.", "a b", "`a`", "a\\b", "a;\nDROP TABLE b"])
+def test_what_is_no_table_is_refused_with_what_would_be_one(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected TABLE or DATABASE\.TABLE"):
+        TablesSettings(metrics_sum=name)

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -6,7 +7,8 @@ from hypothesis import strategies as st
 
 from storage import sql
 from storage.settings import IdentitySettings
-from storage.store import OTLP_TABLES, Store
+from storage.store import Store
+from storage.upstream import OURS
 
 
 def test_schema_files_are_numbered_without_a_gap() -> None:
@@ -22,7 +24,10 @@ def test_the_rollup_of_requests_comes_after_the_requests() -> None:
 
 def test_a_text_is_cut_into_statements_without_its_comments() -> None:
     text = "-- why\nCREATE TABLE a\n(\n    b Int8 -- kept, it is inside a line\n);\n\n  -- more\nSELECT ';';\n"
-    assert sql.statements(text) == ["CREATE TABLE a\n(\n    b Int8 -- kept, it is inside a line\n)", "SELECT ';'"]
+    assert sql.statements(text, "lean") == [
+        "CREATE TABLE a\n(\n    b Int8 -- kept, it is inside a line\n)",
+        "SELECT ';'",
+    ]
 
 
 def test_a_line_of_one_profile_is_left_out_of_the_other() -> None:
@@ -35,13 +40,17 @@ def test_a_line_of_one_profile_is_left_out_of_the_other() -> None:
 @pytest.mark.parametrize("profile", ["lean", "upstream"])
 def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> None:
     for statement in sql.statements(path.read_text(), profile):  # type: ignore[attr-defined]
-        assert re.match(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (otel|tailsight)_\w+", statement)
+        assert re.match(
+            r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (otel|tailsight)_\w+"
+            r"|ALTER TABLE tailsight_\w+\n    ADD COLUMN IF NOT EXISTS ",
+            statement,
+        )
 
 
 @pytest.mark.parametrize("name", sql.views())
 def test_each_view_is_one_statement_whose_lists_are_all_known(name: str) -> None:
-    text = sql.fill_lookups(sql.views()[name], IdentitySettings().model_dump())
-    (statement,) = sql.statements(text)
+    text = OURS.fill(sql.views()[name], IdentitySettings().model_dump())
+    (statement,) = sql.statements(text, "view")
     assert re.match(r"CREATE MATERIALIZED VIEW tailsight_\w+_mv TO tailsight_\w+\n", statement)
     assert "{" not in statement
 
@@ -49,30 +58,6 @@ def test_each_view_is_one_statement_whose_lists_are_all_known(name: str) -> None
 def test_every_identity_list_is_used_by_a_view() -> None:
     texts = "".join(sql.views().values())
     assert {name for name in IdentitySettings.model_fields if f"{{{name} of " not in texts} == set()
-
-
-@pytest.mark.parametrize("table", OTLP_TABLES)
-def test_a_load_statement_waits_only_for_its_source(table: str) -> None:
-    statement = sql.load_statement(table.removeprefix("otel_"))
-    assert statement.startswith(f"INSERT INTO {table}\n")
-    assert re.findall(r"\{\w+\}", statement) == ["{source}"]
-
-
-@pytest.mark.parametrize(
-    ("keys", "lookup"),
-    [
-        ((), "''"),
-        (("a",), "Map['a']"),
-        (("it's", "b\\"), "multiIf(Map['it\\'s'] != '', Map['it\\'s'], Map['b\\\\'] != '', Map['b\\\\'], '')"),
-    ],
-)
-def test_a_lookup_is_the_first_entry_that_is_not_empty(keys: tuple[str, ...], lookup: str) -> None:
-    assert sql.fill_lookups("{keys of Map} AS x, {other}", {"keys": keys}) == f"{lookup} AS x, {{other}}"
-
-
-def test_a_lookup_of_an_unknown_list_is_an_error() -> None:
-    with pytest.raises(KeyError, match="keys"):
-        sql.fill_lookups("{keys of Map}", {})
 
 
 def test_a_question_is_a_file_without_its_comments() -> None:
@@ -86,6 +71,13 @@ def test_a_quoted_text_is_closed_by_its_own_quotes_only(text: str) -> None:
     quoted = sql.quoted(text)
     assert re.fullmatch(r"'(?:[^'\\]|\\.)*'", quoted, re.DOTALL)
     assert re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL) == text
+
+
+@pytest.mark.parametrize("name", ["plain", "with.dots", "it`s", "b\\", "模型 💥", "a b"])
+def test_the_engine_reads_a_name_as_it_was(store: Store, name: str) -> None:
+    assert store.engine is not None
+    answer = store.engine.run(f"SELECT 1 AS {sql.identifier(name)}", "JSONColumns")
+    assert json.loads(answer.body) == {name: [1]}
 
 
 def test_the_engine_reads_a_quoted_text_as_it_was(store: Store) -> None:

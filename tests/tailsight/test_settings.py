@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> N
 # -- who may ask -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["web.host", "collector.otlp_http.host"])
+@pytest.mark.parametrize("key", ["web.host", "collector.otlp_http.host", "collector.otlp_grpc.host"])
 def test_listening_openly_without_a_token_is_refused_and_the_ways_out_are_named(key: str) -> None:
     variable = "TAILSIGHT_" + key.replace(".", "__").upper()
     why = listens_openly(read_settings(None, {variable: "0.0.0.0"}))

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 PRELUDE = """
-import asyncio, sys, threading
+import asyncio, json, sys, threading
 from pathlib import Path
 from tailsight import wiring
 from collector.errors import CollectorError
@@ -21,7 +21,8 @@ from tailsight.settings import Settings
 from tailsight.wiring import Application
 
 folder = Path(sys.argv[1])
-document = {"store": {"url": f"chdb://{folder}"}, "web": {"port": 0}, "collector": {"otlp_http": {"port": 0}}}
+collector = {"otlp_http": {"port": 0}, "otlp_grpc": {"port": 0}}
+document = {"store": {"url": f"chdb://{folder}"}, "web": {"port": 0}, "collector": collector}
 
 def end_task(application, name):
     def cancel():
@@ -125,7 +126,7 @@ class Ending(Application):
 wiring.Application = Ending
 from tailsight.cli import main
 config = folder.parent / "tailsight.yaml"
-config.write_text(f"{{store: {{url: 'chdb://{folder}'}}, web: {{port: 0}}, collector: {{otlp_http: {{port: 0}}}}}}")
+config.write_text(json.dumps(document))  # JSON is YAML
 sys.argv = ["tailsight", "serve", "--config", str(config)]
 main()
 """
@@ -137,9 +138,8 @@ main()
 
 def test_serving_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
     config = tmp_path / "tailsight.yaml"
-    config.write_text(
-        f"{{store: {{url: 'chdb://{tmp_path / 'data'}'}}, web: {{port: 0}}, collector: {{otlp_http: {{port: 0}}}}}}"
-    )
+    doors = "otlp_http: {port: 0}, otlp_grpc: {port: 0}"
+    config.write_text(f"{{store: 'chdb://{tmp_path / 'data'}', web: {{port: 0}}, collector: {{{doors}}}}}")
     own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
     command = [sys.executable, "-u", "-m", "tailsight", "serve", "--config", str(config)]
     with subprocess.Popen(

@@ -1,0 +1,392 @@
+"""Finds what is to be scraped: in files, and among the pods of Kubernetes.
+
+Each finder yields all targets that there are, again whenever they have changed, and never ends by itself. What goes
+wrong costs no target: those found last stay until something better is known.
+"""
+
+import asyncio
+import glob
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import aiohttp
+import yaml
+from pydantic import ValidationError
+
+from collector.errors import CollectorError
+from collector.settings import FileTargets, KubernetesTargets, Scraped, ScrapeSettings, ScrapeTarget
+from collector.sources import SOURCES
+from collector.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+Targets: TypeAlias = tuple[ScrapeTarget, ...]
+
+_ANNOTATION = "prometheus.io"
+_PAGE_PODS = 500
+_WATCH_S = 300  # the API server ends a watch then
+_SILENCE_S = _WATCH_S + 30  # a connection that is this quiet is dead
+_ANSWER_S = 60
+_RETRY_S, _RETRY_S_MAX = 0.5, 30.0
+
+
+class DiscoveryError(CollectorError):
+    """Targets cannot be found now. `reason` is the label of its counter."""
+
+    retryable = True
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _GoneError(Exception):
+    """The API server no longer knows what has changed since then: begin anew."""
+
+
+def finders(settings: ScrapeSettings, telemetry: Telemetry) -> Iterator[AsyncIterator[Targets]]:
+    """Everything that finds targets, as it is configured."""
+    for files in settings.files:
+        yield targets_in_files(files, telemetry)
+    for kubernetes in settings.kubernetes:
+        for namespace in kubernetes.namespaces or ("",):
+            yield targets_of_pods(kubernetes, namespace, telemetry)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> AsyncIterator[Targets]:
+    """The targets that files list. A file that is broken keeps its last good ones; one that is gone has none."""
+    seen: dict[Path, tuple[int, int, int]] = {}
+    found: dict[Path, Targets] = {}
+    last: Targets | None = None
+    while True:
+        there = await asyncio.to_thread(_stamps, settings.files)
+        for path in found.keys() - there.keys():
+            del found[path]
+        for path, stamp in there.items():
+            if seen.get(path) == stamp:
+                continue
+            try:
+                found[path] = await asyncio.to_thread(_read_file, path, settings)
+            except DiscoveryError as error:
+                telemetry.discovery_failures.labels(settings.job, error.reason).inc()
+                log.warning("%s: %s. The targets it listed before stay", settings.job, error)
+        if not there and last is None:
+            log.warning("%s: there is no file %s yet", settings.job, " or ".join(settings.files))
+        seen = there
+        targets = tuple(target for path in sorted(found) for target in found[path])
+        if targets != last:
+            last = targets
+            yield targets
+        await asyncio.sleep(settings.refresh_s)
+
+
+def file_targets(text: str, name: str, settings: FileTargets) -> Targets:
+    """The targets of one file, in the format of Prometheus' file_sd_configs.
+
+    Of its special labels these count: `__scheme__` and `__metrics_path__`; `job` is the job. Others that begin with
+    `__` are for relabelling, and are left out.
+
+    Raises:
+        DiscoveryError: when it is not in this format.
+    """
+    try:
+        document = json.loads(text) if name.endswith(".json") else yaml.load(text, Loader=yaml.CSafeLoader)
+        return tuple(target for group in document or () for target in _targets_of_group(group, settings))
+    except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
+        raise DiscoveryError(
+            "broken_file",
+            f"{name} cannot be used: {_first_line(error)}; expected a list of "
+            '{"targets": ["HOST:PORT", …], "labels": {"NAME": "VALUE", …}}',
+        ) from None
+
+
+def _targets_of_group(group: Mapping[str, Any], settings: FileTargets) -> Iterator[ScrapeTarget]:
+    labels = dict(group.get("labels") or {})
+    source = SOURCES[settings.source]
+    path = labels.get("__metrics_path__") or settings.path or source.path
+    scheme = labels.get("__scheme__") or "http"
+    job = labels.pop("job", settings.job)
+    own = {name: text for name, text in labels.items() if not name.startswith("__")}
+    for address in group["targets"]:
+        yield _target(settings, f"{scheme}://{address}{path}", own, job)
+
+
+def _stamps(patterns: Sequence[str]) -> dict[Path, tuple[int, int, int]]:
+    """The files that there are, with what changes when they are written."""
+    stamps = {}
+    for path in sorted({Path(name) for pattern in patterns for name in glob.glob(pattern)}):  # noqa: PTH207  # a pattern
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # gone since it was found
+        stamps[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return stamps
+
+
+def _read_file(path: Path, settings: FileTargets) -> Targets:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiscoveryError("unreadable_file", f"{path} cannot be read: {error}") from None
+    return file_targets(text, str(path), settings)
+
+
+# -- Kubernetes --------------------------------------------------------------------------------------------------------
+
+
+async def targets_of_pods(settings: KubernetesTargets, namespace: str, telemetry: Telemetry) -> AsyncIterator[Targets]:
+    """The targets among the pods of a namespace (all when it is empty): listed once, then watched."""
+    pods = _Pods(settings, namespace, telemetry)
+    last: Targets | None = None
+    failing = False
+    retry_s = _RETRY_S
+    while True:
+        try:
+            async with _api_session(settings) as session:
+                async for targets in pods.followed(session):
+                    failing, retry_s = False, _RETRY_S
+                    if targets != last:
+                        last = targets
+                        yield targets
+        except DiscoveryError as error:
+            telemetry.discovery_failures.labels(settings.job, error.reason).inc()
+            level = logging.DEBUG if failing else logging.WARNING
+            log.log(level, "%s: %s. The pods found before stay", settings.job, error)
+            failing = True
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _RETRY_S_MAX)
+
+
+class _Pods:
+    """The pods of a namespace, as the API server tells of them, and the targets among them."""
+
+    def __init__(self, settings: KubernetesTargets, namespace: str, telemetry: Telemetry) -> None:
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        self._url = f"{settings.api_url.rstrip('/')}/api/v1{scope}/pods"
+        self._settings = settings
+        self._telemetry = telemetry
+        self._selector = {"labelSelector": settings.label_selector} if settings.label_selector else {}
+        self._targets: dict[str, ScrapeTarget] = {}  # by uid of the pod
+        self._version = ""  # what is known; empty when the pods are to be listed
+
+    async def followed(self, session: aiohttp.ClientSession) -> AsyncIterator[Targets]:
+        """The targets now, and again after each change and each sign of life.
+
+        Raises:
+            DiscoveryError: when the API server does not tell; the next call goes on from there.
+        """
+        while True:
+            if not self._version:
+                await self._list(session)
+                yield tuple(self._targets.values())
+            try:
+                async for _ in self._watch(session):
+                    yield tuple(self._targets.values())
+            except _GoneError:
+                self._version = ""
+
+    async def _list(self, session: aiohttp.ClientSession) -> None:
+        pods: list[Any] = []
+        more = ""
+        while True:
+            page = {"limit": str(_PAGE_PODS)} | ({"continue": more} if more else {})
+            async with self._asked(session, page, _ANSWER_S) as answer:
+                document = _document(await answer.read())
+            pods += document.get("items") or ()
+            metadata = _mapping(document.get("metadata"))
+            more = metadata.get("continue") or ""
+            if not more:
+                break
+        self._targets.clear()
+        for pod in map(_mapping, pods):
+            self._learn(pod)
+        self._version = str(metadata.get("resourceVersion") or "")
+
+    async def _watch(self, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+        """Take in what happens, a turn an event, until the API server ends the watch."""
+        wanted = {
+            "watch": "1",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_S),
+        }
+        async with self._asked(session, wanted, None) as answer:
+            async for line in _lines(answer):
+                event = _document(line)
+                kind, pod = event.get("type"), _mapping(event.get("object"))
+                if kind == "ERROR":
+                    if pod.get("code") == HTTPStatus.GONE:
+                        raise _GoneError
+                    raise DiscoveryError("api_error", f"the watch of {self._url} ended: {pod.get('message', pod)}")
+                metadata = _mapping(pod.get("metadata"))
+                self._version = str(metadata.get("resourceVersion") or self._version)
+                if kind == "DELETED":
+                    self._targets.pop(metadata.get("uid", ""), None)
+                elif kind != "BOOKMARK":
+                    self._learn(pod)
+                yield
+
+    def _learn(self, pod: Mapping[str, Any]) -> None:
+        uid = _mapping(pod.get("metadata")).get("uid", "")
+        try:
+            target = pod_target(pod, self._settings)
+        except DiscoveryError as error:
+            self._telemetry.discovery_failures.labels(self._settings.job, error.reason).inc()
+            log.warning("%s: %s. It is not scraped", self._settings.job, error)
+            target = None
+        if target is None:
+            self._targets.pop(uid, None)
+        else:
+            self._targets[uid] = target
+
+    def _asked(
+        self, session: aiohttp.ClientSession, parameters: Mapping[str, str], total_s: float | None
+    ) -> "_ApiAnswer":
+        return _ApiAnswer(session, self._url, {**self._selector, **parameters}, self._settings.token_file, total_s)
+
+
+class _ApiAnswer:
+    """A context that is one good answer of the API server.
+
+    Raises:
+        _GoneError: when it asks to begin anew.
+        DiscoveryError: for any other answer, also for one that breaks off.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        parameters: Mapping[str, str],
+        token_file: Path | None,
+        total_s: float | None,
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._parameters = parameters
+        self._token_file = token_file
+        self._timeout = aiohttp.ClientTimeout(total=total_s, connect=10, sock_read=_SILENCE_S)
+        self._answer: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            headers = {}
+            if self._token_file is not None:  # it is renewed every hour or so
+                token = await asyncio.to_thread(self._token_file.read_text)
+                headers["authorization"] = f"Bearer {token.strip()}"
+            self._answer = await self._session.get(
+                self._url, params=self._parameters, headers=headers, timeout=self._timeout, allow_redirects=False
+            )
+            status = self._answer.status
+            if status == HTTPStatus.OK:
+                return self._answer
+            text = (await self._answer.text(errors="replace"))[:200]
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from None
+        if status == HTTPStatus.GONE:
+            raise _GoneError
+        advice = ". Its service account needs get, list and watch on pods" if status in (401, 403) else ""
+        raise DiscoveryError("api_error", f"{self._url} answered {status}, expected 200: {text!r}{advice}")
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._answer is not None:
+            self._answer.close()
+        if isinstance(error, aiohttp.ClientError | OSError):
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: BaseException) -> DiscoveryError:
+        return DiscoveryError("api_unreachable", f"{self._url}: {type(error).__name__}: {error}")
+
+
+def _api_session(settings: KubernetesTargets) -> aiohttp.ClientSession:
+    context: ssl.SSLContext | bool = True
+    if settings.api_url.startswith("https:") and settings.ca_file is not None:
+        try:
+            context = ssl.create_default_context(cafile=settings.ca_file)
+        except OSError as error:
+            raise DiscoveryError("no_certificate", f"ca_file {settings.ca_file} cannot be read: {error}") from None
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length: a pod may be hundreds of kilobytes."""
+    parts: list[bytes] = []
+    async for chunk in answer.content.iter_any():
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            parts.append(line)
+            if any(parts):
+                yield b"".join(parts)
+            parts.clear()
+        parts.append(rest)
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise DiscoveryError("api_error", f"the API server sent no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise DiscoveryError("api_error", f"the API server sent {str(document)[:100]}, expected an object")
+    return document
+
+
+def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTarget | None:
+    """The endpoint of a pod; None for one that runs not, or is not meant.
+
+    Raises:
+        DiscoveryError: when nobody says where the pod answers, or its annotations make no URL.
+    """
+    metadata, spec, status = (_mapping(pod.get(part)) for part in ("metadata", "spec", "status"))
+    annotations = _mapping(metadata.get("annotations"))
+    meant = annotations.get(f"{_ANNOTATION}/scrape", "" if not settings.label_selector else "true")
+    address = status.get("podIP")
+    if meant != "true" or status.get("phase") != "Running" or not address:
+        return None
+    source = SOURCES[settings.source]
+    port = settings.port or annotations.get(f"{_ANNOTATION}/port") or _metrics_port(spec) or source.port
+    name = f"pod {metadata.get('namespace')}/{metadata.get('name')}"
+    if port is None:
+        raise DiscoveryError(
+            "no_port", f"{name} does not say where it answers: annotate it {_ANNOTATION}/port, or set port"
+        )
+    host = f"[{address}]" if ":" in address else address
+    scheme = annotations.get(f"{_ANNOTATION}/scheme") or "http"
+    path = annotations.get(f"{_ANNOTATION}/path") or source.path
+    labels = {"node": spec.get("nodeName") or ""}
+    if source.per == "replica":  # an exporter's own pod must not be taken for the workload it tells of
+        labels |= {"namespace": metadata.get("namespace") or "", "pod": metadata.get("name") or ""}
+    try:
+        return _target(settings, f"{scheme}://{host}:{port}/{path.lstrip('/')}", labels, settings.job)
+    except ValueError as error:
+        raise DiscoveryError("bad_annotation", f"{name} cannot be scraped: {_first_line(error)}") from None
+
+
+def _metrics_port(spec: Mapping[str, Any]) -> int | None:
+    containers = map(_mapping, spec.get("containers") or ())
+    ports = [_mapping(port) for container in containers for port in container.get("ports") or ()]
+    return next((port.get("containerPort") for port in ports if port.get("name") == "metrics"), None)
+
+
+def _target(settings: Scraped, url: str, labels: Mapping[str, str], job: str) -> ScrapeTarget:
+    shared = settings.model_dump(include=set(Scraped.model_fields))
+    return ScrapeTarget.model_validate({**shared, "job": job, "url": url, "labels": {**labels, **settings.labels}})
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """A part of a document that should be an object, and has nothing to say when it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(fault["msg"] for fault in error.errors())
+    return " ".join(str(error).split())[:200] or type(error).__name__

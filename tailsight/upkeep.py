@@ -1,0 +1,129 @@
+"""Keeping the store in order while it serves: look for too many series, roll up, drop what is kept no longer."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from collector.cardinality import CardinalityGuard
+from storage.retention import Day, Retention, disk_of, oldest_days
+from storage.rollup import count_unknown_hours, roll_up_signals
+from storage.store import Store
+from tailsight.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """One round of everything that the store needs now and then; a part that fails does not keep the others from it.
+
+    Args:
+        store: migrated, with nothing coming in yet.
+        settings: what is kept, how full the disk may be, how many series there may be.
+        registry: where its own metrics are registered.
+    """
+
+    def __init__(self, store: Store, settings: Settings, registry: CollectorRegistry) -> None:
+        self._store = store
+        self._series_max = settings.collector.cardinality.series_per_metric_max
+        path = settings.store.embedded_path
+        disk = (lambda: disk_of(path)) if path is not None else None
+        self._retention = Retention(store, settings.store.retention, disk)
+        self._guard = CardinalityGuard(store, settings.collector.cardinality, registry)
+        self._telemetry = _UpkeepTelemetry(registry)
+        count_unknown_hours(store)
+
+    @property
+    def full_reason(self) -> str | None:
+        """Why nothing more should be taken in; None while there is room on the disk."""
+        return self._retention.full_reason
+
+    def round(self, now: datetime) -> None:
+        """Do all that is due."""
+        self._part("cardinality", lambda: self._guard.look(now))
+        self._part("rollup", lambda: self._roll_up(now))
+        self._part("retention", lambda: self._retain(now))
+
+    def _roll_up(self, now: datetime) -> None:
+        hours = roll_up_signals(self._store, now, crowded=self._guard.crowded_metrics, series_max=self._series_max)
+        self._telemetry.rolled_up_hours.inc(hours)
+
+    def _retain(self, now: datetime) -> None:
+        kept = self._retention.look(now)
+        for reason, days in (("expired", kept.expired), ("disk_full", kept.for_room)):
+            for day in days:
+                self._telemetry.dropped_rows.labels(day.table, reason).inc(day.rows)
+                self._telemetry.dropped_bytes.labels(day.table, reason).inc(day.size_bytes)
+        self._telemetry.tell_kept(kept.left)
+        if kept.disk is not None:
+            self._telemetry.disk_used.set(kept.disk.used_ratio)
+            self._telemetry.disk_full.set(kept.is_full)
+
+    def _part(self, name: str, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except Exception:  # it is due again in the next round; that it failed is seen at /metrics
+            log.exception("%s failed", name)
+            self._telemetry.runs.labels(name, "failed").inc()
+        else:
+            self._telemetry.runs.labels(name, "done").inc()
+            self._telemetry.last_success.labels(name).set(time.time())
+
+
+class _UpkeepTelemetry:
+    """What the upkeep says of itself at /metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.runs = Counter(
+            "tailsight_upkeep_runs",
+            "Rounds of a part of the upkeep, by outcome",
+            ["part", "outcome"],
+            registry=registry,
+        )
+        self.last_success = Gauge(
+            "tailsight_upkeep_last_success_timestamp_seconds",
+            "When a part of the upkeep last went well",
+            ["part"],
+            registry=registry,
+        )
+        self.rolled_up_hours = Counter(
+            "tailsight_rollup_hours", "Hours of samples rolled up by minute, again ones included", registry=registry
+        )
+        self.dropped_rows = Counter(
+            "tailsight_retention_dropped_rows", "Rows dropped, by reason", ["table", "reason"], registry=registry
+        )
+        self.dropped_bytes = Counter(
+            "tailsight_retention_dropped_bytes",
+            "Bytes on the disk dropped, by reason",
+            ["table", "reason"],
+            registry=registry,
+        )
+        self.oldest_day = Gauge(
+            "tailsight_retention_oldest_day_timestamp_seconds",
+            "Beginning of the oldest day that a table holds",
+            ["table"],
+            registry=registry,
+        )
+        self.kept_bytes = Gauge(
+            "tailsight_retention_kept_bytes", "Bytes on the disk that a table holds", ["table"], registry=registry
+        )
+        self.disk_used = Gauge(
+            "tailsight_disk_used_ratio", "Share of the embedded store's disk that is used", registry=registry
+        )
+        self.disk_full = Gauge(
+            "tailsight_disk_full",
+            "1 while the disk is over its mark and nothing is left to drop: senders are refused",
+            registry=registry,
+        )
+
+    def tell_kept(self, days: tuple[Day, ...]) -> None:
+        """The days that are left, table by table."""
+        self.oldest_day.clear()
+        for table, day in oldest_days(days).items():
+            self.oldest_day.labels(table).set(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        self.kept_bytes.clear()
+        for kept in days:
+            self.kept_bytes.labels(kept.table).inc(kept.size_bytes)

@@ -1,0 +1,387 @@
+"""Targets are found in files, and among the pods that a small but real API server lists and tells of."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from collector.discovery import DiscoveryError, Targets, file_targets, finders, pod_target, targets_in_files
+from collector.settings import FileTargets, KubernetesTargets, ScrapeSettings
+from collector.telemetry import Telemetry
+
+Counted = Callable[..., float]
+
+
+def urls(targets: Targets) -> list[str]:
+    return [target.url for target in targets]
+
+
+async def next_of(found: AsyncIterator[Targets]) -> Targets:
+    """The next targets found; a test that waits for ever says so."""
+    return await asyncio.wait_for(anext(found), 20)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+GROUPS = [
+    {"targets": ["gpu-0:9400", "gpu-1:9400"], "labels": {"rack": "r7", "__meta_zone": "z"}},
+    {"targets": ["[fe80::1]:9401"], "labels": {"__scheme__": "https", "__metrics_path__": "/m", "job": "other"}},
+]
+GROUPS_YAML = """
+- targets: [gpu-0:9400, gpu-1:9400]
+  labels: {rack: r7, __meta_zone: z}
+- targets: ["[fe80::1]:9401"]
+  labels: {__scheme__: https, __metrics_path__: /m, job: other}
+"""
+
+
+def files(*names: str, **more: Any) -> FileTargets:
+    return FileTargets(job="dcgm", source="dcgm", files=names, refresh_s=0.01, **more)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", json.dumps(GROUPS)), ("a.yml", GROUPS_YAML)])
+def test_a_file_lists_targets_as_prometheus_has_them(name: str, text: str) -> None:
+    first, second, third = file_targets(text, name, files("x", labels={"cluster": "c"}))
+    assert [first.url, second.url] == ["http://gpu-0:9400/metrics", "http://gpu-1:9400/metrics"]
+    assert (first.job, first.source, first.labels) == ("dcgm", "dcgm", {"rack": "r7", "cluster": "c"})
+    assert (third.job, third.url) == ("other", "https://[fe80::1]:9401/m")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "cannot be used"),
+        ('{"targets": ["a:1"]}', "expected a list"),
+        ('["a:1"]', "expected a list"),
+        ('[{"labels": {}}]', "'targets'"),
+        ('[{"targets": [":"]}]', "cannot be scraped"),
+        ('[{"targets": ["a:1"], "labels": {"rack": 7}}]', "valid string"),
+    ],
+)
+def test_a_file_in_another_format_is_told_with_what_is_expected(text: str, told: str) -> None:
+    with pytest.raises(DiscoveryError, match=r"a\.json cannot be used") as raised:
+        file_targets(text, "a.json", files("x"))
+    assert told in str(raised.value)
+    assert "expected a list of" in str(raised.value)
+
+
+def test_a_changed_file_is_read_again_and_a_broken_one_keeps_its_last_good_targets(
+    tmp_path: Path, telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(name: str, text: str) -> None:
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").rename(tmp_path / name)
+
+    async def play() -> None:
+        found = targets_in_files(files(str(tmp_path / "*.json")), telemetry)
+        assert await next_of(found) == (), "nothing is there yet"
+        write("a.json", '[{"targets": ["a:1"]}]')
+        assert urls(await next_of(found)) == ["http://a:1/metrics"]
+        write("b.json", '[{"targets": ["b:1"]}]')
+        assert urls(await next_of(found)) == ["http://a:1/metrics", "http://b:1/metrics"]
+        write("a.json", '[{"targets": ["a:1"')
+        (tmp_path / "b.json").unlink()
+        assert urls(await next_of(found)) == ["http://a:1/metrics"], "the broken file's stay, the gone one's do not"
+        write("a.json", '[{"targets": ["a:2"]}]')
+        assert urls(await next_of(found)) == ["http://a:2/metrics"]
+
+    asyncio.run(play())
+    assert counted("discovery_failures_total", job="dcgm", reason="broken_file") == 1
+    assert "there is no file" in caplog.text
+    assert "The targets it listed before stay" in caplog.text
+
+
+# -- Kubernetes --------------------------------------------------------------------------------------------------------
+
+
+def pod(name: str, *, version: int = 1, ip: str = "10.0.0.1", scrape: str | None = "true", **more: Any) -> Any:
+    annotations = {f"prometheus.io/{key}": value for key, value in {"scrape": scrape, **more}.items() if value}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "serving",
+            "uid": f"uid-{name}",
+            "resourceVersion": str(version),
+            "annotations": annotations,
+        },
+        "spec": {"nodeName": "gpu-node-00", "containers": [{"ports": [{"name": "http", "containerPort": 8000}]}]},
+        "status": {"phase": "Running", "podIP": ip},
+    }
+
+
+def kubernetes(api_url: str = "http://api", **more: Any) -> KubernetesTargets:
+    settings = {"job": "engines", "source": "vllm", "token_file": None, "ca_file": None, **more}
+    return KubernetesTargets(api_url=api_url, **settings)
+
+
+def test_a_pod_answers_where_its_annotations_say() -> None:
+    target = pod_target(pod("v-0", port="9000", path="/m", scheme="https"), kubernetes())
+    assert target is not None
+    assert target.url == "https://10.0.0.1:9000/m"
+    assert target.labels == {"node": "gpu-node-00", "namespace": "serving", "pod": "v-0"}
+    assert (target.job, target.source) == ("engines", "vllm")
+
+
+def test_a_pod_that_does_not_say_answers_where_its_source_usually_does() -> None:
+    target = pod_target(pod("v-0", ip="fd00::7"), kubernetes())
+    assert target is not None
+    assert target.url == "http://[fd00::7]:8000/metrics"
+
+
+def test_a_container_port_named_metrics_is_where_it_answers() -> None:
+    found = pod("v-0")
+    found["spec"]["containers"][0]["ports"].append({"name": "metrics", "containerPort": 9999})
+    target = pod_target(found, kubernetes())
+    assert target is not None
+    assert target.url == "http://10.0.0.1:9999/metrics"
+
+
+def test_an_exporter_of_a_node_has_no_pod_that_could_be_taken_for_the_workload() -> None:
+    target = pod_target(pod("dcgm-exporter-x7k2p"), kubernetes(source="dcgm"))
+    assert target is not None
+    assert target.labels == {"node": "gpu-node-00"}
+
+
+@pytest.mark.parametrize("scrape", [None, "false"])
+def test_without_a_selector_only_annotated_pods_are_scraped(scrape: str | None) -> None:
+    assert pod_target(pod("v-0", scrape=scrape), kubernetes()) is None
+
+
+def test_with_a_selector_all_that_it_selects_are_scraped_but_those_that_do_not_want_it() -> None:
+    assert pod_target(pod("v-0", scrape=None), kubernetes(label_selector="app=vllm")) is not None
+    assert pod_target(pod("v-0", scrape="false"), kubernetes(label_selector="app=vllm")) is None
+
+
+@pytest.mark.parametrize("status", [{"phase": "Pending"}, {"phase": "Succeeded", "podIP": "10.0.0.1"}, {}])
+def test_a_pod_that_does_not_run_is_not_scraped(status: dict[str, str]) -> None:
+    assert pod_target({**pod("v-0"), "status": status}, kubernetes()) is None
+
+
+def test_a_pod_that_nobody_knows_the_port_of_is_told() -> None:
+    with pytest.raises(
+        DiscoveryError, match=r"serving/v-0 does not say where it answers: annotate it prometheus\.io/port"
+    ):
+        pod_target(pod("v-0"), kubernetes(source="prometheus"))
+
+
+def test_annotations_that_make_no_url_are_told() -> None:
+    with pytest.raises(DiscoveryError, match=r"serving/v-0 cannot be scraped: .*gopher"):
+        pod_target(pod("v-0", scheme="gopher"), kubernetes())
+
+
+class ApiServer:
+    """Lists pods page by page, and tells watchers line by line what is put into `events`."""
+
+    def __init__(self) -> None:
+        self.pods: list[Any] = []
+        self.version = 10
+        self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.asked: list[dict[str, str]] = []
+        self.tokens: list[str | None] = []
+        self.refuse_lists = 0
+        self.refuse_watches_with = 0
+        self.page_pods = 2
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/api/v1/pods", self._answer)
+        app.router.add_get("/api/v1/namespaces/serving/pods", self._answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(dict(request.query))
+        self.tokens.append(request.headers.get("authorization"))
+        if "watch" in request.query:
+            return await self._watch(request)
+        if self.refuse_lists:
+            self.refuse_lists -= 1
+            return web.json_response({"message": "forbidden"}, status=403)
+        first = int(request.query.get("continue", 0))
+        last = first + self.page_pods
+        more = str(last) if last < len(self.pods) else ""
+        metadata = {"resourceVersion": str(self.version), "continue": more}
+        return web.json_response({"metadata": metadata, "items": self.pods[first:last]})
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        if self.refuse_watches_with:
+            status, self.refuse_watches_with = self.refuse_watches_with, 0
+            return web.json_response({"code": status}, status=status)
+        answer = web.StreamResponse()
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        while (event := await self.events.get()) is not None:
+            line = json.dumps(event).encode() + b"\n"
+            await answer.write(line[:20])  # a line need not come in one piece
+            await answer.write(line[20:])
+        return answer
+
+    def tell(self, kind: str, what: Any) -> None:
+        self.events.put_nowait({"type": kind, "object": what})
+
+
+def play(story: Callable[[ApiServer, AsyncIterator[Targets]], Any], telemetry: Telemetry, **more: Any) -> ApiServer:
+    async def run() -> ApiServer:
+        server = ApiServer()
+        async with server.serving() as url:
+            settings = ScrapeSettings(kubernetes=(kubernetes(url, **more),))
+            (found,) = finders(settings, telemetry)
+            await asyncio.wait_for(story(server, found), 30)
+            server.events.put_nowait(None)
+            await found.aclose()  # type: ignore[attr-defined]  # it is a generator
+        return server
+
+    return asyncio.run(run())
+
+
+def test_pods_are_listed_page_by_page_and_followed_as_they_come_change_and_go(telemetry: Telemetry) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = [pod(f"v-{n}", ip=f"10.0.0.{n}") for n in range(5)]
+        assert len(await next_of(found)) == 5
+        server.tell("ADDED", pod("v-9", version=11, ip="10.0.0.9"))
+        assert urls(await next_of(found))[-1] == "http://10.0.0.9:8000/metrics"
+        server.tell("BOOKMARK", {"metadata": {"resourceVersion": "20"}})
+        server.tell("MODIFIED", pod("v-9", version=21, ip="10.0.0.9", port="8001"))
+        assert urls(await next_of(found))[-1] == "http://10.0.0.9:8001/metrics"
+        server.tell("DELETED", pod("v-9", version=22))
+        assert len(await next_of(found)) == 5
+        large = pod("v-8", version=23, ip="10.0.0.8")
+        large["spec"]["filler"] = "x" * 300_000
+        server.tell("ADDED", large)
+        assert len(await next_of(found)) == 6
+
+    server = play(story, telemetry)
+    lists = [asked for asked in server.asked if "watch" not in asked]
+    assert [asked.get("continue") for asked in lists] == [None, "2", "4"]
+    watch = server.asked[3]
+    assert (watch["resourceVersion"], watch["allowWatchBookmarks"]) == ("10", "true")
+
+
+def test_a_watch_that_ends_goes_on_from_the_last_version_that_was_told(telemetry: Telemetry) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        assert await next_of(found) == ()
+        server.tell("BOOKMARK", {"metadata": {"resourceVersion": "31"}})
+        server.events.put_nowait(None)
+        server.tell("ADDED", pod("v-0", version=32))
+        assert len(await next_of(found)) == 1
+
+    server = play(story, telemetry)
+    assert [asked["resourceVersion"] for asked in server.asked if "watch" in asked] == ["10", "31"]
+
+
+@pytest.mark.parametrize("as_status", [True, False])
+def test_a_version_that_is_gone_begins_anew_with_a_list(telemetry: Telemetry, as_status: bool) -> None:  # noqa: FBT001
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = [pod("v-0")]
+        server.refuse_watches_with = 410 if as_status else 0
+        assert len(await next_of(found)) == 1
+        server.pods = [pod("v-1", ip="10.0.0.2")]
+        server.version = 50
+        if not as_status:
+            server.tell("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"})
+        assert urls(await next_of(found)) == ["http://10.0.0.2:8000/metrics"]
+
+    server = play(story, telemetry)
+    assert [asked.get("watch") for asked in server.asked][:3] == [None, "1", None]
+
+
+def test_an_api_server_that_refuses_is_told_once_and_asked_again(
+    telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods, server.refuse_lists = [pod("v-0")], 2
+        assert len(await next_of(found)) == 1
+
+    play(story, telemetry)
+    assert counted("discovery_failures_total", job="engines", reason="api_error") == 2
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "answered 403" in told
+    assert "needs get, list and watch on pods" in told
+
+
+def test_an_api_server_that_is_away_costs_no_target(
+    telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        server = ApiServer()
+        server.pods = [pod("v-0")]
+        async with server.serving() as url:
+            (found,) = finders(ScrapeSettings(kubernetes=(kubernetes(url),)), telemetry)
+            assert len(await next_of(found)) == 1
+        waiting = asyncio.ensure_future(anext(found))
+        while not counted("discovery_failures_total", job="engines", reason="api_unreachable"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not waiting.done(), "nothing is said to be gone"
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert "The pods found before stay" in caplog.text
+
+
+def test_a_pod_that_cannot_be_scraped_is_counted_and_costs_itself_only(telemetry: Telemetry, counted: Counted) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = [pod("v-0", port="http"), pod("v-1")]
+        assert len(await next_of(found)) == 1
+
+    play(story, telemetry)
+    assert counted("discovery_failures_total", job="engines", reason="bad_annotation") == 1
+
+
+def test_the_token_is_read_again_and_the_namespace_and_selector_are_asked_for(
+    telemetry: Telemetry, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = [pod("v-0", scrape=None)]
+        assert len(await next_of(found)) == 1
+        token.write_text("second\n")
+        server.tell("ADDED", pod("v-1", ip="10.0.0.2", scrape=None))
+        assert len(await next_of(found)) == 2
+
+    server = play(story, telemetry, token_file=token, namespaces=("serving",), label_selector="app=vllm")
+    assert server.tokens == ["Bearer first", "Bearer second"]
+    assert {asked["labelSelector"] for asked in server.asked} == {"app=vllm"}
+
+
+def test_a_pod_of_another_shape_costs_nothing_else(telemetry: Telemetry) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = ["a pod", {"metadata": None}, {"spec": {"containers": ["x"]}}, pod("v-0")]
+        assert len(await next_of(found)) == 1
+        server.tell("ADDED", ["a pod"])
+        server.tell("ADDED", pod("v-1", ip="10.0.0.2"))
+        assert len(await next_of(found)) == 2
+
+    play(story, telemetry)
+
+
+def test_a_certificate_that_is_not_there_is_told(
+    telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        settings = kubernetes("https://127.0.0.1:1", ca_file=tmp_path / "ca.crt")
+        (found,) = finders(ScrapeSettings(kubernetes=(settings,)), telemetry)
+        waiting = asyncio.ensure_future(anext(found))
+        while not counted("discovery_failures_total", job="engines", reason="no_certificate"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert "ca.crt cannot be read" in caplog.text

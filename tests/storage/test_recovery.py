@@ -1,0 +1,90 @@
+"""Tokens of inserts that left no rows: found, and forgotten, and no others."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.recovery import RememberedInsert, forget_lost_inserts, lost_inserts, remembered_inserts
+from storage.store import Store
+from tests.collector.payloads import trace_request
+
+NOW = time.time_ns()
+
+
+@pytest.fixture
+def asked(clean_store: Store) -> Callable[[str], str]:
+    engine = clean_store.engine
+    assert engine is not None
+    return lambda statement: engine.read(statement, "TSVRaw").body.decode().strip()
+
+
+def lose_part(store: Store, asked: Callable[[str], str], table: str) -> None:
+    """What is left when the process is killed after a part's token was written and before the part was renamed."""
+    path = asked(f"SELECT path FROM system.parts WHERE active AND table = '{table}' ORDER BY modification_time LIMIT 1")
+    store.execute(f"DETACH TABLE {table} SYNC")
+    shutil.rmtree(Path(path))
+    store.execute(f"ATTACH TABLE {table}")
+
+
+def spans(asked: Callable[[str], str]) -> tuple[int, int, int, int]:
+    """Rows of the table and of the views behind it."""
+    return tuple(  # type: ignore[return-value]
+        int(asked(f"SELECT {question}"))
+        for question in (
+            "count() FROM otel_traces",
+            "count() FROM otel_traces_trace_id_ts",
+            "count() FROM tailsight_requests",
+            "sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "table", ["otel_traces", "otel_traces_trace_id_ts", "tailsight_requests", "tailsight_request_rollup"]
+)
+def test_rows_whose_token_outlived_them_come_in_again_and_no_others(
+    clean_store: Store, asked: Callable[[str], str], table: str
+) -> None:
+    payload = trace_request(NOW, spans=3)
+    token = f"test_recovery/{table}"
+    clean_store.load_otlp("otel_traces", payload, token=token)
+    lose_part(clean_store, asked, table)
+    clean_store.load_otlp("otel_traces", payload, token=token)
+    assert 0 in spans(asked), "the engine takes it for a repetition: if this fails, storage/recovery.py can go"
+    assert forget_lost_inserts(clean_store) == 1
+    clean_store.load_otlp("otel_traces", payload, token=token)
+    assert spans(asked) == (3, 3, 3, 3)
+    assert forget_lost_inserts(clean_store) == 0
+
+
+def test_what_merges_have_joined_is_not_lost(clean_store: Store, asked: Callable[[str], str]) -> None:
+    payloads = [trace_request(NOW, spans=1) for _ in range(4)]
+    for number, payload in enumerate(payloads):
+        clean_store.load_otlp("otel_traces", payload, token=f"test_recovery/merged/{number}")
+    clean_store.execute("OPTIMIZE TABLE otel_traces FINAL")
+    assert forget_lost_inserts(clean_store) == 0
+    for number, payload in enumerate(payloads):
+        clean_store.load_otlp("otel_traces", payload, token=f"test_recovery/merged/{number}")
+    assert spans(asked) == (4, 4, 4, 4)
+
+
+def test_a_server_looks_after_its_own_tokens(http_store: Store) -> None:
+    assert forget_lost_inserts(http_store) == 0
+
+
+def test_a_log_of_tokens_is_read_to_its_end() -> None:
+    known = remembered_inserts(
+        ["1\t20261124_1_1_0\ta\n", "1\t20261124_2_2_0\tb\n", "2\t20261124_1_1_0\ta\n", "1\t20261124_3_3_0\tc"]
+    )
+    assert known == [RememberedInsert("20261124_2_2_0", "b")]
+
+
+def test_a_part_covers_the_blocks_of_its_own_partition_only() -> None:
+    inserts = [
+        RememberedInsert(f"2026112{day}_{block}_{block}_0", f"{day}{block}") for day in (3, 4) for block in (4, 7)
+    ]
+    lost = lost_inserts(inserts, [("20261123", 1, 5), ("20261124", 6, 9)])
+    assert [insert.block_id for insert in lost] == ["37", "44"]

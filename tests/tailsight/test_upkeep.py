@@ -1,0 +1,62 @@
+"""One round of the upkeep, on a real store: everything due is done, and told at /metrics."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from prometheus_client import CollectorRegistry
+
+from storage.store import Store
+from tailsight.settings import Settings
+from tailsight.upkeep import Upkeep
+
+NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+SETTINGS = Settings.model_validate({"store": {"url": "http://localhost:8123/otel"}})  # whose disk is not ours to watch
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+def store_sample(store: Store, time: datetime) -> None:
+    row = {"metric": "m", "series_id": 1, "time": time, "value": 1.0}
+    store.insert("tailsight_samples", pl.DataFrame([row], schema_overrides={"series_id": pl.UInt64}))
+
+
+def test_a_round_rolls_up_drops_and_tells(clean_store: Store, registry: CollectorRegistry) -> None:
+    upkeep = Upkeep(clean_store, SETTINGS, registry)
+    store_sample(clean_store, NOW - timedelta(hours=2))
+    store_sample(clean_store, NOW - timedelta(days=40))
+    upkeep.round(NOW)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    assert value("tailsight_rollup_hours_total") == 2
+    dropped = {"table": "tailsight_samples", "reason": "expired"}
+    assert value("tailsight_retention_dropped_rows_total", **dropped) == 1
+    assert (value("tailsight_retention_dropped_bytes_total", **dropped) or 0) > 0
+    midnight = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+    assert value("tailsight_retention_oldest_day_timestamp_seconds", table="tailsight_samples") == midnight
+    assert (value("tailsight_retention_kept_bytes", table="tailsight_signal_rollup") or 0) > 0
+    for part in ("cardinality", "rollup", "retention"):
+        assert value("tailsight_upkeep_runs_total", part=part, outcome="done") == 1
+    assert upkeep.full_reason is None
+
+
+def test_a_part_that_fails_keeps_no_other_from_its_work(
+    clean_store: Store, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    upkeep = Upkeep(clean_store, SETTINGS, registry)
+    store_sample(clean_store, NOW - timedelta(days=40))
+    clean_store.execute("RENAME TABLE tailsight_series TO tailsight_series_gone")
+    try:
+        upkeep.round(NOW)
+    finally:
+        clean_store.execute("RENAME TABLE tailsight_series_gone TO tailsight_series")
+    failed = {"part": "cardinality", "outcome": "failed"}
+    assert registry.get_sample_value("tailsight_upkeep_runs_total", failed) == 1
+    done = {"part": "retention", "outcome": "done"}
+    assert registry.get_sample_value("tailsight_upkeep_runs_total", done) == 1
+    assert "cardinality failed" in caplog.text
