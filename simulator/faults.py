@@ -166,7 +166,7 @@ def _memory_contention(cloud: Cloud, randomness: random.Random, _: datetime) -> 
 
 def _saturation(cloud: Cloud, randomness: random.Random, _: datetime) -> tuple[Entity, float, float]:
     entity = Entity(EntityKind.PORT, _port_that_matters(cloud, randomness).name)
-    return entity, randomness.uniform(0.008, 0.012), randomness.uniform(10, 20)
+    return entity, randomness.uniform(0.005, 0.008), randomness.uniform(10, 20)
 
 
 def _link_fault(cloud: Cloud, randomness: random.Random, _: datetime) -> tuple[Entity, float, float]:
