@@ -156,7 +156,7 @@ def test_the_command_line_explains_a_recording_from_its_own_data_folder_and_twic
                 {
                     "store": f"chdb://{tmp_path / 'data'}",
                     "web": {"port": 0},
-                    "collector": {"otlp_http": {"port": 0}, "scrape": {"targets": [target]}},
+                    "collector": {"otlp_http": {"port": 0}, "otlp_grpc": {"port": 0}, "scrape": {"targets": [target]}},
                 }
             )
         )
