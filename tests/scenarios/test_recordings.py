@@ -164,10 +164,12 @@ def test_the_command_line_explains_a_recording_from_its_own_data_folder_and_twic
             tailsight("serve", "--config", str(config)), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
         ) as server:
             assert server.stdout is not None
-            otlp_url = re.findall(r"http://\S+", server.stdout.readline())[-1]
-            send_spans(otlp_url, read_span_requests(ENGINES / spans, shift))
-            assert served_all.wait(60), "not every recorded scrape was asked for"
-            server.send_signal(signal.SIGTERM)
+            try:
+                (otlp_url,) = re.findall(r"(http://\S+) \(HTTP\)", server.stdout.readline())
+                send_spans(otlp_url, read_span_requests(ENGINES / spans, shift))
+                assert served_all.wait(60), "not every recorded scrape was asked for"
+            finally:
+                server.send_signal(signal.SIGTERM)
             server.communicate(timeout=60)
             assert server.returncode == 0, "what was acknowledged is loaded before it ends"
     start, end = (rfc3339(shift.moment(scrapes[at].time_s + extra)) for at, extra in ((0, 0), (-1, 10)))
