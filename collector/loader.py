@@ -243,12 +243,12 @@ def pieces_by_days(signal: str, table: str, frames: Sequence[Frame]) -> list[tup
 
 
 def smaller(signal: str, table: str, frames: Sequence[Frame]) -> tuple[Sequence[Frame], ...]:
-    """Two halves of these frames; one frame in order; two halves of its items; none of a single item."""
+    """All frames in order; two halves of them; two halves of one frame's items; none of a single item."""
+    ordered = [_in_order(signal, frame) for frame in frames]
+    if any(new.payload != old.payload for new, old in zip(ordered, frames, strict=True)):
+        return (ordered,)
     if len(frames) == 1:
         (frame,) = frames
-        ordered = _in_order(signal, frame)
-        if ordered.payload != frame.payload:
-            return ([ordered],)
         items = items_apart(signal, frame.encoding, table, frame.payload)
         frames = [_in_order(signal, replace(frame, items={table: 1}, payload=item.payload)) for item in items]
         if len(frames) == 1 and frames[0].payload != frame.payload:  # it was among items of other tables

@@ -166,11 +166,17 @@ def check_exactly_once(found: Report, acknowledged: dict[str, set[int]]) -> None
     assert {f"{number:016x}" for number in acknowledged["traces"]} <= spans.keys(), "an acknowledged span is missing"
     assert {str(number) for number in acknowledged["metrics"]} <= points.keys(), "an acknowledged point is missing"
     assert set(spans.values()) | set(points.values()) <= {1}, "something is there twice"
-    assert found["requests"] == spans
-    assert found["traces"] == spans
+    for table in ("requests", "traces"):
+        assert found[table] == spans, differences(found[table], spans)
     assert found["rollup"] == {"all": len(spans)}
     assert found["samples"] == points
     assert found["quarantined"] == {"all": 0}
+
+
+def differences(found: dict[str, int], wanted: dict[str, int]) -> str:
+    """What is where once too often or not at all."""
+    often = sum(count > wanted.get(name, 0) for name, count in found.items())
+    return f"missing {len(wanted.keys() - found.keys())}, too many {often}, of {len(wanted)}"
 
 
 def _command(name: str, folder: Path) -> list[str]:
