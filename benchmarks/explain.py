@@ -13,8 +13,6 @@ time is that of the process, every thread of the engine included.
 import argparse
 import cProfile
 import json
-import os
-import platform
 import pstats
 import statistics
 import tempfile
@@ -33,7 +31,7 @@ from rich.table import Table
 
 from analytics.jobs import AnalyzeSettings, explain_window
 from analytics.spikes import SpikeSettings
-from benchmarks.ingest import cpu_model
+from benchmarks.server import machine
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity, EntityKind
 from domain.window import Window
@@ -270,7 +268,7 @@ def report(
     console: Console, shape: Shape, runs: Sequence[Measurement], filling: Filling, filling_s: float
 ) -> dict[str, Any]:
     """Print the table; the figures."""
-    console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
+    console.print(machine())
     console.print(
         f"{shape.series:,} series of {len(METRICS)} metrics, {shape.series * shape.scrapes / 1e6:.1f} M samples every "
         f"{SCRAPE_S} s; {shape.requests:,} requests of {shape.nodes} replicas; {shape.history_s / 3600:.0f} h before "

@@ -18,53 +18,42 @@ out. Runs of ours and of theirs take turns, because machines are noisy; a ratio 
 """
 
 import argparse
-import asyncio
 import base64
-import gzip
-import http.client
 import json
-import os
-import platform
 import random
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
-import uvicorn
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import rotel
-from collector.service import Collector
-from collector.settings import CollectorSettings
-from storage.migrate import migrate
-from storage.open import open_owned
-from storage.settings import StoreSettings
-from storage.statements import Insert, split_insert
-from storage.store import Store
+from benchmarks.server import (
+    WARM_UP_REQUESTS,
+    Measurement,
+    Payload,
+    RefusedError,
+    Server,
+    machine,
+    measure,
+    median,
+    send,
+    zipped,
+)
 
-ROOT = Path(__file__).parent.parent
 SPANS_A_REQUEST = 512
 SPANS_A_SMALL_REQUEST = 10
 SPANS_A_TRACE = 4
-CONNECTIONS = 4
 DISTINCT_SPANS = 131_072
 DISTINCT_JSON_REQUESTS = 32
-WARM_UP_REQUESTS = 8
-PROTOBUF, JSON = "application/x-protobuf", "application/json"
+JSON = "application/json"
 MODELS = ("llama-70b", "llama-8b", "qwen-32b")
 STAGES = (("POST /v1/chat/completions", 2), ("route", 1), ("llm_request", 2), ("prefill", 1))
 
@@ -73,79 +62,24 @@ Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 AttributesOfTrace: TypeAlias = Callable[[random.Random], Sequence[Attributes]]
 
 
-class RefusedError(Exception):
-    """The server did not take a request as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """Requests of one kind, gzipped.
-
-    Attributes:
-        content_type: of each body.
-        spans_a_request: how many spans each body holds.
-        warm_up: bodies that are sent first and not counted.
-        bodies: others, all distinct, sent in turn as often as a run asks.
-        unzipped_bytes: of `bodies` together.
-    """
-
-    content_type: str
-    spans_a_request: int
-    warm_up: Sequence[bytes]
-    bodies: Sequence[bytes]
-    unzipped_bytes: int
-
-    def of(self, spans: int) -> list[bytes]:
-        """Bodies of at least so many spans together."""
-        return list(islice(cycle(self.bodies), -(-spans // self.spans_a_request)))
-
-    @property
-    def distinct_spans(self) -> int:
-        """Spans that no other body repeats."""
-        return len(self.bodies) * self.spans_a_request
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One run: spans that can be queried, and what they took. Without merges, their figure is None."""
-
-    spans: int
-    cpu_s: float
-    cpu_s_with_merges: float | None
-    wall_s: float
-    lag_s: float
-    parts: int
-    peak_rss_mib: float
-
-    @property
-    def spans_per_cpu_second(self) -> float:
-        """Merges stopped."""
-        return self.spans / self.cpu_s
-
-    @property
-    def spans_per_cpu_second_with_merges(self) -> float | None:
-        """Until nothing was left to merge."""
-        return self.spans / self.cpu_s_with_merges if self.cpu_s_with_merges else None
-
-
 @dataclass(frozen=True, slots=True)
 class PeerMeasurement:
     """One run of the peer: its own CPU time, and the engine's for the rows that it wrote."""
 
-    spans: int
+    items: int
     cpu_s: float
     engine_cpu_s: float
     inserts: int
 
     @property
-    def spans_per_cpu_second(self) -> float:
+    def items_per_cpu_second(self) -> float:
         """The peer alone."""
-        return self.spans / self.cpu_s
+        return self.items / self.cpu_s
 
     @property
-    def spans_per_cpu_second_with_engine(self) -> float:
+    def items_per_cpu_second_with_engine(self) -> float:
         """The peer and the engine."""
-        return self.spans / (self.cpu_s + self.engine_cpu_s)
+        return self.items / (self.cpu_s + self.engine_cpu_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,241 +258,17 @@ def payload(
         request_body(randomness, time.time_ns(), spans_a_request, attributes_of_trace)
         for _ in range(WARM_UP_REQUESTS + requests)
     ]
-    return zipped(bodies, spans_a_request, PROTOBUF)
+    return zipped(bodies, spans_a_request)
 
 
 def json_payload(seed: int, requests: int) -> Payload:
     """The same in JSON."""
     randomness = random.Random(seed)
     bodies = [as_json(request_body(randomness, time.time_ns())) for _ in range(WARM_UP_REQUESTS + requests)]
-    return zipped(bodies, SPANS_A_REQUEST, JSON)
+    return zipped(bodies, SPANS_A_REQUEST, content_type=JSON)
 
 
-def zipped(bodies: Sequence[bytes], spans_a_request: int, content_type: str) -> Payload:
-    """Bodies as they are sent; the first few are to warm up."""
-    sent = [gzip.compress(body, 6) for body in bodies]
-    unzipped_bytes = sum(map(len, bodies[WARM_UP_REQUESTS:]))
-    return Payload(content_type, spans_a_request, sent[:WARM_UP_REQUESTS], sent[WARM_UP_REQUESTS:], unzipped_bytes)
-
-
-# -- the server's process ----------------------------------------------------------------------------------------------
-
-
-def cpu_s() -> float:
-    """CPU time of this process and of the children it has waited for."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    )
-
-
-def ask(store: Store, statement: str) -> list[list[Any]]:
-    """The rows that a statement answers."""
-    if store.engine is None:
-        raise ValueError("the benchmark measures an embedded store")
-    answer = store.engine.read(statement, "JSONCompactEachRow").body
-    return [json.loads(line) for line in answer.splitlines()]
-
-
-def serve(folder: Path, *, with_views: bool) -> None:
-    """Print the port, then obey one command a line, each answered by one JSON object.
-
-    `flush`; `merge` until nothing is left to merge; `optimize` into one part a day; `insert FOLDER FIRST LAST`, which
-    gives the engine what rotel wrote; `quit`.
-    """
-    store = open_owned(StoreSettings(url=f"chdb://{folder}"))
-    migrate(store)
-    if not with_views:
-        drop_views(store)
-    store.execute("SYSTEM STOP MERGES")
-    collector = Collector(CollectorSettings(), store, folder, CollectorRegistry())
-    collector.start()
-    server = uvicorn.Server(uvicorn.Config(collector.otlp_app, port=0, log_level="warning", lifespan="off"))
-
-    def run() -> None:
-        asyncio.run(server.serve())
-
-    threading.Thread(target=run, daemon=True).start()
-    while not server.started:
-        time.sleep(0.01)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-    for line in sys.stdin:
-        match line.split():
-            case ["flush"]:
-                collector.flush(600)
-            case ["merge"]:
-                store.execute("SYSTEM START MERGES")
-                wait_for_merges(store)
-            case ["optimize"]:
-                store.execute("SYSTEM START MERGES")
-                store.execute("OPTIMIZE TABLE otel_traces FINAL")
-            case ["insert", rows, first, last]:
-                insert(store, Path(rows), int(first), int(last))
-            case ["quit"]:
-                break
-        print(json.dumps(state(store)), flush=True)
-    collector.close()
-    store.close()
-    os._exit(0)  # the server's thread serves for ever
-
-
-def drop_views(store: Store) -> None:
-    """Leave the tables, and nothing that fills another one when they are written."""
-    for (view,) in ask(store, "SELECT name FROM system.tables WHERE engine = 'MaterializedView' AND database = 'otel'"):
-        store.execute(f"DROP VIEW {view}")
-
-
-def insert(store: Store, folder: Path, first: int, last: int) -> None:
-    """Give the engine files of rows, one insert each, in the way that costs it least, which is also how ours go in."""
-    found = split_insert((folder / rotel.STATEMENT).read_bytes() + b"\n")
-    if found is None or store.engine is None:
-        raise ValueError("no INSERT with rows behind it, or no embedded store")
-    of_traces = "database = 'otel' AND table = 'otel_traces'"
-    columns = dict(ask(store, f"SELECT name, type FROM system.columns WHERE {of_traces}"))
-    names = found.statement.partition("(")[2].rpartition(")")[0].split(",")
-    structure = ", ".join(f"`{name.strip()}` {columns[name.strip()]}" for name in names)
-    statement = f"{found.statement} SELECT * FROM input('{structure}')"
-    settings = {"optimize_on_insert": "0", "max_threads": "1", "max_insert_threads": "1"}
-    for file in sorted(folder.glob("*.rows"))[first:last]:
-        rows = Insert(statement, found.input_format, file.read_bytes())
-        store.engine.insert(rows, settings=settings | {"insert_deduplication_token": file.name})
-
-
-def state(store: Store) -> dict[str, Any]:
-    """What the store holds, and what the process took so far."""
-    ((spans,),) = ask(store, "SELECT count() FROM otel_traces")
-    ((requests,),) = ask(store, "SELECT count() FROM tailsight_requests")
-    ((rolled_up,),) = ask(store, "SELECT sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'")
-    of_traces = "active AND database = 'otel' AND table = 'otel_traces'"
-    ((parts, stored_bytes),) = ask(store, f"SELECT count(), sum(bytes_on_disk) FROM system.parts WHERE {of_traces}")
-    columns = ask(
-        store,
-        f"SELECT column, sum(column_bytes_on_disk) FROM system.parts_columns WHERE {of_traces} GROUP BY column",
-    )
-    return {
-        "cpu_s": cpu_s(),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "spans": int(spans),
-        "rollup": int(requests) == int(rolled_up),
-        "parts": int(parts),
-        "stored_bytes": int(stored_bytes),
-        "stored_bytes_by_column": {column: int(size) for column, size in columns},
-    }
-
-
-def wait_for_merges(store: Store) -> None:
-    """Until no merge has begun for three seconds."""
-    quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < 3:
-        time.sleep(0.2)
-        if ask(store, "SELECT 1 FROM system.merges LIMIT 1"):
-            quiet_since = time.monotonic()
-
-
-# -- the client --------------------------------------------------------------------------------------------------------
-
-
-class Server:
-    """The server's process, as the client sees it; a context that ends it."""
-
-    def __init__(self, folder: Path, *, with_views: bool = True) -> None:
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.ingest",
-                "--serve",
-                str(folder),
-                *([] if with_views else ["--no-views"]),
-            ],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.port = int(self._read_line())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def ask(self, command: str) -> dict[str, Any]:
-        """Give a command; what it answers."""
-        self._write_line(command)
-        answer: dict[str, Any] = json.loads(self._read_line())
-        return answer
-
-    def quit(self) -> None:
-        """End the process in good order."""
-        self._write_line("quit")
-        self._process.communicate(timeout=60)
-
-    def _read_line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def _write_line(self, line: str) -> None:
-        assert self._process.stdin is not None
-        print(line, file=self._process.stdin, flush=True)
-
-
-def send(port: int, bodies: Sequence[bytes], content_type: str = PROTOBUF) -> None:
-    """Send each body, over a few connections, each waiting for its answers.
-
-    Raises:
-        RefusedError: when the server answers anything but full success.
-    """
-
-    def send_share(share: Sequence[bytes]) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
-        for body in share:
-            connection.request("POST", "/v1/traces", body, headers)
-            answer = connection.getresponse()
-            if answer.read() not in {b"", b"{}"} or answer.status != http.client.OK:
-                raise RefusedError(f"the server answered {answer.status} to {content_type}")
-        connection.close()
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(send_share, [bodies[first::CONNECTIONS] for first in range(CONNECTIONS)]))
-
-
-def measure(sent: Payload, spans: int, *, with_views: bool = True, with_merges: bool = True) -> Measurement:
-    """One run against a fresh server.
-
-    Raises:
-        RefusedError: when the server does not take the payload.
-        RuntimeError: when not all that was sent is in the store.
-    """
-    bodies = sent.of(spans)
-    with (
-        tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
-        Server(Path(folder) / "data", with_views=with_views) as server,
-    ):
-        send(server.port, sent.warm_up, sent.content_type)
-        before = server.ask("flush")
-        started_s = time.monotonic()
-        send(server.port, bodies, sent.content_type)
-        sent_s = time.monotonic()
-        loaded = server.ask("flush")
-        loaded_s = time.monotonic()
-        merged = server.ask("merge") if with_merges else loaded
-        server.quit()
-    stored = loaded["spans"] - before["spans"]
-    if stored != len(bodies) * sent.spans_a_request or not merged["rollup"]:
-        raise RuntimeError(f"sent {len(bodies) * sent.spans_a_request} spans, {stored} are in the store")
-    return Measurement(
-        spans=stored,
-        cpu_s=loaded["cpu_s"] - before["cpu_s"],
-        cpu_s_with_merges=merged["cpu_s"] - before["cpu_s"] if with_merges else None,
-        wall_s=loaded_s - started_s,
-        lag_s=loaded_s - sent_s,
-        parts=loaded["parts"],
-        peak_rss_mib=merged["peak_rss_mib"],
-    )
+# -- runs of other kinds -----------------------------------------------------------------------------------------------
 
 
 def measure_peer(binary: Path, sent: Payload, spans: int) -> PeerMeasurement:
@@ -578,9 +288,9 @@ def measure_peer(binary: Path, sent: Payload, spans: int) -> PeerMeasurement:
             before = server.ask(f"insert {rows} 0 {inserts.warm_up}")
             after = server.ask(f"insert {rows} {inserts.warm_up} {inserts.count}")
             server.quit()
-    stored = after["spans"] - before["spans"]
-    if stored != len(bodies) * sent.spans_a_request:
-        raise RuntimeError(f"sent {len(bodies) * sent.spans_a_request} spans to rotel, it wrote {stored}")
+    stored = after["traces"] - before["traces"]
+    if stored != len(bodies) * sent.items_a_request:
+        raise RuntimeError(f"sent {len(bodies) * sent.items_a_request} spans to rotel, it wrote {stored}")
     return PeerMeasurement(stored, cpu_s, after["cpu_s"] - before["cpu_s"], inserts.count - inserts.warm_up)
 
 
@@ -598,10 +308,10 @@ def measure_storage(sent: Payload) -> Storage:
         server.ask("flush")
         merged = server.ask("optimize")
         server.quit()
-    if merged["spans"] != sent.distinct_spans:
-        raise RuntimeError(f"sent {sent.distinct_spans} spans, {merged['spans']} are in the store")
-    columns = {column: size / merged["spans"] for column, size in merged["stored_bytes_by_column"].items()}
-    return Storage(merged["stored_bytes"] / merged["spans"], columns)
+    if merged["traces"] != sent.distinct_items:
+        raise RuntimeError(f"sent {sent.distinct_items} spans, {merged['spans']} are in the store")
+    columns = {column: size / merged["traces"] for column, size in merged["span_bytes_by_column"].items()}
+    return Storage(merged["stored_bytes"]["otel_traces"] / merged["traces"], columns)
 
 
 # -- the report --------------------------------------------------------------------------------------------------------
@@ -622,22 +332,22 @@ class Runs:
 
 def figures_of(runs: Runs) -> dict[str, Any]:
     """The figures by name; None for what was not measured."""
-    ours = [run.spans_per_cpu_second for run in runs.ours]
-    bare = [run.spans_per_cpu_second for run in runs.without_views]
-    peer = [run.spans_per_cpu_second_with_engine for run in runs.peer]
+    ours = [run.items_per_cpu_second for run in runs.ours]
+    bare = [run.items_per_cpu_second for run in runs.without_views]
+    peer = [run.items_per_cpu_second_with_engine for run in runs.peer]
     return {
         "spans_per_cpu_second": median(ours),
         "spans_per_cpu_second_with_merges": median(
-            run.spans_per_cpu_second_with_merges for run in runs.ours if run.spans_per_cpu_second_with_merges
+            run.items_per_cpu_second_with_merges for run in runs.ours if run.items_per_cpu_second_with_merges
         ),
         "spans_per_cpu_second_without_views": median(bare),
-        "spans_per_cpu_second_10_span_requests": median(run.spans_per_cpu_second for run in runs.small),
-        "json_spans_per_cpu_second": median(run.spans_per_cpu_second for run in runs.json),
-        "rotel_spans_per_cpu_second": median(run.spans_per_cpu_second for run in runs.peer),
+        "spans_per_cpu_second_10_span_requests": median(run.items_per_cpu_second for run in runs.small),
+        "json_spans_per_cpu_second": median(run.items_per_cpu_second for run in runs.json),
+        "rotel_spans_per_cpu_second": median(run.items_per_cpu_second for run in runs.peer),
         "rotel_and_engine_spans_per_cpu_second": median(peer),
         "ratio_to_rotel": median((a / b for a, b in zip(ours, peer, strict=False)), digits=2),
         "ratio_to_rotel_without_views": median((a / b for a, b in zip(bare, peer, strict=False)), digits=2),
-        "spans_per_second_wall": median(run.spans / run.wall_s for run in runs.ours),
+        "spans_per_second_wall": median(run.items / run.wall_s for run in runs.ours),
         "stored_bytes_per_span": round(runs.storage.bytes_per_span, 1),
         "stored_bytes_per_span_of_equal_attributes": round(runs.storage_of_equal.bytes_per_span, 1),
         "peak_rss_mib": round(max(run.peak_rss_mib for run in runs.ours)),
@@ -649,34 +359,28 @@ def figures_of(runs: Runs) -> dict[str, Any]:
     }
 
 
-def median(values: Iterable[float], digits: int | None = None) -> float | None:
-    """The median, rounded; None of nothing."""
-    found = list(values)
-    return round(statistics.median(found), digits) if found else None
-
-
 def report(console: Console, runs: Runs, figures: dict[str, Any], sent: Payload) -> None:
     """Print what was measured, and on what."""
-    console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
+    console.print(machine())
     console.print(
-        f"{sent.spans_a_request} spans of 12 attributes a request unless it says otherwise, "
-        f"{sent.unzipped_bytes / sent.distinct_spans:.0f} bytes a span, "
-        f"{sum(map(len, sent.bodies)) / sent.distinct_spans:.0f} gzipped; {len(sent.bodies)} distinct requests; "
+        f"{sent.items_a_request} spans of 12 attributes a request unless it says otherwise, "
+        f"{sent.unzipped_bytes / sent.distinct_items:.0f} bytes a span, "
+        f"{sum(map(len, sent.bodies)) / sent.distinct_items:.0f} gzipped; {len(sent.bodies)} distinct requests; "
         "half of the spans are requests of users"
     )
     table = Table(title="OTLP/HTTP to queryable rows: spans per CPU-second")
     table.add_column("what")
     for heading in ("runs", "spans a run", "median", "lowest", "highest"):
         table.add_column(heading, justify="right")
-    merged = [run.spans_per_cpu_second_with_merges for run in runs.ours if run.spans_per_cpu_second_with_merges]
+    merged = [run.items_per_cpu_second_with_merges for run in runs.ours if run.items_per_cpu_second_with_merges]
     for what, spans, rates in (
-        ("Tailsight", spans_of(runs.ours), [run.spans_per_cpu_second for run in runs.ours]),
+        ("Tailsight", spans_of(runs.ours), [run.items_per_cpu_second for run in runs.ours]),
         ("Tailsight, until all is merged", spans_of(runs.ours), merged),
         ("Tailsight without views", spans_of(runs.without_views), rates_of(runs.without_views)),
         (f"Tailsight, {SPANS_A_SMALL_REQUEST} spans a request", spans_of(runs.small), rates_of(runs.small)),
         ("Tailsight, OTLP/JSON", spans_of(runs.json), rates_of(runs.json)),
         (f"rotel {rotel.VERSION} alone", spans_of(runs.peer), rates_of(runs.peer)),
-        ("rotel + engine", spans_of(runs.peer), [run.spans_per_cpu_second_with_engine for run in runs.peer]),
+        ("rotel + engine", spans_of(runs.peer), [run.items_per_cpu_second_with_engine for run in runs.peer]),
     ):
         if rates:
             shown = (statistics.median(rates), min(rates), max(rates))
@@ -704,23 +408,12 @@ def report(console: Console, runs: Runs, figures: dict[str, Any], sent: Payload)
 
 def spans_of(runs: Sequence[Measurement | PeerMeasurement]) -> int:
     """Spans of one run; 0 when there was none."""
-    return runs[0].spans if runs else 0
+    return runs[0].items if runs else 0
 
 
 def rates_of(runs: Sequence[Measurement | PeerMeasurement]) -> list[float]:
     """Spans per CPU-second of each run."""
-    return [run.spans_per_cpu_second for run in runs]
-
-
-def cpu_model() -> str:
-    """What the machine says about its processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
-    )
+    return [run.items_per_cpu_second for run in runs]
 
 
 def run_all(console: Console, *, runs: int, spans: int, spans_a_request: int, with_peer: bool) -> tuple[Runs, Payload]:
@@ -769,12 +462,7 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=300_000, help="spans of a run; fewer of variants")
     parser.add_argument("--spans-per-request", type=int, default=SPANS_A_REQUEST)
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="rotel beside ours")
-    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--views", action=argparse.BooleanOptionalAction, default=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve, with_views=arguments.views)
-        return
     runs, spans = (1, 40_000) if arguments.quick else (arguments.runs, arguments.spans)
     console = Console()
     done, sent = run_all(

@@ -16,8 +16,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
-import platform
 import random
 import resource
 import statistics
@@ -34,7 +32,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ingest import cpu_model
+from benchmarks.server import machine
 from collector.scrape import Scraper
 from collector.service import Collector
 from collector.settings import CollectorSettings, ScrapeTarget, WalSettings
@@ -261,7 +259,7 @@ def report(console: Console, runs: list[Measurement], arguments: argparse.Namesp
             f"{run.memory_bytes / arguments.targets / 1024:.0f}",
         )
     text = texts(arguments.file)[0]
-    console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
+    console.print(machine())
     console.print(
         f"{arguments.targets} targets, {runs[0].samples} samples and {len(text) / 1000:.0f} kB a scrape, "
         f"not compressed; {GPUS} GPUs of 12 labels"

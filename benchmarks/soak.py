@@ -12,8 +12,6 @@ import argparse
 import http.client
 import itertools
 import json
-import os
-import platform
 import statistics
 import tempfile
 import threading
@@ -26,7 +24,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ingest import CONNECTIONS, SPANS_A_REQUEST, Server, cpu_model, payload
+from benchmarks.ingest import SPANS_A_REQUEST, payload
+from benchmarks.server import CONNECTIONS, Server, machine
 
 WATCH_SECONDS = 10.0
 HALF_LOAD_CONNECTIONS = 16
@@ -95,11 +94,17 @@ def soak(server: WatchedServer, bodies: Sequence[bytes], seconds: float) -> Soak
     return seen
 
 
-def acknowledge_ms(server: Server, bodies: Sequence[bytes], requests_a_second: float, seconds: float) -> list[float]:
-    """How long each request took from the time it was due, waiting for a free connection included (ms)."""
+def acknowledge_ms(
+    server: Server, bodies: Sequence[bytes], requests_a_second: float, seconds: float
+) -> tuple[list[float], int]:
+    """How long each request took from the time it was due (ms), and how often one was told to come later.
+
+    Waiting for a free connection, and until it could come, is included.
+    """
     due = iter(range(int(requests_a_second * seconds)))
     lock = threading.Lock()
     taken_ms: list[float] = []
+    told_to_wait = itertools.count()
     started_s = time.monotonic()
 
     def send() -> None:
@@ -112,13 +117,14 @@ def acknowledge_ms(server: Server, bodies: Sequence[bytes], requests_a_second: f
             due_s = started_s + number / requests_a_second
             time.sleep(max(0.0, due_s - time.monotonic()))
             while not post(connection, bodies[number % len(bodies)]):
+                next(told_to_wait)
                 time.sleep(0.1)
             taken_ms.append((time.monotonic() - due_s) * 1000)
 
     with ThreadPoolExecutor(HALF_LOAD_CONNECTIONS) as pool:
         for one in [pool.submit(send) for _ in range(HALF_LOAD_CONNECTIONS)]:
             one.result()
-    return taken_ms
+    return taken_ms, next(told_to_wait)
 
 
 def growth_mib_per_min(rss: Sequence[tuple[float, float]]) -> float | None:
@@ -146,13 +152,14 @@ def main() -> None:
         started_s = time.monotonic()
         seen = soak(server, bodies, 60 * arguments.minutes)
         lag_started_s = time.monotonic()
-        stored = server.ask("flush")["spans"]
+        stored = server.ask("flush")["traces"]
         ended_s = time.monotonic()
         if stored != seen.accepted * SPANS_A_REQUEST:
             raise RuntimeError(f"{seen.accepted * SPANS_A_REQUEST} spans were accepted, {stored} are stored")
         spans_a_second = stored / (ended_s - started_s)
         half_load = spans_a_second / 2 / SPANS_A_REQUEST
-        waits_ms = sorted(acknowledge_ms(server, bodies, half_load, arguments.half_load_seconds))
+        taken_ms, told_at_half_load = acknowledge_ms(server, bodies, half_load, arguments.half_load_seconds)
+        waits_ms = sorted(taken_ms)
         server.quit()
     table = Table(
         title=f"{arguments.minutes:g} minutes at full speed, then {arguments.half_load_seconds:g} s at half load"
@@ -163,12 +170,13 @@ def main() -> None:
         table.add_row(f"{second:.0f}", f"{rss_mib:.0f}")
     growth = growth_mib_per_min(seen.rss)
     p50, p99 = (waits_ms[int(len(waits_ms) * share)] for share in (0.50, 0.99))
-    console.print(f"{os.cpu_count()} CPUs, {platform.machine()}, {cpu_model()}, Python {platform.python_version()}")
+    console.print(machine())
     console.print(table)
     console.print(
         f"stored {spans_a_second:,.0f} spans a second, the last of them {ended_s - lag_started_s:.1f} s after it was "
         f"sent; {seen.told_to_wait} requests were told to come later; acknowledged at half load "
-        f"({half_load:.0f} requests of {SPANS_A_REQUEST} spans a second): p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        f"({half_load:.0f} requests of {SPANS_A_REQUEST} spans a second): p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
+        f"{told_at_half_load} told to come later"
     )
     figures = {
         "rss_peak_mib": round(max(rss_mib for _, rss_mib in seen.rss)),
@@ -177,6 +185,7 @@ def main() -> None:
         "ack_p99_ms_half_load": round(p99, 1),
         "spans_per_second_wall": round(spans_a_second),
         "told_to_wait": seen.told_to_wait,
+        "told_to_wait_half_load": told_at_half_load,
         "minutes": arguments.minutes,
     }
     print(json.dumps(figures))

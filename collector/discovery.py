@@ -5,11 +5,13 @@ wrong costs no target: those found last stay until something better is known.
 """
 
 import asyncio
+import contextlib
 import glob
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +20,7 @@ import aiohttp
 import yaml
 from pydantic import ValidationError
 
-from collector.errors import CollectorError
+from collector.errors import DiscoveryError
 from collector.settings import FileTargets, KubernetesTargets, Scraped, ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
@@ -26,6 +28,7 @@ from collector.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 Targets: TypeAlias = tuple[ScrapeTarget, ...]
+Finder: TypeAlias = AsyncGenerator[Targets, None]
 
 _ANNOTATION = "prometheus.io"
 _PAGE_PODS = 500
@@ -35,52 +38,61 @@ _ANSWER_S = 60
 _RETRY_S, _RETRY_S_MAX = 0.5, 30.0
 
 
-class DiscoveryError(CollectorError):
-    """Targets cannot be found now. `reason` is the label of its counter."""
-
-    retryable = True
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class _GoneError(Exception):
     """The API server no longer knows what has changed since then: begin anew."""
 
 
-def finders(settings: ScrapeSettings, telemetry: Telemetry) -> Iterator[AsyncIterator[Targets]]:
+def finders(settings: ScrapeSettings, telemetry: Telemetry) -> Iterator[Finder]:
     """Everything that finds targets, as it is configured."""
     for files in settings.files:
-        yield targets_in_files(files, telemetry)
+        yield _lasting(partial(targets_in_files, files, telemetry), files.job, telemetry)
     for kubernetes in settings.kubernetes:
         for namespace in kubernetes.namespaces or ("",):
-            yield targets_of_pods(kubernetes, namespace, telemetry)
+            yield _lasting(partial(targets_of_pods, kubernetes, namespace, telemetry), kubernetes.job, telemetry)
+
+
+async def _lasting(begin: Callable[[], Finder], job: str, telemetry: Telemetry) -> Finder:
+    """What a finder finds. One that breaks is begun anew: a defect in one must not end those beside it."""
+    while True:
+        try:
+            async with contextlib.aclosing(begin()) as found:
+                async for targets in found:
+                    yield targets
+        except Exception:
+            telemetry.discovery_failures.labels(job, "internal").inc()
+            log.exception("%s: finding targets failed. Those found before stay", job)
+            await asyncio.sleep(_RETRY_S_MAX)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> AsyncIterator[Targets]:
+async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> Finder:
     """The targets that files list. A file that is broken keeps its last good ones; one that is gone has none."""
-    seen: dict[Path, tuple[int, int, int]] = {}
+    read: dict[Path, tuple[int, int, int]] = {}
     found: dict[Path, Targets] = {}
+    told: dict[Path, str] = {}
     last: Targets | None = None
     while True:
         there = await asyncio.to_thread(_stamps, settings.files)
-        for path in found.keys() - there.keys():
-            del found[path]
+        for path in (read.keys() | found.keys() | told.keys()) - there.keys():
+            for known in (read, found, told):
+                known.pop(path, None)
         for path, stamp in there.items():
-            if seen.get(path) == stamp:
+            if read.get(path) == stamp:
                 continue
             try:
-                found[path] = await asyncio.to_thread(_read_file, path, settings)
+                content = await asyncio.to_thread(_content_of, path)
+                read[path] = stamp  # a broken file stays so until it is written; one that cannot be read may be soon
+                found[path] = await asyncio.to_thread(file_targets, content, str(path), settings)
+                told.pop(path, None)
             except DiscoveryError as error:
                 telemetry.discovery_failures.labels(settings.job, error.reason).inc()
-                log.warning("%s: %s. The targets it listed before stay", settings.job, error)
+                level = logging.DEBUG if told.get(path) == str(error) else logging.WARNING
+                log.log(level, "%s: %s. The targets it listed before stay", settings.job, error)
+                told[path] = str(error)
         if not there and last is None:
             log.warning("%s: there is no file %s yet", settings.job, " or ".join(settings.files))
-        seen = there
         targets = tuple(target for path in sorted(found) for target in found[path])
         if targets != last:
             last = targets
@@ -88,7 +100,7 @@ async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> Async
         await asyncio.sleep(settings.refresh_s)
 
 
-def file_targets(text: str, name: str, settings: FileTargets) -> Targets:
+def file_targets(content: bytes, name: str, settings: FileTargets) -> Targets:
     """The targets of one file, in the format of Prometheus' file_sd_configs.
 
     Of its special labels these count: `__scheme__` and `__metrics_path__`; `job` is the job. Others that begin with
@@ -98,9 +110,9 @@ def file_targets(text: str, name: str, settings: FileTargets) -> Targets:
         DiscoveryError: when it is not in this format.
     """
     try:
-        document = json.loads(text) if name.endswith(".json") else yaml.load(text, Loader=yaml.CSafeLoader)
+        document = json.loads(content) if name.endswith(".json") else yaml.load(content, Loader=yaml.CSafeLoader)
         return tuple(target for group in document or () for target in _targets_of_group(group, settings))
-    except (ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, yaml.YAMLError) as error:
         raise DiscoveryError(
             "broken_file",
             f"{name} cannot be used: {_first_line(error)}; expected a list of "
@@ -115,7 +127,10 @@ def _targets_of_group(group: Mapping[str, Any], settings: FileTargets) -> Iterat
     scheme = labels.get("__scheme__") or "http"
     job = labels.pop("job", settings.job)
     own = {name: text for name, text in labels.items() if not name.startswith("__")}
-    for address in group["targets"]:
+    addresses = group["targets"]
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise TypeError(f"targets is {addresses!r}")
+    for address in addresses:
         yield _target(settings, f"{scheme}://{address}{path}", own, job)
 
 
@@ -131,18 +146,17 @@ def _stamps(patterns: Sequence[str]) -> dict[Path, tuple[int, int, int]]:
     return stamps
 
 
-def _read_file(path: Path, settings: FileTargets) -> Targets:
+def _content_of(path: Path) -> bytes:
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DiscoveryError("unreadable_file", f"{path} cannot be read: {error}") from None
-    return file_targets(text, str(path), settings)
+        return path.read_bytes()
+    except OSError as error:
+        raise DiscoveryError("unreadable_file", f"{path} cannot be read: {error.strerror}") from None
 
 
 # -- Kubernetes --------------------------------------------------------------------------------------------------------
 
 
-async def targets_of_pods(settings: KubernetesTargets, namespace: str, telemetry: Telemetry) -> AsyncIterator[Targets]:
+async def targets_of_pods(settings: KubernetesTargets, namespace: str, telemetry: Telemetry) -> Finder:
     """The targets among the pods of a namespace (all when it is empty): listed once, then watched."""
     pods = _Pods(settings, namespace, telemetry)
     last: Targets | None = None
@@ -192,15 +206,19 @@ class _Pods:
                     yield tuple(self._targets.values())
             except _GoneError:
                 self._version = ""
+                await asyncio.sleep(_RETRY_S)
 
     async def _list(self, session: aiohttp.ClientSession) -> None:
         pods: list[Any] = []
         more = ""
         while True:
             page = {"limit": str(_PAGE_PODS)} | ({"continue": more} if more else {})
-            async with self._asked(session, page, _ANSWER_S) as answer:
-                document = _document(await answer.read())
-            pods += document.get("items") or ()
+            try:
+                async with self._asked(session, page, _ANSWER_S) as answer:
+                    document = _document(await answer.read())
+            except _GoneError:
+                raise DiscoveryError("api_error", f"{self._url}: the list of pods expired between two pages") from None
+            pods += _items(document)
             metadata = _mapping(document.get("metadata"))
             more = metadata.get("continue") or ""
             if not more:
@@ -229,13 +247,13 @@ class _Pods:
                 metadata = _mapping(pod.get("metadata"))
                 self._version = str(metadata.get("resourceVersion") or self._version)
                 if kind == "DELETED":
-                    self._targets.pop(metadata.get("uid", ""), None)
+                    self._targets.pop(str(metadata.get("uid", "")), None)
                 elif kind != "BOOKMARK":
                     self._learn(pod)
                 yield
 
     def _learn(self, pod: Mapping[str, Any]) -> None:
-        uid = _mapping(pod.get("metadata")).get("uid", "")
+        uid = str(_mapping(pod.get("metadata")).get("uid", ""))
         try:
             target = pod_target(pod, self._settings)
         except DiscoveryError as error:
@@ -277,11 +295,10 @@ class _ApiAnswer:
         self._answer: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
+        headers = {}
+        if self._token_file is not None:  # it is renewed every hour or so
+            headers["authorization"] = f"Bearer {await asyncio.to_thread(_token_in, self._token_file)}"
         try:
-            headers = {}
-            if self._token_file is not None:  # it is renewed every hour or so
-                token = await asyncio.to_thread(self._token_file.read_text)
-                headers["authorization"] = f"Bearer {token.strip()}"
             self._answer = await self._session.get(
                 self._url, params=self._parameters, headers=headers, timeout=self._timeout, allow_redirects=False
             )
@@ -316,6 +333,16 @@ def _api_session(settings: KubernetesTargets) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.DummyCookieJar())
 
 
+def _token_in(file: Path) -> str:
+    try:
+        token = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiscoveryError("no_token", f"token_file {file} cannot be read: {error}") from None
+    if not token.isprintable():
+        raise DiscoveryError("no_token", f"token_file {file} holds several lines; expected a token")
+    return token
+
+
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Lines of any length: a pod may be hundreds of kilobytes."""
     parts: list[bytes] = []
@@ -339,6 +366,13 @@ def _document(text: bytes) -> dict[str, Any]:
     return document
 
 
+def _items(document: Mapping[str, Any]) -> list[Any]:
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise DiscoveryError("api_error", f"the API server sent items {str(items)[:100]!r}, expected a list")
+    return items
+
+
 def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTarget | None:
     """The endpoint of a pod; None for one that runs not, or is not meant.
 
@@ -346,7 +380,7 @@ def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTar
         DiscoveryError: when nobody says where the pod answers, or its annotations make no URL.
     """
     metadata, spec, status = (_mapping(pod.get(part)) for part in ("metadata", "spec", "status"))
-    annotations = _mapping(metadata.get("annotations"))
+    annotations = {name: str(text) for name, text in _mapping(metadata.get("annotations")).items()}
     meant = annotations.get(f"{_ANNOTATION}/scrape", "" if not settings.label_selector else "true")
     address = status.get("podIP")
     if meant != "true" or status.get("phase") != "Running" or not address:
@@ -371,8 +405,8 @@ def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTar
 
 
 def _metrics_port(spec: Mapping[str, Any]) -> int | None:
-    containers = map(_mapping, spec.get("containers") or ())
-    ports = [_mapping(port) for container in containers for port in container.get("ports") or ()]
+    containers = map(_mapping, _list(spec.get("containers")))
+    ports = [_mapping(port) for container in containers for port in _list(container.get("ports"))]
     return next((port.get("containerPort") for port in ports if port.get("name") == "metrics"), None)
 
 
@@ -384,6 +418,11 @@ def _target(settings: Scraped, url: str, labels: Mapping[str, str], job: str) ->
 def _mapping(value: object) -> Mapping[str, Any]:
     """A part of a document that should be an object, and has nothing to say when it is none."""
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    """The same for a part that should be a list."""
+    return value if isinstance(value, list) else ()
 
 
 def _first_line(error: Exception) -> str:

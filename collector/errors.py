@@ -11,7 +11,11 @@ CollectorError
 ├── BacklogFullError          the log holds as much as it may; retry later
 ├── LogUnavailableError       the log's disk cannot be written; retry later
 ├── LogBusyError              another process owns the log
-└── ListenError               a door cannot have its address
+├── ListenError               a door cannot have its address
+└── SourceError               what was asked for did not come; it is asked for again
+    ├── ScrapeError           the samples of a target
+    ├── DiscoveryError        the targets that a file or an API server tells of
+    └── ReadingError          a part of the fabric
 """
 
 
@@ -81,3 +85,25 @@ class LogBusyError(CollectorError):
 
 class ListenError(CollectorError):
     """A door cannot have its address."""
+
+
+class SourceError(CollectorError):
+    """What was asked for did not come. `reason` is the label of its counter."""
+
+    retryable = True
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ScrapeError(SourceError):
+    """A scrape that brought nothing."""
+
+
+class DiscoveryError(SourceError):
+    """Targets cannot be found now."""
+
+
+class ReadingError(SourceError):
+    """A reading of the fabric, or a part of one, that brought nothing."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_fd_to_metric_families
@@ -76,9 +76,20 @@ class Family:
     unit: str = ""
 
 
+class AnyOrigin(Protocol):
+    """Where samples come from: a target, or this machine."""
+
+    @property
+    def resource(self) -> Mapping[str, str]:
+        """The attributes of the resource."""
+
+    def labels_of(self, sample_labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels that a sample of this origin has in the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where samples come from.
+    """A target where samples come from.
 
     Attributes:
         job: becomes `service.name`.
@@ -123,13 +134,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The series of one metric: encoded attributes, one for each point that a scrape brought.
+    """The series of one metric whose end is ours to say: encoded attributes, one for each point.
 
-    Without those whose samples tell their time: when they end is theirs to say.
+    Counters among them have been watched since `start_unix_ns`, None for gauges.
     """
 
     kind: str
     attributes: Sequence[bytes]
+    start_unix_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +165,31 @@ class Exposition:
         return replace(self, metrics=[*self.metrics, *other.metrics], series={**self.series, **other.series})
 
 
-def to_request(families: Iterable[Family], origin: Origin, *, time_unix_ns: int, start_unix_ns: int) -> bytes:
-    """An encoded ExportMetricsServiceRequest of samples that were read by somebody else.
+def to_request(origin: AnyOrigin, exposition: Exposition, before: Mapping[str, Series], time_unix_ns: int) -> bytes:
+    """An encoded ExportMetricsServiceRequest. A series that was there before, and is gone, gets a point without value.
+
+    Args:
+        origin: whose samples these are.
+        exposition: what there is now; `Exposition()` when nothing is left.
+        before: the series that were logged the last time.
+        time_unix_ns: when what is gone was missed.
+    """
+    metrics = [*exposition.metrics, *_ends(before, exposition.series, time_unix_ns)]
+    return points.request(origin.resource, _SCOPE, metrics)
+
+
+def own_families(*, up: bool, duration_s: float, samples_count: int) -> list[Family]:
+    """What Prometheus itself records about each scrape."""
+    values = {
+        "up": float(up),
+        "scrape_duration_seconds": duration_s,
+        "scrape_samples_scraped": float(samples_count),
+    }
+    return [Family(name, "gauge", samples=[Sample(name, {}, value)]) for name, value in values.items()]
+
+
+def encoded(families: Iterable[Family], origin: AnyOrigin, *, time_unix_ns: int, start_unix_ns: int) -> Exposition:
+    """Samples that we have read ourselves; nothing is left out but repeated series. All are ours to end.
 
     Args:
         families: what was read.
@@ -162,23 +197,20 @@ def to_request(families: Iterable[Family], origin: Origin, *, time_unix_ns: int,
         time_unix_ns: when, for samples that give no time themselves.
         start_unix_ns: since when counters have been watched.
     """
-    exposition = encoded(families, origin, time_unix_ns=time_unix_ns, start_unix_ns=start_unix_ns)
-    return points.request(origin.resource, _SCOPE, exposition.metrics)
-
-
-def encoded(families: Iterable[Family], origin: Origin, *, time_unix_ns: int, start_unix_ns: int) -> Exposition:
-    """The same as an exposition; nothing is left out but repeated series."""
     metrics: dict[str, _Metric] = {}
     for family in families:
         metric = metrics[family.name] = _Metric(family.name, family.kind, family.description, family.unit)
         for sample in family.samples:
             part = metric.part(sample.name)
             part.add(part.label_set(sample.labels, origin), sample.value, sample.time_unix_ns)
-    return _exposition(metrics.values(), time_unix_ns, start_unix_ns, Counter())
+    return _exposition(metrics.values(), time_unix_ns, start_unix_ns, Counter(), ends_timed=True)
 
 
 class Reader:
-    """Reads what one target exposes, scrape after scrape. Its counters are watched since the first.
+    """Reads what one target exposes, scrape after scrape.
+
+    Its counters have been watched since the first, and stay so: that one fell, and so began anew, is for those to see
+    who read it. To tell would be to remember every value.
 
     Args:
         origin: the target.
@@ -194,14 +226,14 @@ class Reader:
         self._parts: dict[str, _Part] = {}  # by the name of their samples
         # The text between the braces → what it became. Parts that treat labels alike share theirs.
         self._label_sets: dict[tuple[str | None, str], dict[str, _LabelSet]] = {}
-        self._logged: Mapping[str, Series] = {}
 
     def read(self, text: str, time_unix_ns: int, *, openmetrics: bool = False) -> Exposition:
         """Read what the target exposed. A line that cannot be read costs that line only.
 
         Left out and counted: lines that are no sample (`unreadable`), values that stand for none (`sentinel`, `nan`)
         or cannot be true (`out_of_range`), repeated series (`duplicate`), creation times, which say nothing about the
-        source (`created`), and exemplars, without their samples (`exemplar`).
+        source (`created`), exemplars, without their samples (`exemplar`), and what there is of a histogram or summary
+        that does not tell how many were observed (`incomplete`).
 
         Args:
             text: the exposition.
@@ -233,22 +265,6 @@ class Reader:
         if remembered > _REMEMBERED_PER_LINE * len(lines) + _REMEMBERED_LEAST:
             self._forget()
         return exposition
-
-    def request(self, exposition: Exposition, time_unix_ns: int) -> bytes:
-        """An encoded ExportMetricsServiceRequest.
-
-        A series that was logged the last time, and is gone now, gets one point without a value.
-
-        Args:
-            exposition: what this scrape brought; `Exposition()` when it failed.
-            time_unix_ns: when what is gone was missed.
-        """
-        metrics = [*exposition.metrics, *self._ends(exposition.series, time_unix_ns)]
-        return points.request(self.origin.resource, _SCOPE, metrics)
-
-    def logged(self, exposition: Exposition) -> None:
-        """Remember that this is in the log."""
-        self._logged = exposition.series
 
     def _without_metadata(self, text: str) -> list[str]:
         """The lines that should be samples. What the others say of the metrics is learned."""
@@ -313,17 +329,17 @@ class Reader:
         part.least, part.greatest = part.surely_true()
         return part
 
-    def _ends(self, series: Mapping[str, Series], time_unix_ns: int) -> Iterator[bytes]:
-        for name, before in self._logged.items():
-            now = series.get(name)
-            if now is not None and now.attributes == before.attributes:
-                continue  # nearly always
-            still = set(now.attributes) if now is not None else set()
-            gone = [attributes for attributes in before.attributes if attributes not in still]
-            if gone:
-                start_unix_ns = None if before.kind == "gauge" else self._start_unix_ns
-                ends = points.ended(before.kind, points.times(time_unix_ns, start_unix_ns), gone)
-                yield points.metric(name, "", "", before.kind, ends)
+
+def _ends(before: Mapping[str, Series], now: Mapping[str, Series], time_unix_ns: int) -> Iterator[bytes]:
+    for name, ours in before.items():
+        left = now.get(name)
+        if left is not None and left.attributes == ours.attributes:
+            continue  # nearly always
+        still = set(left.attributes) if left is not None else set()
+        gone = [attributes for attributes in ours.attributes if attributes not in still]
+        if gone:
+            ends = points.ended(ours.kind, points.times(time_unix_ns, ours.start_unix_ns), gone)
+            yield points.metric(name, "", "", ours.kind, ends)
 
 
 class _Part:
@@ -362,7 +378,7 @@ class _Part:
         self.values: list[float] = []
         self.times: dict[int, int] = {}  # position in `found` → Unix nanoseconds, where the sample tells
 
-    def label_set(self, labels: Mapping[str, str], origin: Origin) -> _LabelSet:
+    def label_set(self, labels: Mapping[str, str], origin: AnyOrigin) -> _LabelSet:
         """What these labels of a sample become."""
         field_number = points.HISTOGRAM_ATTRIBUTES if self.in_histogram else points.NUMBER_ATTRIBUTES
         if self.own_label is None:
@@ -428,18 +444,30 @@ class _Metric:
             found = self.parts[sample_name] = _Part(sample_name, self.kind)
         return found
 
-    def encoded(self, time_unix_ns: int, start_unix_ns: int) -> tuple[bytes, Series]:
-        """Its points, and the series they are of. Those without a time of their own are from `time_unix_ns`."""
+    def encoded(self, time_unix_ns: int, start_unix_ns: int, *, ends_timed: bool) -> tuple[bytes, Series, int]:
+        """Its points, the series whose end is ours to say, and how many samples made no point.
+
+        Points without a time of their own are from `time_unix_ns`.
+        """
         start = None if self.kind == "gauge" else start_unix_ns
         encode = _merged if self.kind in _MERGED else _single
-        data_points, attributes = encode(self, time_unix_ns, start)
-        return points.metric(self.name, self.description, self.unit, self.kind, data_points), Series(
-            self.kind, attributes
-        )
+        data_points, attributes, incomplete = encode(self, time_unix_ns, start, ends_timed=ends_timed)
+        content = points.metric(self.name, self.description, self.unit, self.kind, data_points) if data_points else b""
+        return content, Series(self.kind, attributes, start), incomplete
 
 
-def _exposition(metrics: Iterable[_Metric], time_unix_ns: int, start_unix_ns: int, dropped: Counter[str]) -> Exposition:
-    """What the parts of these metrics have found, which they then forget."""
+def _exposition(
+    metrics: Iterable[_Metric],
+    time_unix_ns: int,
+    start_unix_ns: int,
+    dropped: Counter[str],
+    *,
+    ends_timed: bool = False,
+) -> Exposition:
+    """What the parts of these metrics have found, which they then forget.
+
+    Of a series whose samples tell their time it is theirs to say when it ends, unless `ends_timed`.
+    """
     encoded_metrics: list[bytes] = []
     series: dict[str, Series] = {}
     count = 0
@@ -449,40 +477,72 @@ def _exposition(metrics: Iterable[_Metric], time_unix_ns: int, start_unix_ns: in
             dropped["duplicate"] += repeated
         found = sum(len(part.found) for part in parts)
         if found:
-            content, series[metric.name] = metric.encoded(time_unix_ns, start_unix_ns)
-            encoded_metrics.append(content)
-            count += found
+            content, of_metric, incomplete = metric.encoded(time_unix_ns, start_unix_ns, ends_timed=ends_timed)
+            if content:
+                encoded_metrics.append(content)
+                series[metric.name] = of_metric
+            if incomplete:
+                dropped["incomplete"] += incomplete
+            count += found - incomplete
         for part in parts:
             part.next_scrape()
     return Exposition(encoded_metrics, series, count, dropped)
 
 
-def _single(metric: _Metric, time_unix_ns: int, start_unix_ns: int | None) -> tuple[bytes, list[bytes]]:
-    """The points of a metric each of whose samples is one, and the attributes of those without a time."""
+def _single(
+    metric: _Metric, time_unix_ns: int, start_unix_ns: int | None, *, ends_timed: bool
+) -> tuple[bytes, list[bytes], int]:
+    """The points of a metric each of whose samples is one, and the attributes of those that are ours to end."""
     (part,) = metric.parts.values()
     attributes: list[bytes] = part.found  # type: ignore[assignment]  # only buckets and quantiles have a bound
     if not part.times:
-        return points.numbers(points.times(time_unix_ns, start_unix_ns), attributes, part.values), attributes
+        return points.numbers(points.times(time_unix_ns, start_unix_ns), attributes, part.values), attributes, 0
     times = [points.times(part.times.get(at, time_unix_ns), start_unix_ns) for at in range(len(attributes))]
     each = zip(times, attributes, part.values, strict=True)
     data_points = b"".join(points.numbers(point_times, (labels,), (value,)) for point_times, labels, value in each)
-    return data_points, [labels for at, labels in enumerate(attributes) if at not in part.times]
+    return data_points, [labels for at, labels in enumerate(attributes) if ends_timed or at not in part.times], 0
 
 
 class _MergedPoint:
     """The samples that make one point of a histogram or summary."""
 
-    __slots__ = ("bounds", "count", "time_unix_ns", "total")
+    __slots__ = ("bounds", "count", "samples_count", "time_unix_ns", "total")
 
     def __init__(self) -> None:
+        self.samples_count = 0
         self.bounds: dict[float, float] = {}
         self.count: float | None = None
         self.total: float | None = None
         self.time_unix_ns: int | None = None
 
 
-def _merged(metric: _Metric, time_unix_ns: int, start_unix_ns: int | None) -> tuple[bytes, list[bytes]]:
-    """The points of a histogram or summary, and the attributes of those without a time."""
+def _merged(
+    metric: _Metric, time_unix_ns: int, start_unix_ns: int | None, *, ends_timed: bool
+) -> tuple[bytes, list[bytes], int]:
+    """The points of a histogram or summary, the attributes of those that are ours to end, and the samples left over.
+
+    What does not tell how many were observed makes no point: the count would be 0, which nobody said.
+    """
+    data_points = []
+    ours = []
+    incomplete = 0
+    for attributes, point in _merged_points(metric).items():
+        times = points.times(point.time_unix_ns or time_unix_ns, start_unix_ns)
+        if metric.kind == "histogram" and point.bounds:
+            data_points.append(points.histogram(times, attributes, point.bounds, point.total))
+        elif metric.kind == "summary" and point.count is not None:
+            quantiles = point.bounds.items()
+            data_points.append(points.summary(times, attributes, quantiles, point.count, point.total))
+        else:
+            incomplete += point.samples_count
+            continue
+        if ends_timed or point.time_unix_ns is None:
+            ours.append(attributes)
+    return b"".join(data_points), ours, incomplete
+
+
+def _merged_points(metric: _Metric) -> dict[bytes, _MergedPoint]:
+    """The points by their attributes. The count of a histogram is that of its last bucket."""
     merged: dict[bytes, _MergedPoint] = {}
     for part in metric.parts.values():
         for at, (label_set, value) in enumerate(zip(part.found, part.values, strict=True)):
@@ -490,6 +550,7 @@ def _merged(metric: _Metric, time_unix_ns: int, start_unix_ns: int | None) -> tu
             point = merged.get(attributes)
             if point is None:
                 point = merged[attributes] = _MergedPoint()
+            point.samples_count += 1
             if part.times:
                 point.time_unix_ns = point.time_unix_ns or part.times.get(at)
             if part.role == "sum":
@@ -498,17 +559,11 @@ def _merged(metric: _Metric, time_unix_ns: int, start_unix_ns: int | None) -> tu
                 point.count = value
             elif bound is not None:
                 point.bounds[bound] = value
-    data_points = []
-    for attributes, point in merged.items():
-        times = points.times(point.time_unix_ns or time_unix_ns, start_unix_ns)
-        if metric.kind == "histogram":
+    if metric.kind == "histogram":
+        for point in merged.values():
             if point.count is not None:
                 point.bounds[math.inf] = point.count
-            data_points.append(points.histogram(times, attributes, point.bounds, point.total))
-        else:
-            quantiles = point.bounds.items()
-            data_points.append(points.summary(times, attributes, quantiles, point.count or 0.0, point.total))
-    return b"".join(data_points), [attributes for attributes, point in merged.items() if point.time_unix_ns is None]
+    return merged
 
 
 def _role(sample_name: str, kind: str) -> str:

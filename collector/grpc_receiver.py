@@ -3,18 +3,23 @@
 The rules are those of https://opentelemetry.io/docs/specs/otlp/#otlpgrpc. gzip is unpacked, and messages over the limit
 are refused, by gRPC itself (RESOURCE_EXHAUSTED without RetryInfo, so that senders do not send them again).
 
+To gRPC each Export is a stream of messages, which looks the same on the wire. So we are asked before the message is
+read: who sends it is checked first, and one that must wait for room waits at the sender. gRPC's own limit of requests
+(maximum_concurrent_rpcs) would refuse it without RetryInfo, and the sender would drop it.
+
 gRPC has threads of its own, as the embedded engine has: this process must never fork without exec. A child is
 started as a new program (subprocess, or multiprocessing's spawn).
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from collector.admission import Admission
-from collector.errors import ListenError
+from collector.errors import ListenError, StalledError, TooLargeError
 from collector.settings import OtlpGrpcSettings
 from collector.telemetry import Telemetry
 
@@ -31,7 +36,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _PING_INTERVAL_MS_MIN = 10_000
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-Export = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
+Export = Callable[[AsyncIterator[bytes], "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
 
 
 class OtlpGrpcReceiver:
@@ -41,6 +46,8 @@ class OtlpGrpcReceiver:
         self._admission = admission
         self._settings = settings
         self._telemetry = telemetry
+        # How large a message will be is known only once it is read, so here messages are counted, not their bytes.
+        self._reading = asyncio.Semaphore(settings.messages_read_max)
         self._health = health.aio.HealthServicer()
         self._server: aio.Server | None = None
         self.port = settings.port
@@ -64,7 +71,7 @@ class OtlpGrpcReceiver:
         )
         handlers = [
             grpc.method_handlers_generic_handler(
-                service, {"Export": grpc.unary_unary_rpc_method_handler(self._export(signal))}
+                service, {"Export": grpc.stream_unary_rpc_method_handler(self._export(signal))}
             )
             for signal, service in SERVICES.items()
         ]
@@ -90,11 +97,13 @@ class OtlpGrpcReceiver:
             await self._server.stop(grace_s)
 
     def _export(self, signal: str) -> Export:
-        async def export(message: bytes, context: "aio.ServicerContext[bytes, bytes]") -> bytes:
+        async def export(messages: AsyncIterator[bytes], context: "aio.ServicerContext[bytes, bytes]") -> bytes:
             with self._admission.hold() as held:
                 try:
                     self._admission.check_sender(_authorization(context))
-                    held.add(len(message))
+                    async with self._reading:
+                        message = await self._message(messages)
+                        held.add(len(message))
                     answer = await self._admission.take(
                         signal, message, "", "protobuf", self._settings.message_bytes_max, held
                     )
@@ -109,6 +118,17 @@ class OtlpGrpcReceiver:
             return await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
 
         return export
+
+    async def _message(self, messages: AsyncIterator[bytes]) -> bytes:
+        timeout_s = self._settings.message_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for message in messages:
+                    return message
+        except TimeoutError:
+            raise StalledError(f"the message did not come within {timeout_s:g} s") from None
+        # gRPC has refused it already, and ends the stream for us as if there had been none.
+        raise TooLargeError(f"no message of up to {self._settings.message_bytes_max} bytes came")
 
 
 def _authorization(context: "aio.ServicerContext[bytes, bytes]") -> str:

@@ -25,9 +25,9 @@ from collector.otlp import canonical
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
-from storage.errors import StoreError, UndecodableError
+from storage.errors import StoreError, StoreUnavailableError, UndecodableError
 from storage.otlp import Encoding
-from storage.recovery import forget_lost_inserts
+from storage.recovery import WrittenParts, forget_lost_inserts
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Loader:
         self._unsynced_parts: Counter[str] = Counter()
         # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
         self._is_store_doubtful = True
+        self._written_parts = WrittenParts(store)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._load_forever, name="wal-loader", daemon=True)
 
@@ -198,6 +199,7 @@ class Loader:
             try:
                 self._repair_store()
                 self.load(segment)
+                self._look_at_the_parts(segment)
             except Exception as error:  # whatever it is, the thread goes on and the segment waits
                 self._wal.give_back(segment)
                 self._is_store_doubtful = True
@@ -217,8 +219,23 @@ class Loader:
             StoreError: when the store does not answer.
         """
         if self._is_store_doubtful:
+            if self._written_parts.mend():
+                self._settled.clear()
             self._telemetry.repeatable_inserts.inc(forget_lost_inserts(self._store))
             self._is_store_doubtful = False
+
+    def _look_at_the_parts(self, segment: Segment) -> None:
+        """See to it that what was loaded is on the disk, for the segment goes away then.
+
+        Raises:
+            StoreError: when it is not, and must be loaded again.
+        """
+        torn = self._written_parts.mend()
+        if torn:
+            raise StoreUnavailableError(
+                f"{torn} parts are not whole on the disk after {segment.name} was loaded, as when the disk is full: "
+                "it is loaded again; give the disk more room"
+            )
 
     def _report(self, segment: Segment, error: Exception, backoff_s: float) -> None:
         self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()

@@ -28,6 +28,7 @@ _REQUESTS: Mapping[str, Any] = {
     "metrics": ExportMetricsServiceRequest,
     "logs": ExportLogsServiceRequest,
 }
+_DELTA = 1  # of AggregationTemporality
 # Old exporters wrote JSON with the names of the .proto files; unknown fields are ignored, so nothing would be left.
 _SNAKE_CASE = re.compile(rb'"((?:resource|scope)_(?:spans|metrics|logs)|log_records|data_points)"\s*:')
 
@@ -78,6 +79,7 @@ class CheckedRequest:
         rejections: what was taken out.
         days: the first and the last day (since 1970-01-01, UTC) of its items; None when it has none.
         ends_before_start: spans that are kept with a duration of 0.
+        delta_points: points of delta sums, which are kept in their table and become no samples.
     """
 
     payload: bytes
@@ -85,6 +87,7 @@ class CheckedRequest:
     rejections: Rejections
     days: tuple[int, int] | None
     ends_before_start: int = 0
+    delta_points: int = 0
 
 
 def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
@@ -152,8 +155,9 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
         if points_:
             table = f"otel_metrics_{kind}"
             items[table] = items.get(table, 0) + len(points_)
+    deltas = _delta_points_count(request.message) if "otel_metrics_sum" in items else 0
     items = items or _nothing(encoding, payload, rejections)
-    return CheckedRequest(request.payload(), items, rejections, _days(times))
+    return CheckedRequest(request.payload(), items, rejections, _days(times), delta_points=deltas)
 
 
 CHECKS: Mapping[str, Callable[[bytes, TimeRange, Encoding], CheckedRequest]] = {
@@ -228,6 +232,15 @@ def _points_by_metric(request: "_ProtobufRequest | JsonRequest", message: Any) -
         for metric in scope.metrics or ()
         for kind in kinds_of(metric)
     ]
+
+
+def _delta_points_count(message: Any) -> int:
+    return sum(
+        len(metric.sum.data_points or ())
+        for scope in _scopes(message.resource_metrics, "scope_metrics")
+        for metric in scope.metrics or ()
+        if metric.sum is not None and metric.sum.aggregation_temporality == _DELTA
+    )
 
 
 def _protobuf_kinds(metric: Any) -> tuple[str, ...]:

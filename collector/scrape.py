@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import aiohttp
 
-from collector.errors import CollectorError
-from collector.exposition import Exposition, Family, Origin, Reader, Sample, encoded
+from collector.errors import CollectorError, ScrapeError
+from collector.exposition import Exposition, Origin, Reader, encoded, own_families
 from collector.intake import Intake
+from collector.schedule import every
+from collector.series_log import SeriesLog
 from collector.settings import ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
@@ -25,25 +27,33 @@ _OPENMETRICS = "application/openmetrics-text"
 _KEEPALIVE_S = 90.0
 
 
-class ScrapeError(CollectorError):
-    """A scrape that brought nothing. `reason` is the label of its counter."""
-
-    retryable = True
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 @dataclass(slots=True)
 class _Known:
     """What is remembered of a target from scrape to scrape; `None` where there is nothing yet."""
 
     target: ScrapeTarget
     reader: Reader
+    log: SeriesLog
     down_since_s: float | None = None
     is_other_source: bool = False
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A target that a finder wants to be scraped, until it has ended."""
+
+    target: ScrapeTarget
+    delay_s: float
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    has_turn: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+    def end(self) -> "asyncio.Task[None] | None":
+        """Let it end; what is still under way for it."""
+        self.ended.set()
+        if self.task is not None and not self.has_turn:
+            self.task.cancel()
+        return self.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +86,9 @@ class Scraper:
         self._telemetry = telemetry
         self._now_unix_ns = now_unix_ns
         self._running = asyncio.Semaphore(settings.concurrency)
-        self._known: dict[str, _Known] = {}  # by url
-        self._scheduled: set[str] = set()
+        self._known: dict[str, _Known] = {}  # by url, of those that `scrape` was asked for
+        # By url: who has the lock scrapes, all others that want the same wait until it is let go.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @staticmethod
     def session() -> aiohttp.ClientSession:
@@ -91,71 +102,70 @@ class Scraper:
 
     async def run(self, targets: Sequence[ScrapeTarget]) -> None:
         """Scrape these targets until cancelled; returns at once without any."""
-        async with self.session() as session, asyncio.TaskGroup() as schedules:
-            self._schedule(session, schedules, targets)
+        if targets:
+            await self.follow(_always(targets))
 
     async def follow(self, found: AsyncIterable[Sequence[ScrapeTarget]]) -> None:
         """Scrape the targets that were found last, until cancelled.
+
+        A target that several find is scraped once, as whoever found it first wants it; when that one lets it go, as the
+        next does.
 
         Args:
             found: all targets that there are, each time that they change. A new one is scraped from then on. Of one
                 that is gone, or has changed, the scraping ends, and so do its series.
         """
         async with self.session() as session, asyncio.TaskGroup() as schedules:
-            ours: dict[str, _Known] = {}
+            ours: dict[str, _Wanted] = {}
             async for targets in found:
-                wanted = {target.url: target for target in targets}
-                for url in [url for url, known in ours.items() if known.target != wanted.get(url)]:
-                    self._end(ours.pop(url))
-                ours |= self._schedule(session, schedules, [one for url, one in wanted.items() if url not in ours])
+                targets_by_url = {target.url: target for target in targets}
+                changed = [url for url, wanted in ours.items() if wanted.target != targets_by_url.get(url)]
+                ending = {url: ours.pop(url).end() for url in changed}
+                new = [target for url, target in targets_by_url.items() if url not in ours]
+                for number, target in enumerate(new):
+                    # Spread over the interval, so that not all answer at once.
+                    wanted = ours[target.url] = _Wanted(target, target.interval_s * number / len(new))
+                    in_turn = self._scrape_in_turn(session, wanted, ending.get(target.url))
+                    wanted.task = schedules.create_task(in_turn)
 
     async def scrape(self, session: aiohttp.ClientSession, target: ScrapeTarget) -> str:
         """Scrape one target once, and log what came of it; the result: `ok`, or what is wrong with it."""
-        return await self._scrape(session, self._known.get(target.url) or self._meet(target))
+        known = self._known.get(target.url)
+        if known is None:
+            known = self._known[target.url] = self._meet(target)
+        return await self._scrape(session, known)
 
     def _meet(self, target: ScrapeTarget) -> _Known:
         origin = Origin(target.job, target.url, target.labels, target.honor_labels)
-        reader = Reader(origin, SOURCES[target.source].ranges)
-        known = self._known[target.url] = _Known(target, reader)
-        return known
+        return _Known(target, Reader(origin, SOURCES[target.source].ranges), SeriesLog(self._intake, origin))
 
-    def _schedule(
-        self, session: aiohttp.ClientSession, schedules: asyncio.TaskGroup, targets: Sequence[ScrapeTarget]
-    ) -> dict[str, _Known]:
-        """Begin to scrape these targets; those that it has begun, by url."""
-        begun: dict[str, _Known] = {}
-        for number, target in enumerate(targets):
-            if target.url in self._scheduled:
-                log.warning("%s is found twice; it is scraped once, as it was found first", target.url)
-                continue
-            self._scheduled.add(target.url)
+    async def _scrape_in_turn(
+        self, session: aiohttp.ClientSession, wanted: _Wanted, before: "asyncio.Task[None] | None"
+    ) -> None:
+        """Scrape on schedule while nobody else does, and once what was `before` has ended its series."""
+        target = wanted.target
+        if before is not None:
+            await asyncio.wait({before})
+        turn = self._turns.setdefault(target.url, asyncio.Lock())
+        if turn.locked():
+            log.warning("%s is found twice; it is scraped once, as it was found first", target.url)
+        async with turn:
+            wanted.has_turn = True
             self._telemetry.targets.labels(target.job).inc()
-            known = begun[target.url] = self._meet(target)
-            # Spread over the interval, so that not all answer at once.
-            delay_s = target.interval_s * number / len(targets)
-            schedules.create_task(self._scrape_on_schedule(session, known, delay_s))
-        return begun
+            try:
+                await self._scrape_on_schedule(session, wanted)
+            finally:
+                self._telemetry.targets.labels(target.job).dec()
 
-    def _end(self, known: _Known) -> None:
-        known.ended.set()
-        self._scheduled.discard(known.target.url)
-        self._telemetry.targets.labels(known.target.job).dec()
-        self._known.pop(known.target.url, None)
-
-    async def _scrape_on_schedule(self, session: aiohttp.ClientSession, known: _Known, delay_s: float) -> None:
-        interval_s = known.target.interval_s
-        loop = asyncio.get_running_loop()
-        due_s = loop.time() + delay_s
-        while not await _set_before(known.ended, due_s):
+    async def _scrape_on_schedule(self, session: aiohttp.ClientSession, wanted: _Wanted) -> None:
+        known = self._meet(wanted.target)
+        async for _ in every(wanted.target.interval_s, wanted.delay_s, wanted.ended):
             async with self._running:
                 try:
                     await self._scrape(session, known)
                 except Exception:
                     log.exception("scraping %s failed", known.target.url)
                     self._telemetry.scrapes.labels(known.target.job, "internal").inc()
-            # A scrape that took longer than the interval skips the ones it missed.
-            missed = max(0.0, loop.time() - due_s) // interval_s
-            due_s += (missed + 1) * interval_s
         await self._end_series(known)
 
     async def _scrape(self, session: aiohttp.ClientSession, known: _Known) -> str:
@@ -171,12 +181,12 @@ class Scraper:
             result = self._judge(known, exposition)
         except ScrapeError as failure:
             result, error = failure.reason, failure
-        own = _own_families(
+        own = own_families(
             up=error is None, duration_s=time.monotonic() - started_s, samples_count=exposition.samples_count
         )
+        told = encoded(own, known.log.origin, time_unix_ns=time_unix_ns, start_unix_ns=time_unix_ns)
         try:
-            written = await asyncio.to_thread(self._put, known, exposition, own, time_unix_ns)
-            await asyncio.wrap_future(written)
+            await known.log.put(exposition.beside(told), time_unix_ns)
         except CollectorError as failure:
             result, error = "not_logged", error or failure
         self._report(known, error)
@@ -234,20 +244,10 @@ class Scraper:
         known.is_other_source = is_other_source
         return "wrong_source" if is_other_source else "ok"
 
-    def _put(self, known: _Known, exposition: Exposition, own: Sequence[Family], time_unix_ns: int) -> "Future[None]":
-        own_exposition = encoded(own, known.reader.origin, time_unix_ns=time_unix_ns, start_unix_ns=time_unix_ns)
-        return self._log(known, exposition.beside(own_exposition), time_unix_ns)
-
-    def _log(self, known: _Known, exposition: Exposition, time_unix_ns: int) -> "Future[None]":
-        _, written = self._intake.put("metrics", known.reader.request(exposition, time_unix_ns))
-        known.reader.logged(exposition)
-        return written
-
     async def _end_series(self, known: _Known) -> None:
         """Say of each series of a target that is gone that it has ended."""
         try:
-            written = await asyncio.to_thread(self._log, known, Exposition(), self._now_unix_ns())
-            await asyncio.wrap_future(written)
+            await known.log.put(Exposition(), self._now_unix_ns())
         except CollectorError as error:
             log.warning(
                 "%s target %s is gone, and the log does not take it: %s", known.target.job, known.target.url, error
@@ -265,20 +265,6 @@ class Scraper:
             known.down_since_s = None
 
 
-async def _set_before(event: asyncio.Event, due_s: float) -> bool:
-    """Wait until then, in the loop's time, or until the event is set; whether it is."""
-    try:
-        async with asyncio.timeout_at(due_s):
-            return await event.wait()
-    except TimeoutError:
-        return event.is_set()
-
-
-def _own_families(*, up: bool, duration_s: float, samples_count: int) -> list[Family]:
-    """What Prometheus itself records about each scrape."""
-    values = {
-        "up": float(up),
-        "scrape_duration_seconds": duration_s,
-        "scrape_samples_scraped": float(samples_count),
-    }
-    return [Family(name, "gauge", samples=[Sample(name, {}, value)]) for name, value in values.items()]
+async def _always(targets: Sequence[ScrapeTarget]) -> AsyncIterator[Sequence[ScrapeTarget]]:
+    yield targets
+    await asyncio.Event().wait()

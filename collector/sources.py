@@ -20,9 +20,6 @@ class Source:
         port: where it listens unless told otherwise; None when there is no such custom.
         path: what it answers at.
         per: what one endpoint is: that of a machine (its samples say whose pods they are about), or of one replica.
-        model_labels: labels that carry the served model.
-        replica_labels: labels that carry the replica or pod; none when only the target can say.
-        worker_labels: labels that tell the parts of one replica apart (ranks, engines, workers).
         ranges: by metric, the least and greatest value that can be true. What lies outside is dropped and counted.
     """
 
@@ -31,9 +28,6 @@ class Source:
     port: int | None
     path: str = "/metrics"
     per: Literal["node", "replica"] = "replica"
-    model_labels: tuple[str, ...] = ()
-    replica_labels: tuple[str, ...] = ()
-    worker_labels: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def recognises(self, metrics: Iterable[str]) -> bool:
@@ -68,55 +62,42 @@ SOURCES: Mapping[SourceName, Source] = {
         ("DCGM_", "dcgm_"),
         9400,
         per="node",
-        replica_labels=("exported_pod", "pod", "pod_name"),
-        worker_labels=("UUID", "GPU_I_ID", "uuid"),
         ranges=_DCGM_RANGES,
     ),
     "node": Source("Prometheus node_exporter", ("node_",), 9100, per="node"),
-    "vllm": Source("vLLM server", ("vllm:",), 8000, model_labels=("model_name",), worker_labels=("engine",)),
+    "vllm": Source("vLLM server", ("vllm:",), 8000),
     "sglang": Source(
         "SGLang server",
         ("sglang:", "sglang_"),
         30000,
-        model_labels=("model_name",),
-        worker_labels=("tp_rank", "pp_rank", "dp_rank"),
     ),
     "triton": Source(
         "Triton server, or TensorRT-LLM",
         ("nv_", "trtllm_", "trtllm:"),
         8002,
-        model_labels=("model", "model_name"),
-        worker_labels=("version", "gpu_uuid"),
     ),
     "tgi": Source("Hugging Face Text Generation Inference server", ("tgi_",), 80),
     "dynamo": Source(
         "NVIDIA Dynamo frontend or worker",
         ("dynamo_",),
         8000,
-        model_labels=("model",),
-        worker_labels=("worker_id", "dp_rank", "router_id"),
     ),
     "ray": Source(
         "Ray node with Ray Serve",
         ("ray_",),
         8080,
         per="node",
-        model_labels=("application",),
-        replica_labels=("replica",),
-        worker_labels=("deployment", "WorkerId"),
     ),
     "kserve": Source(
         "KServe or Knative queue-proxy",
         ("revision_", "queue_", "request_predict_seconds"),
         9091,
-        replica_labels=("pod_name", "destination_pod"),
     ),
     "nim": Source(
         "NVIDIA NIM for language models",
         ("num_requests_running", "num_requests_waiting", "gpu_cache_usage_perc", "time_to_first_token_seconds"),
         8000,
         path="/v1/metrics",
-        model_labels=("model_name",),
     ),
     "prometheus": Source("Prometheus endpoint", ("",), None),
 }

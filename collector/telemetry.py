@@ -41,6 +41,12 @@ class Telemetry:
             "Spans kept with a duration of 0",
             registry=registry,
         )
+        self.without_samples = Counter(
+            "tailsight_collector_points_without_samples_total",
+            "Data points that are kept in their upstream table and become no samples, by reason",
+            ["reason"],
+            registry=registry,
+        )
         self.wal_bytes = Counter(
             "tailsight_collector_wal_written_bytes_total",
             "Bytes written to the log",
@@ -90,7 +96,7 @@ class Telemetry:
         )
         self.load_failures = Counter(
             "tailsight_collector_load_failures_total",
-            "Loads that failed and will be tried again, by error",
+            "Loads that failed, by error: UndecodableError is parted and put into quarantine, all else tried again",
             ["signal", "error"],
             registry=registry,
         )

@@ -7,6 +7,7 @@ read-only mode that cannot be left again. So nothing that one statement asks for
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ CANNOT_PARSE_NUMBER = 72
 UNKNOWN_FORMAT = 73
 UNKNOWN_SETTING = 115
 READONLY = 164
+NO_SUCH_DATA_PART = 232
 SUPPORT_IS_DISABLED = 344
 
 # What a guest may set: how the answer is written, and limits that only make it smaller. Not the rest of the
@@ -92,7 +94,7 @@ class Engine:
     Args:
         connection: what chDB's `connect` opens; the same for all of a process.
         database: the one that a statement runs in when it asks for no other.
-        spool: a folder for rows on their way in, on memory rather than disk.
+        spool: a folder for rows on their way in, which the engine reads as files.
         seconds_max: a statement that takes longer is stopped.
         guest_memory_bytes_max: most memory of one statement of a guest.
     """
@@ -107,6 +109,10 @@ class Engine:
         self._guest_memory_bytes_max = guest_memory_bytes_max
         self._reaching: tuple[frozenset[str], frozenset[str]] | None = None
         self._schema_lock = threading.Lock()
+
+    def free_bytes(self) -> int:
+        """How much room the disk of the store has left."""
+        return shutil.disk_usage(self._spool).free
 
     def read(
         self,
@@ -196,8 +202,10 @@ class Engine:
         schema = settings.get("format_schema", "").encode()
         path = self._spool / f"{hashlib.sha256(schema).hexdigest()[:32]}.proto"
         with self._schema_lock:
-            if not path.exists():
-                path.write_bytes(schema)
+            if not path.exists():  # under its name it is whole, even where the disk was full at the first attempt
+                unfinished = path.with_suffix(".unfinished")
+                unfinished.write_bytes(schema)
+                unfinished.rename(path)
         return settings | {"format_schema_source": "file", "format_schema": str(path)}
 
     @contextmanager

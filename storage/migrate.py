@@ -14,7 +14,7 @@ import polars as pl
 from storage import sql
 from storage.settings import StoreSettings
 from storage.store import Store
-from storage.upstream import OURS, table_prefix, with_prefix
+from storage.upstream import OURS
 
 _STEPS = """CREATE TABLE IF NOT EXISTS tailsight_migrations
 (
@@ -48,7 +48,7 @@ def steps_of_new(settings: StoreSettings) -> list[Step]:
 
 def all_steps(store: Store) -> list[Step]:
     """Every step there is for this store, in order. Where others' tables are, ours bear other names beside them."""
-    return _steps(store.index_profile, store.identity, table_prefix(store))
+    return _steps(store.index_profile, store.identity, store.table_prefix())
 
 
 def pending_steps(store: Store) -> list[Step]:
@@ -81,13 +81,13 @@ def migrate(store: Store) -> list[Step]:
 def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: str) -> list[Step]:
     found = [
         Step(
-            f"schema/{with_prefix(path.stem, prefix)}",
-            tuple(sql.statements(with_prefix(path.read_text(), prefix), index_profile)),
+            f"schema/{sql.with_prefix(path.stem, prefix)}",
+            tuple(sql.statements(sql.with_prefix(path.read_text(), prefix), index_profile)),
         )
         for path in sql.schema_steps()
     ]
     for name, text in sql.views().items():
-        (create,) = sql.statements(with_prefix(OURS.fill(text, identity), prefix), "view")
+        (create,) = sql.statements(sql.with_prefix(OURS.fill(text, identity), prefix), "view")
         view = create.split(maxsplit=4)[3]
         found.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
     return found

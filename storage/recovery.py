@@ -1,20 +1,28 @@
-"""Tokens of inserts that left no rows, made unknown again.
+"""Inserts that left their token and no rows, or rows that are not whole on the disk, made repeatable.
 
 A MergeTree table remembers an insert's deduplication token before it renames the part that holds its rows. When the
 process is killed between the two, or the renaming fails, the token is known and the rows are not there: the same insert
 again, which is to repair just that, would be taken for a repetition and change nothing. (Found with chDB 26.9 by
 killing the process before each step that an insert takes in the file system.) A replicated table does both in one
 transaction, and this concerns only the engine that runs in our own process.
+
+That engine also does not notice when a write fails (with chDB 26.9, `INSERT INTO FUNCTION file('/dev/full', …)`
+succeeds). While the disk is full, an insert may succeed of whose part some files are empty or cut. The part answers
+from memory until the next start, which sets it aside as broken. So we look at the files ourselves.
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from storage import sql
+from storage.engine import NO_SUCH_DATA_PART, Engine, EngineError
+from storage.errors import StoreUnavailableError
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,7 +34,14 @@ _PARTS: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "first_block": pl.Int64,
     "last_block": pl.Int64,
 }
+_WRITTEN_PARTS: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "table": pl.String,
+    "part": pl.String,
+    "path": pl.String,
+}
 _ADDED, _DROPPED = "1", "2"
+# With more room than this at two looks, the disk was not full in between, or only while nothing was written.
+_ROOM_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,62 @@ class RememberedInsert:
         return partition_id, int(first_block)
 
 
+class WrittenParts:
+    """Looks after what an embedded engine wrote: are the parts that it made whole on the disk.
+
+    Args:
+        store: whose engine it is. A server looks after its own disk.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._looked_at_unix_s = time.time()
+        self._was_room_scarce = True
+
+    def mend(self) -> int:
+        """Let every table with a part that is not whole read its parts anew; how many such parts there were.
+
+        Looks at the parts made since the last look, by inserts and by merges, and only where the disk was nearly full
+        then or is now. Costs 4 ms a part. The table sets such a part aside, and takes back what a merge had put into
+        it; of an insert the token is left, for `forget_lost_inserts`.
+
+        Raises:
+            StoreError: when the store does not answer.
+        """
+        engine = self._store.engine
+        if engine is None:
+            return 0
+        now_unix_s = time.time()
+        is_room_scarce = engine.free_bytes() < _ROOM_BYTES
+        torn: dict[str, list[str]] = {}
+        if is_room_scarce or self._was_room_scarce:
+            since = int(min(self._looked_at_unix_s, now_unix_s)) - 1  # the store tells whole seconds
+            for table, part, path in self._store.query("written_parts", _WRITTEN_PARTS, since=since).iter_rows():
+                if not _is_whole(engine, table, part, Path(path)):
+                    torn.setdefault(table, []).append(part)
+        for table, parts in torn.items():
+            log.warning("%s: not whole on the disk, as a full disk may leave it: %s", table, ", ".join(parts))
+            with _detached(self._store, table):
+                pass  # it looks at the files when it comes back
+        self._looked_at_unix_s, self._was_room_scarce = now_unix_s, is_room_scarce
+        return sum(map(len, torn.values()))
+
+
+def _is_whole(engine: Engine, table: str, part: str, folder: Path) -> bool:
+    """Is it on the disk as it should be; a part that has been merged into another one by now is not needed."""
+    question = f"CHECK TABLE {sql.identifier(table)} PART {sql.quoted(part)}"
+    try:
+        if not all(file.stat().st_size for file in folder.iterdir()):  # some small files are not checked by the engine
+            return False
+        return engine.run(question, settings={"check_query_single_value_result": "1"}).body.strip() == b"1"
+    except FileNotFoundError:
+        return True
+    except EngineError as error:
+        if error.code == NO_SUCH_DATA_PART:
+            return True
+        raise StoreUnavailableError(f"the store cannot check {part} of {table}: {error}") from error
+
+
 def forget_lost_inserts(store: Store) -> int:
     """Make every insert unknown of which a table knows the token and has no part; how many there were.
 
@@ -51,7 +122,7 @@ def forget_lost_inserts(store: Store) -> int:
     statements that come in between fail, and may be repeated.
 
     Raises:
-        StoreError: when the store does not answer.
+        StoreError: when the store does not answer, or its disk is full.
     """
     if store.engine is None:
         return 0
@@ -92,10 +163,9 @@ def remembered_inserts(lines: Iterable[str]) -> list[RememberedInsert]:
     """What is known after these lines of a table's log of tokens; a line that was cut off counts as not written."""
     known: dict[str, RememberedInsert] = {}
     for line in lines:
-        fields = line.rstrip("\n").split("\t")
-        if len(fields) != 3 or not line.endswith("\n"):
+        if not _is_record(line):
             continue
-        operation, part, block_id = fields
+        operation, part, block_id = line.rstrip("\n").split("\t")
         if operation == _ADDED:
             known[block_id] = RememberedInsert(part, block_id)
         else:
@@ -103,10 +173,17 @@ def remembered_inserts(lines: Iterable[str]) -> list[RememberedInsert]:
     return list(known.values())
 
 
+def _is_record(line: str) -> bool:
+    return line.count("\t") == 2 and line.endswith("\n")
+
+
 def _lines(folder: Path) -> Iterator[str]:
     for file in _logs(folder):
-        with file.open() as lines:
-            yield from lines
+        yield from _lines_of(file)
+
+
+def _lines_of(file: Path) -> list[str]:
+    return file.read_text().splitlines(keepends=True)
 
 
 def _logs(folder: Path) -> list[Path]:
@@ -124,10 +201,25 @@ def _forget(store: Store, table: str, folder: Path, lost: Sequence[RememberedIns
         table,
         len(lost),
     )
+    newest = _logs(folder)[-1]
+    # In one step: of a line that a full disk cut off, the engine would read no further.
+    unfinished = folder / "deduplication_log.unfinished"
+    with _detached(store, table):
+        try:
+            lines = [line for line in _lines_of(newest) if _is_record(line)]
+            lines += [f"{_DROPPED}\t{insert.part}\t{insert.block_id}\n" for insert in lost]
+            unfinished.write_text("".join(lines))
+            unfinished.rename(newest)
+        except OSError as error:
+            raise StoreUnavailableError(f"cannot write {newest}: {error.strerror}; give the disk room") from error
+
+
+@contextmanager
+def _detached(store: Store, table: str) -> Iterator[None]:
+    """The table out of use; it reads its parts and its tokens anew afterwards."""
     name = sql.identifier(table)
     store.execute(f"DETACH TABLE {name} SYNC")
     try:
-        with _logs(folder)[-1].open("a") as newest:
-            newest.writelines(f"{_DROPPED}\t{insert.part}\t{insert.block_id}\n" for insert in lost)
+        yield
     finally:
         store.execute(f"ATTACH TABLE {name}")

@@ -1,14 +1,15 @@
 """How long each family of tables keeps its days, and what goes first when the disk is full.
 
 A day is a partition, and it goes as a whole: nothing is rewritten, nothing waits for a merge. Only tables that we made
-are touched, and only those that are cut by day.
+are touched, and only those that are cut by day. The one exception is what series are: they live longer than a day, so
+their rows go one by one, once a day, when nothing is kept any more of the time in which they were seen.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -52,7 +53,7 @@ FAMILIES: Mapping[str, Family] = {
     "tailsight_sample_hours": Family.ROLLUPS,
     "tailsight_caught_up": Family.ROLLUPS,
 }
-"""The tables that are cut by day, by their upstream names where they have one. All others keep all they hold."""
+"""The tables that are cut by day, by their upstream names where they have one. Others keep all, but silent series."""
 
 # The families of a stage make room together; what is in no stage goes last.
 _STAGES = ({Family.TRACES, Family.LOGS, Family.METRICS, Family.QUARANTINE}, {Family.SAMPLES, Family.REQUESTS})
@@ -65,6 +66,7 @@ _DAYS = {
     "rows": pl.UInt64,
     "size_bytes": pl.UInt64,
 }
+_ROWS = {"rows": pl.UInt64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,31 @@ def drop(store: Store, day: Day) -> None:
     )
 
 
+def forget_silent_series(store: Store, now: datetime, settings: RetentionSettings) -> int:
+    """Drop what a series is when neither a sample nor a rollup is kept of the days in which it was seen.
+
+    The bound is a midnight, so rows are rewritten once a day at most.
+
+    Returns:
+        How many rows went: one for each entity that a series belonged to.
+
+    Raises:
+        StoreError: when the store cannot do it now.
+    """
+    kept = settings.days_by_family
+    days = max(kept[Family.SAMPLES], kept[Family.ROLLUPS])
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    before = midnight - timedelta(days=days)
+    rows = int(store.query("silent_series", _ROWS, before=before)["rows"][0])
+    if rows:
+        store.execute(
+            "ALTER TABLE tailsight_series DELETE WHERE last_seen < {before:DateTime('UTC')}",
+            {"before": before},
+            {"mutations_sync": 1},
+        )
+    return rows
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What one look at the retention found and did."""
@@ -185,7 +212,7 @@ class Retention:
     def look(self, now: datetime) -> Kept:
         """Drop what is due at `now`.
 
-        A day that the store does not drop now is logged, and is due again at the next look.
+        What the store does not drop now is logged, and is due again at the next look.
 
         Raises:
             StoreError, OSError: when the store or the file system cannot be asked.
@@ -206,6 +233,7 @@ class Retention:
             left = [day for day in left if day not in room]
             disk = Disk(disk.used_bytes - sum(day.size_bytes for day in room), disk.size_bytes)
         self._full_reason = self._reason(disk)
+        self._forget_series(now)
         return Kept(tuple(old), tuple(room), tuple(left), disk, self._full_reason is not None)
 
     def _excess_bytes(self, disk: Disk) -> int:
@@ -218,6 +246,15 @@ class Retention:
             f"the disk is {disk.used_ratio:.1%} full, {self._settings.disk_full_ratio:.0%} are allowed, and nothing is "
             f"left to drop but the last {self._settings.disk_full_days_min} days: give it more room"
         )
+
+    def _forget_series(self, now: datetime) -> None:
+        try:
+            rows = forget_silent_series(self._store, now, self._settings)
+        except StoreError as error:
+            log.warning("silent series could not be dropped: %s", error)
+            return
+        if rows:
+            log.info("tailsight_series: %d rows dropped: nothing is kept of the time in which they were seen", rows)
 
     def _dropped(self, day: Day, why: str, level: int) -> bool:
         what = f"{day.table} {day.day} ({day.rows:,} rows, {day.size_bytes / 1e6:,.1f} MB)"

@@ -33,7 +33,8 @@ def roll_up_signals(
         store: migrated.
         now: hours that ended before, with a little time for what comes late, are over.
         hours_max: most hours of one call; the rest is for the next.
-        crowded: metrics in lower case of which only the first `series_max` series are rolled up.
+        crowded: metrics in lower case of which only the first `series_max` series are rolled up, of those alive in
+            these hours.
         series_max: how many these are.
 
     Returns:
@@ -44,15 +45,14 @@ def roll_up_signals(
     """
     over = (now - _SETTLED).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     found = store.query("open_hours", _OPEN_HOURS, start=datetime.fromtimestamp(0, UTC), end=over, limit=hours_max)
-    for day, rows in groupby(found.iter_rows(), key=lambda row: row[0].date()):
+    for _, rows in groupby(found.iter_rows(), key=lambda row: row[0].date()):
         # How many there were is asked before they are read: what comes in between is rolled up the next time.
         samples_count = dict(rows)
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
         store.execute(
             sql.load_statement("signal_rollup"),
             {
-                "start": midnight,
-                "end": midnight + timedelta(days=1),
+                "start": min(samples_count),
+                "end": max(samples_count) + timedelta(hours=1),
                 "hours": sorted(samples_count),
                 "crowded": list(crowded),
                 "series_max": series_max,

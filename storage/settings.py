@@ -41,9 +41,10 @@ class IdentitySettings(BaseModel):
     gpu_labels: tuple[str, ...] = ("UUID", "gpu_uuid")
     node_labels: tuple[str, ...] = ("node", "Hostname", "hostname", "nodename")
     # A scraper that does not honour labels renames the workload's to exported_*, and `pod` is then the exporter itself.
-    replica_labels: tuple[str, ...] = ("exported_pod", "pod")
+    # KServe and older exporters of GPUs have the three behind, Ray Serve the last.
+    replica_labels: tuple[str, ...] = ("exported_pod", "pod", "pod_name", "destination_pod", "replica")
     service_labels: tuple[str, ...] = ("service", "service_name")
-    model_labels: tuple[str, ...] = ("model_name", "model")
+    model_labels: tuple[str, ...] = ("model_name", "model", "application")  # that of Ray Serve
 
 
 class TablesSettings(BaseModel):
@@ -71,8 +72,8 @@ class CatchUpSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval_s: float = Field(2, gt=0, description="seconds from one look for new rows to the next")
-    history_days: float = Field(7, gt=0, le=366, description="how far back the first look goes")
-    late_hours: float = Field(24, gt=0, description="rows that come later than this after their own time are not seen")
+    history_days: float = Field(7, ge=1 / 24, le=366, description="how far back the first look goes")
+    late_hours: float = Field(24, ge=1, description="rows that come later than this after their own time are not seen")
 
 
 class RetentionSettings(BaseModel):

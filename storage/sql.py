@@ -6,6 +6,8 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 _ROWS_MAX = re.compile(r"LIMIT (\d+)\s*$")
+_UPSTREAM_NAME = re.compile(r"(?<!tailsight_)otel_(?=traces|logs|metrics)")
+_OF_SUMS = re.compile(r"^(.*?) *-- sums only$\n", re.MULTILINE)
 _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 
 
@@ -37,13 +39,14 @@ def views() -> dict[str, str]:
     """The text of each materialized view by name. They hold no rows, so they are replaced when their text changes.
 
     A view on a view's target comes after it: the requests before their rollup. A file with `{points}` is one view for
-    each kind of point that has a plain value.
+    each kind of point that has a plain value; a line marked `-- sums only` is in that of sums.
     """
     found: dict[str, str] = {}
     for path in sorted((_HERE / "views").glob("*.sql"), key=lambda path: (path.stem == "request_rollup", path.stem)):
         text = path.read_text()
         if "{points}" in text:
-            found |= {f"{path.stem}_{points}": text.replace("{points}", points) for points in ("gauge", "sum")}
+            for points, line in (("gauge", ""), ("sum", r"\1\n")):
+                found[f"{path.stem}_{points}"] = _OF_SUMS.sub(line, text).replace("{points}", points)
         else:
             found[path.stem] = text
     return found
@@ -62,6 +65,11 @@ def statements(text: str, profile: str) -> list[str]:
         elif marked["profile"] == profile:
             kept.append(marked["line"])
     return [part.strip() for part in _without_comments("\n".join(kept)).split(";\n") if part.strip()]
+
+
+def with_prefix(text: str, prefix: str) -> str:
+    """SQL with our names for tables in place of the upstream ones."""
+    return _UPSTREAM_NAME.sub(f"{prefix}otel_", text)
 
 
 def quoted(text: str) -> str:

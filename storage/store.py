@@ -23,6 +23,8 @@ _CANNOT_DECODE = {27, 32, 33, 36, 117, 395, 436, 444}  # 395: thrown by the stat
 _IN_A_VIEW = "while pushing to view"
 _MAY_PASS = {159, 202, 210, 241, 242, 243, 252, 319}  # timeouts, too many queries, memory, disk, too many parts
 
+_OTEL_TABLES = {"name": pl.String, "has_comments": pl.Boolean, "has_window": pl.Boolean}
+
 _LOAD_SETTINGS: dict[str, str] = {
     "format_schema_source": "string",
     "input_format_protobuf_oneof_presence": "1",
@@ -75,6 +77,7 @@ class Store:
         self._database = database
         self._tables = dict(tables)
         self._on_close = on_close
+        self._prefix: str | None = None  # known once our tables are there
         self._connections = connections
 
     # -- asking ------------------------------------------------------------------------------------------------
@@ -126,7 +129,8 @@ class Store:
         """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
 
         The same `token` again (after a crash, after an error half-way) changes nothing, neither in the table nor
-        in the views behind it.
+        in the views behind it. The rows go into the table that we made, under whichever name it bears here; never into
+        one of somebody else's.
 
         Args:
             table: one of `otlp.OTLP_TABLES`.
@@ -144,7 +148,8 @@ class Store:
             "format_schema_message_name": message,
             "insert_deduplication_token": token,
         }
-        statement, input_format = otlp.load_statement(table, encoding), otlp.INPUT_FORMATS[encoding]
+        statement = sql.with_prefix(otlp.load_statement(table, encoding), self._known_prefix())
+        input_format = otlp.INPUT_FORMATS[encoding]
         if self._engine is not None:
             with _translating():
                 self._engine.insert(Insert(statement, input_format, payload), settings=settings)
@@ -193,6 +198,26 @@ class Store:
         """Tables of somebody else's to read, by signal, where the settings name one."""
         return self._tables
 
+    def otel_tables(self) -> dict[str, bool]:
+        """The tables with upstream names in this database, also under our prefix; of each, did we make it.
+
+        Ours bear the comments of our schema, which the exporter does not write. `otel_logs` has no comments: it is ours
+        when it keeps our window of deduplication tokens and `otel_traces` beside it is ours.
+        """
+        frame = self.query("otel_tables", _OTEL_TABLES)
+        commented = {name: has_comments for name, has_comments, _ in frame.iter_rows()}
+        return {
+            name: has_comments or (has_window and commented.get(name.replace("otel_logs", "otel_traces"), False))
+            for name, has_comments, has_window in frame.iter_rows()
+        }
+
+    def table_prefix(self) -> str:
+        """What our own upstream-shaped tables have before their names: `tailsight_` where others' bear the names.
+
+        Once our tables are there it stays: a later start finds them under it.
+        """
+        return _prefix(self.otel_tables())
+
     def close(self) -> None:
         """Close every client and give the embedded engine free. No call may be under way."""
         for _ in range(self._connections):
@@ -202,6 +227,16 @@ class Store:
         self._on_close()
 
     # -- inside ------------------------------------------------------------------------------------------------
+
+    def _known_prefix(self) -> str:
+        """`table_prefix`, asked (20 ms) until our tables are there."""
+        if self._prefix is not None:
+            return self._prefix
+        there = self.otel_tables()
+        prefix = _prefix(there)
+        if there.get(f"{prefix}otel_traces", False):
+            self._prefix = prefix
+        return prefix
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -213,6 +248,11 @@ class Store:
                 yield client
         finally:
             self._idle.put(client)
+
+
+def _prefix(there: Mapping[str, bool]) -> str:
+    taken = any(not ours for name, ours in there.items() if name.startswith("otel_"))
+    return "tailsight_" if taken or "tailsight_otel_traces" in there else ""
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from storage.store import Store
 SIGNALS = ("traces", "metrics_gauge", "metrics_sum")
 """What is read from upstream tables; each is a key of `store.tables`, and `otel_` before it is the usual name."""
 
-_OTEL_TABLES = {"name": pl.String, "has_comments": pl.Boolean, "has_window": pl.Boolean}
 _DESCRIBE = {
     "name": pl.String,
     "type": pl.String,
@@ -74,7 +73,7 @@ _REQUIRED: Mapping[str, Mapping[str, _Kind]] = {
 _OPTIONAL: Mapping[str, Mapping[str, _Kind]] = {
     "traces": {},
     "metrics_gauge": {"Flags": _WHOLE},
-    "metrics_sum": {"Flags": _WHOLE},
+    "metrics_sum": {"Flags": _WHOLE, "AggregationTemporality": _WHOLE},
 }
 
 _PLACE = re.compile(
@@ -185,24 +184,9 @@ class Source:
 def made_by_us(store: Store, table: str) -> bool:
     """Did our migrations make this table of the store's database; somebody else's is never altered, cut or dropped.
 
-    All of `tailsight_*` is ours. A table with an upstream name is when its columns bear the comments of our schema,
-    which the exporter does not write. `otel_logs` has no comments: it is ours when it keeps our window of deduplication
-    tokens and `otel_traces` beside it is ours.
+    All of `tailsight_*` is ours; of the others `Store.otel_tables` tells.
     """
-    return table.startswith("tailsight_") or _otel_tables(store).get(table, False)
-
-
-def table_prefix(store: Store) -> str:
-    """What our own upstream-shaped tables have before their names: `tailsight_` where somebody else's bear the names.
-
-    Once taken it stays: a later start finds our tables under it.
-    """
-    return _prefix(_otel_tables(store))
-
-
-def with_prefix(text: str, prefix: str) -> str:
-    """SQL with our names for tables in place of the upstream ones."""
-    return re.sub(r"(?<!tailsight_)otel_(?=traces|logs|metrics)", f"{prefix}otel_", text)
+    return table.startswith("tailsight_") or store.otel_tables().get(table, False)
 
 
 def sources(store: Store) -> list[Source]:
@@ -213,7 +197,8 @@ def sources(store: Store) -> list[Source]:
     Raises:
         UnreadableTableError: when one is not there, or is not as any generation of the exporter makes it.
     """
-    there = _otel_tables(store)
+    there = store.otel_tables()
+    ours = store.table_prefix()
     found = []
     for signal in SIGNALS:
         usual = f"otel_{signal}"
@@ -222,7 +207,7 @@ def sources(store: Store) -> list[Source]:
             continue
         database, _, table = (named or usual).rpartition(".")
         database = database or store.database
-        if (database, table) != (store.database, _prefix(there) + usual):
+        if (database, table) != (store.database, ours + usual):
             found.append(Source(signal, database, table, probe(store, signal, database, table)))
     return found
 
@@ -259,18 +244,3 @@ def probe(store: Store, signal: str, database: str, table: str) -> Dialect:
     )
     known = store.query("json_values", _FUNCTIONS).height > 0 if json else True
     return Dialect(json=json, absent=frozenset(set(optional) - set(columns)), has_json_values=known)
-
-
-def _prefix(there: Mapping[str, bool]) -> str:
-    taken = any(not ours for name, ours in there.items() if name.startswith("otel_"))
-    return "tailsight_" if taken or "tailsight_otel_traces" in there else ""
-
-
-def _otel_tables(store: Store) -> dict[str, bool]:
-    """The tables with upstream names, also under our prefix, in the store's database; did we make them."""
-    frame = store.query("otel_tables", _OTEL_TABLES)
-    commented = {name: has_comments for name, has_comments, _ in frame.iter_rows()}
-    return {
-        name: has_comments or (has_window and commented.get(name.replace("otel_logs", "otel_traces"), False))
-        for name, has_comments, has_window in frame.iter_rows()
-    }

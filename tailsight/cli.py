@@ -312,6 +312,7 @@ def simulate(
 ) -> None:
     """Play the GPU cloud against an OTLP receiver; what happens is told as JSON lines."""
     from simulator.run import ReplayError
+    from tailsight.simulate import parted
     from tailsight.simulate import simulate as play
 
     if encoder not in ("sdk", "template"):
@@ -320,6 +321,7 @@ def simulate(
     try:
         moment = from_rfc3339(end) if end else datetime.now(UTC)
         faults = [_planned_fault(text) for text in fault or []]
+        parted(faults, live=live)  # what cannot be played is told before anything is sent
     except ValueError as error:
         _fail(str(error), Exit.WRONG_USE)
     try:

@@ -7,6 +7,7 @@ store's URL.
 import difflib
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -146,7 +147,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     if source is not None:
         document = _document(source)
     for name, value in sorted(variables.items()):
-        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _SERVICE_LINK.fullmatch(f"{name}={value}"):
             _put(document, _path_of(name), value)
     try:
         settings = Settings.model_validate(document)
@@ -186,6 +187,13 @@ _NOT_SETTINGS = {
     "TAILSIGHT_REQUIRE_NODE_SDK",
     "TAILSIGHT_REQUIRE_IBSIM",
 }
+
+# Kubernetes tells every pod of the services beside it, so also of one that is called tailsight or tailsight-…:
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+_SERVICE_LINK = re.compile(
+    r"TAILSIGHT(_[A-Z0-9]+)*_(SERVICE_HOST=.*|SERVICE_PORT(_[A-Z0-9_]+)?=\d+|PORT=(tcp|udp|sctp)://.*"
+    r"|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=.*)"
+)
 
 
 def _document(file: Path) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def simulate(
 
     `load_ratio` scales the usual rate of all requests.
     """
+    past, to_come = parted(faults, live=live)
     start = end - history
     cloud = build_cloud(
         seed,
@@ -60,7 +61,6 @@ def simulate(
     with Exporters(simulation.targets()) as exporters:
         say("targets", targets=exporters.targets())
         say("topology", document=simulation.cloud.topology_document())
-        past = [fault for fault in faults if fault.starts_in < timedelta(0)]
         _inject(simulation, seed, past, end)
         for part_start, part_end, step_s in scrape_plan(start, end, simulation.faults):
             replay(
@@ -90,11 +90,25 @@ def simulate(
                     progress=lambda _: None,
                     instances=exporters.instances(),
                 )
-            to_come = [fault for fault in faults if fault.starts_in >= timedelta(0)]
             _inject(simulation, seed, to_come, simulation.now)
             say("live")
             run_live(otlp_url, simulation, stop, exporters)
     say("done")
+
+
+def parted(faults: Sequence[PlannedFault], *, live: bool) -> tuple[list[PlannedFault], list[PlannedFault]]:
+    """The faults in the history, and those to come.
+
+    Raises:
+        ValueError: for one that is to come when nothing is sent any more.
+    """
+    to_come = [fault for fault in faults if fault.starts_in >= timedelta(0)]
+    if to_come and not live:
+        raise ValueError(
+            f"--fault {to_come[0].kind} starts {to_come[0].starts_in.total_seconds():g} s after the history, when "
+            "nothing is sent any more: give --live, or a negative start"
+        )
+    return [fault for fault in faults if fault.starts_in < timedelta(0)], to_come
 
 
 def scrape_plan(start: datetime, end: datetime, faults: Sequence[Fault]) -> list[tuple[datetime, datetime, float]]:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.fabric.reading import ReadingError
+from collector.errors import ReadingError
 
 PACKAGES: Mapping[str, str] = {
     "ethtool": "ethtool",
@@ -25,6 +25,8 @@ PACKAGES: Mapping[str, str] = {
 }
 """The package (of Debian, and of the Red Hat family) that brings each program."""
 
+# A program that was killed has ended by then, unless it hangs in the kernel.
+_KILLED_S = 5.0
 # Of their own: programs that hang must not hold up what else waits for a thread.
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="program")
 
@@ -47,7 +49,8 @@ async def run_program(program: str, *arguments: str, timeout_s: float) -> Output
     """Run a program to its end, with all that it starts in a process group of its own.
 
     Raises:
-        ReadingError: `missing_program` with what to install, `not_executable`, or `timeout`. Then nothing of it runs.
+        ReadingError: `missing_program` with what to install, `not_executable`, or `timeout`. Then nothing of it
+            runs, but what hangs in the kernel.
     """
     run = _Run([program, *arguments], timeout_s)
     try:
@@ -72,14 +75,12 @@ class _Run:
             if self._is_stopped:
                 raise ReadingError("stopped", f"{_shown(self._command)} was not wanted any more")
             process = self._process = self._started()
-        with process:
-            try:
-                printed, complained = process.communicate(timeout=self._timeout_s)
-            except subprocess.TimeoutExpired:
-                self.stop()
-                raise ReadingError(
-                    "timeout", f"{_shown(self._command)} did not end within {self._timeout_s:g} s"
-                ) from None
+        try:
+            printed, complained = process.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            _leave(process)
+            raise ReadingError("timeout", f"{_shown(self._command)} did not end within {self._timeout_s:g} s") from None
         complaint = complained.decode(errors="replace").strip().rpartition("\n")[2]
         return Output(printed.decode(errors="replace"), process.returncode, complaint)
 
@@ -110,6 +111,17 @@ class _Run:
             ) from None
         except OSError as error:
             raise ReadingError("not_executable", f"{program} cannot be run: {error.strerror}") from error
+
+
+def _leave(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a program that was killed; one that hangs in the kernel (state D) ends when its hardware answers."""
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    try:
+        process.wait(_KILLED_S)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=process.wait, name="hanging program", daemon=True).start()
 
 
 async def text_of(program: str, *arguments: str, timeout_s: float) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from collector.errors import CollectorError
-from collector.exposition import Origin, to_request
+from collector.errors import CollectorError, ReadingError
+from collector.exposition import encoded, own_families
 from collector.fabric.ethtool import read_statistics
 from collector.fabric.programs import run_program, text_of
-from collector.fabric.reading import Reading, ReadingError
+from collector.fabric.reading import Reading
 from collector.fabric.switches import (
     PortCounters,
     adapter_reading,
@@ -27,6 +27,8 @@ from collector.fabric.switches import (
 from collector.fabric.sysfs import EthernetPort, ethernet_ports, read_adapters
 from collector.fabric.topology import ADAPTER, Fabric, parse_fabric, to_topology
 from collector.intake import Intake
+from collector.schedule import every
+from collector.series_log import SeriesLog
 from collector.settings import FabricSettings, NicSettings, SwitchSettings
 from collector.telemetry import Telemetry
 from domain.topology import Topology
@@ -57,18 +59,20 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LocalOrigin(Origin):
-    """This machine: what it reads of itself comes from no address."""
+class LocalOrigin:
+    """This machine: what it reads of itself comes from no address, and has the labels that it gave."""
 
-    @property
-    def instance(self) -> str:
-        """The node."""
-        return self.url
+    job: str
+    node: str
 
     @property
     def resource(self) -> Mapping[str, str]:
         """The attributes of the resource."""
-        return {"service.name": self.job, "service.instance.id": self.url, "host.name": self.url}
+        return {"service.name": self.job, "service.instance.id": self.node, "host.name": self.node}
+
+    def labels_of(self, sample_labels: Mapping[str, str]) -> dict[str, str]:
+        """The same, without those that are empty: an empty label is no label (Prometheus data model)."""
+        return {name: text for name, text in sample_labels.items() if text}
 
 
 class FabricReaders:
@@ -90,19 +94,20 @@ class FabricReaders:
         telemetry: Telemetry,
         now_unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._intake = intake
         self._telemetry = telemetry
         self._now_unix_ns = now_unix_ns
-        self._node = settings.node or socket.gethostname()
         self._started_unix_ns: dict[str, int] = {}
         self._told: dict[str, set[str]] = defaultdict(set)
         self.readers: tuple[Reader, ...] = tuple(_enabled(settings, keep_topology, now_unix_ns))
+        node = settings.node or socket.gethostname()
+        self._logs = {one.job: SeriesLog(intake, LocalOrigin(one.job, node)) for one in self.readers}
 
     async def run(self) -> None:
         """Read until cancelled; ends at once when no reader is enabled."""
         async with asyncio.TaskGroup() as schedules:
-            for reader in self.readers:
-                schedules.create_task(self._on_schedule(reader))
+            for number, reader in enumerate(self.readers):
+                # Spread over the interval, so that not all read at once.
+                schedules.create_task(self._on_schedule(reader, reader.interval_s * number / len(self.readers)))
 
     async def read(self, reader: Reader) -> str:
         """Read once, and log what came of it; the result: `ok`, `partial`, or why there is nothing."""
@@ -117,12 +122,17 @@ class FabricReaders:
         result = "ok" if not reading.failures else "partial" if count else reading.failures[0].reason
         for reason, dropped in reading.dropped.items():
             self._telemetry.dropped_samples.labels(reader.job, reason).inc(dropped)
-        # What Prometheus itself records about each scrape.
-        reading.add("up", "gauge", "", {}, float(result in ("ok", "partial")))
-        reading.add("scrape_duration_seconds", "gauge", "", {}, duration_s)
-        reading.add("scrape_samples_scraped", "gauge", "", {}, float(count))
+        own = own_families(up=result in ("ok", "partial"), duration_s=duration_s, samples_count=count)
+        series_log = self._logs[reader.job]
+        exposition = await asyncio.to_thread(
+            encoded,
+            [*reading.families.values(), *own],
+            series_log.origin,
+            time_unix_ns=time_unix_ns,
+            start_unix_ns=self._started_unix_ns.setdefault(reader.job, time_unix_ns),
+        )
         try:
-            await asyncio.to_thread(self._put, reader.job, reading, time_unix_ns)
+            await series_log.put(exposition, time_unix_ns)
         except CollectorError as error:
             result = "not_logged"
             reading.failures.append(ReadingError(result, f"what was read is lost: {error}"))
@@ -130,29 +140,13 @@ class FabricReaders:
         self._telemetry.scrapes.labels(reader.job, result).inc()
         return result
 
-    async def _on_schedule(self, reader: Reader) -> None:
-        due_s = time.monotonic()
-        while True:
-            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+    async def _on_schedule(self, reader: Reader, delay_s: float) -> None:
+        async for _ in every(reader.interval_s, delay_s, asyncio.Event()):
             try:
                 await self.read(reader)
             except Exception:
                 log.exception("reading %s failed", reader.job)
                 self._telemetry.scrapes.labels(reader.job, "internal").inc()
-            # A reading that took longer than the interval skips the ones it missed.
-            missed = max(0.0, time.monotonic() - due_s) // reader.interval_s
-            due_s += (missed + 1) * reader.interval_s
-
-    def _put(self, job: str, reading: Reading, time_unix_ns: int) -> None:
-        start_unix_ns = self._started_unix_ns.setdefault(job, time_unix_ns)
-        payload = to_request(
-            reading.families.values(),
-            LocalOrigin(job, self._node, {}),
-            time_unix_ns=time_unix_ns,
-            start_unix_ns=start_unix_ns,
-        )
-        _, written = self._intake.put("metrics", payload)
-        written.result()
 
     def _tell(self, job: str, failures: Sequence[ReadingError]) -> None:
         """Tell of each reason once, when it comes and when all are over; counters tell of the rest."""
@@ -318,41 +312,47 @@ class SwitchReader:
             return Reading()
         name, lid = self._wiring.fabric.switch_names[guid], links[0].near.lid
         labels = {"guid": guid, "switch": name, "collector": "switch"}
-        started_s = time.monotonic()
-        try:
-            ports = self._wiring.cabled[guid]
-            counters = await self._counters(lid, sorted(ports))
-            reading = switch_reading(name, guid, counters, self._now_unix_ns())
-            if missing := sorted(ports - counters.ports.keys()):
-                told = ", ".join(map(str, missing))
-                reading.failures.append(ReadingError("missing_ports", f"switch {name} told nothing of ports {told}"))
-        except ReadingError as error:
-            reading = Reading(failures=[error])
+        ports = self._wiring.cabled[guid]
+        async with self._running:
+            started_s = time.monotonic()
+            counters, failures = await self._counters(lid, sorted(ports))
+            duration_s = time.monotonic() - started_s
+        reading = switch_reading(name, guid, counters, self._now_unix_ns())
+        reading.failures.extend(failures)
+        missing = sorted(ports - counters.ports.keys())
+        if missing and not failures:
+            told = ", ".join(map(str, missing))
+            reading.failures.append(ReadingError("missing_ports", f"switch {name} told nothing of ports {told}"))
         reasons = {failure.reason for failure in reading.failures}
         for what, value in (
-            ("duration_seconds", time.monotonic() - started_s),
+            ("duration_seconds", duration_s),
             ("timeout", float("timeout" in reasons)),
             ("error", float(bool(reasons - {"timeout"}))),
         ):
             reading.add(f"infiniband_switch_collect_{what}", "gauge", "Of reading this switch", labels, value)
         return reading
 
-    async def _counters(self, lid: int, ports: Sequence[int]) -> PortCounters:
+    async def _counters(self, lid: int, ports: Sequence[int]) -> tuple[PortCounters, list[ReadingError]]:
+        """What could be read; a program that fails costs what it would have told."""
         listed = ",".join(map(str, ports))
-        counters = await self._perfquery("-x", "-l", str(lid), listed)
-        if not counters.ports or counters.lacks("PortXmitWait"):  # older switches keep it in the basic set only
-            counters = counters.completed(await self._perfquery("-l", str(lid), listed))
-        if self._settings.details:
-            for port, values in list(counters.ports.items()):
-                for option, summary in (("-D", "PortXmitDiscards"), ("-E", "PortRcvErrors")):
-                    if values.get(summary):
-                        counters = counters.completed(await self._perfquery(option, str(lid), str(port)))
-        return counters
+        counters = PortCounters()
+        failures: list[ReadingError] = []
+        try:
+            counters = await self._perfquery("-x", "-l", str(lid), listed)
+            if not counters.ports or counters.lacks("PortXmitWait"):  # older switches keep it in the basic set only
+                counters = counters.completed(await self._perfquery("-l", str(lid), listed))
+        except ReadingError as error:
+            failures.append(error)
+        for port, option in _details_wanted(counters) if self._settings.details else ():
+            try:
+                counters = counters.completed(await self._perfquery(option, str(lid), str(port)))
+            except ReadingError as error:
+                failures.append(error)
+        return counters, failures
 
     async def _perfquery(self, *arguments: str) -> PortCounters:
         """What perfquery prints before it ends, well or not: one bad port must not cost those before it."""
-        async with self._running:
-            output = await run_program(self._settings.perfquery, *arguments, timeout_s=self._settings.timeout_s)
+        output = await run_program(self._settings.perfquery, *arguments, timeout_s=self._settings.timeout_s)
         counters = parse_perfquery(output.text)
         if output.failed and not counters.ports and "-x" not in arguments:  # not every switch has the extended set
             raise ReadingError("failed", f"{self._settings.perfquery} {' '.join(arguments)}: {output.complaint}")
@@ -369,3 +369,9 @@ class SwitchReader:
             return Reading(failures=[ReadingError("failed", words)])
         links = {link.near.guid: link for link in self._wiring.fabric.links if link.near.kind == ADAPTER}
         return adapter_reading(parse_ibqueryerrors(output.text), links, self._now_unix_ns())
+
+
+def _details_wanted(counters: PortCounters) -> list[tuple[int, str]]:
+    """The ports that dropped something, each with the option of perfquery that tells what it was of."""
+    options = (("PortXmitDiscards", "-D"), ("PortRcvErrors", "-E"))
+    return [(port, option) for port, values in counters.ports.items() for name, option in options if values.get(name)]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from collector.errors import CollectorError
+from collector.errors import ReadingError
 from collector.exposition import Family, Sample
 
 
@@ -14,7 +14,7 @@ class Reading:
 
     families: dict[str, Family] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
-    failures: "list[ReadingError]" = field(default_factory=list)
+    failures: list[ReadingError] = field(default_factory=list)
 
     @property
     def samples_count(self) -> int:
@@ -44,13 +44,3 @@ class Reading:
             for family in other.families.values():
                 own = self.families.setdefault(family.name, Family(family.name, family.kind, family.description))
                 own.samples.extend(family.samples)
-
-
-class ReadingError(CollectorError):
-    """A reading that brought nothing. `reason` is the label of its counter."""
-
-    retryable = True
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason

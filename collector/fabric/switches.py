@@ -65,25 +65,35 @@ _IN_EXTENDED_SET = frozenset({"PortXmitData", "PortRcvData", "PortXmitPkts", "Po
 
 @dataclass(slots=True)
 class PortCounters:
-    """Counters by name of each port by number, as the tool names them and counts them (data in words)."""
+    """Counters by name of each port by number, as the tool names them and counts them (data in words).
+
+    What was left out is in `dropped`, by reason.
+    """
 
     ports: dict[int, dict[str, int]] = field(default_factory=dict)
-    unreadable: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def lacks(self, counter: str) -> bool:
         """Is there a port without this counter."""
         return any(counter not in counters for counters in self.ports.values())
 
     def completed(self, basic: "PortCounters") -> "PortCounters":
-        """These of the extended set, and what only the basic set has."""
+        """These of the extended set, and what only the basic set or the details have.
+
+        Left out and counted: the 32 bits of data and packets of a port without the extended set (`too_narrow`).
+        """
         merged = {port: dict(counters) for port, counters in self.ports.items()}
+        dropped = self.dropped + basic.dropped
         for port, counters in basic.ports.items():
             own = merged.setdefault(port, {})
-            has_extended = bool(_IN_EXTENDED_SET & own.keys())
             for name, value in counters.items():
-                if not (has_extended and name in _IN_EXTENDED_SET):
-                    own.setdefault(name, value)
-        return PortCounters(merged, self.unreadable + basic.unreadable)
+                if name in own:
+                    continue
+                if name in _IN_EXTENDED_SET:
+                    dropped["too_narrow"] += 1
+                else:
+                    own[name] = value
+        return PortCounters(merged, dropped)
 
 
 _FIELD = re.compile(r"(?P<name>\w+):\.*(?P<value>-?\w*)")
@@ -102,7 +112,7 @@ def parse_perfquery(text: str) -> PortCounters:
             continue
         field_ = _FIELD.fullmatch(line.strip())
         if field_ is None:
-            found.unreadable += 1
+            found.dropped["unreadable"] += 1
             continue
         name, value = field_["name"], field_["value"]
         if name == "PortSelect":
@@ -111,7 +121,7 @@ def parse_perfquery(text: str) -> PortCounters:
         if name in _NO_COUNTERS or name not in _EVERY_METRIC or port == _ALL_PORTS:
             continue
         if port is None or not value.isdecimal():
-            found.unreadable += 1
+            found.dropped["unreadable"] += 1
             continue
         found.ports.setdefault(port, {})[name] = int(value)
     return found
@@ -161,7 +171,7 @@ def switch_reading(switch: str, guid: str, counters: PortCounters, time_unix_ns:
     What is at the other end of the cable is told by `infiniband_switch_uplink_info` (`wiring_reading`), and not by a
     label of every series: a link that goes down would end its series just when they matter.
     """
-    reading = Reading(dropped=Counter(unreadable=counters.unreadable) if counters.unreadable else Counter())
+    reading = Reading(dropped=counters.dropped.copy())
     for port, values in sorted(counters.ports.items()):
         labels = {"switch": switch, "guid": guid, "port": str(port)}
         _add_counters(reading, "infiniband_switch", values, labels, time_unix_ns)

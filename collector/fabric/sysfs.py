@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.fabric.reading import Reading, ReadingError
+from collector.errors import ReadingError
+from collector.fabric.reading import Reading
 
 _FILE_BYTES_MAX = 4096  # no attribute of sysfs is longer than a page
 _COUNTER_MAX = 2**64 - 1

@@ -1,5 +1,6 @@
 -- Some hours of one day of samples, by minute. Read in the order of the table, so the memory it takes does not depend on
--- how many series there are. Of a metric that has more than it may have only the first ones.
+-- how many series there are. Of a metric that has more than it may have only the first ones of those
+-- alive in these hours: what ended before takes no place from what came after it.
 INSERT INTO tailsight_signal_rollup (metric, series_id, hour, last, mean, count, rolled_up_at)
 SELECT
     metric,
@@ -19,6 +20,7 @@ WHERE samples.time >= {start:DateTime('UTC')} AND samples.time < {end:DateTime('
         FROM tailsight_series
         WHERE metric IN {crowded:Array(String)}
         GROUP BY metric, series_id
+        HAVING max(last_seen) >= {start:DateTime('UTC')} AND min(first_seen) < {end:DateTime('UTC')}
         ORDER BY min(first_seen), series_id
         LIMIT {series_max:UInt32} BY metric
     ))

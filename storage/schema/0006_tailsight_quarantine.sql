@@ -2,7 +2,7 @@
 CREATE TABLE IF NOT EXISTS tailsight_quarantine
 (
     received_at DateTime64(6, 'UTC'),
-    signal      LowCardinality(String) COMMENT 'traces or metrics',
+    signal      LowCardinality(String) COMMENT 'traces, metrics or logs',
     reason      LowCardinality(String) COMMENT 'undecodable, …',
     segment     String COMMENT 'the segment of the write-ahead log it came in',
     count       UInt64 COMMENT 'spans or data points',

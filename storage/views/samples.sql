@@ -1,4 +1,5 @@
 -- Absent is not zero: values without a recording (flag 1), not finite, or DCGM's blank sentinels never become samples.
+-- Nor does a delta (temporality 1): a rate is told from the rise of a counter, and of deltas it would be nonsense.
 -- The scraper (collector/exposition.py) has the same rule: 2^62 and more is nothing that a source has counted, and the
 -- smaller blanks, just below 2^31 and from 2^47 on, are blanks in DCGM's metrics only: elsewhere they are numbers.
 CREATE MATERIALIZED VIEW tailsight_samples_{points}_mv TO tailsight_samples
@@ -9,6 +10,7 @@ AS SELECT
     Value AS value
 FROM otel_metrics_{points}
 WHERE bitAnd({Flags or 0}, 1) = 0
+    AND {AggregationTemporality or 0} != 1 -- sums only
     AND isFinite(Value)
     AND Value < 4611686018427387904
     AND NOT (

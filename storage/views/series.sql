@@ -1,6 +1,7 @@
 -- The entity a series belongs to: the first label of each list that is not empty; else what the resource says.
 -- A port is an adapter's (device and port), that of the adapter over a network interface (rdma_device and rdma_port), or
--- a switch's (switch and port, without a device): then the switch stands where else the node does.
+-- a switch's (switch and port, without a device): then the switch stands where else the node does. Labels are among what
+-- is grouped by: they say the same of all rows of a group, and any() of a map costs as much as all the rest.
 CREATE MATERIALIZED VIEW tailsight_series_{points}_mv TO tailsight_series
 AS
 SELECT
@@ -24,9 +25,10 @@ SELECT
     arrayFirst(text -> text != '', [{replica_labels of Attributes}, {'k8s.pod.name' of ResourceAttributes}]) AS replica,
     {service_labels of Attributes} AS service,
     {model_labels of Attributes} AS model,
-    anySimpleState(CAST({all of Attributes}, 'Map(String, String)')) AS attributes,
+    CAST(mapSort({all of Attributes}), 'Map(String, String)') AS attributes,
     minSimpleState(toTimeZone(toDateTime(TimeUnix), 'UTC')) AS first_seen,
     maxSimpleState(toTimeZone(toDateTime(TimeUnix), 'UTC')) AS last_seen
 FROM otel_metrics_{points}
 WHERE bitAnd({Flags or 0}, 1) = 0
-GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model;
+    AND {AggregationTemporality or 0} != 1 -- sums only
+GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model, attributes;

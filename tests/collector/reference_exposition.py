@@ -29,6 +29,7 @@ def metrics_of(text: str, origin: Origin, now: int, start: int) -> tuple[dict[st
     dropped: Counter[str] = Counter()
     metrics: dict[str, Any] = {}
     points: dict[tuple[str, frozenset[tuple[str, str]]], Any] = {}
+    samples: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
     seen = set()
     for line in lines:
         try:
@@ -57,10 +58,29 @@ def metrics_of(text: str, origin: Origin, now: int, start: int) -> tuple[dict[st
             described = name if name in kinds else name.removesuffix("_total") if kind == "counter" else name
             metric = metrics[name] = Metric(name=name, description=helps.get(described, ""))
         add(metric, points, kind, sample.name, labels, bound, value, time, start)
+        samples.setdefault((name, frozenset(labels.items())), []).append(f"{kind} {sample.name} {bound}".strip())
+    drop_uncounted(metrics, points, samples, dropped)
     for metric in metrics.values():
         for point in metric.histogram.data_points:
             count_buckets(point)
     return metrics, dropped
+
+
+def drop_uncounted(
+    metrics: dict[str, Any], points: dict[Any, Any], samples: Mapping[Any, list[str]], dropped: Counter[str]
+) -> None:
+    """Leave out the points of histograms and summaries that do not tell how many were observed."""
+    for key, parts in samples.items():
+        metric = metrics[key[0]]
+        kind = parts[0].split()[0]
+        counts = [part for part in parts if part.endswith("_count") or (kind == "histogram" and part.count(" ") == 2)]
+        if kind in MERGED and not counts:
+            dropped["incomplete"] += len(parts)
+            getattr(metric, kind).data_points.remove(points[key])
+    for name in [
+        name for name, metric in metrics.items() if not getattr(metric, metric.WhichOneof("data")).data_points
+    ]:
+        del metrics[name]
 
 
 def belongs_to(sample: str, kinds: Mapping[str, str]) -> tuple[str, str]:

@@ -132,3 +132,19 @@ def test_of_a_crowded_metric_the_first_series_are_rolled_up_and_others_are_whole
     assert [one for metric, one in found if metric == "a"] == [0, 50, 51, 52]
     assert [one for metric, one in found if metric == "b"] == [200, 201, 202, 203, 204]
     assert read_series(clean_store, Window(NOW - timedelta(hours=1), NOW), ["a"]).height == 23
+
+
+def test_series_that_ended_take_no_place_in_the_rollup_from_those_that_are_alive(clean_store: Store) -> None:
+    ended = NOW - timedelta(days=20)
+    clean_store.execute(
+        "INSERT INTO tailsight_series (metric, series_id, first_seen, last_seen) "
+        "SELECT 'a', 1000 + number, {ended:DateTime('UTC')}, {ended:DateTime('UTC')} FROM numbers(5)",
+        {"ended": ended},
+    )
+    store_series(clean_store, "a", 3, age_s=7200)
+    rows = [{"metric": "a", "series_id": one, "time": NOW - timedelta(hours=1), "value": 1.0} for one in range(3)]
+    clean_store.insert("tailsight_samples", pl.DataFrame(rows, schema_overrides={"series_id": pl.UInt64}))
+    roll_up_signals(clean_store, NOW + timedelta(minutes=5), crowded=["a"], series_max=2)
+    with clean_store._client() as client:
+        found = client.query("SELECT series_id FROM tailsight_signal_rollup ORDER BY ALL").result_rows
+    assert found == [(0,), (1,)]

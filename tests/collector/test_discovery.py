@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from collector.discovery import DiscoveryError, Targets, file_targets, finders, pod_target, targets_in_files
+from collector import discovery
+from collector.discovery import Targets, file_targets, finders, pod_target, targets_in_files
+from collector.errors import DiscoveryError
 from collector.settings import FileTargets, KubernetesTargets, ScrapeSettings
 from collector.telemetry import Telemetry
 
@@ -46,7 +48,7 @@ def files(*names: str, **more: Any) -> FileTargets:
 
 @pytest.mark.parametrize(("name", "text"), [("a.json", json.dumps(GROUPS)), ("a.yml", GROUPS_YAML)])
 def test_a_file_lists_targets_as_prometheus_has_them(name: str, text: str) -> None:
-    first, second, third = file_targets(text, name, files("x", labels={"cluster": "c"}))
+    first, second, third = file_targets(text.encode(), name, files("x", labels={"cluster": "c"}))
     assert [first.url, second.url] == ["http://gpu-0:9400/metrics", "http://gpu-1:9400/metrics"]
     assert (first.job, first.source, first.labels) == ("dcgm", "dcgm", {"rack": "r7", "cluster": "c"})
     assert (third.job, third.url) == ("other", "https://[fe80::1]:9401/m")
@@ -60,12 +62,15 @@ def test_a_file_lists_targets_as_prometheus_has_them(name: str, text: str) -> No
         ('["a:1"]', "expected a list"),
         ('[{"labels": {}}]', "'targets'"),
         ('[{"targets": [":"]}]', "cannot be scraped"),
+        ('[{"targets": "gpu1"}]', "targets is 'gpu1'"),
+        ('[{"targets": [9400]}]', "targets is [9400]"),
+        ("[" * 100_000, "recursion"),
         ('[{"targets": ["a:1"], "labels": {"rack": 7}}]', "valid string"),
     ],
 )
 def test_a_file_in_another_format_is_told_with_what_is_expected(text: str, told: str) -> None:
     with pytest.raises(DiscoveryError, match=r"a\.json cannot be used") as raised:
-        file_targets(text, "a.json", files("x"))
+        file_targets(text.encode(), "a.json", files("x"))
     assert told in str(raised.value)
     assert "expected a list of" in str(raised.value)
 
@@ -94,6 +99,57 @@ def test_a_changed_file_is_read_again_and_a_broken_one_keeps_its_last_good_targe
     assert counted("discovery_failures_total", job="dcgm", reason="broken_file") == 1
     assert "there is no file" in caplog.text
     assert "The targets it listed before stay" in caplog.text
+
+
+def test_a_file_that_could_not_be_read_is_read_again_although_it_did_not_change(
+    tmp_path: Path, telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.json"
+    written = tmp_path / "written.json"
+    written.write_text('[{"targets": ["a:1"]}]')
+    file.symlink_to(tmp_path)  # a folder cannot be read, whoever asks
+
+    async def play() -> None:
+        found = targets_in_files(files(str(file)), telemetry)
+        assert await next_of(found) == ()
+        waiting = asyncio.ensure_future(anext(found))
+        while counted("discovery_failures_total", job="dcgm", reason="unreadable_file") < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        (tmp_path / "link").symlink_to(written)
+        (tmp_path / "link").rename(file)
+        assert urls(await asyncio.wait_for(waiting, 20)) == ["http://a:1/metrics"]
+
+    asyncio.run(play())
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_a_finder_that_breaks_is_begun_anew_and_what_it_found_stays(
+    tmp_path: Path,
+    telemetry: Telemetry,
+    counted: Counted,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.json").write_text('[{"targets": ["a:1"]}]')
+    there, looks = discovery._stamps, iter([True, True, False])
+
+    def stamps(patterns: Sequence[str]) -> Any:
+        if next(looks, True):
+            return there(patterns)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(discovery, "_stamps", stamps)
+    monkeypatch.setattr(discovery, "_RETRY_S_MAX", 0.01)
+
+    async def play() -> None:
+        (found,) = finders(ScrapeSettings(files=(files(str(tmp_path / "*.json")),)), telemetry)
+        assert urls(await next_of(found)) == ["http://a:1/metrics"]
+        assert urls(await next_of(found)) == ["http://a:1/metrics"]
+        await found.aclose()
+
+    asyncio.run(play())
+    assert counted("discovery_failures_total", job="dcgm", reason="internal") == 1
+    assert "RuntimeError: a defect" in caplog.text
 
 
 # -- Kubernetes --------------------------------------------------------------------------------------------------------
@@ -184,6 +240,8 @@ class ApiServer:
         self.asked: list[dict[str, str]] = []
         self.tokens: list[str | None] = []
         self.refuse_lists = 0
+        self.expired_pages = 0
+        self.items: Any = None  # instead of `pods`
         self.refuse_watches_with = 0
         self.page_pods = 2
 
@@ -209,11 +267,15 @@ class ApiServer:
         if self.refuse_lists:
             self.refuse_lists -= 1
             return web.json_response({"message": "forbidden"}, status=403)
+        if self.expired_pages and "continue" in request.query:
+            self.expired_pages -= 1
+            return web.json_response({"kind": "Status", "code": 410, "reason": "Expired"}, status=410)
         first = int(request.query.get("continue", 0))
         last = first + self.page_pods
         more = str(last) if last < len(self.pods) else ""
         metadata = {"resourceVersion": str(self.version), "continue": more}
-        return web.json_response({"metadata": metadata, "items": self.pods[first:last]})
+        items, self.items = self.items or self.pods[first:last], None
+        return web.json_response({"metadata": metadata, "items": items})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         if self.refuse_watches_with:
@@ -238,9 +300,11 @@ def play(story: Callable[[ApiServer, AsyncIterator[Targets]], Any], telemetry: T
         async with server.serving() as url:
             settings = ScrapeSettings(kubernetes=(kubernetes(url, **more),))
             (found,) = finders(settings, telemetry)
-            await asyncio.wait_for(story(server, found), 30)
-            server.events.put_nowait(None)
-            await found.aclose()  # type: ignore[attr-defined]  # it is a generator
+            try:
+                await asyncio.wait_for(story(server, found), 30)
+            finally:  # a story that fails must not leave a watch open, for which the server would wait
+                server.events.put_nowait(None)
+                await found.aclose()
         return server
 
     return asyncio.run(run())
@@ -295,6 +359,48 @@ def test_a_version_that_is_gone_begins_anew_with_a_list(telemetry: Telemetry, as
 
     server = play(story, telemetry)
     assert [asked.get("watch") for asked in server.asked][:3] == [None, "1", None]
+
+
+def test_a_list_that_expires_between_two_pages_begins_anew(telemetry: Telemetry, counted: Counted) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods, server.expired_pages = [pod(f"v-{n}", ip=f"10.0.0.{n}") for n in range(3)], 1
+        assert len(await next_of(found)) == 3
+
+    server = play(story, telemetry)
+    assert [asked.get("continue") for asked in server.asked][:4] == [None, "2", None, "2"]
+    assert counted("discovery_failures_total", job="engines", reason="api_error") == 1
+
+
+@pytest.mark.parametrize("items", [7, "pods", {"v-0": {}}])
+def test_items_that_are_no_list_are_told_and_asked_for_again(
+    telemetry: Telemetry, counted: Counted, caplog: pytest.LogCaptureFixture, items: Any
+) -> None:
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods, server.items = [pod("v-0")], items
+        assert len(await next_of(found)) == 1
+
+    play(story, telemetry)
+    assert counted("discovery_failures_total", job="engines", reason="api_error") == 1
+    assert "expected a list" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"two\nlines", None])
+def test_a_token_file_that_holds_no_token_is_told_and_read_again(
+    telemetry: Telemetry, counted: Counted, tmp_path: Path, content: bytes | None
+) -> None:
+    token = tmp_path / "token"
+    if content is not None:
+        token.write_bytes(content)
+
+    async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
+        server.pods = [pod("v-0")]
+        waiting = asyncio.ensure_future(anext(found))
+        while not counted("discovery_failures_total", job="engines", reason="no_token"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        token.write_text("right\n")
+        assert len(await waiting) == 1
+
+    assert play(story, telemetry, token_file=token).tokens[0] == "Bearer right"
 
 
 def test_an_api_server_that_refuses_is_told_once_and_asked_again(
@@ -361,7 +467,11 @@ def test_the_token_is_read_again_and_the_namespace_and_selector_are_asked_for(
 
 def test_a_pod_of_another_shape_costs_nothing_else(telemetry: Telemetry) -> None:
     async def story(server: ApiServer, found: AsyncIterator[Targets]) -> None:
-        server.pods = ["a pod", {"metadata": None}, {"spec": {"containers": ["x"]}}, pod("v-0")]
+        odd = pod("v-7", path=["/metrics"], port="http")
+        odd["metadata"]["uid"] = []
+        odd["spec"]["containers"] = [{"ports": 7}]
+        server.pods = ["a pod", {"metadata": None}, {"spec": {"containers": "x"}}, odd, pod("v-0")]
+        server.page_pods = 9
         assert len(await next_of(found)) == 1
         server.tell("ADDED", ["a pod"])
         server.tell("ADDED", pod("v-1", ip="10.0.0.2"))

@@ -1,6 +1,7 @@
 """Prometheus text becomes the OTLP that a Collector's Prometheus receiver would send."""
 
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.exposition import Exposition, Family, Origin, Reader, Sample, to_request
+from collector.exposition import Exposition, Family, Origin, Reader, Sample, Series, encoded, to_request
 from collector.points import request
 from storage.store import Store
 from tests.collector.conftest import Ask
@@ -36,7 +37,7 @@ def decoded(payload: bytes) -> dict[str, Any]:
 def metrics(text: str, origin: Origin = ORIGIN, **how: Any) -> dict[str, Any]:
     """The metrics that a text becomes, by name."""
     reader = Reader(origin)
-    return decoded(reader.request(reader.read(text, NOW, **how), NOW))
+    return decoded(to_request(origin, reader.read(text, NOW, **how), {}, NOW))
 
 
 def values(exposition: Exposition) -> list[float]:
@@ -79,7 +80,7 @@ def test_what_has_no_known_type_is_a_gauge(header: str) -> None:
 
 
 def test_the_resource_names_job_and_instance() -> None:
-    payload = to_request([Family("x", "gauge")], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    payload = to_request(ORIGIN, read("x 1\n"), {}, NOW)
     resource = ExportMetricsServiceRequest.FromString(payload).resource_metrics[0].resource
     assert labels(resource) == {
         "service.name": "dcgm",
@@ -147,6 +148,21 @@ def test_a_histogram_that_was_read_while_it_changed_has_no_negative_bucket() -> 
     assert list(point.bucket_counts) == [5, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "left_over"),
+    [
+        ("# TYPE h histogram\nh_sum 5\n", 1),
+        ('# TYPE s summary\ns{quantile="0.5"} 5\ns_sum 7\n', 2),
+        ('# TYPE h histogram\nh_sum{pod="a"} 5\nh_count{pod="b"} 1\n', 1),
+    ],
+)
+def test_what_does_not_tell_how_many_were_observed_is_dropped_and_counted(text: str, left_over: int) -> None:
+    exposition = read(text)
+    assert exposition.dropped == {"incomplete": left_over}
+    assert exposition.samples_count == text.count("\n") - 1 - left_over
+    assert len(exposition.metrics) == len(exposition.series) == min(1, exposition.samples_count)
+
+
 def test_a_summary_keeps_its_quantiles() -> None:
     text = '# TYPE s summary\ns{quantile="0.5"} 1.5\ns{quantile="0.99"} 9\ns_sum 12\ns_count 3\n'
     (point,) = metrics(text)["s"].summary.data_points
@@ -196,7 +212,8 @@ def test_the_door_for_otlp_leaves_out_the_same_sentinels(clean_store: Store, ask
     edges = (2**31 - 16, 2**31 - 12, 2**47, 2**47 + 4, 2**62)
     told = sorted({float(edge + step) for edge in edges for step in (-1, 0)} | {2.0**62 - 512, 2.0**62})
     samples = [Sample(name, {"n": str(number)}, value) for number, value in enumerate(told)]
-    pushed = to_request([Family(name, "gauge", "", samples)], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    exposition = encoded([Family(name, "gauge", "", samples)], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    pushed = to_request(ORIGIN, exposition, {}, NOW)
     clean_store.load_otlp("otel_metrics_gauge", pushed, token=f"sentinels/{name}")
     text = "".join(f'{name}{{n="{number}"}} {value!r}\n' for number, value in enumerate(told))
     scraped = values(read(text))
@@ -210,7 +227,7 @@ def test_any_text_can_be_read(text: str) -> None:
     for openmetrics in (False, True):
         reader = Reader(ORIGIN)
         for _ in range(2):
-            decoded(reader.request(reader.read(text, NOW, openmetrics=openmetrics), NOW))
+            decoded(to_request(ORIGIN, reader.read(text, NOW, openmetrics=openmetrics), {}, NOW))
 
 
 @given(st.lists(st.text(alphabet='x_{}="\\,#+ 01eE.NaIinf\t', max_size=30), max_size=6))
@@ -417,19 +434,27 @@ def test_a_target_that_honours_labels_keeps_those_of_the_sample() -> None:
     assert labels(point) == {"pod": "llama-0", "job": "a", "rack": "r7"}
 
 
-def scraped(reader: Reader, text: str) -> dict[str, Any]:
-    """The metrics of the next scrape, logged."""
-    exposition = reader.read(text, NOW)
-    payload = reader.request(exposition, NOW)
-    reader.logged(exposition)
-    return decoded(payload)
+class Scrapes:
+    """Scrape after scrape of one target, each of them logged."""
+
+    def __init__(self) -> None:
+        self.reader = Reader(ORIGIN)
+        self.logged: Mapping[str, Series] = {}
+
+    def next(self, text: str) -> bytes:
+        """The request of the next scrape."""
+        return self.put(self.reader.read(text, NOW))
+
+    def put(self, exposition: Exposition) -> bytes:
+        payload = to_request(ORIGIN, exposition, self.logged, NOW)
+        self.logged = exposition.series
+        return payload
 
 
 def test_a_series_that_is_gone_gets_one_point_without_a_value() -> None:
-    reader = Reader(ORIGIN)
-    scraped(reader, 'x{pod="a",gpu="0"} 1\nx{gpu="1"} 2\n')
-    payload = reader.request(moved := reader.read('x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n', NOW), NOW)
-    reader.logged(moved)
+    scrapes = Scrapes()
+    scrapes.next('x{pod="a",gpu="0"} 1\nx{gpu="1"} 2\n')
+    payload = scrapes.next('x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n')
     (resource,) = ExportMetricsServiceRequest.FromString(payload).resource_metrics
     points = [point for metric in resource.scope_metrics[0].metrics for point in metric.gauge.data_points]
     assert [(labels(point), point.flags, point.WhichOneof("value")) for point in points] == [
@@ -437,14 +462,14 @@ def test_a_series_that_is_gone_gets_one_point_without_a_value() -> None:
         ({"gpu": "1"}, 0, "as_double"),
         ({"pod": "a", "gpu": "0"}, 1, None),
     ]
-    again = scraped(reader, 'x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n')
+    again = decoded(scrapes.next('x{pod="b",gpu="0"} 1\nx{gpu="1"} 2\n'))
     assert [point.flags for point in again["x"].gauge.data_points] == [0, 0]
 
 
 def test_every_kind_of_series_ends_when_its_target_is_gone() -> None:
-    reader = Reader(ORIGIN)
-    scraped(reader, HISTOGRAM + "# TYPE c counter\nc 1\n# TYPE s summary\ns_count 1\nx 1\n")
-    gone = decoded(reader.request(Exposition(), NOW))
+    scrapes = Scrapes()
+    scrapes.next(HISTOGRAM + "# TYPE c counter\nc 1\n# TYPE s summary\ns_count 1\nx 1\n")
+    gone = decoded(scrapes.put(Exposition()))
     assert {name: [point.flags for point in data_points(metric)] for name, metric in gone.items()} == {
         "ttft": [1, 1],
         "c": [1],
@@ -455,9 +480,16 @@ def test_every_kind_of_series_ends_when_its_target_is_gone() -> None:
 
 
 def test_of_a_series_that_tells_its_times_nobody_else_says_that_it_ended() -> None:
-    reader = Reader(ORIGIN)
-    scraped(reader, "x 1 1795000000123\ny 1\n")
-    assert decoded(reader.request(Exposition(), NOW)).keys() == {"y"}
+    scrapes = Scrapes()
+    scrapes.next("x 1 1795000000123\ny 1\n")
+    assert decoded(scrapes.put(Exposition())).keys() == {"y"}
+
+
+def test_what_we_have_read_ourselves_is_ours_to_end_also_where_it_tells_its_times() -> None:
+    family = Family("x_total", "counter", samples=[Sample("x_total", {"port": "1"}, 1.0, NOW)])
+    read_by_us = encoded([family], ORIGIN, time_unix_ns=NOW, start_unix_ns=START)
+    (point,) = decoded(to_request(ORIGIN, Exposition(), read_by_us.series, NOW))["x_total"].sum.data_points
+    assert (point.flags, point.start_time_unix_nano, labels(point)) == (1, START, {"port": "1"})
 
 
 def test_what_is_remembered_of_a_target_is_bounded() -> None:
@@ -470,6 +502,6 @@ def test_what_is_remembered_of_a_target_is_bounded() -> None:
 
 
 def test_a_changed_type_is_heard_at_once() -> None:
-    reader = Reader(ORIGIN)
-    assert scraped(reader, "x 1\n")["x"].WhichOneof("data") == "gauge"
-    assert scraped(reader, "# TYPE x counter\nx 1\n")["x"].WhichOneof("data") == "sum"
+    scrapes = Scrapes()
+    assert decoded(scrapes.next("x 1\n"))["x"].WhichOneof("data") == "gauge"
+    assert decoded(scrapes.next("# TYPE x counter\nx 1\n"))["x"].WhichOneof("data") == "sum"

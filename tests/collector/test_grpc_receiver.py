@@ -219,6 +219,55 @@ def test_a_sender_needs_the_token(
     admission.close()
 
 
+def test_who_sends_is_checked_before_the_message_is_read(wal: WriteAheadLog, telemetry: Telemetry) -> None:
+    admission = Admission(Intake(wal, AcceptedTimes(), telemetry), LIMIT, telemetry, lambda _: False)
+    code, _ = refused(OtlpGrpcReceiver(admission, SETTINGS, telemetry), bytes(LIMIT + 1))
+    assert code is grpc.StatusCode.UNAUTHENTICATED, "and not too large, which only a reader can know"
+    admission.close()
+
+
+def test_a_message_waits_for_room_and_one_that_does_not_come_makes_room(
+    admission: Admission, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    settings = SETTINGS.model_copy(update={"message_timeout_s": 0.5, "messages_read_max": 1})
+    receiver = OtlpGrpcReceiver(admission, settings, telemetry)
+
+    async def talk(channel: aio.Channel) -> None:
+        stalled: aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(TRACES)()
+        await stalled.wait_for_connection()
+        waiting = asyncio.ensure_future(channel.unary_unary(TRACES)(trace_request(time.time_ns())))
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stalled
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await waiting == b""
+
+    served(receiver, talk)
+    assert counted("refused_requests_total", signal="traces", reason="stalled") == 1
+
+
+def test_what_grpc_refuses_as_too_large_is_counted(receiver: OtlpGrpcReceiver, counted: Callable[..., float]) -> None:
+    async def talk(channel: aio.Channel) -> None:
+        with pytest.raises(aio.AioRpcError):
+            await channel.unary_unary(TRACES)(bytes(LIMIT + 1))
+        while not counted("refused_requests_total", signal="traces", reason="too_large"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    served(receiver, talk)
+    assert counted("requests_total", signal="traces", code="RESOURCE_EXHAUSTED") == 1
+
+
+def test_a_request_without_a_message_is_refused_for_good(receiver: OtlpGrpcReceiver) -> None:
+    async def talk(channel: aio.Channel) -> None:
+        empty: aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(TRACES)()
+        await empty.done_writing()
+        with pytest.raises(aio.AioRpcError, match="no message of up to 100000 bytes came"):
+            await empty
+
+    served(receiver, talk)
+
+
 @pytest.mark.parametrize("service", ["", *SERVICES.values()])
 def test_an_orchestrator_is_told_that_it_serves(receiver: OtlpGrpcReceiver, service: str) -> None:
     request: Message = health_pb2.HealthCheckRequest(service=service)

@@ -146,6 +146,33 @@ def test_a_store_that_is_away_keeps_the_segment_in_the_log_until_it_is_back(
     assert len(set(faulty.tokens)) == 1, "each attempt bears the same token"
 
 
+def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
+    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.recovery._ROOM_BYTES", 1 << 60)  # any disk is nearly full
+    torn: list[str] = []
+
+    class TearingStore(FaultyStore):
+        """A store whose disk is full, unnoticed, while it writes the first part."""
+
+        def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: Encoding = "protobuf") -> None:
+            super().load_otlp(table, payload, token=token, encoding=encoding)
+            if not torn:
+                (part,) = ask("SELECT path FROM system.parts WHERE active AND table = 'otel_traces'")
+                (Path(part["path"]) / "data.bin").write_bytes(b"")
+                torn.append(part["path"])
+
+    loader = Loader(wal, cast("Store", TearingStore(clean_store)), SETTINGS, telemetry)
+    append_spans(wal, trace_request(NOW, spans=2))
+    loader.start()
+    assert loader.flush(60)
+    loader.stop()
+    assert torn
+    clean_store.execute("DETACH TABLE otel_traces SYNC")
+    clean_store.execute("ATTACH TABLE otel_traces")
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 2
+
+
 def test_a_store_that_refuses_everything_is_at_fault_and_not_the_data(
     wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask
 ) -> None:

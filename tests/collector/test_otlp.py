@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from collector.errors import UndecodableError
 from collector.otlp import CheckedRequest, TimeRange, checked_metrics, checked_traces
 from tests.collector.payloads import SECOND_NS, gauge_request, trace_request
+from tests.scenarios.otlp_doors import to_json
 
 NOW = 1_795_000_000_000_000_000
 DAY_NS = 86_400 * SECOND_NS
@@ -90,3 +91,16 @@ def test_a_data_point_out_of_time_is_taken_out_and_the_rest_stays(time: int, rea
     assert checked.items == {"otel_metrics_gauge": 3}
     assert checked.rejections.counts == {reason: 2}
     assert "'skewed'" in checked.rejections.message
+
+
+def test_points_of_delta_sums_are_kept_and_counted() -> None:
+    request = ExportMetricsServiceRequest.FromString(gauge_request(NOW, points=3))
+    for temporality, points in ((1, 2), (2, 4)):
+        sums = request.resource_metrics[0].scope_metrics[0].metrics.add(name="c").sum
+        sums.aggregation_temporality = temporality
+        for _ in range(points):
+            sums.data_points.add(time_unix_nano=NOW, as_double=1)
+    checked = checked_metrics(request.SerializeToString(), ACCEPTED)
+    assert checked.items == {"otel_metrics_gauge": 3, "otel_metrics_sum": 6}
+    assert checked.delta_points == 2
+    assert checked_metrics(to_json(request), ACCEPTED, "json").delta_points == 2

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -380,20 +381,138 @@ def test_targets_that_come_are_scraped_and_of_those_that_go_all_series_end(
     assert sorted(ends) == ["node_load1", "node_load1", "up", "up"], "the first, and the second under its old labels"
 
 
-def test_a_target_that_is_found_twice_is_scraped_once(
+class Followed:
+    """A scraper that follows several finders, each of which finds what it is told."""
+
+    def __init__(self, wal: WriteAheadLog, telemetry: Telemetry, finders: int = 1) -> None:
+        self.scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+        self._told: list[asyncio.Queue[tuple[ScrapeTarget, ...]]] = [asyncio.Queue() for _ in range(finders)]
+
+    def tell(self, finder: int, *targets: ScrapeTarget) -> None:
+        self._told[finder].put_nowait(targets)
+
+    async def __aenter__(self) -> "Followed":
+        self._following = [asyncio.create_task(self.scraper.follow(self._found(queue))) for queue in self._told]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for following in self._following:
+            following.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+
+    @staticmethod
+    async def _found(
+        told: "asyncio.Queue[tuple[ScrapeTarget, ...]]",
+    ) -> AsyncIterator[tuple[ScrapeTarget, ...]]:
+        while True:
+            yield await told.get()
+
+
+async def scraped(counted: Callable[..., float], job: str, more: int = 2) -> None:
+    """Wait for so many more scrapes of a job."""
+    enough = counted("scrapes_total", job=job, result="ok") + more
+    while counted("scrapes_total", job=job, result="ok") < enough:  # noqa: ASYNC110  # a counter wakes nobody
+        await asyncio.sleep(0.01)
+
+
+def test_a_target_that_two_find_is_scraped_once_and_by_the_other_when_the_first_lets_it_go(
     wal: WriteAheadLog, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, counted: Callable[..., float]
 ) -> None:
     async def scrape() -> None:
-        scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
-        async with endpoint(NODE) as url:
-            target = ScrapeTarget(job="nodes", url=url)
-            static = asyncio.create_task(scraper.run([target]))
-            while not counted("scrapes_total", job="nodes", result="ok"):  # noqa: ASYNC110  # a counter wakes nobody
-                await asyncio.sleep(0.01)
-            await scraper.run([target])  # nothing is left to do
-            static.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await static
+        async with endpoint(NODE) as url, Followed(wal, telemetry, finders=2) as followed:
+            first = ScrapeTarget(job="first", url=url, interval_s=0.02)
+            second = ScrapeTarget(job="second", url=url, interval_s=0.02)
+            other = ScrapeTarget(job="other", url=f"{url}/other", interval_s=0.02)
+            followed.tell(0, first)
+            await scraped(counted, "first")
+            followed.tell(1, second)
+            followed.tell(1, second, other)
+            await scraped(counted, "other")
+            assert not counted("scrapes_total", job="second", result="ok")
+            assert counted("scrape_targets", job="second") == 0
+            followed.tell(0)
+            await scraped(counted, "second")
+            assert (counted("scrape_targets", job="first"), counted("scrape_targets", job="second")) == (0, 1)
 
     asyncio.run(asyncio.wait_for(scrape(), 30))
-    assert "is found twice; it is scraped once" in caplog.text
+    assert caplog.text.count("is found twice; it is scraped once") == 1
+
+
+def test_a_target_that_is_let_go_while_it_waits_is_never_scraped(
+    wal: WriteAheadLog, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    async def scrape() -> None:
+        async with endpoint(NODE) as url, Followed(wal, telemetry, finders=2) as followed:
+            other = ScrapeTarget(job="other", url=f"{url}/other", interval_s=0.02)
+            followed.tell(0, ScrapeTarget(job="first", url=url, interval_s=0.02))
+            await scraped(counted, "first")
+            followed.tell(1, ScrapeTarget(job="second", url=url, interval_s=0.02), other)
+            await scraped(counted, "other", 1)
+            followed.tell(1, other)
+            await scraped(counted, "other")
+            followed.tell(0)
+            await scraped(counted, "other")
+            assert not counted("scrapes_total", job="second", result="ok")
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+
+
+def test_a_configured_target_that_is_also_found_waits_and_ends_nothing(
+    wal: WriteAheadLog, telemetry: Telemetry, counted: Callable[..., float]
+) -> None:
+    async def scrape() -> None:
+        async with endpoint(NODE) as url, Followed(wal, telemetry) as followed:
+            target = ScrapeTarget(job="nodes", url=url, interval_s=0.02)
+            followed.tell(0, target)
+            await scraped(counted, "nodes")
+            static = asyncio.create_task(followed.scraper.run([target]))
+            await scraped(counted, "nodes")
+            assert not static.done(), "its end would end the process"
+            static.cancel()
+            await asyncio.gather(static, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+
+
+def test_series_of_a_target_that_changes_end_before_its_next_scrape(
+    wal: WriteAheadLog, telemetry: Telemetry, tmp_path: Path, counted: Callable[..., float]
+) -> None:
+    async def scrape() -> None:
+        async with endpoint(NODE) as url, Followed(wal, telemetry) as followed:
+            target = ScrapeTarget(job="nodes", url=url, interval_s=3600)
+            for timeout_s in (1.0, 2.0, 3.0):
+                followed.tell(0, target.model_copy(update={"timeout_s": timeout_s}))
+                await scraped(counted, "nodes", 1)
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+    assert [flag for name, flag in flags(tmp_path) if name == "node_load1"] == [0, 1, 0, 1, 0]
+
+
+def test_series_that_end_while_the_log_fails_are_told_of_when_it_is_back(
+    wal: WriteAheadLog, telemetry: Telemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+    sync = os.fdatasync
+    is_full = False
+
+    def failing_sync(handle: int) -> None:
+        if is_full:
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", failing_sync)
+
+    async def scrape() -> None:
+        nonlocal is_full
+        async with scraper.session() as session, answering([NODE + b"gone 1\n", NODE, NODE]) as url:
+            target = ScrapeTarget(job="nodes", url=url)
+            assert await scraper.scrape(session, target) == "ok"
+            is_full = True
+            assert await scraper.scrape(session, target) == "not_logged"
+            is_full = False
+            while (result := await scraper.scrape(session, target)) == "not_logged":
+                pass
+            assert result == "ok"
+
+    asyncio.run(asyncio.wait_for(scrape(), 30))
+    assert [flag for name, flag in flags(tmp_path) if name == "gone"] == [0, 1]

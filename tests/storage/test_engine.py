@@ -1,5 +1,6 @@
 """The engine itself: what reading allows, and that nothing of one statement reaches the next."""
 
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -362,3 +363,21 @@ def test_an_answer_counts_what_it_took(engine: Engine) -> None:
     answer = engine.run("SELECT sum(number) FROM numbers(1000)")
     assert (answer.read_rows, answer.read_bytes, answer.result_rows, answer.written_rows) == (1000, 8000, 1, 0)
     assert answer.elapsed_ns > 0
+
+
+def test_a_schema_that_a_full_disk_cut_off_is_written_again(engine: Engine, pairs: str) -> None:
+    insert = Insert(f"INSERT INTO {pairs} (a) SELECT a FROM input('a UInt64')", "Protobuf", b"\x02\x08\x07")
+    settings = {
+        "format_schema_source": "string",
+        "format_schema": 'syntax = "proto3"; message Pair { uint64 a = 1; }',
+        "format_schema_message_name": "Pair",
+    }
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            engine.insert(insert, settings=settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    engine.insert(insert, settings=settings)
+    assert engine.read(f"SELECT a FROM {pairs}", "TSV").body == b"7\n"

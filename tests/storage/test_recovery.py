@@ -1,5 +1,6 @@
-"""Tokens of inserts that left no rows: found, and forgotten, and no others."""
+"""Inserts that left no rows, or rows that are not whole on the disk: found, and made repeatable, and no others."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.recovery import RememberedInsert, forget_lost_inserts, lost_inserts, remembered_inserts
+from storage.recovery import RememberedInsert, WrittenParts, forget_lost_inserts, lost_inserts, remembered_inserts
 from storage.store import Store
 from tests.collector.payloads import trace_request
 
@@ -71,7 +72,60 @@ def test_what_merges_have_joined_is_not_lost(clean_store: Store, asked: Callable
     assert spans(asked) == (4, 4, 4, 4)
 
 
-def test_a_server_looks_after_its_own_tokens(http_store: Store) -> None:
+def tear(asked: Callable[[str], str], table: str, file: str) -> None:
+    """What is left of the newest part when the disk was full as the engine wrote that file."""
+    path = asked(
+        f"SELECT path FROM system.parts WHERE active AND table = '{table}' AND database = currentDatabase() "
+        "ORDER BY min_block_number DESC LIMIT 1"
+    )
+    os.truncate(Path(path) / file, 0)
+
+
+def test_the_engine_does_not_notice_that_a_write_fails(clean_store: Store) -> None:
+    """If this fails, WrittenParts can go."""
+    clean_store.execute("INSERT INTO FUNCTION file('/dev/full', 'TSV', 'number UInt64') SELECT number FROM numbers(9)")
+
+
+@pytest.mark.parametrize(
+    ("table", "file"),
+    [
+        ("otel_traces", "data.bin"),
+        ("otel_traces", "checksums.txt"),
+        ("otel_traces_trace_id_ts", "columns_substreams.txt"),
+        ("tailsight_requests", "serialization.json"),
+        ("tailsight_request_rollup", "count.txt"),
+    ],
+)
+def test_rows_that_are_not_whole_on_the_disk_come_in_again(
+    clean_store: Store, asked: Callable[[str], str], table: str, file: str
+) -> None:
+    payload = trace_request(NOW, spans=3)
+    token = f"test_recovery/{table}/{file}"
+    parts = WrittenParts(clean_store)
+    clean_store.load_otlp("otel_traces", trace_request(NOW, spans=2), token=f"{token}/whole")
+    clean_store.load_otlp("otel_traces", payload, token=token)
+    tear(asked, table, file)
+    assert spans(asked) == (5, 5, 5, 5), "memory still answers"
+    assert parts.mend() == 1
+    assert forget_lost_inserts(clean_store) == 1
+    clean_store.load_otlp("otel_traces", payload, token=token)
+    assert spans(asked) == (5, 5, 5, 5)
+    assert WrittenParts(clean_store).mend() == 0
+
+
+def test_what_a_torn_merge_had_joined_is_there_again(clean_store: Store, asked: Callable[[str], str]) -> None:
+    parts = WrittenParts(clean_store)
+    for number in range(2):
+        clean_store.load_otlp("otel_traces", trace_request(NOW, spans=1), token=f"test_recovery/torn/{number}")
+    clean_store.execute("OPTIMIZE TABLE otel_traces FINAL")
+    tear(asked, "otel_traces", "data.bin")
+    assert parts.mend() == 1
+    assert forget_lost_inserts(clean_store) == 0
+    assert spans(asked) == (2, 2, 2, 2)
+
+
+def test_a_server_looks_after_its_own_disk(http_store: Store) -> None:
+    assert WrittenParts(http_store).mend() == 0
     assert forget_lost_inserts(http_store) == 0
 
 

@@ -25,6 +25,7 @@ from storage.retention import (
     Retention,
     disk_of,
     expired,
+    forget_silent_series,
     making_room,
     oldest_days,
     read_days,
@@ -207,6 +208,37 @@ def test_what_is_rolled_up_of_dropped_samples_stays_whatever_comes_late(retained
     window = Window(long_ago.replace(minute=0), long_ago.replace(minute=0) + timedelta(hours=1))
     found = sample_rows(read_samples(retained, window, read_series(retained, window, ["m"]), 60, "last"), 60)
     assert found["value"].to_list() == [40.0]
+
+
+def seen(store: Store, series_id: int, node: str, first_days_ago: int, last_days_ago: int) -> None:
+    first, last = (NOW - timedelta(days=ago) for ago in (first_days_ago, last_days_ago))
+    row = {"metric": "m", "series_id": series_id, "node": node, "first_seen": first, "last_seen": last}
+    store.insert("tailsight_series", pl.DataFrame([row], schema_overrides={"series_id": pl.UInt64}))
+
+
+def test_a_series_is_forgotten_when_nothing_is_kept_of_its_time(
+    retained: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen(retained, 1, "gone", 500, 401)
+    seen(retained, 2, "rolled up", 500, 400)
+    seen(retained, 3, "moved", 500, 450)
+    seen(retained, 3, "alive", 450, 0)
+    retention = Retention(retained, SETTINGS, None)
+    with caplog.at_level(logging.INFO, "storage.retention"):
+        retention.look(NOW)
+    ever = Window(NOW - timedelta(days=3650), NOW + timedelta(hours=1))
+    assert sorted(read_series(retained, ever, ["m"])["node"]) == ["alive", "rolled up"]
+    assert "tailsight_series: 2 rows dropped" in caplog.text
+    caplog.clear()
+    retention.look(NOW)
+    assert "tailsight_series" not in caplog.text
+
+
+def test_a_series_is_known_as_long_as_its_samples_when_rollups_are_kept_for_less(retained: Store) -> None:
+    seen(retained, 1, "sampled", 60, 50)
+    settings = RetentionSettings(samples_days=50, rollups_days=30)
+    assert forget_silent_series(retained, NOW, settings) == 0
+    assert forget_silent_series(retained, NOW + timedelta(days=1), settings) == 1
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from storage.settings import IdentitySettings, StoreSettings, TablesSettings
+from storage.settings import CatchUpSettings, IdentitySettings, StoreSettings, TablesSettings
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,9 @@ def test_a_table_to_read_may_stand_in_another_database(name: str) -> None:
 def test_what_is_no_table_is_refused_with_what_would_be_one(name: str) -> None:
     with pytest.raises(ValidationError, match=r"expected TABLE or DATABASE\.TABLE"):
         TablesSettings(metrics_sum=name)
+
+
+@pytest.mark.parametrize("too_little", [{"history_days": 0.005}, {"late_hours": 0.1}])
+def test_a_look_back_reaches_further_than_what_is_looked_at_each_time(too_little: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to"):
+        CatchUpSettings(**too_little)

@@ -36,6 +36,15 @@ def test_a_line_of_one_profile_is_left_out_of_the_other() -> None:
     assert sql.statements(text, "lean") == ["SELECT\n    2,\n    3"]
 
 
+def test_a_prefix_changes_upstream_names_only() -> None:
+    text = "otel_traces, 0001_otel_traces, otel_traces_trace_id_ts_mv, tailsight_otel_logs, __otel_materialized_k8s"
+    assert sql.with_prefix(text, "tailsight_") == (
+        "tailsight_otel_traces, 0001_tailsight_otel_traces, tailsight_otel_traces_trace_id_ts_mv, tailsight_otel_logs, "
+        "__otel_materialized_k8s"
+    )
+    assert sql.with_prefix(text, "") == text
+
+
 @pytest.mark.parametrize("path", sql.schema_steps(), ids=lambda path: path.stem)
 @pytest.mark.parametrize("profile", ["lean", "upstream"])
 def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> None:

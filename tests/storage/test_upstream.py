@@ -5,7 +5,7 @@ import pytest
 from storage.settings import IdentitySettings
 from storage.sql import views
 from storage.store import Store
-from storage.upstream import OURS, Dialect, made_by_us, with_prefix
+from storage.upstream import OURS, Dialect, made_by_us
 
 _JSON = Dialect(json=frozenset({"Labels"}))
 _APOSTROPHE = r"Labels.values[indexOf(Labels.keys, 'it\'s')]"
@@ -52,15 +52,6 @@ def test_a_column_that_may_be_absent_has_something_in_its_place() -> None:
 def test_parameters_of_a_statement_are_left_as_they_are(name: str) -> None:
     text = OURS.fill(views()[name] + "{start:DateTime64(6, 'UTC')}", IdentitySettings().model_dump())
     assert text.endswith("{start:DateTime64(6, 'UTC')}")
-
-
-def test_a_prefix_changes_upstream_names_only() -> None:
-    text = "otel_traces, 0001_otel_traces, otel_traces_trace_id_ts_mv, tailsight_otel_logs, __otel_materialized_k8s"
-    assert with_prefix(text, "tailsight_") == (
-        "tailsight_otel_traces, 0001_tailsight_otel_traces, tailsight_otel_traces_trace_id_ts_mv, tailsight_otel_logs, "
-        "__otel_materialized_k8s"
-    )
-    assert with_prefix(text, "") == text
 
 
 def test_a_table_that_is_not_there_was_not_made_by_us(store: Store) -> None:

@@ -55,6 +55,7 @@ print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polar
         (("explain", "--service", "chat", "--from", "now", "--to", HOUR[3]), "'now' is not an RFC 3339 time"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"), "expected KIND:STARTS_IN_SECONDS"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
+        (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gpu_fault:0:60"), "give --live"),
         (("demo", "--once", "--fault", "gremlins"), "gremlins"),
         (("annalyze",), "annalyze"),
     ],

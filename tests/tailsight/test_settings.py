@@ -4,7 +4,7 @@ import pytest
 
 from domain.incident import Indicator
 from tailsight.errors import SettingsError
-from tailsight.settings import listens_openly, read_settings
+from tailsight.settings import Settings, listens_openly, read_settings
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -88,6 +88,29 @@ def test_a_fault_is_told_with_its_key_what_was_found_and_what_is_valid(tmp_path:
 def test_an_unknown_variable_is_told_like_an_unknown_key() -> None:
     with pytest.raises(SettingsError, match=r"web\.prot: unknown setting; did you mean web\.port\?"):
         read_settings(None, {"TAILSIGHT_WEB__PROT": "1"})
+
+
+def test_variables_by_which_kubernetes_tells_of_services_are_no_settings() -> None:
+    links = {
+        "TAILSIGHT_SERVICE_HOST": "10.0.0.1",
+        "TAILSIGHT_SERVICE_PORT": "8080",
+        "TAILSIGHT_SERVICE_PORT_OTLP_GRPC": "4317",
+        "TAILSIGHT_PORT": "tcp://10.0.0.1:8080",
+        "TAILSIGHT_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        "TAILSIGHT_PORT_8080_TCP_PROTO": "tcp",
+        "TAILSIGHT_PORT_8080_TCP_PORT": "8080",
+        "TAILSIGHT_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "TAILSIGHT_STORE_SERVICE_HOST": "10.0.0.2",
+        "TAILSIGHT_STORE_PORT": "udp://10.0.0.2:9000",
+        "TAILSIGHT_STORE_PORT_9000_UDP": "udp://10.0.0.2:9000",
+    }
+    assert read_settings(None, links) == Settings()
+
+
+@pytest.mark.parametrize("name", ["TAILSIGHT_PORT", "TAILSIGHT_WEB_PORT", "TAILSIGHT_SERVICE_HOTS", "TAILSIGHT_HOST"])
+def test_what_only_looks_like_such_a_variable_is_told(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name.removeprefix('TAILSIGHT_').lower()}: unknown setting"):
+        read_settings(None, {name: "8080"})
 
 
 def test_a_variable_that_goes_deeper_than_the_settings_is_told_by_its_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from simulator.faults import Fault
-from tailsight.simulate import scrape_plan
+from tailsight.simulate import PlannedFault, parted, scrape_plan
 from tests.analytics.frames import START, at
 
 
@@ -51,3 +51,13 @@ def test_without_history_there_is_nothing_to_scrape() -> None:
 def test_a_fault_that_outlasts_the_history_ends_with_it(lasts_s: int) -> None:
     parts = scrape_plan(START, at(3600), [fault(3000, lasts_s)])
     assert parts[-1][1] == at(3600)
+
+
+def test_a_fault_to_come_is_played_live_only() -> None:
+    before, now = (
+        PlannedFault(CauseKind.GPU_FAULT, timedelta(seconds=starts_s), timedelta(seconds=60)) for starts_s in (-60, 0)
+    )
+    assert parted([now, before], live=True) == ([before], [now])
+    assert parted([before], live=False) == ([before], [])
+    with pytest.raises(ValueError, match=r"gpu_fault starts 0 s after the history.*give --live, or a negative start"):
+        parted([before, now], live=False)

@@ -1,13 +1,16 @@
 """Programs that do well, badly, not at all, and for ever."""
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from collector.errors import ReadingError
+from collector.fabric import programs
 from collector.fabric.programs import Output, run_program, text_of
-from collector.fabric.reading import ReadingError
 
 
 def script(folder: Path, body: str, name: str = "program") -> str:
@@ -78,6 +81,18 @@ def test_a_program_that_leaves_a_child_on_its_pipe_is_stopped_too(tmp_path: Path
     with pytest.raises(ReadingError, match="did not end"):
         outcome(program, timeout_s=0.5)
     assert ends(int((tmp_path / "child").read_text()))
+
+
+def test_a_program_that_cannot_be_killed_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "killpg", lambda *_: None)  # as for one that hangs in the kernel
+    monkeypatch.setattr(programs, "_KILLED_S", 0.1)
+    program = script(tmp_path, f"echo $$ > {tmp_path}/own; exec sleep 600")
+    with pytest.raises(ReadingError, match="did not end") as told:
+        asyncio.run(asyncio.wait_for(run_program(program, timeout_s=0.5), 30))
+    assert told.value.reason == "timeout"
+    own = int((tmp_path / "own").read_text())
+    os.kill(own, signal.SIGKILL)
+    assert ends(own)
 
 
 def test_nothing_stays_behind_when_the_caller_is_cancelled(tmp_path: Path) -> None:

@@ -94,6 +94,30 @@ def test_adapters_come_into_the_log_with_up_and_what_was_left_out_is_counted(
     assert counted("dropped_samples_total", job="infiniband", reason="not_available") == 1
 
 
+def ended(tmp_path: Path) -> list[str]:
+    """The metrics in the log that have ended."""
+    return sorted(
+        metric.name
+        for segment in segments_in(tmp_path / "wal")
+        for frame in read_segment(segment).frames
+        for resource in ExportMetricsServiceRequest.FromString(frame.payload).resource_metrics
+        for metric in resource.scope_metrics[0].metrics
+        for point in [*metric.gauge.data_points, *metric.sum.data_points]
+        if point.flags
+    )
+
+
+def test_a_series_of_the_fabric_that_is_gone_ends_once(tmp_path: Path, readers: Callable[..., FabricReaders]) -> None:
+    counter = port_folder(tmp_path / "sys") / "counters" / "port_xmit_data"
+    write(counter, "10")
+    reading = readers(sysfs=tmp_path / "sys", adapters={"enabled": True})
+    assert read_once(reading, 2) == "ok"
+    assert not ended(tmp_path)
+    counter.unlink()
+    assert read_once(reading, 2) == "ok"
+    assert ended(tmp_path) == ["node_infiniband_port_data_transmitted_bytes_total"]
+
+
 def test_a_reader_that_finds_nothing_is_down_and_says_so_once(
     tmp_path: Path,
     readers: Callable[..., FabricReaders],
@@ -215,6 +239,70 @@ def test_a_port_that_tells_nothing_is_told(
     )
     assert read_once(readers(switches={"enabled": True, **programs})) == "partial"
     assert "told nothing of ports 1, 2, 4 (and 5 more)" in caplog.text
+
+
+SWITCHES = "".join(
+    f"""SW {9 + number} 2 0x000000000020000{number} 4x EDR - CA {40 + number} 1 0x000000000010000{number} """
+    f"""( 'leaf-{number}' - 'gpu-{number} mlx5_0' )\n"""
+    for number in range(4)
+)
+
+
+def of_switches(found: Series, metric: str) -> list[float]:
+    return sorted(value for (_, name, _), value in found.items() if name == f"infiniband_switch_{metric}")
+
+
+def switches_of(folder: Path, perfquery: str, **more: Any) -> dict[str, Any]:
+    """Four switches of one port each, and a perfquery that does this."""
+    (folder / "wiring").write_text(SWITCHES)
+    program = script(folder, perfquery, "perfquery")
+    return {"enabled": True, "wiring_file": folder / "wiring", "perfquery": program, **more}
+
+
+PORT = """echo "PortSelect:......................2"; echo "PortXmitDiscards:................7"; """
+
+
+def test_a_detail_that_cannot_be_read_costs_itself_only(
+    tmp_path: Path,
+    readers: Callable[..., FabricReaders],
+    logged: Callable[[], Series],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    perfquery = f'case "$*" in -D*) echo "mad_rpc failed" >&2; exit 1;; *) {PORT} echo "PortXmitWait:....7";; esac'
+    assert read_once(readers(switches=switches_of(tmp_path, perfquery, details=True))) == "partial"
+    assert of_switches(logged(), "port_transmit_discards_total") == [7.0] * 4
+    assert of_switches(logged(), "collect_error") == [1.0] * 4
+    assert "mad_rpc failed (and 3 more)" in caplog.text
+
+
+def test_a_basic_set_that_cannot_be_read_costs_itself_only(
+    tmp_path: Path, readers: Callable[..., FabricReaders], logged: Callable[[], Series]
+) -> None:
+    perfquery = f'case "$*" in -x*) {PORT};; *) echo "mad_rpc failed" >&2; exit 1;; esac'
+    assert read_once(readers(switches=switches_of(tmp_path, perfquery.replace("; ;;", ";;")))) == "partial"
+    assert of_switches(logged(), "port_transmit_discards_total") == [7.0] * 4
+
+
+def test_the_time_that_a_switch_takes_is_its_own_and_not_that_of_those_before_it(
+    tmp_path: Path, readers: Callable[..., FabricReaders], logged: Callable[[], Series]
+) -> None:
+    perfquery = f'sleep 0.2; {PORT} echo "PortXmitWait:....7"'
+    assert read_once(readers(switches=switches_of(tmp_path, perfquery, concurrency=1))) == "ok"
+    found = logged()
+    durations_s = of_switches(found, "collect_duration_seconds")
+    whole_s = found["infiniband-switches", "scrape_duration_seconds", frozenset()]
+    assert sum(durations_s) <= whole_s, "one after the other"
+
+
+def test_series_of_a_switch_that_answers_no_more_end_although_they_tell_their_times(
+    tmp_path: Path, readers: Callable[..., FabricReaders]
+) -> None:
+    perfquery = f'[ -e {tmp_path}/away ] && exit 1; {PORT} echo "PortXmitWait:....7"'
+    reading = readers(switches=switches_of(tmp_path, perfquery))
+    assert read_once(reading) == "ok"
+    (tmp_path / "away").touch()
+    assert read_once(reading) == "partial"
+    assert ended(tmp_path).count("infiniband_switch_port_transmit_discards_total") == 4
 
 
 @needs_samples

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.fabric.reading import ReadingError
+from collector.errors import ReadingError
 from collector.fabric.sysfs import COUNTERS, EthernetPort, ethernet_ports, read_adapters
 from tests.collector.fabric.samples import IB, Values, needs_samples, value_of, values_of
 
