@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -108,7 +109,10 @@ class Loader:
             if frames:
                 with self._telemetry.load_seconds.labels(table).time():
                     for place, piece in pieces_by_days(segment.signal, table, frames):
-                        self._load_frames(table, piece, segment, f"{segment.name}/{table}{place}", settled)
+                        # The engine reads a whole segment from its file: nothing is copied on the way.
+                        is_whole = contents.is_all_of_file and len(piece) == len(contents.frames)
+                        file = segment.path if is_whole and segment.encoding == "protobuf" else None
+                        self._load_frames(table, piece, segment, f"{segment.name}/{table}{place}", settled, file)
         del self._settled[segment]
 
     def _contents(self, segment: Segment) -> Contents:
@@ -123,17 +127,24 @@ class Loader:
         return contents
 
     def _load_frames(
-        self, table: str, frames: Sequence[Frame], segment: Segment, token: str, settled: set[str]
+        self,
+        table: str,
+        frames: Sequence[Frame],
+        segment: Segment,
+        token: str,
+        settled: set[str],
+        file: Path | None = None,
     ) -> None:
         """Load frames together; when the engine cannot decode them, the halves apart, down to the bad item.
 
         Undecodable data is found before anything of an insert is stored, so the halves may bear tokens of their own.
-        After any other error a part of it may be there, and only the same insert again completes it.
+        After any other error a part of it may be there, and only the same insert again completes it. `file` holds just
+        these frames, if there is one.
         """
         if token in settled:
             return
         try:
-            payload = b"".join(frame.payload for frame in frames)
+            payload = file or b"".join(frame.payload for frame in frames)
             self._store.load_otlp(table, payload, encoding=segment.encoding, token=token)
         except UndecodableError as error:
             self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
@@ -266,7 +277,7 @@ def smaller(signal: str, table: str, frames: Sequence[Frame]) -> tuple[Sequence[
         return (ordered,)
     if len(frames) == 1:
         (frame,) = frames
-        items = items_apart(signal, frame.encoding, table, frame.payload)
+        items = items_apart(signal, frame.encoding, table, bytes(frame.payload))
         frames = [_in_order(signal, replace(frame, items={table: 1}, payload=item.payload)) for item in items]
         if len(frames) == 1 and frames[0].payload != frame.payload:  # it was among items of other tables
             return (frames,)
@@ -279,7 +290,7 @@ def _in_order(signal: str, frame: Frame) -> Frame:
     if frame.encoding != "protobuf":
         return frame
     try:
-        return replace(frame, payload=canonical(signal, frame.payload))
+        return replace(frame, payload=canonical(signal, bytes(frame.payload)))
     except RefusedError:
         return frame
 
@@ -287,7 +298,7 @@ def _in_order(signal: str, frame: Frame) -> Frame:
 def _parts_by_days(signal: str, table: str, frame: Frame) -> list[tuple[int, Frame]]:
     first_day, last_day = _span(frame)
     first, last = first_day // _DAYS_AN_INSERT_MAX, last_day // _DAYS_AN_INSERT_MAX
-    items = items_apart(signal, frame.encoding, table, frame.payload) if first != last else []
+    items = items_apart(signal, frame.encoding, table, bytes(frame.payload)) if first != last else []
     if not items:
         return [(first, frame)]
     pieces: dict[int, list[bytes]] = {}

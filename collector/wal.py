@@ -4,6 +4,9 @@ A segment holds one signal in one encoding. Its layout: the magic number, then f
 a marker, the length and CRC-32 of what follows, when it was received (Unix nanoseconds), the first and the last day of
 its items, its items by upstream table, and its bytes. A reader finds the next frame behind damage by the marker.
 
+The magic number, and all of a frame but its request, is written as a field that no export request has. So a whole
+segment of protobuf is itself one export request, and the engine can be given the file as it lies there.
+
 One thread writes all segments. Whatever arrives while it waits for the disk shares the next sync, so a sync serves one
 request at low load and many at high load.
 """
@@ -19,10 +22,11 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -36,12 +40,16 @@ from storage.otlp import ENCODINGS, OTLP_TABLES, Encoding
 log = logging.getLogger(__name__)
 
 _STOPPING = "the collector is stopping: retry, its successor will answer"
-_MAGIC = b"TAILWAL2"
+# Field 15 of a message, length-delimited: https://protobuf.dev/programming-guides/encoding/#length-types.
+_UNKNOWN_FIELD = 15 << 3 | 2
+_MAGIC = bytes([_UNKNOWN_FIELD, 8]) + b"TAILWAL3"
 _MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
-_PREFIX = struct.Struct("<4sII")  # marker, length, CRC-32 of length and content
+_PREFIX = struct.Struct("<BB4sII")  # field, its length, marker, length of content, CRC-32 of that length and content
+_BEFORE_MARKER = 2
 _LENGTH = struct.Struct("<I")
 _DAYS_NOT_TOLD = (0xFFFF, 0xFFFF)
 _SUFFIX = ".wal"
+_PARTS_A_WRITE_MAX = 1024  # IOV_MAX: https://man7.org/linux/man-pages/man2/writev.2.html
 
 SIGNAL_TABLES: Mapping[str, tuple[str, ...]] = {
     signal: tuple(table for table, fills in OTLP_TABLES.items() if fills == signal)
@@ -67,7 +75,7 @@ class Frame:
     Attributes:
         received_unix_ns: when it came.
         items: its items by upstream table; only tables with any.
-        payload: its bytes.
+        payload: its bytes; a view of its segment's, where it was read.
         encoding: what they are written in.
         days: the first and the last day (since 1970-01-01, UTC) that its items start in: the partitions they go to.
             None when the door did not tell.
@@ -75,7 +83,7 @@ class Frame:
 
     received_unix_ns: int
     items: Mapping[str, int]
-    payload: bytes
+    payload: bytes | memoryview
     encoding: Encoding = "protobuf"
     days: tuple[int, int] | None = None
 
@@ -114,10 +122,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a segment holds, and how many of its bytes were no whole frame."""
+    """What a segment holds.
+
+    Attributes:
+        frames: all that are whole.
+        damaged_bytes: how many bytes were none of them.
+        is_all_of_file: the file holds these frames and nothing else.
+    """
 
     frames: tuple[Frame, ...]
     damaged_bytes: int
+    is_all_of_file: bool = False
 
 
 def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
@@ -131,29 +146,32 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     A frame that a crash cut short ends the segment; one that is damaged is left out, and the next one is found by its
     marker.
     """
-    data = segment.path.read_bytes()[:size_bytes]
+    file = segment.path.read_bytes()
+    data = file[:size_bytes]
     frames = []
     whole_bytes = len(_MAGIC) if data.startswith(_MAGIC) else 0
-    start = data.find(_MARKER)
-    while start >= 0:
+    marker = data.find(_MARKER)
+    while marker >= 0:
+        start = marker - _BEFORE_MARKER
         frame, end = _frame_at(data, start, segment)
         if frame is not None:
             frames.append(frame)
             whole_bytes += end - start
-        start = data.find(_MARKER, end)
-    return Contents(tuple(frames), max(len(data), size_bytes or 0) - whole_bytes)
+        marker = data.find(_MARKER, end)
+    damaged_bytes = max(len(data), size_bytes or 0) - whole_bytes
+    return Contents(tuple(frames), damaged_bytes, is_all_of_file=not damaged_bytes and len(data) == len(file))
 
 
 def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, int]:
     """The frame that begins there, None when it is not whole, and where to look for the next."""
     header = _FRAME_HEADERS[segment.signal]
     content_start = start + _PREFIX.size
-    behind_marker = start + len(_MARKER)
-    if content_start > len(data):
+    behind_marker = start + _BEFORE_MARKER + len(_MARKER)
+    if start < 0 or content_start > len(data):
         return None, behind_marker
-    _, length, checksum = _PREFIX.unpack_from(data, start)
+    field, field_bytes, _, length, checksum = _PREFIX.unpack_from(data, start)
     end = content_start + length
-    if length < header.size or end > len(data):
+    if (field, field_bytes) != (_UNKNOWN_FIELD, _field_bytes(header)) or length < header.size or end > len(data):
         return None, behind_marker
     content = memoryview(data)[content_start:end]
     if _checksum(content) != checksum:
@@ -163,24 +181,33 @@ def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, 
     frame = Frame(
         received_unix_ns,
         {table: count for table, count in zip(SIGNAL_TABLES[segment.signal], counts, strict=True) if count},
-        bytes(content[header.size :]),
+        content[header.size :],
         segment.encoding,
         None if days == _DAYS_NOT_TOLD else days,
     )
     return frame, end
 
 
-def _checksum(content: bytes | memoryview) -> int:
-    checksum: int = isal_zlib.crc32(content, isal_zlib.crc32(_LENGTH.pack(len(content))))
+def _checksum(*content: bytes | memoryview) -> int:
+    checksum: int = isal_zlib.crc32(_LENGTH.pack(sum(map(len, content))))
+    for part in content:
+        checksum = isal_zlib.crc32(part, checksum)
     return checksum
 
 
-def encoded_frame(signal: str, frame: Frame) -> bytes:
-    """The bytes of one frame in a segment of that signal."""
+def encoded_frame(signal: str, frame: Frame) -> tuple[bytes, bytes | memoryview]:
+    """The bytes of one frame in a segment of that signal: what comes before its payload, and the payload."""
+    layout = _FRAME_HEADERS[signal]
     counts = [frame.items.get(table, 0) for table in SIGNAL_TABLES[signal]]
-    header = _FRAME_HEADERS[signal].pack(frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), *counts)
-    content = header + frame.payload
-    return _PREFIX.pack(_MARKER, len(content), _checksum(content)) + content
+    header = layout.pack(frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), *counts)
+    length, checksum = len(header) + len(frame.payload), _checksum(header, frame.payload)
+    prefix = _PREFIX.pack(_UNKNOWN_FIELD, _field_bytes(layout), _MARKER, length, checksum)
+    return prefix + header, frame.payload
+
+
+def _field_bytes(header: struct.Struct) -> int:
+    """The unknown field holds all that stands between its own length and the payload."""
+    return _PREFIX.size - _BEFORE_MARKER + header.size
 
 
 @dataclass(slots=True)
@@ -193,8 +220,12 @@ class _OpenSegment:
 @dataclass(slots=True)
 class _Append:
     stream: str
-    encoded: bytes
+    encoded: tuple[bytes | memoryview, ...]
     written: "Future[None]"
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.encoded))
 
 
 class WriteAheadLog:
@@ -269,13 +300,13 @@ class WriteAheadLog:
         with self._change:
             if self._refusal is not None:
                 raise LogUnavailableError(self._refusal)
-            if self._backlog_bytes + len(append.encoded) > self._settings.backlog_bytes_max:
+            if self._backlog_bytes + append.size_bytes > self._settings.backlog_bytes_max:
                 raise BacklogFullError(
                     f"{self._backlog_bytes} bytes wait to be loaded, at most {self._settings.backlog_bytes_max} may: "
                     "retry later, or raise collector.wal.backlog_bytes_max"
                 )
             self._check_disk_answers()
-            self._backlog_bytes += len(append.encoded)
+            self._backlog_bytes += append.size_bytes
             self._arrived.append(append)
             self._change.notify_all()
         return append.written
@@ -420,7 +451,7 @@ class WriteAheadLog:
             self._refuse(f"the log in {self._folder} is written no more ({error!r}): restart the collector")
             unwritten = [append for append in (*arrived, *self._arrived) if not append.written.done()]
             self._arrived = []
-            self._backlog_bytes -= sum(len(append.encoded) for append in unwritten)
+            self._backlog_bytes -= sum(append.size_bytes for append in unwritten)
         for append in unwritten:
             append.written.set_exception(LogUnavailableError(self._refusal))
         for stream in tuple(self._open):
@@ -430,11 +461,10 @@ class WriteAheadLog:
         self._refusal = self._refusal or why
 
     def _write(self, stream: str, batch: list[_Append]) -> None:
-        size_bytes = sum(len(append.encoded) for append in batch)
+        size_bytes = sum(append.size_bytes for append in batch)
         try:
-            encoded = b"".join(append.encoded for append in batch)
             opened = self._open.get(stream) or self._open_segment(stream)
-            _write_all(opened.file, encoded)
+            _write_all(opened.file, [part for append in batch for part in append.encoded])
             if self._settings.fsync:
                 with self._telemetry.wal_sync_seconds.time():
                     os.fdatasync(opened.file.fileno())
@@ -464,7 +494,7 @@ class WriteAheadLog:
         with self._change:
             self._open[stream] = opened
             self._opened_monotonic_s[opened.segment] = time.monotonic()
-        _write_all(opened.file, _MAGIC)
+        _write_all(opened.file, [_MAGIC])
         _sync_folder(self._folder)
         opened.synced_bytes = len(_MAGIC)
         with self._change:
@@ -561,10 +591,15 @@ def _take_ownership(folder: Path) -> IO[str]:
     return lock
 
 
-def _write_all(file: FileIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file.fileno(), rest) :]
+def _write_all(file: FileIO, parts: Sequence[bytes | memoryview]) -> None:
+    """Write the parts one after the other, without first making one of them: most bytes are large requests."""
+    left = deque(memoryview(part) for part in parts if part)
+    while left:
+        written_bytes = os.writev(file.fileno(), list(islice(left, _PARTS_A_WRITE_MAX)))
+        while left and written_bytes >= len(left[0]):
+            written_bytes -= len(left.popleft())
+        if written_bytes:
+            left[0] = left[0][written_bytes:]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -188,7 +188,7 @@ class Engine:
             if not statements.reads_input(insert.statement):
                 return _stream(handle, insert)
             # The embedded engine has no request to take rows from; it shares our file system instead.
-            with _spooled(self._spool, insert.rows) as path:
+            with _as_file(insert.rows, self._spool) as path:
                 source = f"file({sql.quoted(str(path))}, {sql.quoted(insert.input_format)}, "
                 return _ask(handle, statements.reading_from(insert.statement, source), "TabSeparated", parameters)
 
@@ -264,10 +264,11 @@ def _canonical(handle: Any, statement: str) -> str:
 
 
 def _stream(handle: Any, insert: statements.Insert) -> Answer:
+    rows = insert.rows.read_bytes() if isinstance(insert.rows, Path) else insert.rows
     try:
         inserter = handle.send_insert(insert.statement, insert.input_format)
         try:
-            inserter.append(insert.rows)
+            inserter.append(rows)
             result = inserter.finish()
         finally:
             inserter.close()
@@ -276,7 +277,7 @@ def _stream(handle: Any, insert: statements.Insert) -> Answer:
     return Answer(
         body=b"",
         read_rows=result.rows_written,
-        read_bytes=len(insert.rows),
+        read_bytes=len(rows),
         written_rows=result.rows_written,
         written_bytes=result.bytes_written,
         elapsed_ns=int(result.elapsed * 1e9),
@@ -311,8 +312,11 @@ def _shorter(asked: str | None, seconds_max: float) -> float:
 
 
 @contextmanager
-def _spooled(folder: Path, rows: bytes) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=folder)
+def _as_file(rows: bytes | Path, spool: Path) -> Iterator[Path]:
+    if isinstance(rows, Path):
+        yield rows
+        return
+    handle, name = tempfile.mkstemp(dir=spool)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(rows)

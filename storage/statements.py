@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 # The engine's own lexer, https://github.com/ClickHouse/ClickHouse/blob/master/src/Parsers/Lexer.cpp, as far as words
 # must be told from what only looks like them. On bytes, because behind an INSERT any bytes may follow.
@@ -24,11 +26,11 @@ READING = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPL
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """An INSERT whose rows come behind it: `statement` is all before FORMAT."""
+    """An INSERT whose rows come behind it, or from a file: `statement` is all before FORMAT."""
 
     statement: str
     input_format: str
-    rows: bytes
+    rows: bytes | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,23 @@ def split_insert(text: bytes) -> Insert | None:
 
 def reads_input(statement: str) -> bool:
     """Whether an INSERT … SELECT takes its rows through `input('structure')`."""
-    return bool(_input_calls(list(_tokens(statement.encode()))))
+    return len(_around_input_calls(statement)) > 1
 
 
 def reading_from(statement: str, source: str) -> str:
     """The statement with `input(` replaced: `source` opens the call that takes the structure as its last argument."""
+    return source.join(_around_input_calls(statement))
+
+
+@lru_cache(maxsize=64)  # the same few statements are run again and again, and cutting a long one takes milliseconds
+def _around_input_calls(statement: str) -> tuple[str, ...]:
+    """What stands before, between and behind each `input(`."""
     text = statement.encode()
-    for name, bracket in reversed(_input_calls(list(_tokens(text)))):
-        text = text[: name.start] + source.encode() + text[bracket.end :]
-    return text.decode()
+    parts, end = [], 0
+    for name, bracket in _input_calls(list(_tokens(text))):
+        parts.append(text[end : name.start].decode())
+        end = bracket.end
+    return (*parts, text[end:].decode())
 
 
 def forbidden_reading(canonical: str, table_functions: frozenset[str], functions: frozenset[str]) -> str | None:

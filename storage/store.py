@@ -7,6 +7,7 @@ statement at a time. It never hands a client out.
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -125,7 +126,7 @@ class Store:
         with self._client() as client:
             client.command(statement, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
-    def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: otlp.Encoding = "protobuf") -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: otlp.Encoding = "protobuf") -> None:
         """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
 
         The same `token` again (after a crash, after an error half-way) changes nothing, neither in the table nor
@@ -134,7 +135,8 @@ class Store:
 
         Args:
             table: one of `otlp.OTLP_TABLES`.
-            payload: any number of export requests, one after the other; in JSON, each on a line of its own.
+            payload: any number of export requests, one after the other; in JSON, each on a line of its own. Or the path
+                of a file of them, which an embedded engine reads by itself.
             token: a name that no other payload of this table ever bears.
             encoding: what all of the requests are written in.
 
@@ -154,8 +156,9 @@ class Store:
             with _translating():
                 self._engine.insert(Insert(statement, input_format, payload), settings=settings)
             return
+        body = payload.read_bytes() if isinstance(payload, Path) else payload
         with self._client() as client:  # a server takes the payload as the body of the statement's own request
-            client.command(f"{statement}\nFORMAT {input_format}", data=payload, settings=settings)
+            client.command(f"{statement}\nFORMAT {input_format}", data=body, settings=settings)
 
     @contextmanager
     def merges_paused(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ class FaultyStore:
         self.tokens: list[str] = []
         self.fail_after: int | None = None
 
-    def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: Encoding = "protobuf") -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: Encoding = "protobuf") -> None:
         self.tokens.append(token)
         if self.fail_after is not None:
             self.fail_after -= 1
@@ -51,7 +51,7 @@ class FaultyStore:
                 raise StoreUnavailableError("away")
         if self.errors:
             raise self.errors.pop(0)
-        if POISON.encode() in payload:
+        if POISON.encode() in (payload.read_bytes() if isinstance(payload, Path) else payload):
             raise UndecodableError("the engine cannot decode the payload: poison (in file/uri /tmp/x): While …")
         self.store.load_otlp(table, payload, token=token, encoding=encoding)
 
@@ -155,7 +155,7 @@ def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
     class TearingStore(FaultyStore):
         """A store whose disk is full, unnoticed, while it writes the first part."""
 
-        def load_otlp(self, table: str, payload: bytes, *, token: str, encoding: Encoding = "protobuf") -> None:
+        def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: Encoding = "protobuf") -> None:
             super().load_otlp(table, payload, token=token, encoding=encoding)
             if not torn:
                 (part,) = ask("SELECT path FROM system.parts WHERE active AND table = 'otel_traces'")

@@ -11,18 +11,37 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import _MAGIC as MAGIC
-from collector.wal import Contents, Frame, Segment, WriteAheadLog, encoded_frame, read_segment, segments_in
+from collector.wal import (
+    SIGNAL_TABLES,
+    Contents,
+    Frame,
+    Segment,
+    WriteAheadLog,
+    encoded_frame,
+    read_segment,
+    segments_in,
+)
 
 FRAME = Frame(1_795_000_000_000_000_000, {"otel_traces": 3}, b"three spans")
+REQUESTS = {
+    "traces": ExportTraceServiceRequest,
+    "metrics": ExportMetricsServiceRequest,
+    "logs": ExportLogsServiceRequest,
+}
 NEVER = WalSettings(segment_age_s=3600)
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +53,10 @@ def opened(folder: Path, telemetry: Telemetry, settings: WalSettings = NEVER) ->
         yield wal
     finally:
         wal.close()
+
+
+def frame_bytes(frame: Frame) -> bytes:
+    return b"".join(encoded_frame("traces", frame))
 
 
 def append(wal: WriteAheadLog, frame: Frame = FRAME, signal: str = "traces") -> None:
@@ -84,21 +107,21 @@ def test_frames_that_arrive_together_share_a_sync(
 
 @given(cut=st.integers(0, 200))
 def test_a_torn_tail_costs_the_last_frame_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    whole = MAGIC + encoded_frame("traces", FRAME) + encoded_frame("traces", FRAME)
+    whole = MAGIC + frame_bytes(FRAME) + frame_bytes(FRAME)
     folder = tmp_path_factory.mktemp("torn")
     segment = Segment(folder / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(whole[: max(0, len(whole) - cut)])
     contents = read_segment(segment)
-    one = len(encoded_frame("traces", FRAME))
+    one = len(frame_bytes(FRAME))
     left = max(0, len(whole) - cut) - len(MAGIC)
     assert contents.frames == (FRAME,) * max(0, left // one)
     assert (contents.damaged_bytes > 0) == (left != len(contents.frames) * one and left + len(MAGIC) > 0)
 
 
 def test_a_frame_that_rotted_on_the_disk_costs_itself_only(tmp_path: Path) -> None:
-    rotten = bytearray(encoded_frame("traces", FRAME))
+    rotten = bytearray(frame_bytes(FRAME))
     rotten[-1] ^= 1
-    good = encoded_frame("traces", FRAME)
+    good = frame_bytes(FRAME)
     segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(MAGIC + good + rotten + good)
     contents = read_segment(segment)
@@ -111,7 +134,7 @@ def test_a_flipped_bit_costs_the_frame_it_is_in_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     frames = [Frame(number, {"otel_traces": number}, bytes([number]) * number, days=(9, 10)) for number in (3, 200, 7)]
-    encoded = [encoded_frame("traces", frame) for frame in frames]
+    encoded = [frame_bytes(frame) for frame in frames]
     whole = bytearray(MAGIC + b"".join(encoded))
     bit = data.draw(st.integers(0, 8 * len(whole) - 1))
     whole[bit // 8] ^= 1 << bit % 8
@@ -125,29 +148,30 @@ def test_a_flipped_bit_costs_the_frame_it_is_in_and_no_other(
 
 
 def test_a_payload_may_hold_what_looks_like_a_frame(tmp_path: Path) -> None:
-    inner = encoded_frame("traces", FRAME)
+    inner = frame_bytes(FRAME)
     outer = Frame(1, {"otel_traces": 1}, inner * 2 + inner[:20])
     segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
-    segment.path.write_bytes(MAGIC + encoded_frame("traces", outer) * 2)
-    assert read_segment(segment) == Contents((outer, outer), 0)
+    segment.path.write_bytes(MAGIC + frame_bytes(outer) * 2)
+    assert read_segment(segment) == Contents((outer, outer), 0, is_all_of_file=True)
 
 
 @given(share=st.floats(0, 1))
 def test_a_segment_that_is_cut_off_keeps_its_whole_frames_and_all_else_counts_as_damage(
     tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
-    one = encoded_frame("traces", FRAME)
+    one = frame_bytes(FRAME)
     whole = MAGIC + one * 10
     cut = int(len(whole) * share)
     segment = Segment(tmp_path_factory.mktemp("cut") / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(whole[:cut])
     kept = max(0, cut - len(MAGIC)) // len(one)
     kept_bytes = kept * len(one) + (len(MAGIC) if cut >= len(MAGIC) else 0)
-    assert read_segment(segment, len(whole)) == Contents((FRAME,) * kept, len(whole) - kept_bytes)
+    contents = Contents((FRAME,) * kept, len(whole) - kept_bytes, is_all_of_file=cut == len(whole))
+    assert read_segment(segment, len(whole)) == contents
 
 
 def test_what_lies_behind_the_acknowledged_part_is_not_read(tmp_path: Path) -> None:
-    one = encoded_frame("traces", FRAME)
+    one = frame_bytes(FRAME)
     segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(MAGIC + one * 2)
     assert read_segment(segment, len(MAGIC) + len(one)) == Contents((FRAME,), 0)
@@ -158,6 +182,21 @@ def test_any_bytes_can_be_read_as_a_segment(tmp_path_factory: pytest.TempPathFac
     segment = Segment(tmp_path_factory.mktemp("noise") / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(MAGIC + noise)
     assert read_segment(segment).damaged_bytes <= len(noise)
+
+
+@pytest.mark.parametrize(("signal", "request_type"), list(REQUESTS.items()))
+def test_a_whole_segment_is_one_export_request(
+    tmp_path: Path, telemetry: Telemetry, signal: str, request_type: type[Message]
+) -> None:
+    payload = b"\x0a\x00"  # one empty resource
+    with opened(tmp_path, telemetry) as wal:
+        for number in range(3):
+            append(wal, Frame(number, {SIGNAL_TABLES[signal][0]: 1}, payload), signal)
+    request: Any = request_type()
+    request.ParseFromString(only_segment(tmp_path).path.read_bytes())
+    assert [len(resources) for _, resources in request.ListFields()] == [3]
+    request.DiscardUnknownFields()
+    assert request.SerializeToString() == payload * 3
 
 
 def test_a_segment_is_closed_by_its_size(tmp_path: Path, telemetry: Telemetry) -> None:

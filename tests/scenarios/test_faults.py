@@ -253,7 +253,7 @@ class SlowStore:
         self._store = store
         self.is_let = threading.Event()
 
-    def load_otlp(self, table: str, payload: bytes, **options: str) -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, **options: str) -> None:
         self.is_let.wait(60)
         self._store.load_otlp(table, payload, **options)  # type: ignore[arg-type]
 
