@@ -29,6 +29,7 @@ from typing import Any, Literal, Self
 
 import uvicorn
 from prometheus_client import CollectorRegistry
+from uvicorn.loops.auto import auto_loop_factory
 
 from benchmarks import rotel
 from collector.service import Collector
@@ -38,6 +39,7 @@ from storage.open import open_owned
 from storage.settings import StoreSettings
 from storage.statements import Insert, split_insert
 from storage.store import Store
+from tailsight.wiring import server_config
 
 ROOT = Path(__file__).parent.parent
 CONNECTIONS = 4
@@ -151,10 +153,11 @@ def serve(folder: Path, *, with_views: bool) -> None:
     store.execute("SYSTEM STOP MERGES")
     collector = Collector(CollectorSettings(), store, folder, CollectorRegistry())
     collector.start()
-    server = uvicorn.Server(uvicorn.Config(collector.otlp_app, port=0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(server_config(collector.otlp_app, "otlp"))
 
     def run() -> None:
-        asyncio.run(server.serve())
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+            runner.run(server.serve())
 
     threading.Thread(target=run, daemon=True).start()
     while not server.started:

@@ -98,15 +98,13 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
     """
     request = _READERS[encoding]("traces", payload)
     scopes = _scopes(request.message.resource_spans, "scope_spans")
-    starts = [span.start_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
-    ends = [span.end_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
+    starts, ends = _span_times(scopes)
     rejections = Rejections()
     if starts and (min(starts) < accepted.oldest_unix_ns or max(*starts, *ends) > accepted.newest_unix_ns):
         scopes = _scopes(request.writable().resource_spans, "scope_spans")
         for scope in scopes:
             _keep(scope.spans, partial(_accepts_span, accepted, rejections))
-        starts = [span.start_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
-        ends = [span.end_time_unix_nano or 0 for scope in scopes for span in scope.spans or ()]
+        starts, ends = _span_times(scopes)
     return CheckedRequest(
         payload=request.payload(),
         items={"otel_traces": len(starts)} if starts else _nothing(encoding, payload, rejections),
@@ -221,6 +219,16 @@ _READERS: Mapping[Encoding, Callable[[str, bytes], "_ProtobufRequest | JsonReque
 
 def _scopes(resources: Iterable[Any] | None, name: str) -> list[Any]:
     return [scope for resource in resources or () for scope in getattr(resource, name) or ()]
+
+
+def _span_times(scopes: Iterable[Any]) -> tuple[list[int], list[int]]:
+    """Starts and ends, in one pass: each access to a span costs more than its times."""
+    starts, ends = [], []
+    for scope in scopes:
+        for span in scope.spans or ():
+            starts.append(span.start_time_unix_nano or 0)
+            ends.append(span.end_time_unix_nano or 0)
+    return starts, ends
 
 
 def _points_by_metric(request: "_ProtobufRequest | JsonRequest", message: Any) -> list[tuple[str, str, Any]]:

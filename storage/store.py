@@ -41,6 +41,11 @@ _LOAD_SETTINGS: dict[str, str] = {
     "optimize_on_insert": "0",  # the views group before they write; sorting and collapsing again cost a third of all
     "max_partitions_per_insert_block": "0",  # bounded at the door: collector accepts a limited span of time
 }
+_ENCODING_SETTINGS: Mapping[otlp.Encoding, Mapping[str, str]] = {
+    # Every branch is worked out for every value: keeping account of which is needed costs a sixth of the whole load.
+    "protobuf": {"short_circuit_function_evaluation": "disable"},
+    "json": {},  # here one branch is the parsing of a document, which must stay an exception
+}
 
 
 class Store:
@@ -145,7 +150,9 @@ class Store:
             StoreUnavailableError, QueryError: when it could not be stored; load it with the same token later.
         """
         schema, message = otlp.proto_schema(otlp.OTLP_TABLES[table])
-        settings = _LOAD_SETTINGS | {
+        settings = {
+            **_LOAD_SETTINGS,
+            **_ENCODING_SETTINGS[encoding],
             "format_schema": schema,
             "format_schema_message_name": message,
             "insert_deduplication_token": token,

@@ -214,7 +214,7 @@ class Application:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        servers = {name: _Server(_server_config(app, name)) for name, app in self._apps.items()}
+        servers = {name: _Server(server_config(app, name)) for name, app in self._apps.items()}
         serving = [
             self._watched(server.serve(sockets=[self._sockets[name]]), f"server of {name}")
             for name, server in servers.items()
@@ -364,11 +364,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server_config(app: Any, name: str) -> uvicorn.Config:
+def server_config(app: Any, name: str) -> uvicorn.Config:
+    """How an application of ours is served: `web`, `otlp` or `gateway`."""
     return uvicorn.Config(
         app,
+        port=0,  # used by who brings no socket
         log_level="warning",
         access_log=False,
+        proxy_headers=name == "web",  # nobody else asks for a sender's address
         lifespan="on" if name == "web" else "off",
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ws="websockets-sansio",

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS tailsight_requests
 ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (service, time)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000, min_bytes_for_wide_part = 134217728;
 
 -- Requests by 15 s, for long windows: how many took how long, in buckets that merge by adding up. Bucket b of a duration
 -- covers 2^(b/36) to 2^((b+1)/36) ms, so its geometric middle is within 1 % of every duration in it.
@@ -44,4 +44,4 @@ CREATE TABLE IF NOT EXISTS tailsight_request_rollup
 ENGINE = SummingMergeTree
 PARTITION BY toDate(time)
 ORDER BY (service, tenant, model, version, replica, measure, time, bucket)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000, min_bytes_for_wide_part = 134217728;

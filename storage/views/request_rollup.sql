@@ -14,5 +14,5 @@ SELECT
 FROM tailsight_requests AS requests
 ARRAY JOIN arrayConcat(
     [if(requests.is_error, ('error', toInt16(0)), ('latency', bucket_of(requests.latency_ms)))],
-    if(isNull(requests.ttft_ms) OR requests.is_error, [], [('ttft', bucket_of(assumeNotNull(requests.ttft_ms)))])) AS event
+    if(isNull(requests.ttft_ms) OR requests.is_error, [], [('ttft', bucket_of(ifNull(requests.ttft_ms, 1)))])) AS event
 GROUP BY time, service, tenant, model, version, replica, measure, bucket;

@@ -1,9 +1,10 @@
 -- A request is a root span, or a SERVER or CONSUMER span. Identity: the first attribute of each list that is not empty.
--- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0.
+-- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0. Nor is a time of over 30 million years
+-- one: beyond some size it would be infinite in milliseconds.
 CREATE MATERIALIZED VIEW tailsight_requests_mv TO tailsight_requests
 AS
 WITH
-    (text -> if(isFinite(toFloat64OrNull(text)) AND toFloat64OrNull(text) >= 0, toFloat64OrNull(text), NULL)) AS number,
+    (text -> if(toFloat64OrNull(text) BETWEEN 0 AND 1e15, toFloat64OrNull(text), NULL)) AS number,
     (text -> accurateCastOrNull(toFloat64OrNull(text), 'UInt32')) AS tokens
 SELECT
     toTimeZone(toDateTime64(Timestamp, 6), 'UTC') AS time,

@@ -78,6 +78,7 @@ def test_what_a_span_does_not_say_is_not_known_rather_than_0(any_store: Store, a
         {"gen_ai.latency.time_to_first_token": "soon", "gen_ai.usage.input_tokens": -5},
         {"gen_ai.latency.time_to_first_token": math.nan, "gen_ai.latency.time_in_queue": -1.0, "ttft_ms": math.inf},
         {"gen_ai.usage.input_tokens": math.nan, "gen_ai.usage.output_tokens": 1e300, "ttft_ms": "N/A"},
+        {"gen_ai.latency.time_to_first_token": 1e307, "gen_ai.latency.time_in_model_decode": 1e16},
     ]
     spans = [span(), *(span(attributes=attributes) for attributes in nonsense)]
     any_store.load_otlp("otel_traces", traces(*spans), token="sparse")
