@@ -309,7 +309,7 @@ def measure_storage(sent: Payload) -> Storage:
         merged = server.ask("optimize")
         server.quit()
     if merged["traces"] != sent.distinct_items:
-        raise RuntimeError(f"sent {sent.distinct_items} spans, {merged['spans']} are in the store")
+        raise RuntimeError(f"sent {sent.distinct_items} spans, {merged['traces']} are in the store")
     columns = {column: size / merged["traces"] for column, size in merged["span_bytes_by_column"].items()}
     return Storage(merged["stored_bytes"]["otel_traces"] / merged["traces"], columns)
 

@@ -34,7 +34,7 @@ STATEMENT = "statement.sql"
 """The file that holds the INSERT whose rows are kept, up to and with its format."""
 _FETCH_TIMEOUT_S = 120
 _START_TIMEOUT_S = 20
-_QUIET_S = 1.5  # longer than its batch timeout
+_QUIET_S = 4.0  # longer than its batch timeout, also on a machine that is busy
 _CLOCK_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 

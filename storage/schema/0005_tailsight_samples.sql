@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS tailsight_samples
 ENGINE = MergeTree
 PARTITION BY toDate(time)
 ORDER BY (metric, series_id, time)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS tailsight_series
 (

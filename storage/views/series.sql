@@ -6,7 +6,8 @@ CREATE MATERIALIZED VIEW tailsight_series_{points}_mv TO tailsight_series
 AS
 SELECT
     lower(MetricName) AS metric,
-    cityHash64(MetricName, ServiceName, {'service.instance.id' of ResourceAttributes}, mapSort({all of Attributes})) AS series_id,
+    cityHash64(MetricName, ServiceName, {'service.instance.id' of ResourceAttributes}, arraySum(arrayMap(
+        (name, text) -> cityHash64(name, text), mapKeys({all of Attributes}), mapValues({all of Attributes})))) AS series_id,
     ServiceName AS job,
     {'service.instance.id' of ResourceAttributes} AS instance,
     arrayFirst(text -> text != '', [

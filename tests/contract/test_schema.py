@@ -228,13 +228,27 @@ def test_the_materialized_columns_of_the_logs_read_the_resource(ask: Ask) -> Non
     }
 
 
-@pytest.mark.parametrize("table", COLUMNS)
-def test_a_table_is_sorted_and_cut_as_the_exporter_does_it(ask: Ask, table: str) -> None:
-    ((engine, partition_key, sorting_key, engine_full),) = ask(
-        "SELECT engine, partition_key, sorting_key, engine_full FROM system.tables "
-        f"WHERE database = currentDatabase() AND name = '{table}'"
+def _keys(ask: Ask, table: str) -> tuple[object, ...]:
+    (keys,) = ask(
+        f"SELECT partition_key, sorting_key FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
     )
-    assert (partition_key, sorting_key) == KEYS[table]
+    return keys
+
+
+def test_in_the_upstream_profile_tables_are_sorted_and_cut_as_the_exporter_does_it(upstream_profile_ask: Ask) -> None:
+    assert {table: _keys(upstream_profile_ask, table) for table in COLUMNS} == KEYS
+
+
+def test_in_the_lean_profile_spans_of_a_trace_lie_together(ask: Ask) -> None:
+    together = ("toDate(Timestamp)", "ServiceName, toDateTime(Timestamp), TraceId, Timestamp")
+    assert {table: _keys(ask, table) for table in COLUMNS} == KEYS | {"otel_traces": together}
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_table_is_read_by_granule_and_drops_whole_parts(ask: Ask, table: str) -> None:
+    ((engine, engine_full),) = ask(
+        f"SELECT engine, engine_full FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
+    )
     assert str(engine).endswith("MergeTree")
     assert "index_granularity = 8192" in str(engine_full)
     assert "ttl_only_drop_parts = 1" in str(engine_full)
