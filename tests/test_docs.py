@@ -3,16 +3,23 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
 import typer
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from analytics.knowledge import shipped_knowledge
+from collector.cardinality import CardinalityGuard
+from collector.settings import CardinalitySettings
+from collector.telemetry import Telemetry
+from storage.store import Store
 from tailsight.cli import app
 from tailsight.settings import Settings
+from tailsight.upkeep import _UpkeepTelemetry
+from tailsight.wiring import _AnalysisTelemetry, _CatchUpTelemetry
 
 _ROOT = Path(__file__).parents[1]
 _DOCS = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")])
@@ -70,7 +77,35 @@ def _cli_page() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize(("page", "render"), [("settings.md", _settings_page), ("commands.md", _cli_page)])
+def _metrics_page() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        "What `tailsight serve` tells of itself at `/metrics`. What to look at first is in [operate.md](operate.md).",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for metric in sorted(own_metrics(), key=lambda metric: metric._name):
+        name = metric._name + ("_total" if metric._type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        lines.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")
+    return "\n".join(lines) + "\n"
+
+
+def own_metrics() -> list[Any]:
+    """Every metric of the product's own."""
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
+    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry):
+        telemetry(registry)
+    return list(registry._collector_to_names)
+
+
+@pytest.mark.parametrize(
+    ("page", "render"), [("settings.md", _settings_page), ("commands.md", _cli_page), ("metrics.md", _metrics_page)]
+)
 def test_generated_pages_are_up_to_date(page: str, render: Any) -> None:
     path = _ROOT / "docs" / page
     if os.environ.get("UPDATE_DOCS"):

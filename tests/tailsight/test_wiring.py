@@ -3,6 +3,7 @@
 The embedded engine opens one path a process, and the test session has its own.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -151,3 +152,16 @@ def test_serving_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
         _, told = serving.communicate(timeout=60)
     assert (serving.returncode, told) == (0, "")
     assert not (tmp_path / "data" / "gateway.json").exists()
+
+
+def test_what_it_tells_at_metrics_is_documented(tmp_path: Path) -> None:
+    program = """
+application = Application(Settings.model_validate(document))
+print(json.dumps([name for names in application._registry._collector_to_names.values() for name in names[:1]]))
+application.start()
+application.stop()
+"""
+    done = run(program, tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert [name for name in json.loads(done.stdout) if f"| `{name}" not in page] == []
