@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from storage.open import open_owned
 from storage.settings import StoreSettings
 from storage.statements import Insert, split_insert
 from storage.store import Store
+from tailsight.memory import keep_freed_memory
 from tailsight.wiring import server_config
 
 ROOT = Path(__file__).parent.parent
@@ -153,16 +155,18 @@ def serve(folder: Path, *, with_views: bool) -> None:
     store.execute("SYSTEM STOP MERGES")
     collector = Collector(CollectorSettings(), store, folder, CollectorRegistry())
     collector.start()
+    keep_freed_memory()
+    listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(server_config(collector.otlp_app, "otlp"))
 
     def run() -> None:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            runner.run(server.serve())
+            runner.run(server.serve(sockets=[listener]))
 
     threading.Thread(target=run, daemon=True).start()
     while not server.started:
         time.sleep(0.01)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    print(listener.getsockname()[1], flush=True)
     for line in sys.stdin:
         match line.split():
             case ["flush"]:
@@ -256,7 +260,10 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.port = int(self._read_line())
+        told = self._read_line()
+        if not told:
+            raise RuntimeError(f"the server's process ended at once, with status {self._process.wait()}: see above")
+        self.port = int(told)
 
     def __enter__(self) -> Self:
         return self

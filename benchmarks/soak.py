@@ -60,7 +60,7 @@ def post(connection: http.client.HTTPConnection, body: bytes) -> bool:
     connection.request("POST", "/v1/traces", body, HEADERS)
     answer = connection.getresponse()
     answer.read()
-    if answer.status not in {http.client.OK, http.client.TOO_MANY_REQUESTS}:
+    if answer.status not in {http.client.OK, http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE}:
         raise RuntimeError(f"the server answered {answer.status}")
     return answer.status == http.client.OK
 

@@ -2,7 +2,7 @@
 
 The engine decodes scalar values only. Composite ones are rare, so they are found by their bytes, and only a request
 that holds one is walked in Python. One that is encoded so oddly that it is not found is refused by the engine; then the
-loader writes its request anew (collector/items.py).
+loader writes its request anew (`otlp.canonical`).
 """
 
 import base64

@@ -60,7 +60,7 @@ async def _lasting(begin: Callable[[], Finder], job: str, telemetry: Telemetry) 
                     yield targets
         except Exception:
             telemetry.discovery_failures.labels(job, "internal").inc()
-            log.exception("%s: finding targets failed. Those found before stay", job)
+            log.exception("%s: finding targets failed. Those found before stay until it has begun anew", job)
             await asyncio.sleep(_RETRY_S_MAX)
 
 
@@ -206,7 +206,7 @@ class _Pods:
                     yield tuple(self._targets.values())
             except _GoneError:
                 self._version = ""
-                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_S)  # a proxy may end each watch as soon as it begins
 
     async def _list(self, session: aiohttp.ClientSession) -> None:
         pods: list[Any] = []

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from collector.errors import RefusedError
-from collector.items import items_apart
+from collector.items import Item, items_apart
 from collector.otlp import canonical
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
@@ -48,7 +48,7 @@ _DAYS_AN_INSERT_MAX = 8
 # Looking for bad items costs two inserts each. Of a segment that holds more, the rest is set aside in larger pieces.
 _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
-# be among them, or loading it again would double it.
+# be among them, or loading it again would double it. Counted by signal: gauges and sums fill the same table of samples.
 _UNSYNCED_PARTS_MAX = 500
 
 
@@ -110,7 +110,7 @@ class Loader:
                 with self._telemetry.load_seconds.labels(table).time():
                     for place, piece in pieces_by_days(segment.signal, table, frames):
                         # The engine reads a whole segment from its file: nothing is copied on the way.
-                        is_whole = contents.is_all_of_file and len(piece) == len(contents.frames)
+                        is_whole = piece is frames and len(frames) == len(contents.frames) and contents.is_all_of_file
                         file = segment.path if is_whole and segment.encoding == "protobuf" else None
                         self._load_frames(table, piece, segment, f"{segment.name}/{table}{place}", settled, file)
         del self._settled[segment]
@@ -161,7 +161,7 @@ class Loader:
                 settled.add(token)
             return
         settled.add(token)
-        self._unsynced_parts[table] += len(_days(frames))
+        self._unsynced_parts[segment.signal] += len(_days(frames))
         self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
 
     def _quarantine(self, table: str, frames: Sequence[Frame], segment: Segment, token: str, error: StoreError) -> None:
@@ -271,21 +271,21 @@ def pieces_by_days(signal: str, table: str, frames: Sequence[Frame]) -> list[tup
 
 
 def smaller(signal: str, table: str, frames: Sequence[Frame]) -> tuple[Sequence[Frame], ...]:
-    """All frames in order; two halves of them; two halves of one frame's items; none of a single item."""
-    ordered = [_in_order(signal, frame) for frame in frames]
-    if any(new.payload != old.payload for new, old in zip(ordered, frames, strict=True)):
-        return (ordered,)
+    """All frames written anew; two halves of them; two halves of one frame's items; none of a single item."""
+    written_anew = [_written_anew(signal, frame) for frame in frames]
+    if any(new.payload != old.payload for new, old in zip(written_anew, frames, strict=True)):
+        return (written_anew,)
     if len(frames) == 1:
         (frame,) = frames
         items = items_apart(signal, frame.encoding, table, bytes(frame.payload))
-        frames = [_in_order(signal, replace(frame, items={table: 1}, payload=item.payload)) for item in items]
+        frames = [_written_anew(signal, replace(frame, items={table: 1}, payload=item.payload)) for item in items]
         if len(frames) == 1 and frames[0].payload != frame.payload:  # it was among items of other tables
             return (frames,)
     half = len(frames) // 2
     return (frames[:half], frames[half:]) if half else ()
 
 
-def _in_order(signal: str, frame: Frame) -> Frame:
+def _written_anew(signal: str, frame: Frame) -> Frame:
     """The request as protobuf's library reads it: the engine refuses some odd ways in which it may be written."""
     if frame.encoding != "protobuf":
         return frame
@@ -301,13 +301,17 @@ def _parts_by_days(signal: str, table: str, frame: Frame) -> list[tuple[int, Fra
     items = items_apart(signal, frame.encoding, table, bytes(frame.payload)) if first != last else []
     if not items:
         return [(first, frame)]
-    pieces: dict[int, list[bytes]] = {}
+    pieces: dict[int, list[Item]] = {}
     for item in items:
-        pieces.setdefault(item.time_unix_ns // _DAY_NS // _DAYS_AN_INSERT_MAX, []).append(item.payload)
-    return [
-        (number, replace(frame, items={table: len(payloads)}, payload=b"".join(payloads), days=None))
-        for number, payloads in pieces.items()
-    ]
+        pieces.setdefault(item.time_unix_ns // _DAY_NS // _DAYS_AN_INSERT_MAX, []).append(item)
+    return [(number, _frame_of(frame, table, pieces[number])) for number in pieces]
+
+
+def _frame_of(frame: Frame, table: str, items: Sequence[Item]) -> Frame:
+    """Some items of a frame for one table."""
+    days = [item.time_unix_ns // _DAY_NS for item in items]
+    payload = b"".join(item.payload for item in items)
+    return replace(frame, items={table: len(items)}, payload=payload, days=(min(days), max(days)))
 
 
 def _days(frames: Iterable[Frame]) -> set[int]:

@@ -252,6 +252,8 @@ class Scraper:
             log.warning(
                 "%s target %s is gone, and the log does not take it: %s", known.target.job, known.target.url, error
             )
+        except Exception:  # a defect in one must not end the scraping of all others
+            log.exception("ending the series of %s failed", known.target.url)
 
     def _report(self, known: _Known, error: CollectorError | None) -> None:
         """Tell once when a target begins to fail, and once when it is back; its counter tells of the rest."""

@@ -14,7 +14,6 @@ from collector.fabric.readers import FabricReaders
 from collector.grpc_receiver import OtlpGrpcReceiver
 from collector.intake import Intake
 from collector.loader import Loader
-from collector.memory import keep_freed_memory
 from collector.receiver import OtlpHttpReceiver, with_cors
 from collector.report import IngestReport, ingest_report
 from collector.scrape import Scraper
@@ -71,7 +70,6 @@ class Collector:
 
     def start(self) -> None:
         """Begin to load. What an earlier process left in the log comes first."""
-        keep_freed_memory()
         self._loader.start()
 
     async def scrape_forever(self, targets: Sequence[ScrapeTarget]) -> None:

@@ -51,7 +51,7 @@ class OtlpGrpcSettings(BaseModel):
         default=64 * _MIB, ge=1024, le=(1 << 31) - 1, description="largest message, also after decompression"
     )
     messages_read_max: int = Field(
-        default=16, ge=1, description="messages that are read at a time, others wait; each may hold message_bytes_max"
+        default=8, ge=1, description="messages that are read at a time, others wait; each may hold message_bytes_max"
     )
     message_timeout_s: float = Field(default=60.0, gt=0, description="a message that takes longer to come is refused")
     keepalive_s: float = Field(

@@ -26,13 +26,13 @@ class Telemetry:
         )
         self.accepted = Counter(
             "tailsight_collector_accepted_items_total",
-            "Spans and data points in the log, by upstream table",
+            "Spans, data points and log records in the log, by upstream table",
             ["table"],
             registry=registry,
         )
         self.rejected = Counter(
             "tailsight_collector_rejected_items_total",
-            "Spans and data points taken out of a request, by reason",
+            "Spans, data points and log records taken out of a request, by reason",
             ["signal", "reason"],
             registry=registry,
         )
@@ -83,7 +83,7 @@ class Telemetry:
         )
         self.loaded = Counter(
             "tailsight_collector_loaded_items_total",
-            "Spans and data points in the store, by upstream table",
+            "Spans, data points and log records in the store, by upstream table",
             ["table"],
             registry=registry,
         )
@@ -113,7 +113,7 @@ class Telemetry:
         )
         self.quarantined = Counter(
             "tailsight_collector_quarantined_items_total",
-            "Spans and data points the engine refused, kept in tailsight_quarantine",
+            "Spans, data points and log records the engine refused, kept in tailsight_quarantine",
             ["table", "reason"],
             registry=registry,
         )

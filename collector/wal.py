@@ -22,7 +22,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import FileIO
@@ -42,10 +42,11 @@ log = logging.getLogger(__name__)
 _STOPPING = "the collector is stopping: retry, its successor will answer"
 # Field 15 of a message, length-delimited: https://protobuf.dev/programming-guides/encoding/#length-types.
 _UNKNOWN_FIELD = 15 << 3 | 2
-_MAGIC = bytes([_UNKNOWN_FIELD, 8]) + b"TAILWAL3"
+_VERSIONED = b"TAILWAL"
+_MAGIC = bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + b"3"
 _MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
 _PREFIX = struct.Struct("<BB4sII")  # field, its length, marker, length of content, CRC-32 of that length and content
-_BEFORE_MARKER = 2
+_BEFORE_MARKER_BYTES = 2
 _LENGTH = struct.Struct("<I")
 _DAYS_NOT_TOLD = (0xFFFF, 0xFFFF)
 _SUFFIX = ".wal"
@@ -152,7 +153,7 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     whole_bytes = len(_MAGIC) if data.startswith(_MAGIC) else 0
     marker = data.find(_MARKER)
     while marker >= 0:
-        start = marker - _BEFORE_MARKER
+        start = marker - _BEFORE_MARKER_BYTES
         frame, end = _frame_at(data, start, segment)
         if frame is not None:
             frames.append(frame)
@@ -166,7 +167,7 @@ def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, 
     """The frame that begins there, None when it is not whole, and where to look for the next."""
     header = _FRAME_HEADERS[segment.signal]
     content_start = start + _PREFIX.size
-    behind_marker = start + _BEFORE_MARKER + len(_MARKER)
+    behind_marker = start + _BEFORE_MARKER_BYTES + len(_MARKER)
     if start < 0 or content_start > len(data):
         return None, behind_marker
     field, field_bytes, _, length, checksum = _PREFIX.unpack_from(data, start)
@@ -207,7 +208,7 @@ def encoded_frame(signal: str, frame: Frame) -> tuple[bytes, bytes | memoryview]
 
 def _field_bytes(header: struct.Struct) -> int:
     """The unknown field holds all that stands between its own length and the payload."""
-    return _PREFIX.size - _BEFORE_MARKER + header.size
+    return _PREFIX.size - _BEFORE_MARKER_BYTES + header.size
 
 
 @dataclass(slots=True)
@@ -241,7 +242,7 @@ class WriteAheadLog:
             so it must not take long.
 
     Raises:
-        LogUnavailableError: when the folder cannot be written.
+        LogUnavailableError: when the folder cannot be written, or holds segments of another version.
         LogBusyError: when another process writes it.
     """
 
@@ -258,6 +259,11 @@ class WriteAheadLog:
         self._lock = _take_ownership(folder)
         self._full = full
         self._closed = deque(segments_in(folder))
+        try:
+            _check_versions(folder, self._closed)
+        except LogUnavailableError:
+            self._lock.close()
+            raise
         self._newest_number = max((segment.number for segment in self._closed), default=0)
         # On the monotonic clock, which never jumps. The wall clock tells how old what an earlier process left is.
         self._opened_monotonic_s = {segment: _monotonic_s(segment.number) for segment in self._closed}
@@ -348,7 +354,7 @@ class WriteAheadLog:
         return self._size_bytes[segment]
 
     def checkpoint(self) -> bool:
-        """Remove what is loaded, once the disk holds what the store made of it; False when it does not hold it.
+        """Remove what is loaded, once the disk holds what the store made of it; False when some of it stays.
 
         The store answers before its files are synced, which is enough against a crash of the process, not against a
         power cut. One sync for some seconds of segments costs less than one for each insert.
@@ -368,14 +374,16 @@ class WriteAheadLog:
             except OSError as error:
                 log.warning("cannot sync %s, so loaded segments stay: %s", self._folder.parent, error.strerror)
                 return False
+        left = []
         for segment in loaded:
             try:
                 segment.path.unlink(missing_ok=True)
-            except OSError as error:  # it will be loaded again after the next start, which changes nothing
+            except OSError as error:
                 log.warning("cannot remove %s: %s", segment.path, error.strerror)
+                left.append(segment)
         with self._change:
-            del self._loaded[: len(loaded)]
-        return True
+            self._loaded[: len(loaded)] = left
+        return not left
 
     def rotate(self, timeout_s: float) -> bool:
         """Close every open segment, whatever its age; False when that takes longer."""
@@ -560,6 +568,21 @@ def segments_in(folder: Path) -> list[Segment]:
     """The segments that lie in a folder, oldest first."""
     segments = [Segment(path) for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
     return sorted(segments, key=lambda segment: segment.number)
+
+
+def _check_versions(folder: Path, segments: Iterable[Segment]) -> None:
+    """See to it that all segments are of this version: another one's would be taken for damage, and thrown away."""
+    others = []
+    for segment in segments:
+        with segment.path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if _VERSIONED in head and head != _MAGIC:
+            others.append(segment.path.name)
+    if others:
+        raise LogUnavailableError(
+            f"{folder} holds {len(others)} segments that another version of Tailsight wrote ({others[0]}, …): start "
+            "that version once more and stop it with SIGTERM, which loads them; or move them away, which gives them up"
+        )
 
 
 def _monotonic_s(unix_ns: int) -> float:

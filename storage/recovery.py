@@ -126,6 +126,8 @@ def forget_lost_inserts(store: Store) -> int:
     """
     if store.engine is None:
         return 0
+    for (table,) in store.query("detached_tables", {"table": pl.String}).iter_rows():
+        store.execute(f"ATTACH TABLE {sql.identifier(table)}")  # that this could not be done may be why we are here
     folders = dict(store.query("inserted_parts", _PARTS).select("table", "path").unique().iter_rows())
     # First the tokens, then the parts: an insert that is under way may be among the latter only.
     remembered = {table: remembered_inserts(_lines(Path(folder))) for table, folder in folders.items()}

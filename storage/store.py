@@ -164,7 +164,7 @@ class Store:
             with _translating():
                 self._engine.insert(Insert(statement, input_format, payload), settings=settings)
             return
-        body = payload.read_bytes() if isinstance(payload, Path) else payload
+        body = payload if isinstance(payload, bytes) else payload.read_bytes()
         with self._client() as client:  # a server takes the payload as the body of the statement's own request
             client.command(f"{statement}\nFORMAT {input_format}", data=body, settings=settings)
 

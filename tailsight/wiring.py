@@ -41,6 +41,7 @@ from storage.readers import read_incidents, write_topology
 from storage.store import Store
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
+from tailsight.memory import keep_freed_memory
 from tailsight.settings import Settings, listens_openly
 from tailsight.upkeep import Upkeep
 
@@ -74,6 +75,7 @@ class Application:
         openly = listens_openly(settings)
         if openly is not None:
             raise SettingsError(openly)
+        keep_freed_memory()
         self._settings = settings
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
@@ -368,7 +370,6 @@ def server_config(app: Any, name: str) -> uvicorn.Config:
     """How an application of ours is served: `web`, `otlp` or `gateway`."""
     return uvicorn.Config(
         app,
-        port=0,  # used by who brings no socket
         log_level="warning",
         access_log=False,
         proxy_headers=name == "web",  # nobody else asks for a sender's address

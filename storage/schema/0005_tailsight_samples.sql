@@ -1,4 +1,4 @@
--- Gauges and counters as series: labels once, samples narrow. Filled by views/samples_*.sql and views/series_*.sql.
+-- Gauges and counters as series: labels once, samples narrow. Filled by views/samples.sql and views/series.sql.
 CREATE TABLE IF NOT EXISTS tailsight_samples
 (
     metric    LowCardinality(String) COMMENT 'name in lower case',

@@ -1,6 +1,6 @@
 -- A request is a root span, or a SERVER or CONSUMER span. Identity: the first attribute of each list that is not empty.
--- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0. Nor is a time of over 30 million years
--- one: beyond some size it would be infinite in milliseconds.
+-- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0. Nor is a number over 1e15 a time:
+-- some seconds would be infinite in milliseconds.
 CREATE MATERIALIZED VIEW tailsight_requests_mv TO tailsight_requests
 AS
 WITH

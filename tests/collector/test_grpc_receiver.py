@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -235,9 +236,11 @@ def test_a_message_waits_for_room_and_one_that_does_not_come_makes_room(
     async def talk(channel: aio.Channel) -> None:
         stalled: aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(TRACES)()
         await stalled.wait_for_connection()
+        while not receiver._reading.locked():  # noqa: ASYNC110  # until its message is waited for
+            await asyncio.sleep(0.01)
         waiting = asyncio.ensure_future(channel.unary_unary(TRACES)(trace_request(time.time_ns())))
-        done, _ = await asyncio.wait({waiting}, timeout=0.1)
-        assert not done
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
         with pytest.raises(aio.AioRpcError) as caught:
             await stalled
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -290,19 +293,22 @@ def test_a_port_that_is_taken_is_told(admission: Admission, telemetry: Telemetry
 def test_stopping_lets_what_is_under_way_end_and_takes_no_more(
     receiver: OtlpGrpcReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = os.fdatasync
+    sync, syncing, may_sync = os.fdatasync, threading.Event(), threading.Event()
 
-    def slow_sync(handle: int) -> None:
-        time.sleep(0.3)
+    def held_sync(handle: int) -> None:
+        syncing.set()
+        may_sync.wait(30)
         sync(handle)
 
-    monkeypatch.setattr(os, "fdatasync", slow_sync)
+    monkeypatch.setattr(os, "fdatasync", held_sync)
 
     async def talk(channel: aio.Channel) -> None:
         call = channel.unary_unary(TRACES)
         under_way = asyncio.ensure_future(call(trace_request(time.time_ns())))
-        await asyncio.sleep(0.1)
-        await receiver.stop(10)
+        assert await asyncio.to_thread(syncing.wait, 30)
+        stopping = asyncio.ensure_future(receiver.stop(10))
+        may_sync.set()
+        await stopping
         assert await under_way == b""
         with pytest.raises(aio.AioRpcError) as caught:
             await call(trace_request(time.time_ns()))

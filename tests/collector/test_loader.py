@@ -41,10 +41,13 @@ class FaultyStore:
         self.store = store
         self.errors: list[StoreError] = []
         self.tokens: list[str] = []
+        self.files: list[Path] = []
         self.fail_after: int | None = None
 
     def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: Encoding = "protobuf") -> None:
         self.tokens.append(token)
+        if isinstance(payload, Path):
+            self.files.append(payload)
         if self.fail_after is not None:
             self.fail_after -= 1
             if self.fail_after < 0:
@@ -447,6 +450,26 @@ def test_a_request_whose_spans_lie_far_apart_is_divided(
     assert loader.flush(60)
     assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 9
     assert 8 <= len(faulty.tokens) <= 9
+
+
+def test_a_segment_that_goes_in_whole_is_read_from_its_file(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader
+) -> None:
+    append_spans(wal, day_request(0), day_request(1), spans=1)
+    assert loader.flush(60)
+    assert [file.suffix for file in faulty.files] == [".wal"]
+
+
+@pytest.mark.parametrize("first", range(8))
+def test_a_request_over_many_days_that_is_alone_in_its_segment_goes_in_once(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask, first: int
+) -> None:
+    payload = day_request(first) + day_request(first + 20)
+    append_spans(wal, payload, spans=2, days=(TODAY - first - 20, TODAY - first))
+    assert loader.flush(60)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 2
+    assert len(faulty.tokens) == 2
+    assert faulty.files == [], "neither piece is the whole segment"
 
 
 def test_the_pieces_of_a_segment_are_the_same_when_it_is_loaded_again(

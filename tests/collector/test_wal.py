@@ -199,6 +199,38 @@ def test_a_whole_segment_is_one_export_request(
     assert request.SerializeToString() == payload * 3
 
 
+def test_a_log_that_another_version_wrote_is_left_as_it_is(tmp_path: Path, telemetry: Telemetry) -> None:
+    theirs = tmp_path / "traces-00000000000000000001-00000000.wal"
+    theirs.write_bytes(b"TAILWAL2 and what it holds")
+    with pytest.raises(LogUnavailableError, match="holds 1 segments that another version of Tailsight wrote"):
+        WriteAheadLog(tmp_path, NEVER, telemetry)
+    assert theirs.exists()
+    theirs.rename(tmp_path / "elsewhere")
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+
+
+def test_what_cannot_be_removed_yet_is_removed_later(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, telemetry) as wal:
+        append(wal)
+        wal.rotate(30)
+        segment = wal.take(0)
+        assert segment is not None
+        wal.mark_loaded(segment)
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "unlink", _refuse)
+            assert not wal.checkpoint()
+        assert segment.path.exists()
+        assert wal.checkpoint()
+        assert not segment.path.exists()
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_a_segment_is_closed_by_its_size(tmp_path: Path, telemetry: Telemetry) -> None:
     with opened(tmp_path, telemetry, WalSettings(segment_bytes_max=4096, segment_age_s=3600)) as wal:
         append(wal, Frame(1, {"otel_traces": 1}, bytes(5000)))

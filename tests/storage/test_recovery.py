@@ -43,6 +43,12 @@ def spans(asked: Callable[[str], str]) -> tuple[int, int, int, int]:
     )
 
 
+def test_a_table_that_could_not_be_attached_comes_back(clean_store: Store) -> None:
+    clean_store.execute("DETACH TABLE otel_logs SYNC")  # as after an ATTACH that a full disk did not let through
+    forget_lost_inserts(clean_store)
+    clean_store.load_otlp("otel_logs", b"", token="test_recovery/attached")
+
+
 @pytest.mark.parametrize(
     "table", ["otel_traces", "otel_traces_trace_id_ts", "tailsight_requests", "tailsight_request_rollup"]
 )
