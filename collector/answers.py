@@ -82,7 +82,7 @@ _REFUSALS: tuple[tuple[type[CollectorError], str, int, int], ...] = (
     (TooLargeError, TooLargeError.reason, 413, RESOURCE_EXHAUSTED),
     (UnsupportedError, UnsupportedError.reason, 415, INVALID_ARGUMENT),
     (UndecodableError, UndecodableError.reason, 400, INVALID_ARGUMENT),
-    (StalledError, StalledError.reason, 408, DEADLINE_EXCEEDED),
+    (StalledError, "stalled", 503, DEADLINE_EXCEEDED),
     (UnauthenticatedError, UnauthenticatedError.reason, 401, UNAUTHENTICATED),
     (OverloadedError, "overloaded", 429, RESOURCE_EXHAUSTED),
     (BacklogFullError, "backlog_full", 429, RESOURCE_EXHAUSTED),

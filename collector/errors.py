@@ -5,8 +5,8 @@ CollectorError
 │   ├── UndecodableError      the body is not what it claims to be
 │   ├── TooLargeError         the body is over the limit, as sent or after decompression
 │   ├── UnsupportedError      a media type or encoding that is not served
-│   ├── StalledError          the body did not come in time
 │   └── UnauthenticatedError  no token, or a wrong one
+├── StalledError              the body did not come in time; retry
 ├── OverloadedError           as many bytes are at the doors as may be; retry later
 ├── BacklogFullError          the log holds as much as it may; retry later
 ├── LogUnavailableError       the log's disk cannot be written; retry later
@@ -49,10 +49,10 @@ class UnsupportedError(RefusedError):
     reason = "unsupported"
 
 
-class StalledError(RefusedError):
-    """The body did not come in time."""
+class StalledError(CollectorError):
+    """The body did not come in time, and may the next time. 408 would say so, but OTLP lets nobody send that again."""
 
-    reason = "stalled"
+    retryable = True
 
 
 class UnauthenticatedError(RefusedError):

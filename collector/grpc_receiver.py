@@ -128,7 +128,10 @@ class OtlpGrpcReceiver:
         except TimeoutError:
             raise StalledError(f"the message did not come within {timeout_s:g} s") from None
         # gRPC has refused it already, and ends the stream for us as if there had been none.
-        raise TooLargeError(f"no message of up to {self._settings.message_bytes_max} bytes came")
+        raise TooLargeError(
+            f"no message came, or one of more than {self._settings.message_bytes_max} bytes: send smaller batches, "
+            "or raise collector.otlp_grpc.message_bytes_max"
+        )
 
 
 def _authorization(context: "aio.ServicerContext[bytes, bytes]") -> str:

@@ -50,14 +50,15 @@ class Intake:
             What was accepted, and a future that is done when it is on the disk.
 
         Raises:
-            UndecodableError: when the payload is no such request.
+            UndecodableError, TooLargeError: when the payload is no such request, or its items carry too much.
             BacklogFullError, LogUnavailableError: when the log does not take it now.
         """
         now = self._now_unix_ns()
         checked = CHECKS[signal](payload, TimeRange(max(0, now - self._past_ns), now + self._future_ns), encoding)
         written: Future[None]
         if checked.items:
-            written = self._wal.append(signal, Frame(now, checked.items, checked.payload, encoding, checked.days))
+            frame = Frame(now, checked.items, checked.payload, encoding, checked.days, checked.carried_bytes)
+            written = self._wal.append(signal, frame)
         else:
             written = Future()
             written.set_result(None)

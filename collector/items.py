@@ -1,14 +1,14 @@
 """A checked request taken apart into requests of one span, data point or log record each.
 
 Seldom needed, and slow (tens of microseconds an item): for a request that the engine refuses, to find the item at
-fault, and for one whose items lie many days apart.
+fault, and for one whose items lie many days apart, or carry more than one insert can take.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from itertools import chain, groupby
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -39,12 +39,31 @@ _TIMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class _Scope(Protocol):
+    """What items have around them: a resource and a scope."""
+
+    def request(self, contents: Iterable[Any]) -> bytes:
+        """An encoded request with these items and no others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One span, data point or log record: its time (Unix nanoseconds) and a request that holds nothing else."""
+    """One span, data point or log record: its time (Unix nanoseconds), what is around it, and what it is."""
 
     time_unix_ns: int
-    payload: bytes
+    scope: _Scope
+    content: Any
+
+    @property
+    def payload(self) -> bytes:
+        """An encoded request that holds nothing else."""
+        return self.scope.request([self.content])
+
+
+def request_of(items: Sequence[Item]) -> bytes:
+    """An encoded request of some items of one request; what is around several in a row is written once."""
+    runs = groupby(items, key=lambda item: id(item.scope))
+    return b"".join(run[0].scope.request(item.content for item in run) for run in (list(found) for _, found in runs))
 
 
 def items_apart(signal: str, encoding: Encoding, table: str, payload: bytes) -> list[Item]:
@@ -65,9 +84,19 @@ def _protobuf_items(signal: str, kind: str, payload: bytes) -> Iterator[Item]:
             members = (
                 _point_metrics(scope.metrics, kind) if signal == "metrics" else _whole(signal, getattr(scope, items))
             )
+            around = _ProtobufScope(resource_rest, scope_rest)
             for time_unix_ns, item in members:
-                of_scope = _field(_SCOPES, scope_rest + _field(_ITEMS, item))
-                yield Item(time_unix_ns, _field(_RESOURCES, resource_rest + of_scope))
+                yield Item(time_unix_ns, around, item)
+
+
+@dataclass(frozen=True, slots=True)
+class _ProtobufScope:
+    resource_rest: bytes
+    scope_rest: bytes
+
+    def request(self, contents: Iterable[bytes]) -> bytes:
+        items = b"".join(_field(_ITEMS, item) for item in contents)
+        return _field(_RESOURCES, self.resource_rest + _field(_SCOPES, self.scope_rest + items))
 
 
 def _whole(signal: str, items: Any) -> Iterator[tuple[int, bytes]]:
@@ -118,12 +147,23 @@ def _json_items(signal: str, kind: str, payload: bytes) -> Iterator[Item]:
             members: Iterator[dict[str, Any]] = iter(scope.get(items) or ())
             if signal == "metrics":
                 members = chain.from_iterable(_json_point_metrics(metric, points) for metric in members)
+            around = _JsonScope(resource, scope, (resources, scopes, items))
             for member in members:
-                request = {resources: [{**resource, scopes: [{**scope, items: [member]}]}]}
                 timed = member[points]["dataPoints"][0] if signal == "metrics" else member
                 time_unix_ns = _first(int(timed.get(_camel_case(name)) or 0) for name in _TIMES[signal])
-                line = json.dumps(request, separators=(",", ":")) + "\n"
-                yield Item(time_unix_ns, line.encode())
+                yield Item(time_unix_ns, around, member)
+
+
+@dataclass(frozen=True, slots=True)
+class _JsonScope:
+    resource: Mapping[str, Any]
+    scope: Mapping[str, Any]
+    lists: tuple[str, str, str]
+
+    def request(self, contents: Iterable[Any]) -> bytes:
+        resources, scopes, items = self.lists
+        document = {resources: [{**self.resource, scopes: [{**self.scope, items: list(contents)}]}]}
+        return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def _json_point_metrics(metric: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:

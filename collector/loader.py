@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from collector.errors import RefusedError
-from collector.items import Item, items_apart
+from collector.items import Item, items_apart, request_of
 from collector.otlp import canonical
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
@@ -45,6 +45,8 @@ _DAY_NS = 86_400 * 10**9
 # A day is a partition in each of four tables. Data of more days goes in by this many: no setting, because the pieces
 # must be the same when a segment is loaded again.
 _DAYS_AN_INSERT_MAX = 8
+# The engine makes all rows of an insert at once, each with a copy of its resource's attributes.
+_CARRIED_BYTES_AN_INSERT_MAX = 256 << 20
 # Looking for bad items costs two inserts each. Of a segment that holds more, the rest is set aside in larger pieces.
 _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
@@ -108,7 +110,7 @@ class Loader:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:
                 with self._telemetry.load_seconds.labels(table).time():
-                    for place, piece in pieces_by_days(segment.signal, table, frames):
+                    for place, piece in pieces(segment.signal, table, frames):
                         # The engine reads a whole segment from its file: nothing is copied on the way.
                         is_whole = piece is frames and len(frames) == len(contents.frames) and contents.is_all_of_file
                         file = segment.path if is_whole and segment.encoding == "protobuf" else None
@@ -256,18 +258,50 @@ class Loader:
             log.error("%s waits %.1f s in the log", segment.name, backoff_s, exc_info=error)
 
 
-def pieces_by_days(signal: str, table: str, frames: Sequence[Frame]) -> list[tuple[str, Sequence[Frame]]]:
-    """Frames as pieces of a few days each, with what each piece's token ends in.
+def pieces(signal: str, table: str, frames: Sequence[Frame]) -> list[tuple[str, Sequence[Frame]]]:
+    """Frames as pieces that one insert can take each, with what each piece's token ends in.
 
-    Nearly always one piece. Only frames whose own items lie far apart are decoded for it.
+    A piece is of a few days, and its rows carry no more than fits into memory: each has a copy of its resource. Nearly
+    always there is one piece, the frames themselves. Only frames that are too much alone are decoded for it.
     """
+    return [
+        (f"{days}{size}", piece)
+        for days, of_days in _pieces_by_days(signal, table, frames)
+        for size, piece in _pieces_by_size(signal, table, of_days)
+    ]
+
+
+def _pieces_by_size(signal: str, table: str, frames: Sequence[Frame]) -> list[tuple[str, Sequence[Frame]]]:
+    if sum(frame.carried_bytes for frame in frames) <= _CARRIED_BYTES_AN_INSERT_MAX:
+        return [("", frames)]
+    groups: list[list[Frame]] = [[]]
+    carried_bytes = 0
+    for part in (part for frame in frames for part in _parts_by_size(signal, table, frame)):
+        if groups[-1] and carried_bytes + part.carried_bytes > _CARRIED_BYTES_AN_INSERT_MAX:
+            groups.append([])
+            carried_bytes = 0
+        groups[-1].append(part)
+        carried_bytes += part.carried_bytes
+    return [(f"/size-{number}", group) for number, group in enumerate(groups)]
+
+
+def _parts_by_size(signal: str, table: str, frame: Frame) -> list[Frame]:
+    is_too_much = frame.carried_bytes > _CARRIED_BYTES_AN_INSERT_MAX
+    items = items_apart(signal, frame.encoding, table, bytes(frame.payload)) if is_too_much else []
+    if not items:
+        return [frame]
+    step = max(1, len(items) * _CARRIED_BYTES_AN_INSERT_MAX // frame.carried_bytes)
+    return [_frame_of(frame, table, items[first : first + step]) for first in range(0, len(items), step)]
+
+
+def _pieces_by_days(signal: str, table: str, frames: Sequence[Frame]) -> list[tuple[str, Sequence[Frame]]]:
     if len(_days(frames)) <= _DAYS_AN_INSERT_MAX:
         return [("", frames)]
-    pieces: dict[int, list[Frame]] = {}
+    found: dict[int, list[Frame]] = {}
     for frame in frames:
         for number, part in _parts_by_days(signal, table, frame):
-            pieces.setdefault(number, []).append(part)
-    return [(f"/days-{number}", pieces[number]) for number in sorted(pieces)]
+            found.setdefault(number, []).append(part)
+    return [(f"/days-{number}", found[number]) for number in sorted(found)]
 
 
 def smaller(signal: str, table: str, frames: Sequence[Frame]) -> tuple[Sequence[Frame], ...]:
@@ -301,17 +335,22 @@ def _parts_by_days(signal: str, table: str, frame: Frame) -> list[tuple[int, Fra
     items = items_apart(signal, frame.encoding, table, bytes(frame.payload)) if first != last else []
     if not items:
         return [(first, frame)]
-    pieces: dict[int, list[Item]] = {}
+    found: dict[int, list[Item]] = {}
     for item in items:
-        pieces.setdefault(item.time_unix_ns // _DAY_NS // _DAYS_AN_INSERT_MAX, []).append(item)
-    return [(number, _frame_of(frame, table, pieces[number])) for number in pieces]
+        found.setdefault(item.time_unix_ns // _DAY_NS // _DAYS_AN_INSERT_MAX, []).append(item)
+    return [(number, _frame_of(frame, table, found[number])) for number in found]
 
 
 def _frame_of(frame: Frame, table: str, items: Sequence[Item]) -> Frame:
     """Some items of a frame for one table."""
     days = [item.time_unix_ns // _DAY_NS for item in items]
-    payload = b"".join(item.payload for item in items)
-    return replace(frame, items={table: len(items)}, payload=payload, days=(min(days), max(days)))
+    return replace(
+        frame,
+        items={table: len(items)},
+        payload=request_of(items),
+        days=(min(days), max(days)),
+        carried_bytes=frame.carried_bytes * len(items) // max(1, sum(frame.items.values())),
+    )
 
 
 def _days(frames: Iterable[Frame]) -> set[int]:

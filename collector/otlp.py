@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.composites import may_hold_composites, rewrite_composites
-from collector.errors import UndecodableError
+from collector.errors import TooLargeError, UndecodableError
 from collector.otlp_json import JsonRequest
 from storage.otlp import METRIC_KINDS, Encoding
 
@@ -29,6 +29,7 @@ _REQUESTS: Mapping[str, Any] = {
     "logs": ExportLogsServiceRequest,
 }
 _DELTA = 1  # of AggregationTemporality
+_CARRIED_BYTES_MAX = 4 << 30
 # Old exporters wrote JSON with the names of the .proto files; unknown fields are ignored, so nothing would be left.
 _SNAKE_CASE = re.compile(rb'"((?:resource|scope)_(?:spans|metrics|logs)|log_records|data_points)"\s*:')
 
@@ -78,6 +79,7 @@ class CheckedRequest:
         items: spans, data points or log records by upstream table; only tables with any.
         rejections: what was taken out.
         days: the first and the last day (since 1970-01-01, UTC) of its items; None when it has none.
+        carried_bytes: what its items take at most when each carries a copy of its resource, as rows do.
         ends_before_start: spans that are kept with a duration of 0.
         delta_points: points of delta sums, which are kept in their table and become no samples.
     """
@@ -86,6 +88,7 @@ class CheckedRequest:
     items: Mapping[str, int]
     rejections: Rejections
     days: tuple[int, int] | None
+    carried_bytes: int
     ends_before_start: int = 0
     delta_points: int = 0
 
@@ -95,6 +98,7 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
 
     Raises:
         UndecodableError: when the payload is no ExportTraceServiceRequest.
+        TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("traces", payload)
     scopes = _scopes(request.message.resource_spans, "scope_spans")
@@ -110,6 +114,7 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
         items={"otel_traces": len(starts)} if starts else _nothing(encoding, payload, rejections),
         rejections=rejections,
         days=_days(starts),
+        carried_bytes=_carried_bytes(request, request.message.resource_spans, len(starts)),
         ends_before_start=sum(map(operator.lt, ends, starts)),
     )
 
@@ -119,6 +124,7 @@ def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "prot
 
     Raises:
         UndecodableError: when the payload is no ExportLogsServiceRequest.
+        TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("logs", payload)
     scopes = _scopes(request.message.resource_logs, "scope_logs")
@@ -130,7 +136,8 @@ def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "prot
             _keep(scope.log_records, partial(_accepts, "a log record", _record_time, accepted, rejections))
         times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
     items = {"otel_logs": len(times)} if times else _nothing(encoding, payload, rejections)
-    return CheckedRequest(request.payload(), items, rejections, _days(times))
+    carried_bytes = _carried_bytes(request, request.message.resource_logs, len(times))
+    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes)
 
 
 def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
@@ -138,6 +145,7 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
 
     Raises:
         UndecodableError: when the payload is no ExportMetricsServiceRequest.
+        TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("metrics", payload)
     points = _points_by_metric(request, request.message)
@@ -155,7 +163,8 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
             items[table] = items.get(table, 0) + len(points_)
     deltas = _delta_points_count(request.message) if "otel_metrics_sum" in items else 0
     items = items or _nothing(encoding, payload, rejections)
-    return CheckedRequest(request.payload(), items, rejections, _days(times), delta_points=deltas)
+    carried_bytes = _carried_bytes(request, request.message.resource_metrics, len(times))
+    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes, delta_points=deltas)
 
 
 CHECKS: Mapping[str, Callable[[bytes, TimeRange, Encoding], CheckedRequest]] = {
@@ -201,6 +210,12 @@ class _ProtobufRequest:
             ) from None
         self._is_changed = may_hold_composites(signal, payload) and rewrite_composites(self.message)
 
+    @staticmethod
+    def size_bytes(message: Any) -> int:
+        """How much a part of it takes."""
+        size: int = message.ByteSize()
+        return size
+
     def writable(self) -> Any:
         """The message, which may be changed; from then on `payload` writes it anew."""
         self._is_changed = True
@@ -219,6 +234,22 @@ _READERS: Mapping[Encoding, Callable[[str, bytes], "_ProtobufRequest | JsonReque
 
 def _scopes(resources: Iterable[Any] | None, name: str) -> list[Any]:
     return [scope for resource in resources or () for scope in getattr(resource, name) or ()]
+
+
+def _carried_bytes(request: "_ProtobufRequest | JsonRequest", resources: Iterable[Any] | None, items: int) -> int:
+    """The items times the largest resource.
+
+    Raises:
+        TooLargeError: when no store should be asked to write so much for one request.
+    """
+    largest_bytes = max((request.size_bytes(one.resource) for one in resources or () if one.resource), default=0)
+    if largest_bytes * items > _CARRIED_BYTES_MAX:
+        raise TooLargeError(
+            f"{items} items carry up to {largest_bytes} bytes of resource attributes each, and at most "
+            f"{_CARRIED_BYTES_MAX} bytes are accepted for all: leave out the large ones (often process.command_args), "
+            "or send smaller batches"
+        )
+    return largest_bytes * items
 
 
 def _span_times(scopes: Iterable[Any]) -> tuple[list[int], list[int]]:

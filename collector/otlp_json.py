@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError
 from msgspec import Meta, Struct, defstruct
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -118,13 +119,23 @@ class JsonRequest:
         except _MustBeRewrittenError:
             self.writable()
 
+    @staticmethod
+    def size_bytes(message: Any) -> int:
+        """How much a part of it takes."""
+        return len(msgspec.json.encode(message, enc_hook=_written))
+
     def writable(self) -> Any:
         """The message as one that may be changed; from then on `payload` writes it anew."""
         if not self._is_writable:
             self.message = _decoded(_decoder(self._signal, writable=True), self._payload, self._signal)
-            for value in values_of(self.message):
-                if value is not None:
-                    _make_writable(value)
+            try:
+                for value in values_of(self.message):
+                    if value is not None:
+                        _make_writable(value)
+            except (DecodeError, RecursionError):  # the library's own limit of depth
+                raise UndecodableError(
+                    "an array or a map among the values is nested too deep: at most 100 levels"
+                ) from None
             self._is_writable = True
         return self.message
 
@@ -234,7 +245,12 @@ def _found(payload: bytes, error: msgspec.ValidationError) -> str:
         for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place[1] if place else ""):
             found = found[name] if name else found[int(index)]
         text = orjson.dumps(found).decode()
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+    except (
+        orjson.JSONDecodeError,
+        orjson.JSONEncodeError,
+        LookupError,
+        TypeError,
+    ):  # a key twice: the last one is here
         return ""
     hint = ". Ids are written in hex" if "regex" in str(error) else ""
     return f"; found {text[:60]}{'…' * (len(text) > 60)}{hint}"

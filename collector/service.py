@@ -33,7 +33,7 @@ class Collector:
     Args:
         settings: how it listens, logs and scrapes.
         store: migrated.
-        data_path: the log is in `data_path/wal`; on a disk that can be synced.
+        data_path: the log is in `data_path/wal` unless the settings name a folder; on a disk that can be synced.
         registry: where its own metrics are registered.
         admits: is this the `authorization` of somebody who may send OTLP; None lets everybody.
         full: why nothing more may be taken in, as of a disk that is nearly full; None when it may. Must not take long.
@@ -54,7 +54,7 @@ class Collector:
     ) -> None:
         telemetry = Telemetry(registry)
         self._store = store
-        self._wal = WriteAheadLog(data_path / "wal", settings.wal, telemetry, full)
+        self._wal = WriteAheadLog(settings.wal.folder or data_path / "wal", settings.wal, telemetry, full)
         self._loader = Loader(self._wal, store, settings.wal, telemetry)
         self.intake = Intake(self._wal, settings.accepted_times, telemetry)
         self._admission = Admission(self.intake, settings.in_flight_bytes_max, telemetry, admits)

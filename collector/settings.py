@@ -64,6 +64,9 @@ class WalSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    folder: Path | None = Field(
+        default=None, description="where it lies; none: `wal` beside an embedded store, with a server `data/wal` here"
+    )
     segment_bytes_max: int = Field(default=48 * _MIB, ge=4096, description="a segment this large is loaded")
     segment_age_s: float = Field(
         default=1.0, gt=0, description="a segment this old is loaded, unless others wait before it"

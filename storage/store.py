@@ -284,5 +284,9 @@ def _translated(error: Exception) -> StoreError:
     if code in _CANNOT_DECODE and _IN_A_VIEW not in text:
         return UndecodableError(f"the engine cannot decode the payload: {first_line}")
     if code in _MAY_PASS or (code is None and isinstance(error, OSError | OperationalError)):
+        if code is None and isinstance(error, OperationalError):
+            return StoreUnavailableError(
+                f"the store does not answer: is the server of store.url up, and reached from here? {first_line}"
+            )
         return StoreUnavailableError(f"the store cannot do this now: {first_line}")
     return QueryError(f"the store refused the statement: {first_line}")

@@ -201,6 +201,8 @@ def _document(file: Path) -> dict[str, Any]:
         document = yaml.safe_load(file.read_text()) or {}
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is no text in UTF-8: {error}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{file} is no YAML: {error}") from None
     if not isinstance(document, dict):
@@ -223,7 +225,10 @@ def _put(document: dict[str, Any], path: list[str], value: str) -> None:
             raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()}: {key} is not a group of settings")
         place = inner
     # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type.
-    place[path[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+    try:
+        place[path[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML: {error}") from None
 
 
 def _with_token(settings: Settings) -> Settings:

@@ -108,6 +108,12 @@ class Application:
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
         self.objectives = _Objectives(self.store, [one.to_domain() for one in settings.objectives])
+        if path is None and settings.collector.wal.folder is None:
+            log.warning(
+                "what is acknowledged and not loaded yet lies in %s, where a start from another folder would not find "
+                "it: set collector.wal.folder",
+                Path("data", "wal").absolute(),
+            )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
         token = settings.auth.token
         self.collector = Collector(

@@ -217,7 +217,16 @@ def test_a_collector_keeps_what_it_took_until_it_is_delivered(collector: dict[st
         queue = exporter["sending_queue"]
         assert queue["block_on_overflow"] is True
         assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
-        assert queue["batch"]["min_size"] <= queue["batch"]["max_size"] <= queue["queue_size"]
+        assert queue["batch"]["min_size"] <= queue["batch"]["max_size"]
+        if queue["batch"].get("sizer", queue["sizer"]) == queue["sizer"]:
+            assert queue["batch"]["max_size"] <= queue["queue_size"]
+
+
+def test_a_batch_for_tailsight_is_never_more_than_it_takes() -> None:
+    batch = COLLECTOR["exporters"]["otlp_http/tailsight"]["sending_queue"]["batch"]
+
+    assert batch["sizer"] == "bytes"
+    assert 2 * batch["max_size"] <= CollectorSettings().otlp_http.body_bytes_max
 
 
 def test_a_collector_scrapes_gpus_and_fabric(collector: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from collector.errors import (
 REFUSALS = [
     (UndecodableError("x"), 400, "INVALID_ARGUMENT"),
     (UnauthenticatedError("x"), 401, "UNAUTHENTICATED"),
-    (StalledError("x"), 408, "DEADLINE_EXCEEDED"),
+    (StalledError("x"), 503, "DEADLINE_EXCEEDED"),
     (TooLargeError("x"), 413, "RESOURCE_EXHAUSTED"),
     (UnsupportedError("x"), 415, "INVALID_ARGUMENT"),
     (OverloadedError("x"), 429, "RESOURCE_EXHAUSTED"),

@@ -472,6 +472,21 @@ def test_a_request_over_many_days_that_is_alone_in_its_segment_goes_in_once(
     assert faulty.files == [], "neither piece is the whole segment"
 
 
+def test_what_items_carry_is_cut_into_inserts_that_memory_holds(
+    wal: WriteAheadLog, faulty: FaultyStore, loader: Loader, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.loader._CARRIED_BYTES_AN_INSERT_MAX", 1000)
+    for spans, carried_bytes in ((2, 400), (2, 500), (8, 3000), (2, 200)):
+        frame = Frame(
+            NOW, {"otel_traces": spans}, trace_request(NOW, spans=spans), "protobuf", (TODAY, TODAY), carried_bytes
+        )
+        wal.append("traces", frame).result(timeout=30)
+    assert loader.flush(60)
+    assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 14
+    assert len({token.rpartition("/")[2] for token in faulty.tokens}) == len(faulty.tokens) == 5
+    assert faulty.files == []
+
+
 def test_the_pieces_of_a_segment_are_the_same_when_it_is_loaded_again(
     wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask
 ) -> None:

@@ -13,8 +13,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
 
-from collector.errors import UndecodableError
+from collector.errors import TooLargeError, UndecodableError
 from collector.otlp import CheckedRequest, TimeRange, checked_metrics, checked_traces
+from storage.otlp import Encoding
 from tests.collector.payloads import SECOND_NS, gauge_request, trace_request
 from tests.scenarios.otlp_doors import to_json
 
@@ -23,6 +24,36 @@ DAY_NS = 86_400 * SECOND_NS
 Check = Callable[[bytes, TimeRange], CheckedRequest]
 
 ACCEPTED = TimeRange(NOW - 30 * DAY_NS, NOW + 600 * SECOND_NS)
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_what_items_carry_is_told_and_bounded(encoding: Encoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ExportTraceServiceRequest.FromString(trace_request(NOW, spans=5))
+    request.resource_spans[0].resource.attributes.add(key="process.command_args").value.string_value = "x" * 10_000
+    payload = request.SerializeToString() if encoding == "protobuf" else to_json(request)
+    assert 50_000 < checked_traces(payload, ACCEPTED, encoding).carried_bytes < 60_000
+    monkeypatch.setattr("collector.otlp._CARRIED_BYTES_MAX", 50_000)
+    with pytest.raises(TooLargeError, match="5 items carry up to"):
+        checked_traces(payload, ACCEPTED, encoding)
+
+
+@pytest.mark.parametrize("kind", ["arrayValue", "kvlistValue"])
+def test_json_values_that_are_nested_too_deep_are_told_as_such(kind: str) -> None:
+    inner = '{"intValue":1}'
+    for _ in range(150):
+        values = inner if kind == "arrayValue" else f'{{"key":"a","value":{inner}}}'
+        inner = f'{{"{kind}":{{"values":[{values}]}}}}'
+    payload = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"a","startTimeUnixNano":"{NOW}",'
+    payload += f'"attributes":[{{"key":"deep","value":{inner}}}]}}]}}]}}]}}'
+    with pytest.raises(UndecodableError, match="nested too deep"):
+        checked_traces(payload.encode(), ACCEPTED, "json")
+
+
+@pytest.mark.parametrize("second", ["[]", "{}"])
+def test_a_key_that_comes_twice_in_json_is_refused_without_a_defect(second: str) -> None:
+    payload = f'{{"resourceSpans":[{{"resource":5}}],"resourceSpans":{second}}}'
+    with pytest.raises(UndecodableError):
+        checked_traces(payload.encode(), ACCEPTED, "json")
 
 
 def test_a_request_with_nothing_wrong_stays_as_it_is_byte_for_byte() -> None:

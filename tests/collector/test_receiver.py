@@ -363,7 +363,7 @@ def test_a_body_that_does_not_come_to_its_end_is_given_up(
         answers.append(event)
 
     asyncio.run(receiver(HTTP, receive, send))
-    assert answers[0]["status"] == 408
+    assert answers[0]["status"] == 503
     assert counted("refused_requests_total", signal="traces", reason="stalled") == 1
     assert counted("in_flight_bytes") == 0
 
