@@ -132,7 +132,7 @@ def _varint(payload: bytes, start: int) -> tuple[int, int]:
 
 
 def _attributes(message: Any) -> Iterator[Any]:
-    for signal, lists in _LISTS.items():
+    for signal, lists in LISTS.items():
         for resource in getattr(message, lists[0], None) or ():
             if resource.resource is not None:
                 yield from resource.resource.attributes or ()
@@ -166,12 +166,13 @@ def _metric_attributes(metric: Any) -> Iterator[Any]:
                 yield from exemplar.filtered_attributes or ()
 
 
-# Request, resource and scope each hold the next as a list of this name.
-_LISTS: Mapping[str, tuple[str, str, str]] = {
+LISTS: Mapping[str, tuple[str, str, str]] = {
     "traces": ("resource_spans", "scope_spans", "spans"),
     "metrics": ("resource_metrics", "scope_metrics", "metrics"),
     "logs": ("resource_logs", "scope_logs", "log_records"),
 }
+"""Request, resource and scope each hold the next as a list of this name."""
+
 _ATTRIBUTES_OF: Mapping[str, Callable[[Any], Iterator[Any]]] = {
     "traces": _span_attributes,
     "metrics": _metric_attributes,

@@ -11,23 +11,11 @@ from itertools import chain, groupby
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.composites import LISTS
+from collector.otlp import REQUESTS
 from storage.otlp import Encoding
 
-_REQUESTS: Mapping[str, Any] = {
-    "traces": ExportTraceServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-    "logs": ExportLogsServiceRequest,
-}
-# Request, resource and scope each hold the next as a list of this name.
-_LISTS: Mapping[str, tuple[str, str, str]] = {
-    "traces": ("resource_spans", "scope_spans", "spans"),
-    "metrics": ("resource_metrics", "scope_metrics", "metrics"),
-    "logs": ("resource_logs", "scope_logs", "log_records"),
-}
 # In all signals the resources are field 1 of the request, the scopes field 2 of a resource, the items field 2 of a
 # scope; the points are field 1 of each kind of metric.
 _RESOURCES, _SCOPES, _ITEMS, _POINTS = 1, 2, 2, 1
@@ -76,8 +64,8 @@ def items_apart(signal: str, encoding: Encoding, table: str, payload: bytes) -> 
 
 
 def _protobuf_items(signal: str, kind: str, payload: bytes) -> Iterator[Item]:
-    resources, scopes, items = _LISTS[signal]
-    for resource in getattr(_REQUESTS[signal].FromString(payload), resources):
+    resources, scopes, items = LISTS[signal]
+    for resource in getattr(REQUESTS[signal].FromString(payload), resources):
         resource_rest = _without(resource, scopes)
         for scope in getattr(resource, scopes):
             scope_rest = _without(scope, items)
@@ -140,7 +128,7 @@ def _varint(number: int) -> bytes:
 
 
 def _json_items(signal: str, kind: str, payload: bytes) -> Iterator[Item]:
-    resources, scopes, items = (_camel_case(name) for name in _LISTS[signal])
+    resources, scopes, items = (_camel_case(name) for name in LISTS[signal])
     points = _camel_case(kind)
     for resource in json.loads(payload).get(resources) or ():
         for scope in resource.get(scopes) or ():

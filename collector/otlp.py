@@ -23,11 +23,13 @@ from collector.otlp_json import JsonRequest
 from storage.otlp import METRIC_KINDS, Encoding
 
 _DAY_NS = 86_400 * 10**9
-_REQUESTS: Mapping[str, Any] = {
+REQUESTS: Mapping[str, Any] = {
     "traces": ExportTraceServiceRequest,
     "metrics": ExportMetricsServiceRequest,
     "logs": ExportLogsServiceRequest,
 }
+"""The export request of each signal."""
+
 _DELTA = 1  # of AggregationTemporality
 _CARRIED_BYTES_MAX = 4 << 30
 # Old exporters wrote JSON with the names of the .proto files; unknown fields are ignored, so nothing would be left.
@@ -200,7 +202,7 @@ class _ProtobufRequest:
 
     def __init__(self, signal: str, payload: bytes) -> None:
         self._payload = payload
-        request_type = _REQUESTS[signal]
+        request_type = REQUESTS[signal]
         try:
             self.message = request_type.FromString(payload)
         except DecodeError as error:
