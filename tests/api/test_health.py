@@ -72,7 +72,7 @@ def test_a_store_that_cannot_be_reached_is_a_reason(make_asker: Any, unreachable
     assert response.status_code == 503
     (check,) = (check for check in response.json()["checks"] if not check["ok"])
     assert check["name"] == "store"
-    assert "the store cannot do this now" in check["detail"]
+    assert "the store does not answer" in check["detail"]
 
 
 def test_data_from_a_clock_ahead_of_ours_lag_by_nothing() -> None:

@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_reached_is_a_503_that_says_when_to_ask_again(
 
     document = problem(response, 503, "store-unavailable")
     assert response.headers["retry-after"] == "7"
-    assert "the store cannot do this now" in document["detail"]
+    assert "the store does not answer" in document["detail"]
 
 
 def test_a_failure_of_our_own_is_a_500_without_its_inside(make_asker: Any) -> None:
