@@ -142,7 +142,7 @@ def sources(found: pl.DataFrame, now: datetime, stale_after_s: int, lasting: str
     rows = [
         (
             _state(newest, up, now, stale_after_s),
-            html.Span([name or "no name", html.Code(instance) if instance else None]),
+            html.Span([f"{name or 'no name'} ", html.Code(instance) if instance else None]),
             kind,
             "never"
             if newest is None
