@@ -7,8 +7,8 @@ time of the server's process, every thread of the engine included: receive, unpa
 `otel_traces`, and the views behind it (trace times, requests, request rollup). Once with merges stopped, and once with
 merges on, until nothing is left to merge. The client's CPU time is not counted.
 
-The same is measured without the views, with requests of 10 spans, and with OTLP/JSON; and how many bytes a span takes
-on the disk once all parts are merged into one.
+The same is measured without the views, with the exporter's whole set of indexes, with requests of 10 spans, and with
+OTLP/JSON; and how many bytes a span takes on the disk once all parts are merged into one.
 
 The peer is rotel (benchmarks/rotel.py): the same client sends the same requests to it, it writes RowBinary to a sink
 that is not counted, and the engine takes those very bytes into an `otel_traces` without views, merges stopped. The two
@@ -323,6 +323,7 @@ class Runs:
 
     ours: Sequence[Measurement]
     without_views: Sequence[Measurement]
+    upstream_indexes: Sequence[Measurement]
     small: Sequence[Measurement]
     json: Sequence[Measurement]
     peer: Sequence[PeerMeasurement]
@@ -341,6 +342,7 @@ def figures_of(runs: Runs) -> dict[str, Any]:
             run.items_per_cpu_second_with_merges for run in runs.ours if run.items_per_cpu_second_with_merges
         ),
         "spans_per_cpu_second_without_views": median(bare),
+        "spans_per_cpu_second_upstream_indexes": median(run.items_per_cpu_second for run in runs.upstream_indexes),
         "spans_per_cpu_second_10_span_requests": median(run.items_per_cpu_second for run in runs.small),
         "json_spans_per_cpu_second": median(run.items_per_cpu_second for run in runs.json),
         "rotel_spans_per_cpu_second": median(run.items_per_cpu_second for run in runs.peer),
@@ -377,6 +379,7 @@ def report(console: Console, runs: Runs, figures: dict[str, Any], sent: Payload)
         ("Tailsight", spans_of(runs.ours), [run.items_per_cpu_second for run in runs.ours]),
         ("Tailsight, until all is merged", spans_of(runs.ours), merged),
         ("Tailsight without views", spans_of(runs.without_views), rates_of(runs.without_views)),
+        ("Tailsight, upstream indexes", spans_of(runs.upstream_indexes), rates_of(runs.upstream_indexes)),
         (f"Tailsight, {SPANS_A_SMALL_REQUEST} spans a request", spans_of(runs.small), rates_of(runs.small)),
         ("Tailsight, OTLP/JSON", spans_of(runs.json), rates_of(runs.json)),
         (f"rotel {rotel.VERSION} alone", spans_of(runs.peer), rates_of(runs.peer)),
@@ -420,7 +423,7 @@ def run_all(console: Console, *, runs: int, spans: int, spans_a_request: int, wi
     """Every run there is; what cannot be run here is left out, with its reason."""
     few = min(runs, 3)  # of what is only a variant
     distinct = min(DISTINCT_SPANS, spans)
-    ours, without_views, small, json_runs, peer = [], [], [], [], []
+    ours, without_views, upstream, small, json_runs, peer = [], [], [], [], [], []
     with console.status("building requests") as status:
         sent = payload(1, distinct // spans_a_request, spans_a_request)
         binary = peer_binary(console) if with_peer else None
@@ -431,6 +434,7 @@ def run_all(console: Console, *, runs: int, spans: int, spans_a_request: int, wi
                 peer.append(measure_peer(binary, sent, spans))
             if run < few:
                 without_views.append(measure(sent, spans, with_views=False, with_merges=False))
+                upstream.append(measure(sent, spans, with_merges=False, index_profile="upstream"))
         status.update("small requests and JSON")
         small_sent, json_sent = payload(2, 2_000, SPANS_A_SMALL_REQUEST), json_payload(3, DISTINCT_JSON_REQUESTS)
         for run in range(few):
@@ -442,7 +446,7 @@ def run_all(console: Console, *, runs: int, spans: int, spans_a_request: int, wi
                     console.print(f"OTLP/JSON left out: {error}")
         status.update("bytes a span")
         typical = measure_storage(payload(4, distinct // SPANS_A_REQUEST, attributes_of_trace=typical_attributes))
-        return Runs(ours, without_views, small, json_runs, peer, typical, measure_storage(sent)), sent
+        return Runs(ours, without_views, upstream, small, json_runs, peer, typical, measure_storage(sent)), sent
 
 
 def peer_binary(console: Console) -> Path | None:

@@ -1,6 +1,6 @@
 """A collector with an embedded store in a process of its own, a client, and one run between them.
 
-    python -m benchmarks.server FOLDER [--no-views]
+    python -m benchmarks.server FOLDER [--no-views] [--index-profile upstream]
 
 `benchmarks.ingest`, `benchmarks.metrics` and `benchmarks.soak` run it. Counted is all CPU time of the server's process,
 every thread of the engine included, and of the processes it starts; not the client's.
@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -49,6 +49,7 @@ WARM_UP_REQUESTS = 8
 PROTOBUF = "application/x-protobuf"
 
 Signal = Literal["traces", "metrics"]
+IndexProfile = Literal["lean", "upstream"]
 
 
 class RefusedError(Exception):
@@ -142,13 +143,13 @@ def ask(store: Store, statement: str) -> list[list[Any]]:
     return [json.loads(line) for line in answer.splitlines()]
 
 
-def serve(folder: Path, *, with_views: bool) -> None:
+def serve(folder: Path, *, with_views: bool, index_profile: IndexProfile) -> None:
     """Print the port, then obey one command a line, each answered by one JSON object.
 
     `flush`; `merge` until nothing is left to merge; `optimize` into one part a day; `insert FOLDER FIRST LAST`, which
     gives the engine what rotel wrote; `quit`.
     """
-    store = open_owned(StoreSettings(url=f"chdb://{folder}"))
+    store = open_owned(StoreSettings(url=f"chdb://{folder}", index_profile=index_profile))
     migrate(store)
     if not with_views:
         drop_views(store)
@@ -252,9 +253,10 @@ def wait_for_merges(store: Store) -> None:
 class Server:
     """The server's process, as the client sees it; a context that ends it."""
 
-    def __init__(self, folder: Path, *, with_views: bool = True) -> None:
+    def __init__(self, folder: Path, *, with_views: bool = True, index_profile: IndexProfile = "lean") -> None:
+        options = ["--views" if with_views else "--no-views", "--index-profile", index_profile]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.server", str(folder), *([] if with_views else ["--no-views"])],
+            [sys.executable, "-m", "benchmarks.server", str(folder), *options],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -313,7 +315,14 @@ def send(port: int, bodies: Sequence[bytes], content_type: str = PROTOBUF, signa
         list(pool.map(send_share, [bodies[first::CONNECTIONS] for first in range(CONNECTIONS)]))
 
 
-def measure(sent: Payload, items: int, *, with_views: bool = True, with_merges: bool = True) -> Measurement:
+def measure(
+    sent: Payload,
+    items: int,
+    *,
+    with_views: bool = True,
+    with_merges: bool = True,
+    index_profile: IndexProfile = "lean",
+) -> Measurement:
     """One run against a fresh server.
 
     Raises:
@@ -323,7 +332,7 @@ def measure(sent: Payload, items: int, *, with_views: bool = True, with_merges: 
     bodies = sent.of(items)
     with (
         tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
-        Server(Path(folder) / "data", with_views=with_views) as server,
+        Server(Path(folder) / "data", with_views=with_views, index_profile=index_profile) as server,
     ):
         send(server.port, sent.warm_up, sent.content_type, sent.signal)
         before = server.ask("flush")
@@ -375,8 +384,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--views", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--index-profile", choices=get_args(IndexProfile), default="lean")
     arguments = parser.parse_args()
-    serve(arguments.folder, with_views=arguments.views)
+    serve(arguments.folder, with_views=arguments.views, index_profile=arguments.index_profile)
 
 
 if __name__ == "__main__":
