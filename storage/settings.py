@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 _TABLE_NAME = re.compile(r"[^.`\\\s]+(\.[^.`\\\s]+)?")
 
 
@@ -139,10 +140,12 @@ class StoreSettings(BaseModel):
         parts = urlsplit(url)
         if url.startswith("chdb:///") and parts.path.strip("/") and not parts.query and not parts.fragment:
             return url
-        if parts.scheme in ("http", "https") and parts.hostname:
+        if parts.scheme in ("http", "https") and parts.hostname and _has_port(url):
             return url
+        shown = _PASSWORD.sub(r"\1…@", url)
         raise ValueError(
-            f"{url!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE"
+            f"{shown!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE"
+            " (percent-encode a password that holds other signs than letters and digits)"
         )
 
     @property
@@ -155,3 +158,12 @@ class StoreSettings(BaseModel):
     def database(self) -> str:
         """The database that holds all tables."""
         return "otel" if self.embedded_path else urlsplit(self.url).path.strip("/") or "otel"
+
+
+def _has_port(url: str) -> bool:
+    """Is what stands where the port does a number, or nothing; a sign in a password may have ended the host early."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True

@@ -118,6 +118,13 @@ class Settings(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"objectives: {', '.join(twice)} stands twice; each needs a name of its own")
+        kept_days = self.store.retention.requests_days
+        too_long = [objective.name for objective in self.objectives if objective.window_days > kept_days]
+        if too_long:
+            raise ValueError(
+                f"objectives: {', '.join(too_long)} counts over more days than the {kept_days} that requests are kept; "
+                "raise store.retention.requests_days, or shorten window_days"
+            )
         urls = [target.url for target in self.collector.scrape.targets]
         twice = sorted({url for url in urls if urls.count(url) > 1})
         if twice:
@@ -258,6 +265,8 @@ def _explained(error: ValidationError) -> str:
             lines.append(f"{place}: unknown setting; {hint}")
         else:
             found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
+            if fault["loc"] == ("store", "url"):  # the message has it, without the password
+                found = None
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(
                 (f"{place}: " if place else "")

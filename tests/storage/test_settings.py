@@ -37,6 +37,7 @@ def test_a_url_names_a_folder_or_a_server_and_a_database(url: str, path: Path | 
         "chdb:///data#1",
         "http://",
         "http:///otel",
+        "http://tailsight:pa/ss@ch:8123/otel",  # must be written pa%2Fss
         "https:/host/otel",
         "clickhouse://localhost:9000/otel",
         "tcp://localhost:9000",
@@ -97,3 +98,11 @@ def test_what_is_no_table_is_refused_with_what_would_be_one(name: str) -> None:
 def test_a_look_back_reaches_further_than_what_is_looked_at_each_time(too_little: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to"):
         CatchUpSettings(**too_little)
+
+
+def test_a_password_is_never_told() -> None:
+    with pytest.raises(ValidationError) as caught:
+        StoreSettings(url="http://tailsight:sec/ret@ch:8123/otel")
+    (fault,) = caught.value.errors()
+    assert "sec/ret" not in fault["msg"]
+    assert "'http://tailsight:…@ch:8123/otel' is no store" in fault["msg"]

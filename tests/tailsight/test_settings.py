@@ -132,12 +132,32 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("indicator: ttft", "needs a threshold_ms"),
         ("indicator: errors, threshold_ms: 500", "takes no threshold_ms"),
         ("indicator: throughput", "cannot be judged yet; valid are ttft, latency and errors"),
+        (
+            "indicator: ttft, threshold_ms: 500, window_days: 90",
+            "counts over more days than the 35 that requests are kept",
+        ),
     ],
 )
 def test_an_objective_that_cannot_be_judged_is_refused(tmp_path: Path, objective: str, told: str) -> None:
     file = written(tmp_path, f"objectives: [{{name: fast, service: chat, target_ratio: 0.99, {objective}}}]")
     with pytest.raises(SettingsError, match=told):
         read_settings(file, {})
+
+
+def test_what_is_no_text_and_what_is_no_yaml_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.write_bytes(b"web: \xff\xfe")
+    with pytest.raises(SettingsError, match="is no text in UTF-8"):
+        read_settings(file, {})
+    with pytest.raises(SettingsError, match="TAILSIGHT_OBJECTIVES is no YAML"):
+        read_settings(None, {"TAILSIGHT_OBJECTIVES": "[{name: fast"})
+
+
+def test_the_password_of_a_store_is_never_told() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(None, {"TAILSIGHT_STORE": "http://tailsight:sec/ret@ch:8123/otel"})
+    assert "http://tailsight:…@ch:8123/otel" in str(caught.value)
+    assert "sec/ret" not in str(caught.value)
 
 
 def test_a_history_too_short_for_its_steps_is_refused() -> None:
