@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from alerts.decide import page_for
 from analytics.jobs import analyze
 from collector.settings import ScrapeTarget
@@ -25,6 +27,7 @@ from domain.cause import CauseKind
 from domain.incident import Incident, to_document
 from domain.topology import topology_from_document
 from domain.window import Window
+from simulator.workload import traffic_factor
 from storage.readers import write_topology
 from tailsight.errors import DemoError
 from tailsight.settings import Settings
@@ -52,6 +55,8 @@ def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
         truth: dict[str, Any] = {}
         command = ["--seed", seed, "--end", end.isoformat(), "--history-s", _seconds(_ONCE_HISTORY), "--encoder", "sdk"]
         command += ["--fault", f"{kind}:{_seconds(begins)}:{_seconds(lasts)}"]
+        # The hour at which somebody tries it must not decide: in a quiet night few requests would feel the fault.
+        command += ["--load", 1 / float(traffic_factor(np.array(end.timestamp())))]
         with _simulator(application, command) as simulator:
             for event in simulator.events():
                 if event["event"] == "truth":
