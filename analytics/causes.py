@@ -1,34 +1,71 @@
 """Causes: shifts held against what we know, ranked; or the admission that nothing explains the spike.
 
 A pattern is believed as far as all of these hold: one of its required signs shows; it was in place when the spike
-began; the excess milliseconds lie on the replicas its entity carries; what goes with it went with it; and nothing
-speaks against it. Each is a factor in 0-1, and the confidence is their product.
+began; the excess milliseconds lie where it reaches; a way by which it reaches requests shows; what goes with it went
+with it; and nothing speaks against it. Each is a factor in 0-1, and the confidence is their product. What a better
+explanation brings about is a step of its chain.
 """
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from analytics.knowledge import Knowledge, Pattern, Sign
-from analytics.scope import Neighbourhood, Scope
+from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
-from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
+from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut, Step
 from domain.entity import Entity, EntityKind
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
 _CAUSES_MAX = 4
 _CERTAINTY_MAX = 0.99
+_MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
+_SEVERAL = 3
+_TENANT_SHARE_MIN = 0.6
+_FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
+_SLACK_S = 60  # clocks of scrapes and requests, and the step between samples
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """One kind of cause on one entity. `explained` is the share of the excess that lies where it reaches."""
+
     pattern: Pattern
     entity: Entity
     confidence: float
+    explained: float
     signs: tuple[Shift, ...]
     companions: tuple[Shift, ...]
+    brought: tuple["_Candidate", ...] = ()
+
+    @property
+    def onset(self) -> datetime | None:
+        """When its earliest sign showed; None when none tells its time."""
+        return min((sign.onset for sign in self.signs if sign.onset is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spike:
+    """What candidates are held against."""
+
+    service: Entity
+    onset: datetime
+    scope: Scope
+    near: Neighbourhood
+    by_signal: Mapping[str, Sequence[Shift]]
+    load_explains: float | None
+    step_s: int
+
+    def replicas_of(self, entity: Entity) -> frozenset[str]:
+        return self.near.replicas_of.get(entity, frozenset())
+
+    def is_common(self, pattern: Pattern, entity: Entity) -> bool:
+        """Does it meet most replicas alike: then what moved on all of them is what it did, and no peers' move."""
+        if "service" in pattern.reach or "upstream" in pattern.reach:
+            return True
+        return 2 * len(self.replicas_of(entity)) > len(self.replicas_of(self.service))
 
 
 def explain(
@@ -39,6 +76,7 @@ def explain(
     neighbourhood: Neighbourhood,
     knowledge: Knowledge,
     step_s: int,
+    load_explains: float | None = None,
 ) -> Explanation:
     """Rank what explains the spike of a service that began at `onset`.
 
@@ -50,154 +88,273 @@ def explain(
         neighbourhood: which replicas each entity carries.
         knowledge: the signs of each kind of cause.
         step_s: the resolution of the shifts' onsets.
+        load_explains: the share of the excess that the load alone would have brought, by what as much load brought
+            before (0-1); None when there never was as much.
     """
     by_signal: dict[str, list[Shift]] = {}
     for shift in shifts:
         by_signal.setdefault(shift.signal.name, []).append(shift)
+    spike = _Spike(Entity(EntityKind.SERVICE, service), onset, scope, neighbourhood, by_signal, load_explains, step_s)
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
-        candidates = list(_candidates(pattern, by_signal, scope, neighbourhood, onset, step_s))
+        candidates = list(_candidates(pattern, spike))
         if candidates:
-            best.append(max(candidates, key=lambda candidate: (candidate.confidence, candidate.entity)))
-    best.sort(key=lambda candidate: (-candidate.confidence, candidate.pattern.kind))
+            best.append(_pinned(max(candidates, key=_standing), candidates, spike))
+    best = _chained(best, spike)
     named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
     if not named or named[0].confidence < _CONFIDENCE_MIN or not scope.is_unusual:
         looked_at = {shift.signal.layer for shift in shifts} - {"request"}
         causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
         blamed: set[CauseKind] = set()
     else:
-        causes = tuple(_cause(rank, candidate, onset) for rank, candidate in enumerate(named, start=1))
+        causes = tuple(_cause(rank, candidate, spike) for rank, candidate in enumerate(named, start=1))
         blamed = {cause.kind for cause in causes}
     doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
     ruled_out = tuple(
-        RuledOut(
-            pattern.kind,
-            _why_not(pattern, doubted.get(pattern.kind), by_signal, neighbourhood, scope, onset, step_s),
-        )
+        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike))
         for pattern in knowledge.patterns.values()
         if pattern.kind not in blamed
     )
     return Explanation(causes, ruled_out)
 
 
-def _candidates(
-    pattern: Pattern,
-    by_signal: Mapping[str, Sequence[Shift]],
-    scope: Scope,
-    neighbourhood: Neighbourhood,
-    onset: datetime,
-    step_s: int,
-) -> Iterable[_Candidate]:
+# -- candidates --------------------------------------------------------------------------------------------------------
+
+
+def _candidates(pattern: Pattern, spike: _Spike) -> Iterable[_Candidate]:
     signs: dict[Entity, list[Shift]] = {}
     for sign in pattern.requires:
-        for shift in by_signal.get(sign.signal, ()):
-            if shift.entity.kind is pattern.entity and _shows(pattern, sign, shift):
+        for shift in spike.by_signal.get(sign.signal, ()):
+            if shift.entity.kind in pattern.entities and _shows(sign, shift, common=_has_no_peers(shift, spike)):
                 signs.setdefault(shift.entity, []).append(shift)
     for entity, shown in signs.items():
-        shown.sort(key=lambda shift: -shift.own_sigmas)
-        companions = _near(pattern.supports, entity, by_signal, neighbourhood)
-        confidence = (
-            max(shift.score(with_peers=_service_wide(pattern)) for shift in shown)
-            * _localised(entity, scope, neighbourhood)
-            * _in_time(shown, onset, step_s)
-            * _supported(pattern, companions)
-            * _unopposed(_near(pattern.against, entity, by_signal, neighbourhood))
-        )
-        moved = tuple(shift for shift in companions if _went_along(pattern, shift) and shift not in shown)
-        yield _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), tuple(shown), moved)
+        yield _candidate(pattern, entity, shown, spike)
 
 
-def _service_wide(pattern: Pattern) -> bool:
-    """What meets a whole service moves all its replicas alike; what meets one of them moves it beyond its peers."""
-    return pattern.entity is EntityKind.SERVICE
+def _has_no_peers(shift: Shift, spike: _Spike) -> bool:
+    """A service has none, nor has anything of a sole replica; of all else a sign must go beyond its peers."""
+    return shift.entity.kind is EntityKind.SERVICE or len(spike.replicas_of(spike.service)) == 1
 
 
-def _shows(pattern: Pattern, sign: Sign, shift: Shift) -> bool:
+def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: _Spike) -> _Candidate:
+    common = spike.is_common(pattern, entity)
+    alone = len(spike.replicas_of(spike.service)) == 1
+    ordered = sorted(shown, key=lambda shift: -shift.own_sigmas)
+    ways = _near(pattern.through, entity, spike)
+    companions = _near(pattern.supports, entity, spike)
+    explained = _explained(pattern, entity, spike)
+    confidence = (
+        pattern.weight
+        * max(shift.score(with_peers=alone or entity.kind is EntityKind.SERVICE) for shift in ordered)
+        * math.sqrt(explained)
+        * _in_time(ordered, spike)
+        * _reached(ways, common=common)
+        * _supported(pattern, companions, common=common)
+        * _unopposed(_near(pattern.against, entity, spike))
+        * (_by_load(spike) if pattern.kind is CauseKind.TRAFFIC_SURGE else 1.0)
+    )
+    moved = [shift for shift in (*ways, *companions) if shift.moved(with_peers=common) and shift not in ordered]
+    return _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), explained, tuple(ordered), tuple(moved))
+
+
+def _standing(candidate: _Candidate) -> tuple[float, bool, float, Entity]:
+    """Which of several of a kind is named: near equals by whose sign moved furthest, the cable's end at the node."""
+    is_near_end = candidate.entity.name.count("/") != 1
+    sigmas = max(shift.own_sigmas for shift in candidate.signs)
+    return round(candidate.confidence, 1), is_near_end, sigmas, candidate.entity
+
+
+def _pinned(best: _Candidate, candidates: Sequence[_Candidate], spike: _Spike) -> _Candidate:
+    """The best of a kind: on the whole if most of its parts show it, on the tenant who adds most of the work."""
+    kinds = best.pattern.entities
+    whole = spike.near.whole(best.entity)
+    if whole is not None and whole.kind in kinds:
+        parts = spike.near.parts[whole]
+        showing = [one for one in candidates if one.entity in parts]
+        known = {shift.entity for sign in best.pattern.requires for shift in spike.by_signal.get(sign.signal, ())}
+        if len(showing) >= _SEVERAL and len(showing) >= _MOST * len(parts & known):
+            return _candidate(best.pattern, whole, [shift for one in showing for shift in one.signs], spike)
+    if EntityKind.TENANT in kinds and best.entity.kind is EntityKind.SERVICE and spike.scope.added_tokens_ratio:
+        tenant, share = max(spike.scope.added_tokens_ratio.items(), key=lambda item: item[1])
+        usual = spike.scope.shares.get(EntityKind.TENANT, {}).get(tenant)
+        if share >= _TENANT_SHARE_MIN and usual is not None and share >= 2 * usual.usual_traffic_ratio:
+            return replace(best, entity=Entity(EntityKind.TENANT, tenant))
+    return best
+
+
+def _shows(sign: Sign, shift: Shift, *, common: bool) -> bool:
     return (
-        shift.moved(with_peers=_service_wide(pattern))
+        shift.moved(with_peers=common)
         and (sign.at_least is None or shift.during >= sign.at_least)
         and (sign.at_most is None or shift.during <= sign.at_most)
         and (sign.times is None or shift.during >= sign.times * shift.before)
     )
 
 
-def _localised(entity: Entity, scope: Scope, neighbourhood: Neighbourhood) -> float:
-    """How much of the excess this entity can explain: the root, as a part-cause is still a cause."""
-    if entity.kind is EntityKind.SERVICE:  # what meets every request alike cannot explain an excess on few of them
-        return math.sqrt(max(0.0, 1.0 - scope.concentration))
-    return math.sqrt(min(1.0, neighbourhood.explained(entity, scope)))
+def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
+    """The share of the excess that lies where the cause reaches, 0-1."""
+    scope = spike.scope
+    everywhere = max(0.0, 1.0 - scope.concentration())
+    found = 0.0
+    for reach in pattern.reach:
+        if reach == "own":
+            found = max(found, spike.near.explained(entity, scope))
+        elif reach == "service" or (reach == "lost" and spike.replicas_of(entity) & scope.lost):
+            found = max(found, everywhere)
+        elif reach == "upstream":
+            found = max(found, scope.upstream_ratio.get(entity.name, 0.0))
+        elif reach == "version" and entity.name in scope.shares.get(EntityKind.VERSION, {}):
+            share = scope.shares[EntityKind.VERSION][entity.name]
+            found = max(found, share.excess_ratio, share.failures_ratio)
+    return min(1.0, found)
 
 
-def _in_time(signs: Sequence[Shift], onset: datetime, step_s: int) -> float:
+def _in_time(signs: Sequence[Shift], spike: _Spike) -> float:
     """A cause is there when its effect begins, give or take both clocks' steps; an unknown order is a mild doubt."""
-    late_s = _late_s(signs, onset, step_s)
-    return 0.8 if late_s is None else math.exp(-late_s / (8 * step_s))
+    late_s = _late_s(signs, spike)
+    return 0.9 if late_s is None else math.exp(-late_s / (8 * spike.step_s))
 
 
-def _late_s(signs: Sequence[Shift], onset: datetime, step_s: int) -> float | None:
+def _late_s(signs: Sequence[Shift], spike: _Spike) -> float | None:
     """Seconds that the earliest sign came too late to be the cause; None when none tells its time."""
-    leads = [(onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
-    return max(0.0, -max(leads) - 2 * step_s) if leads else None
+    leads = [(spike.onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
+    return max(0.0, -max(leads) - 2 * spike.step_s) if leads else None
 
 
-def _supported(pattern: Pattern, companions: Sequence[Shift]) -> float:
-    """From 0.7 when nothing that usually goes with it moved, to 1 when all did. Signals without data do not count."""
+def _reached(ways: Sequence[Shift], *, common: bool) -> float:
+    """From 0.35 when no way by which it reaches requests shows to 1; a little below 1 when none is measured."""
+    if not ways:
+        return 0.85
+    return 0.35 + 0.65 * max(
+        shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0 for shift in ways
+    )
+
+
+def _supported(pattern: Pattern, companions: Sequence[Shift], *, common: bool) -> float:
+    """From 0.8 when nothing that usually goes with it moved, to 1 when all did. Signals without data do not count."""
     best: dict[str, float] = {}
     for shift in companions:
-        score = shift.score(with_peers=_service_wide(pattern)) if _went_along(pattern, shift) else 0.0
+        score = shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0
         best[shift.signal.name] = max(best.get(shift.signal.name, 0.0), score)
-    if not pattern.supports or not best:
-        return 0.85
-    return 0.7 + 0.3 * sum(best.values()) / len(best)
-
-
-def _went_along(pattern: Pattern, shift: Shift) -> bool:
-    return shift.moved(with_peers=_service_wide(pattern))
+    if not pattern.supports:
+        return 1.0
+    return 0.8 + 0.2 * sum(best.values()) / len(best) if best else 0.9
 
 
 def _unopposed(contradictions: Sequence[Shift]) -> float:
     return 1.0 - 0.7 * max((shift.score() for shift in contradictions if shift.moved()), default=0.0)
 
 
-def _near(
-    names: Iterable[str],
-    entity: Entity,
-    by_signal: Mapping[str, Sequence[Shift]],
-    neighbourhood: Neighbourhood,
-) -> list[Shift]:
+def _by_load(spike: _Spike) -> float:
+    """From 0.3 when as much load as this brought no such excess before, to 1 when half of the excess is the load's."""
+    return 1.0 if spike.load_explains is None else min(1.0, 0.3 + 1.4 * spike.load_explains)
+
+
+def _near(names: Iterable[str], entity: Entity, spike: _Spike) -> list[Shift]:
     """Shifts of these signals on the entity, and on what shares its replicas; never on another of its own kind."""
-    own = neighbourhood.replicas_of.get(entity, frozenset())
+    own = spike.replicas_of(entity) or spike.replicas_of(spike.service)
+    parts = spike.near.parts.get(entity, frozenset())
     return [
         shift
         for name in names
-        for shift in by_signal.get(name, ())
+        for shift in spike.by_signal.get(name, ())
         if shift.entity == entity
-        or (shift.entity.kind is not entity.kind and own & neighbourhood.replicas_of.get(shift.entity, frozenset()))
+        or shift.entity in parts
+        or (shift.entity.kind is not entity.kind and own & spike.replicas_of(shift.entity))
     ]
 
 
-def _cause(rank: int, candidate: _Candidate, onset: datetime) -> Cause:
-    first = candidate.signs[0]
-    evidence = tuple(_evidence(shift, onset, with_peers=_service_wide(candidate.pattern)) for shift in _told(candidate))
-    leads = [item.lead_s for item in evidence[: len(candidate.signs)] if item.lead_s is not None]
+# -- chains ------------------------------------------------------------------------------------------------------------
+
+
+def _chained(candidates: Sequence[_Candidate], spike: _Spike) -> list[_Candidate]:
+    """By confidence, what a better explanation brings about believed less and told in that one's chain."""
+    ordered = sorted(candidates, key=lambda one: (-one.confidence, one.pattern.kind))
+    followers: dict[CauseKind, CauseKind] = {}
+    for first in ordered:
+        if first.confidence < _CONFIDENCE_MIN or first.pattern.kind in followers:
+            continue
+        for other in ordered:
+            if other is not first and other.pattern.kind not in followers and _brings(first, other, spike):
+                followers[other.pattern.kind] = first.pattern.kind
+    found = []
+    for one in ordered:
+        if one.pattern.kind in followers:
+            found.append(replace(one, confidence=one.confidence * _FOLLOWS))
+        else:
+            brought = tuple(
+                other
+                for other in ordered
+                if followers.get(other.pattern.kind) == one.pattern.kind and other.confidence >= _CONFIDENCE_SHOWN
+            )
+            found.append(replace(one, brought=brought))
+    return sorted(found, key=lambda one: (-one.confidence, one.pattern.kind))
+
+
+def _brings(first: _Candidate, other: _Candidate, spike: _Spike) -> bool:
+    if other.pattern.kind not in first.pattern.brings:
+        return False
+    own = spike.replicas_of(first.entity) or spike.replicas_of(spike.service)
+    theirs = spike.replicas_of(other.entity) or spike.replicas_of(spike.service)
+    # What fills the whole service may show on few; what one entity does is not brought about on quite another.
+    overlaps = bool(own & theirs)
+    in_order = first.onset is None or other.onset is None or (first.onset - other.onset).total_seconds() <= _SLACK_S
+    return overlaps and in_order
+
+
+def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
+    """The cause, what it brought about, and what users felt."""
+    told = [candidate.signs[0]]
+    told += [other.signs[0] for other in candidate.brought]
+    ways = sorted(
+        (shift for shift in candidate.companions if shift.signal.name in candidate.pattern.through),
+        key=lambda shift: -shift.sigmas,
+    )
+    for shift in ways[:2]:
+        if all(shift.signal.name != other.signal.name for other in told):
+            told.append(shift)
+    steps = [Step(shift.entity, _told(shift), _lead_s(shift, spike.onset)) for shift in dict.fromkeys(told)]
+    stage = _main_stage(spike.scope)
+    where = f", most of it {STAGES[stage]}" if stage else ""
+    felt = f"a mean request takes {spike.scope.excess_ms:,.0f} ms longer{where}" if spike.scope.excess_ms > 0 else None
+    failing = f"{spike.scope.slow_ratio:.1%} of the requests are slow or fail"
+    return (*steps, Step(spike.service, felt or failing, 0.0))
+
+
+def _told(shift: Shift) -> str:
+    unit = _UNIT_WORDS.get(shift.signal.unit, shift.signal.unit)
+    before, during = (_quantity(value, shift.signal.unit) for value in (shift.before, shift.during))
+    return f"{shift.signal.title.lower()} {before} → {during} {unit}".rstrip()
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
+    pattern = candidate.pattern
+    with_peers = spike.is_common(pattern, candidate.entity)
+    evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
+    leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
     return Cause(
         rank=rank,
-        kind=candidate.pattern.kind,
+        kind=pattern.kind,
         entity=candidate.entity,
         confidence=round(candidate.confidence, 3),
-        lead_s=max(leads) if leads else None,
-        summary=_filled(candidate.pattern.summary, candidate.entity, first),
+        lead_s=max((lead for lead in leads if lead is not None), default=None),
+        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0]),
         evidence=evidence,
-        next_steps=tuple(step.replace("{entity}", candidate.entity.name) for step in candidate.pattern.next_steps),
+        next_steps=tuple(step.replace("{entity}", candidate.entity.name) for step in pattern.next_steps),
+        explained_ratio=round(candidate.explained, 3),
+        chain=_chain(candidate, spike),
     )
 
 
-def _told(candidate: _Candidate) -> list[Shift]:
-    """The signs, then of each companion signal the strongest."""
-    companions: dict[str, Shift] = {}
-    for shift in sorted(candidate.companions, key=lambda shift: -shift.sigmas):
-        companions.setdefault(shift.signal.name, shift)
-    return [*candidate.signs, *companions.values()]
+def _shown(candidate: _Candidate) -> list[Shift]:
+    """The signs, of each signal the strongest; then of each companion signal the strongest."""
+    strongest: dict[str, Shift] = {}
+    for shift in (*candidate.signs, *sorted(candidate.companions, key=lambda shift: -shift.sigmas)):
+        strongest.setdefault(shift.signal.name, shift)
+    return list(strongest.values())
 
 
 def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
@@ -208,8 +365,12 @@ def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
         during=shift.during,
         unit=shift.signal.unit,
         score=round(shift.score(with_peers=with_peers), 3),
-        lead_s=None if shift.onset is None else (onset - shift.onset).total_seconds(),
+        lead_s=_lead_s(shift, onset),
     )
+
+
+def _lead_s(shift: Shift, onset: datetime) -> float | None:
+    return None if shift.onset is None else (onset - shift.onset).total_seconds()
 
 
 def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
@@ -234,7 +395,7 @@ def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
         evidence=(),
         next_steps=(
             "Open the slowest traces below: what do they share (replica, tenant, prompt length, version)?",
-            "Check what no signal covers yet: the host (CPU, disk), the application's own locks, upstream services.",
+            "Check what no signal covers yet: the application's own locks, the router, DNS, storage.",
         ),
     )
 
@@ -242,10 +403,12 @@ def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
 def _where(scope: Scope) -> str:
     """In which stage and on which replica the added time lies, as far as one stands out."""
     stage = _main_stage(scope)
-    where = f"most of the added time is {_STAGE_WORDS[stage]}" if stage else "no single stage holds the added time"
-    worst = max(scope.excess_ratio, key=lambda name: scope.excess_ratio[name], default="")
-    if worst and len(scope.traffic_ratio) > 1 and scope.excess_ratio[worst] > 2 * scope.traffic_ratio[worst]:
-        where += f", {scope.excess_ratio[worst]:.0%} of it on {worst}"
+    where = f"most of the added time is {STAGES[stage]}" if stage else "no single stage holds the added time"
+    worst = max(scope.replicas, key=lambda name: scope.replicas[name].excess_ratio, default="")
+    if worst and len(scope.replicas) > 1:
+        share = scope.replicas[worst]
+        if share.excess_ratio > 2 * share.traffic_ratio:
+            where += f", {share.excess_ratio:.0%} of it on {worst}"
     return where
 
 
@@ -255,30 +418,14 @@ def _main_stage(scope: Scope) -> str | None:
     return next((stage for stage, excess_ms in added.items() if excess_ms > sum(added.values()) / 2), None)
 
 
-_STAGE_WORDS = {
-    "queue_ms": "in the queue",
-    "prefill_ms": "in prefill",
-    "transfer_ms": "between queue and first token, outside prefill",
-    "decode_ms": "in decode",
-}
-
-
-def _why_not(
-    pattern: Pattern,
-    candidate: _Candidate | None,
-    by_signal: Mapping[str, Sequence[Shift]],
-    neighbourhood: Neighbourhood,
-    scope: Scope,
-    onset: datetime,
-    step_s: int,
-) -> str:
+def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> str:
     if candidate is not None:
-        return _why_doubted(candidate, neighbourhood, scope, onset, step_s)
+        return _why_doubted(candidate, spike)
     seen = [
         shift
         for sign in pattern.requires
-        for shift in by_signal.get(sign.signal, ())
-        if shift.entity.kind is pattern.entity
+        for shift in spike.by_signal.get(sign.signal, ())
+        if shift.entity.kind in pattern.entities
     ]
     if not seen:
         wanted = ", ".join(sign.signal for sign in pattern.requires)
@@ -288,20 +435,20 @@ def _why_not(
     return _filled(pattern.absent, worst.entity, worst)
 
 
-def _why_doubted(
-    candidate: _Candidate, neighbourhood: Neighbourhood, scope: Scope, onset: datetime, step_s: int
-) -> str:
+def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
     moved = f"{candidate.signs[0].signal.title.lower()} moved on {candidate.entity.name}"
-    share = (
-        1.0 - scope.concentration
-        if candidate.entity.kind is EntityKind.SERVICE
-        else neighbourhood.explained(candidate.entity, scope)
-    )
-    if share < 0.5:
-        return f"{moved}, but only {share:.0%} of the added time lies there"
-    late_s = _late_s(candidate.signs, onset, step_s)
+    if candidate.explained < 0.5:
+        return f"{moved}, but only {candidate.explained:.0%} of the added time lies there"
+    late_s = _late_s(candidate.signs, spike)
     if late_s:
-        return f"{moved}, but {late_s + 2 * step_s:.0f} s after the spike began"
+        return f"{moved}, but {late_s + 2 * spike.step_s:.0f} s after the spike began"
+    if candidate.pattern.kind is CauseKind.TRAFFIC_SURGE and spike.load_explains is not None:
+        return f"{moved}, but as much load brought {spike.load_explains:.0%} of the added time before"
+    ways = _near(candidate.pattern.through, candidate.entity, spike)
+    common = spike.is_common(candidate.pattern, candidate.entity)
+    if ways and not any(shift.moved(with_peers=common) for shift in ways):
+        titles = sorted({shift.signal.title.lower() for shift in ways})
+        return f"{moved}, but it did not reach the requests there: {', '.join(titles)} stayed as usual"
     return f"{moved}, but what usually goes with it did not, or something else explains it better"
 
 
@@ -317,10 +464,11 @@ def _filled(template: str, entity: Entity, shift: Shift) -> str:
         .replace(" ,", ",")
         .replace("  ", " ")
         .replace(" )", ")")
+        .replace(" ;", ";")
     )
 
 
-_UNIT_WORDS = {"ratio": "", "1/s": "per second"}
+_UNIT_WORDS = {"ratio": "", "1/s": "per second", "metrics": "", "generation": "", "errors": "", "events": ""}
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -5,25 +5,30 @@ Every job takes its times as arguments, so a live run, a replay and a backfill f
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from analytics.causes import explain
+from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.scope import Scope, localise, neighbourhood, stage_split
-from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
+from analytics.releases import release_shifts
+from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
+from analytics.signals import Grid, Shift, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
-from domain.cause import Explanation
+from analytics.turnover import turnover
+from analytics.upstream import time_called, upstream_shifts
+from domain.cause import CauseKind, Explanation
 from domain.entity import Entity
 from domain.incident import Incident, Indicator, Status
 from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
     ROLLUP_STEPS_S,
+    read_calls,
     read_incidents,
     read_latency,
     read_request_series,
@@ -41,6 +46,11 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 1_000_000  # of more, a sample is read
+_OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
+_OWN_MOST = 0.8
+_TRACES = 150  # of usual time and of the spike, looked through for calls
+_CALLS_S = 1800
+_CALLS_DEEP = 3
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
     "signal": pl.String(),
@@ -128,8 +138,8 @@ def explain_window(
     Raises:
         ValueError: for an indicator that is no time.
     """
-    if indicator not in (None, Indicator.TTFT, Indicator.LATENCY):
-        raise ValueError(f"{indicator} cannot be explained yet; valid are ttft and latency")
+    if indicator is not None and indicator not in VALUES:
+        raise ValueError(f"{indicator} is not explained; valid are {', '.join(VALUES)}")
     if indicator is None:
         services = read_services(store, window).filter(pl.col("service") == service)
         indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
@@ -148,9 +158,10 @@ def evidence_series(store: Store, incident: Incident, window: Window, step_s: in
     wanted = [(item.signal, item.entity) for cause in incident.explanation.causes for item in cause.evidence]
     metrics = {metric for name, _ in wanted for metric in _metrics_of(knowledge, name)}
     grid = Grid(window, step_s)
-    series = read_series(store, window, sorted(metrics))
-    matrices = _metric_signals(store, concerning(series, {entity for _, entity in wanted}), grid, knowledge)
+    series = read_series(store, window, sorted(metrics), knowledge.labels)
     requests = stage_split(read_requests(store, window, incident.service))
+    series = attributed(series, requests, knowledge.of_replicas)
+    matrices = _metric_signals(store, concerning(series, {entity for _, entity in wanted}), grid, knowledge)
     matrices += request_signals(incident.service, requests, grid, knowledge)
     rows = {
         (matrix.signal.name, entity): (matrix, row) for matrix in matrices for row, entity in enumerate(matrix.entities)
@@ -255,14 +266,19 @@ def _read_case(
     return _Case(service, window, reference, indicator, excluded, one_in, requests, scope)
 
 
-def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanation:
+def _explain(store: Store, case: _Case, settings: AnalyzeSettings, called_by: tuple[str, ...] = ()) -> Explanation:
     whole = Window(case.reference.start, case.window.end)
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
-    series = read_series(store, whole, settings.knowledge.metrics)
+    knowledge = settings.knowledge
+    series = read_series(store, whole, knowledge.metrics, knowledge.labels)
+    series = attributed(series, case.requests, knowledge.of_replicas)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
-    matrices = _metric_signals(store, concerning(series, near.replicas_of.keys()), grid, settings.knowledge)
-    measured = case.requests.filter(pl.col(f"{case.indicator.value}_ms").is_not_null() | pl.col("is_error"))
-    matrices += request_signals(case.service, measured, grid, settings.knowledge, case.one_in)
+    matrices = _metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)
+    column = VALUES[case.indicator]
+    measured = case.requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
+    matrices += request_signals(case.service, measured, grid, knowledge, case.one_in)
+    serving = turnover(measured, matrices, grid)
+    matrices += serving.signals(case.service, knowledge)
     moves = [
         shift
         for matrix in matrices
@@ -270,7 +286,67 @@ def _explain(store: Store, case: _Case, settings: AnalyzeSettings) -> Explanatio
             _only_near(matrix, near.replicas_of.keys()), grid, case.window, case.reference, case.excluded
         )
     ]
-    return explain(case.service, case.window.start, case.scope, moves, near, settings.knowledge, grid.step_s)
+    moves += serving.starts(grid, case.window, knowledge)
+    moves += release_shifts(measured, column, case.scope, case.window, case.reference, knowledge)
+    upstream, upstream_ratio = _upstream(store, case, knowledge)
+    scope = replace(case.scope, upstream_ratio=upstream_ratio, lost=serving.lost(grid, case.window))
+    explanation = explain(
+        case.service,
+        case.window.start,
+        scope,
+        moves + upstream,
+        near,
+        knowledge,
+        grid.step_s,
+        explained_by_load(measured, column, case.window, case.reference, case.one_in),
+    )
+    return _followed(store, case, explanation, settings, (*called_by, case.service))
+
+
+def _upstream(store: Store, case: _Case, knowledge: Knowledge) -> tuple[list[Shift], dict[str, float]]:
+    """What the traces of some requests say of the services that they called."""
+    told = sum(max(0.0, case.scope.stage_excess_ms.get(stage, 0.0)) for stage in _OWN_STAGES)
+    if case.scope.excess_ms > 0 and told > _OWN_MOST * case.scope.excess_ms:
+        return [], {}  # the time was spent in the service itself
+    recent = Window(max(case.reference.start, case.reference.end - timedelta(seconds=_CALLS_S)), case.reference.end)
+    frames, counts = [], []
+    for window in (recent, case.window):
+        during = case.requests.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
+        chosen = during.drop_nulls("trace_id").gather_every(max(1, during.height // _TRACES))["trace_id"].to_list()
+        counts.append(len(chosen))
+        slack = timedelta(minutes=2)
+        frames.append(time_called(read_calls(store, Window(window.start, window.end + slack), chosen), case.service))
+    return upstream_shifts(frames[0], frames[1], (counts[0], counts[1]), case.scope.excess_ms, knowledge)
+
+
+def _followed(
+    store: Store, case: _Case, explanation: Explanation, settings: AnalyzeSettings, called_by: tuple[str, ...]
+) -> Explanation:
+    """The explanation, gone on with in the called service that holds the time, when that one knows why."""
+    first = explanation.causes[0]
+    called = first.entity.name
+    if first.kind is not CauseKind.UPSTREAM_DEPENDENCY or called in called_by or len(called_by) > _CALLS_DEEP:
+        return explanation
+    services = read_services(store, case.window).filter(pl.col("service") == called)
+    if services.is_empty():
+        return explanation
+    indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
+    inner = _read_case(store, called, None, case.window, indicator, settings, case.excluded)
+    causes = _explain(store, inner, settings, called_by).causes
+    if not inner.scope.is_unusual or causes[0].kind is CauseKind.UNKNOWN:
+        return explanation
+    deeper = [
+        replace(
+            cause,
+            confidence=round(cause.confidence * first.confidence, 3),
+            chain=(*cause.chain, *first.chain),
+            explained_ratio=first.explained_ratio,
+        )
+        for cause in causes[:2]
+    ]
+    rest = [replace(first, confidence=round(first.confidence * 0.5, 3)), *explanation.causes[1:]]
+    ranked = [replace(cause, rank=rank) for rank, cause in enumerate([*deeper, *rest], start=1)]
+    return replace(explanation, causes=tuple(ranked))
 
 
 def _metric_signals(store: Store, series: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
@@ -311,4 +387,4 @@ def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:
     signal = knowledge.signals.get(name)
     if signal is None:
         return []
-    return [*signal.metrics, *([signal.capacity.lower()] if signal.capacity else [])]
+    return [*signal.metrics, *signal.capacity]

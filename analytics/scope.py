@@ -1,15 +1,41 @@
 """Scope: which requests are slow, where their time went, and whose they are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.topology import Topology
 from domain.window import Window
+
+DIMENSIONS: Mapping[EntityKind, str] = {
+    EntityKind.REPLICA: "replica",
+    EntityKind.VERSION: "version",
+    EntityKind.TENANT: "tenant",
+    EntityKind.NODE: "node",
+}
+"""Whose requests are told apart, and by which column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of the excess and of the requests lies on one value of a dimension; ratios of the whole service.
+
+    `usual_traffic_ratio` is its share of the requests in usual time; `rise_ms` how much longer its mean request took
+    than its work would have taken in usual time, `sigmas` that rise over its standard error.
+    """
+
+    excess_ratio: float
+    traffic_ratio: float
+    usual_traffic_ratio: float
+    failures_ratio: float
+    rise_ms: float
+    sigmas: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +44,9 @@ class Scope:
 
     A request is slow when it took longer than 99 % of usual ones (`slow_over_ms`) or failed; `slow_by_chance` is the
     probability of as many slow ones in usual time (binomial). Both are None without usual time to compare with.
-    `excess_ratio` gives each replica's share of all excess milliseconds, `traffic_ratio` its share of the requests;
-    `stage_excess_ms` the excess of a mean request by stage.
+    `excess_ms` is by how much the mean request took longer; `shares` tells whose that is, `stage_excess_ms` where in a
+    mean request it was spent (`STAGES`), `upstream_ratio` how much of it in each called service. `added_tokens_ratio`
+    is each tenant's share of the work that was asked for beyond usual; `lost` are replicas that serve no more.
     """
 
     slow_over_ms: float | None
@@ -27,10 +54,13 @@ class Scope:
     slow_ratio: float
     slow_by_chance: float | None
     tenants_count: int | None
-    excess_ratio: Mapping[str, float]
-    traffic_ratio: Mapping[str, float]
+    excess_ms: float
+    shares: Mapping[EntityKind, Mapping[str, Share]]
     stage_excess_ms: Mapping[str, float]
     exemplar_trace_ids: tuple[str, ...]
+    added_tokens_ratio: Mapping[str, float] = field(default_factory=dict)
+    upstream_ratio: Mapping[str, float] = field(default_factory=dict)
+    lost: frozenset[str] = frozenset()
 
     @property
     def is_unusual(self) -> bool:
@@ -38,34 +68,63 @@ class Scope:
         return self.slow_by_chance is not None and self.slow_by_chance <= _CHANCE_MAX
 
     @property
-    def concentration(self) -> float:
-        """How far the excess gathers on few replicas: 0 when it lies as the traffic does, towards 1 on one of many."""
-        return sum(
-            max(0.0, share - self.traffic_ratio.get(replica, 0.0)) for replica, share in self.excess_ratio.items()
-        )
+    def replicas(self) -> Mapping[str, Share]:
+        """The shares of the replicas."""
+        return self.shares.get(EntityKind.REPLICA, {})
+
+    def concentration(self, kind: EntityKind = EntityKind.REPLICA) -> float:
+        """How far the excess gathers on few of a kind: 0 when it lies as the traffic does, towards 1 on one of many."""
+        return sum(max(0.0, share.excess_ratio - share.traffic_ratio) for share in self.shares.get(kind, {}).values())
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """Which replicas of the service each entity carries: what it can make slow."""
+    """Which replicas of the service each entity carries (what it can make slow), and what holds what.
+
+    `parts` gives a node's GPUs and a switch's ports.
+    """
 
     replicas_of: Mapping[Entity, frozenset[str]]
+    parts: Mapping[Entity, frozenset[Entity]] = field(default_factory=dict)
 
     def explained(self, entity: Entity, scope: Scope) -> float:
-        """The share of the excess that lies on the replicas of this entity."""
-        replicas = self.replicas_of.get(entity, frozenset())
-        return sum(scope.excess_ratio.get(replica, 0.0) for replica in replicas)
+        """The share of the excess, or if that is more of the added failures, on the replicas of this entity."""
+        shares = [scope.replicas[name] for name in self.replicas_of.get(entity, frozenset()) if name in scope.replicas]
+        return max(sum(share.excess_ratio for share in shares), sum(share.failures_ratio for share in shares))
+
+    def whole(self, entity: Entity) -> Entity | None:
+        """The node or switch that this entity is a part of."""
+        return next((whole for whole, parts in self.parts.items() if entity in parts), None)
 
 
 _CHANCE_MAX = 1e-6
+_SEVERAL = 8  # fewer requests than this have no mean to speak of
 
-STAGES = ("queue_ms", "prefill_ms", "transfer_ms", "decode_ms")
+STAGES: Mapping[str, str] = {
+    "queue_ms": "in the queue",
+    "upstream_ms": "in called services",
+    "transfer_ms": "before the first token, outside queue and prefill",
+    "prompt_ms": "in prefill, for longer prompts",
+    "prefill_ms": "in slower prefill",
+    "answer_ms": "in decode, for longer answers",
+    "decode_ms": "in slower decode",
+}
+"""Where the time of a request goes, in words."""
 
 
 def stage_split(requests: pl.DataFrame) -> pl.DataFrame:
-    """Add `transfer_ms`: what of the time to first token is neither queue nor prefill, null where unknown."""
+    """Add two columns, null where unknown.
+
+    `transfer_ms` is what of the time to first token is neither queue nor prefill, `tpot_ms` the time for each further
+    token.
+    """
     transfer = pl.col("ttft_ms") - pl.col("queue_ms") - pl.col("prefill_ms")
-    return requests.with_columns(transfer.clip(lower_bound=0.0).alias("transfer_ms"))
+    decode = pl.coalesce("decode_ms", pl.col("latency_ms") - pl.col("ttft_ms"))
+    further = pl.col("output_tokens").cast(pl.Int64) - 1
+    return requests.with_columns(
+        transfer.clip(lower_bound=0.0).alias("transfer_ms"),
+        pl.when((further > 0) & ~pl.col("is_error")).then(decode / further).alias("tpot_ms"),
+    )
 
 
 def localise(
@@ -76,110 +135,301 @@ def localise(
     excluded: Sequence[Window] = (),
     one_in: int = 1,
 ) -> Scope:
-    """Compare the requests of a spike with those of usual time, replica by replica.
+    """Compare the requests of a spike with those of usual time: whose they are, and where their time went.
 
-    The excess of a replica is its requests times the rise of their mean, so the excess of all replicas adds up to
-    that of the service (excess-time accounting, first step).
+    The excess of a replica is its requests times the rise of their mean beyond what their own work (prompt and answer
+    tokens) took in usual time, so the excess of all replicas adds up to that of the service (excess-time accounting,
+    first step). A rise within two standard errors is none. Of failures, their number takes the place of time.
 
     Args:
         requests: a frame of `read_requests` over both windows, with `stage_split` columns.
-        indicator: TTFT or LATENCY.
+        indicator: what spiked.
         spike: the window of the spike.
         reference: usual time before it.
         excluded: what of it was not usual: earlier spikes.
         one_in: how many requests each row stands for.
     """
-    column = f"{indicator.value}_ms"
+    column = VALUES[indicator]
     measured = requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
     is_usual = _within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(_within(one) for one in excluded))
     usual_all, during_all = measured.filter(is_usual), measured.filter(_within(spike))
     usual, during = (frame.filter(~pl.col("is_error")) for frame in (usual_all, during_all))
     slow_over_ms = _number(usual[column].quantile(0.99))
     slow = during.filter(pl.col(column) > slow_over_ms) if slow_over_ms is not None else during.clear()
-    bad_count = slow.height + during_all.height - during.height
-    by_replica = _excess_by_replica(during, usual, column)
-    excess = float(by_replica["excess"].sum())
-    # A time to first token holds no decode.
-    stages = [stage for stage in STAGES if not (indicator is Indicator.TTFT and stage == "decode_ms")]
-    tenants = slow["tenant"].drop_nulls()
+    failed = during_all.height - during.height
+    bad_count = failed if indicator is Indicator.ERRORS else slow.height + failed
+    bad = during_all.filter(pl.col("is_error")) if indicator is Indicator.ERRORS else slow
+    usual_bad = (usual_all.height - usual.height, usual_all.height)
+    tenants = pl.concat([slow["tenant"], during_all.filter(pl.col("is_error"))["tenant"]]).drop_nulls()
+    expected = expected_of_work(usual, column)
     return Scope(
         slow_over_ms=slow_over_ms,
         slow_count=bad_count * one_in,
         slow_ratio=bad_count / during_all.height if during_all.height else 0.0,
-        slow_by_chance=_chance(bad_count, during_all.height, usual.height, usual_all.height),
-        tenants_count=tenants.n_unique() if during["tenant"].count() else None,
-        excess_ratio={row["replica"]: row["excess"] / excess for row in by_replica.iter_rows(named=True) if excess > 0},
-        traffic_ratio={row["replica"]: row["n"] / during.height for row in by_replica.iter_rows(named=True)},
-        stage_excess_ms={
-            stage: float(during[stage].mean()) - float(usual[stage].mean())  # type: ignore[arg-type]  # counted: there is a mean
-            for stage in stages
-            if during[stage].count() and usual[stage].count()
+        slow_by_chance=_chance(bad_count, during_all.height, *usual_bad, slow_too=indicator is not Indicator.ERRORS),
+        tenants_count=tenants.n_unique() if during_all["tenant"].count() else None,
+        excess_ms=(_number(during[column].mean()) or 0.0) - (_number(usual[column].mean()) or 0.0),
+        shares={
+            kind: _shares(usual_all, during_all, dimension, expected, indicator)
+            for kind, dimension in DIMENSIONS.items()
         },
-        exemplar_trace_ids=tuple(slow.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
+        stage_excess_ms=_stage_excess(usual, during, indicator),
+        exemplar_trace_ids=tuple(bad.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
+        added_tokens_ratio=_added_tokens(usual_all, during_all, reference, spike, excluded),
     )
+
+
+VALUES: Mapping[Indicator, str] = {
+    Indicator.TTFT: "ttft_ms",
+    Indicator.LATENCY: "latency_ms",
+    Indicator.TPOT: "tpot_ms",
+    Indicator.ERRORS: "latency_ms",
+}
+"""The column of each indicator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedOfWork:
+    """What a request takes in usual time by the work it asks for: `constant + input * a + output * b`, in ms."""
+
+    column: str
+    coefficients: NDArray[np.float64]
+    rest_ms: float
+
+    def excess_ms(self, requests: pl.DataFrame) -> NDArray[np.float64]:
+        """How much longer each request took than that, shape (requests,)."""
+        return requests[self.column].to_numpy().astype(float) - _work(requests) @ self.coefficients
+
+
+def expected_of_work(usual: pl.DataFrame, column: str) -> ExpectedOfWork:
+    """Fit the time of usual requests to their tokens (least squares); to a constant where tokens are not known.
+
+    The times of serving are near linear in prompt and answer tokens (prefill and decode of a roofline model), and
+    lengths vary far more than paces do, so what is left varies far less than the times themselves.
+    """
+    values = usual[column].to_numpy().astype(float)
+    if not len(values):
+        return ExpectedOfWork(column, np.zeros(3), 0.0)
+    work = _work(usual)
+    informative = work.std(axis=0) > 0
+    informative[0] = True
+    coefficients = np.zeros(3)
+    coefficients[informative] = np.linalg.lstsq(work[:, informative], values, rcond=None)[0]
+    return ExpectedOfWork(column, coefficients, float(np.std(values - work @ coefficients)))
+
+
+def _work(requests: pl.DataFrame) -> NDArray[np.float64]:
+    tokens = [requests[name].cast(pl.Float64).fill_null(strategy="mean").fill_null(0.0).to_numpy() for name in _TOKENS]
+    return np.stack([np.ones(requests.height), *tokens], axis=1)
+
+
+_TOKENS = ("input_tokens", "output_tokens")
 
 
 def _within(window: Window) -> pl.Expr:
     return pl.col("time").is_between(window.start, window.end, closed="left")
 
 
-def _excess_by_replica(during: pl.DataFrame, usual: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Columns replica, n, excess (ms): requests times the rise of their mean; a new replica against all the others."""
-    replica = pl.col("replica").fill_null("").alias("replica")
-    usual_mean = _number(usual[column].mean())
-    own_usual = usual.group_by(replica).agg(pl.col(column).mean().alias("usual"))
-    rise = pl.col("mean") - pl.col("usual").fill_null(usual_mean)
+def _shares(
+    usual: pl.DataFrame, during: pl.DataFrame, dimension: str, expected: ExpectedOfWork, indicator: Indicator
+) -> dict[str, Share]:
+    """The share of each value of a dimension; empty when no request says one (of replicas: all on one of no name).
+
+    A new value has the past of all.
+    """
+    if not during[dimension].count() and dimension != DIMENSIONS[EntityKind.REPLICA]:
+        return {}
+    is_good = ~pl.col("is_error")
+    past, now = (
+        frame.with_columns(pl.col(dimension).fill_null("").alias("value")).select("value", "is_error")
+        for frame in (usual, during)
+    )
+    past_good, now_good = usual.filter(is_good), during.filter(is_good)
+    table = (
+        now.group_by("value")
+        .agg(pl.len().alias("n"), pl.col("is_error").sum().cast(pl.Float64).alias("failed"))
+        .join(
+            past.group_by("value").agg(pl.len().alias("usual_n"), pl.col("is_error").sum().alias("usual_failed")),
+            on="value",
+            how="left",
+        )
+        .join(_rises(now_good, dimension, expected, "rise", "rise_error"), on="value", how="left")
+        .join(_rises(past_good, dimension, expected, "usual_rise", "usual_error"), on="value", how="left")
+        .with_columns(pl.col("usual_n", "usual_failed", "usual_rise", "usual_error", "rise", "rise_error").fill_null(0))
+        .with_columns(
+            (pl.col("rise") - pl.col("usual_rise")).alias("rise_ms"),
+            (pl.col("rise_error") ** 2 + pl.col("usual_error") ** 2).sqrt().alias("error"),
+        )
+    )
+    usual_failed = float(table["usual_failed"].sum()) / max(usual.height, 1)
+    table = table.with_columns(
+        ((pl.col("rise_ms") - 2 * pl.col("error")).clip(lower_bound=0.0) * (pl.col("n") - pl.col("failed"))).alias(
+            "excess"
+        ),
+        (pl.col("failed") - usual_failed * pl.col("n")).clip(lower_bound=0.0).alias("added_failures"),
+    )
+    excess, failures = float(table["excess"].sum()), float(table["added_failures"].sum())
+    if excess <= 0:  # nobody's rise stands out of the noise, so what there is lies as it lies
+        table = table.with_columns((pl.col("rise_ms").clip(lower_bound=0.0) * pl.col("n")).alias("excess"))
+        excess = float(table["excess"].sum())
+    # A few failures beside much slowness are its symptom; the share of failures says whose they are where they matter.
+    told = failures >= _SEVERAL and (indicator is Indicator.ERRORS or failures > 0.02 * during.height)
+    if indicator is Indicator.ERRORS:
+        table, excess = table.with_columns(pl.col("added_failures").alias("excess")), failures
+    return {
+        row["value"]: Share(
+            excess_ratio=row["excess"] / excess if excess > 0 else 0.0,
+            traffic_ratio=row["n"] / during.height,
+            usual_traffic_ratio=row["usual_n"] / max(usual.height, 1),
+            failures_ratio=row["added_failures"] / failures if told else 0.0,
+            rise_ms=row["rise_ms"],
+            sigmas=row["rise_ms"] / row["error"] if row["error"] > 0 else 0.0,
+        )
+        for row in table.sort("value").iter_rows(named=True)
+    }
+
+
+def _rises(good: pl.DataFrame, dimension: str, expected: ExpectedOfWork, rise: str, error: str) -> pl.DataFrame:
+    """Mean excess over the expected by value, and its standard error (of few requests: that of all usual ones)."""
+    excess = pl.Series("excess", expected.excess_ms(good), dtype=pl.Float64)
+    n = pl.len().cast(pl.Float64)
+    spread = pl.when(pl.len() >= _SEVERAL).then(pl.col("excess").std()).otherwise(pl.lit(expected.rest_ms))
     return (
-        during.group_by(replica)
-        .agg(pl.len().alias("n"), pl.col(column).mean().alias("mean"))
-        .join(own_usual, on="replica", how="left")
-        .with_columns((rise * pl.col("n")).clip(lower_bound=0.0).fill_null(0.0).alias("excess"))
-        .sort("replica")
+        good.select(pl.col(dimension).fill_null("").alias("value"), excess)
+        .group_by("value")
+        .agg(pl.col("excess").mean().alias(rise), (spread / n.sqrt()).alias(error))
     )
 
 
-def _chance(bad: int, total: int, usual_good: int, usual_total: int) -> float | None:
+def _stage_excess(usual: pl.DataFrame, during: pl.DataFrame, indicator: Indicator) -> dict[str, float]:
+    """Milliseconds that a mean request took longer, by stage; stages that no request tells are left out.
+
+    What longer prompts and answers take at the usual pace is told apart from the pace.
+    """
+    found = {
+        stage: float(during[stage].mean()) - float(usual[stage].mean())  # type: ignore[arg-type]  # counted: there is a mean
+        for stage in ("queue_ms", "transfer_ms", "prefill_ms", "decode_ms")
+        if during[stage].count() and usual[stage].count()
+    }
+    for stage, work, tokens in (
+        ("prefill_ms", "prompt_ms", "input_tokens"),
+        ("decode_ms", "answer_ms", "output_tokens"),
+    ):
+        before, now = _number(usual[tokens].mean()), _number(during[tokens].mean())
+        if stage in found and before and now:
+            at_usual_pace = float(usual[stage].mean()) * (now / before - 1.0)  # type: ignore[arg-type]  # as above
+            found[work] = at_usual_pace
+            found[stage] -= at_usual_pace
+    if indicator is Indicator.TTFT:  # it holds no decode
+        found.pop("decode_ms", None)
+        found.pop("answer_ms", None)
+    return {stage: found[stage] for stage in STAGES if stage in found}
+
+
+def _added_tokens(
+    usual: pl.DataFrame, during: pl.DataFrame, reference: Window, spike: Window, excluded: Sequence[Window]
+) -> dict[str, float]:
+    """Each tenant's share of the tokens a second that were asked for beyond usual; of prompts and answers together."""
+    if not during["tenant"].count():
+        return {}
+    usual_s = max(reference.seconds - sum(window.seconds for window in excluded), 1.0)
+    tokens = pl.sum_horizontal(pl.col(name).fill_null(0).cast(pl.Float64) for name in _TOKENS).sum().alias("tokens")
+    by_tenant = [frame.group_by("tenant").agg(tokens) for frame in (usual, during)]
+    added = (
+        by_tenant[1]
+        .join(by_tenant[0], on="tenant", how="left", suffix="_usual", nulls_equal=True)
+        .with_columns(
+            (pl.col("tokens") / spike.seconds - pl.col("tokens_usual").fill_null(0) / usual_s)
+            .clip(lower_bound=0)
+            .alias("added")
+        )
+    )
+    total = float(added["added"].sum())
+    return {tenant: more / total for tenant, more in added.select("tenant", "added").iter_rows() if tenant and total}
+
+
+def _chance(bad: int, total: int, usual_failed: int, usual_total: int, *, slow_too: bool) -> float | None:
     """The probability of so many bad ones in usual time, where one in a hundred is slow by definition."""
-    if not total or not usual_good:
+    if not total or usual_total <= usual_failed:
         return None
-    usual_bad_ratio = 0.01 + (usual_total - usual_good) / usual_total
+    # Failures that never happened before still may: half a one is added to those seen.
+    usual_bad_ratio = (0.01 if slow_too else 0.0) + (usual_failed + (0.0 if slow_too else 0.5)) / usual_total
     return float(binom.sf(bad - 1, total, min(usual_bad_ratio, 1.0)))
 
 
 def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, topology: Topology) -> Neighbourhood:
-    """Which replicas stand behind each GPU, node and port, from what requests, labels and the topology say.
+    """Which replicas stand behind each GPU, node, port and switch, from what requests, labels and the topology say.
+
+    Where no request names its replica, all of them are of one, named by empty text.
 
     Args:
         service: whose replicas.
         requests: a frame of `read_requests`: replica and node of each request.
         series: a frame of `read_series`: node and replica of each GPU, node of each port.
-        topology: the wiring: which switch port a node's port leads to.
+        topology: the wiring: which switch port a node's port leads to, and where that switch leads.
     """
-    placed = requests.select("replica", "node").drop_nulls("replica").unique().sort("replica")
-    replicas = frozenset(placed["replica"].to_list())
-    on_node: dict[str, set[str]] = {}
-    for replica, node in placed.iter_rows():
-        if node is not None:
-            on_node.setdefault(node, set()).add(replica)
-    found: dict[Entity, set[str]] = {Entity(EntityKind.SERVICE, service): set(replicas) or {""}}
-    for replica in replicas:
+    replicas, on_node = _placed(service, requests, series)
+    found: dict[Entity, set[str]] = {Entity(EntityKind.SERVICE, service): set(replicas)}
+    parts: dict[Entity, set[Entity]] = {}
+    for replica in replicas - {""}:
         found[Entity(EntityKind.REPLICA, replica)] = {replica}
     for node, names in on_node.items():
         found[Entity(EntityKind.NODE, node)] = names
         for port in topology.ports_of(node):
             found.setdefault(port, set()).update(names)
-    keys = ["node", "gpu", "port", "replica", "instance"]
-    for row in series.select(keys).unique().iter_rows(named=True):
+        for switch, ports in topology.way_up(node).items():
+            for above in (switch, *ports):
+                found.setdefault(above, set()).update(names)
+            parts.setdefault(switch, set()).update(topology.ports_of_switch(switch.name))
+    for row in series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True):
         names = on_node.get(row["node"] or "", set())
         if row["gpu"]:
-            own = {row["replica"]} & replicas
-            found.setdefault(Entity(EntityKind.GPU, row["gpu"]), set()).update(own or names)
+            gpu = Entity(EntityKind.GPU, row["gpu"])
+            found.setdefault(gpu, set()).update({row["replica"] or ""} & replicas or names)
+            if row["node"]:
+                parts.setdefault(Entity(EntityKind.NODE, row["node"]), set()).add(gpu)
         elif row["port"] and row["node"]:
             found.setdefault(Entity(EntityKind.PORT, f"{row['node']}/{row['port']}"), set()).update(names)
-        elif row["instance"] and not row["replica"] and len(replicas) == 1:
-            # An engine target without a pod label: with a single replica there is no doubt whose it is.
-            found[Entity(EntityKind.REPLICA, row["instance"])] = set(replicas)
-    return Neighbourhood({entity: frozenset(names) for entity, names in found.items()})
+    return Neighbourhood(
+        {entity: frozenset(names) for entity, names in found.items()},
+        {whole: frozenset(entities) for whole, entities in parts.items()},
+    )
+
+
+def _placed(service: str, requests: pl.DataFrame, series: pl.DataFrame) -> tuple[frozenset[str], dict[str, set[str]]]:
+    """The replicas of a service, and by node those that run there, from requests and the labels of metrics."""
+    placed = requests.select("replica", "node").unique()
+    replicas = frozenset(placed["replica"].drop_nulls().to_list()) or frozenset({""})
+    on_node: dict[str, set[str]] = {}
+    for replica, node in placed.sort("replica", "node", nulls_last=True).iter_rows():
+        if node is not None and (replica or "") in replicas:
+            on_node.setdefault(node, set()).add(replica or "")
+    for row in series.select("node", "replica", "service").unique().iter_rows(named=True):
+        if not row["node"]:
+            continue
+        if row["replica"] in replicas:
+            on_node.setdefault(row["node"], set()).add(row["replica"])
+        elif "" in replicas and row["service"] == service:
+            on_node.setdefault(row["node"], set()).add("")
+    return replicas, on_node
+
+
+def attributed(series: pl.DataFrame, requests: pl.DataFrame, metrics: Collection[str]) -> pl.DataFrame:
+    """The series with the replica of those that bear no label of one, where there is no doubt whose they are.
+
+    A target may be called after its pod (`chat-0:8000`); and where a service has a single replica, its engine is that.
+
+    Args:
+        series: a frame of `read_series`.
+        requests: a frame of `read_requests` of the service.
+        metrics: those that tell of replicas, in lower case.
+    """
+    replicas = requests["replica"].drop_nulls().unique().to_list()
+    host = pl.col("instance").str.split(":").list.first()
+    sole = pl.lit(replicas[0] if len(replicas) == 1 else None, dtype=pl.String)
+    found = pl.when(host.is_in(replicas)).then(host).otherwise(sole)
+    of_replicas = pl.col("replica").is_null() & pl.col("metric").is_in(sorted(metrics))
+    return series.with_columns(pl.when(of_replicas).then(found).otherwise("replica").alias("replica"))
 
 
 def contrast(

@@ -5,7 +5,7 @@ Everything is a matrix of entities by time steps; NaN is "no sample", which is n
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,10 +18,11 @@ from domain.entity import Entity, EntityKind
 from domain.window import Window
 
 _MAD_TO_SIGMA = 1.4826  # for a normal distribution
-_CLAMPED_32_BIT = 4294967295.0  # InfiniBand counters stop at all ones (IBTA, PortCounters)
 _MOVED_SIGMAS = 4.0
 _PEERS_MIN = 4  # fewer cannot tell a common move from an own one
 _ONSET_SEARCH_S = 600
+_FIRST_S = 300  # the first minutes of a spike are told by themselves: blame the onset, not the peak
+_LOOK_BACK_S = 60  # what happened once may have happened just before
 
 Matrix = NDArray[np.float64]
 
@@ -115,31 +116,107 @@ def metric_signals(
     """Signals from sampled metrics.
 
     Args:
-        series: a frame of `read_series`: which entity each series belongs to.
+        series: a frame of `read_series`, with the labels `knowledge.labels`: which entity each series belongs to.
         counters: a frame of `read_samples` with the last values of those of `Knowledge.counters`, by the grid's step.
         levels: the same with the means of those of `Knowledge.levels`.
         grid: the steps.
         knowledge: what the metrics mean.
     """
-    ids = series["series_id"].to_numpy()
-    last, mean = _dense(counters, ids, grid), _dense(levels, ids, grid)
     metrics = series["metric"].to_numpy()
-    matrices = []
-    for signal in knowledge.signals.values():
-        carried = np.flatnonzero(np.isin(metrics, signal.metrics))
-        if not len(carried):
-            continue
-        owners = [_entity_of(signal.entity, series.row(int(row), named=True)) for row in carried]
-        values = mean[carried] if signal.transform == "level" else counter_rates(last[carried], grid.step_s)
-        if signal.transform == "utilisation":
-            capacity = np.flatnonzero(metrics == (signal.capacity or "").lower())
-            limits = {_entity_of(signal.entity, series.row(int(row), named=True)): int(row) for row in capacity}
-            values = values / _greatest(mean, [limits.get(owner) for owner in owners])
-        if signal.bounds is not None:
-            low, high = signal.bounds
-            values = np.where((values >= low) & (values <= high), values, np.nan)
-        matrices.append(_by_entity(signal, owners, values))
-    return [matrix for matrix in matrices if matrix.entities]
+    is_counter, is_level = (
+        np.isin(metrics, sorted(names)) if len(metrics) else np.zeros(0, dtype=bool)
+        for names in (knowledge.counters, knowledge.levels)
+    )
+    table = _Table(
+        rows_of={name: np.flatnonzero(metrics == name) for name in dict.fromkeys(metrics)},
+        owners=_owners(series),
+        nodes=series["node"].to_list(),
+        labels=dict(zip(knowledge.labels, zip(*series["labels"].to_list(), strict=True), strict=False)),
+        last=_Samples.of(series, is_counter, counters, grid),
+        mean=_Samples.of(series, is_level, levels, grid),
+    )
+    matrices = [_matrix(signal, table, grid) for signal in knowledge.signals.values() if signal.metrics]
+    return [matrix for matrix in matrices if matrix is not None and matrix.entities]
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Values of some of all series; `places` has the row in `values` of each series, -1 for none."""
+
+    places: NDArray[np.intp]
+    values: Matrix
+
+    @staticmethod
+    def of(series: pl.DataFrame, chosen: NDArray[np.bool_], samples: pl.DataFrame, grid: Grid) -> "_Samples":
+        """Those of the chosen series, from a frame of `read_samples`."""
+        places = np.where(chosen, np.cumsum(chosen) - 1, -1)
+        return _Samples(places, _dense(samples, series["series_id"].to_numpy()[chosen], grid))
+
+    def rows(self, series: NDArray[np.intp]) -> Matrix:
+        """The values of these series."""
+        return self.values[self.places[series]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """All series with what is known of each, by position."""
+
+    rows_of: Mapping[str, NDArray[np.intp]]
+    owners: Mapping[EntityKind, Sequence[Entity | None]]
+    nodes: Sequence[str | None]
+    labels: Mapping[str, Sequence[str]]
+    last: _Samples
+    mean: _Samples
+
+    def carrying(self, metrics: Sequence[str], signal: Signal) -> NDArray[np.intp]:
+        """The series of these metrics with the labels that the signal asks for."""
+        found = [self.rows_of[name] for name in metrics if name in self.rows_of]
+        rows = np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
+        for label, valid in (signal.labels or {}).items():
+            rows = rows[[self.labels[label][row] in valid for row in rows]]
+        return rows
+
+
+def _matrix(signal: Signal, table: _Table, grid: Grid) -> SignalMatrix | None:
+    rows = table.carrying(signal.metrics, signal)
+    if not len(rows):
+        return None
+    owned = table.owners[signal.entity]
+    owners = [owned[row] for row in rows]
+    if signal.transform == "presence":
+        return _presence(signal, owners, [table.nodes[row] for row in rows], table.mean.rows(rows))
+    values = (table.last if signal.is_counter else table.mean).rows(rows)
+    if signal.transform in ("rate", "utilisation"):
+        values = counter_rates(values, grid.step_s, signal.fullest)
+    elif signal.transform == "codes":
+        values = np.where(np.isnan(values), np.nan, np.isin(values, sorted(signal.codes)))
+    elif signal.transform == "bits":
+        whole = np.where(np.isfinite(values) & (values >= 0) & (values < 2**53), values, 0).astype(np.int64)
+        values = np.where(np.isnan(values), np.nan, (whole & signal.bits) != 0)
+    if signal.transform == "utilisation":
+        limits = {owned[row]: row for row in table.carrying(signal.capacity, signal)}
+        values = values / _greatest(table.mean, [limits.get(owner) for owner in owners])
+    if signal.bounds is not None:
+        low, high = signal.bounds
+        values = np.where((values >= low) & (values <= high), values, np.nan)
+    return _by_entity(signal, owners, values)
+
+
+def _presence(
+    signal: Signal, owners: Sequence[Entity | None], nodes: Sequence[str | None], values: Matrix
+) -> SignalMatrix:
+    """How many of its metrics each entity reported; unknown where nothing else of its node reported either.
+
+    A scrape that failed says nothing of one device; a device that is missing from a scrape that came is missing.
+    """
+    by_entity = _by_entity(signal, owners, np.isfinite(values).astype(float))
+    node_of = {owner: node for owner, node in zip(owners, nodes, strict=True) if owner is not None}
+    counts = by_entity.values
+    for node in dict.fromkeys(node_of.values()):
+        rows = [row for row, entity in enumerate(by_entity.entities) if node_of[entity] == node]
+        seen = counts[rows] > 0
+        counts[rows] = np.where(seen | (seen.sum(axis=0) > 0), counts[rows], np.nan)
+    return SignalMatrix(signal, by_entity.entities, counts)
 
 
 def request_signals(
@@ -158,6 +235,7 @@ def request_signals(
     inside = stepped.filter(pl.col("step").is_between(0, grid.steps - 1))
     generated = pl.col("output_tokens").cast(pl.Float64)
     prompt = pl.col("input_tokens").cast(pl.Float64)
+    failed = pl.col("is_error").cast(pl.Float64)
     of_service = inside.group_by(pl.lit(service).alias("owner"), "step").agg(
         (pl.len() * one_in / grid.step_s).alias("request_rate"),
         pl.col("input_tokens").mean(),
@@ -167,10 +245,12 @@ def request_signals(
         inside.filter(pl.col("replica").is_not_null())
         .group_by(pl.col("replica").alias("owner"), "step")
         .agg(
+            (pl.len() * one_in / grid.step_s).alias("replica_rate"),
+            failed.mean().alias("replica_errors"),
             pl.col("queue_ms").mean().alias("queue_time"),
             pl.col("transfer_ms").mean().alias("transfer_time"),
             (pl.col("prefill_ms").sum() / prompt.sum()).alias("prefill_time"),
-            (pl.col("decode_ms").sum() / generated.sum()).alias("decode_time"),
+            pl.coalesce(pl.col("decode_ms").sum() / generated.sum(), pl.col("tpot_ms").mean()).alias("decode_time"),
         )
     )
     matrices = []
@@ -182,7 +262,7 @@ def request_signals(
         values[owners.search_sorted(stepwise["owner"]).to_numpy(), stepwise["step"].to_numpy()] = (
             stepwise[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         )
-        if name == "request_rate":  # between the first and the last request, a step without any is a rate of zero
+        if signal.transform == "count":  # between the first and the last request, a step without any is a rate of zero
             seen: NDArray[np.intp] = np.flatnonzero(np.isfinite(values).any(axis=0))
             if len(seen):
                 values[:, seen[0] : seen[-1]] = np.nan_to_num(values[:, seen[0] : seen[-1]])
@@ -191,16 +271,17 @@ def request_signals(
     return matrices
 
 
-def counter_rates(counters: Matrix, step_s: int) -> Matrix:
+def counter_rates(counters: Matrix, step_s: int, fullest: float = 2.0**32 - 1) -> Matrix:
     """Growth per second of counters sampled once a step.
 
     A counter that falls was reset (or cleared by another tool): what it shows since is a lower bound of the growth.
-    A counter stuck at its 32-bit maximum is saturated: its growth is unknown, not zero. Growth over a gap of missed
+    A counter stuck at the end of its field is saturated: its growth is unknown, not zero. Growth over a gap of missed
     samples is spread over the gap and told at its end.
 
     Args:
         counters: (series, steps), NaN where there was no sample.
         step_s: seconds a step.
+        fullest: where the counter stops: all ones in its field (IBTA, PortCounters).
 
     Returns:
         (series, steps) per second; NaN where unknown.
@@ -210,21 +291,21 @@ def counter_rates(counters: Matrix, step_s: int) -> Matrix:
     gapless = known.all(axis=1)  # most are, and need no search for the sample before
     whole, gappy = counters[gapless], counters[~gapless]
     if whole.size:
-        rates[gapless, 1:] = _growth(whole[:, :-1], whole[:, 1:]) / step_s
+        rates[gapless, 1:] = _growth(whole[:, :-1], whole[:, 1:], fullest) / step_s
     if gappy.size:
         steps = np.arange(counters.shape[1])
         latest = np.maximum.accumulate(np.where(known[~gapless], steps, -1), axis=1)
         previous = np.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
         before = np.where(previous >= 0, np.take_along_axis(gappy, np.maximum(previous, 0), axis=1), np.nan)
-        rates[~gapless] = _growth(before, gappy) / ((steps - previous) * step_s)
+        rates[~gapless] = _growth(before, gappy, fullest) / ((steps - previous) * step_s)
     return rates
 
 
-def _growth(before: Matrix, now: Matrix) -> Matrix:
+def _growth(before: Matrix, now: Matrix, fullest: float) -> Matrix:
     """What a counter grew by from one sample to the next; NaN where either is missing or it is stuck at its maximum."""
     growth = now - before
     growth = np.where(growth < 0, now, growth)
-    growth[(now == _CLAMPED_32_BIT) & (before == _CLAMPED_32_BIT)] = np.nan
+    growth[(now == fullest) & (before == fullest)] = np.nan
     return growth
 
 
@@ -268,30 +349,38 @@ def shifts(
     usual = matrix.values[:, is_usual]
     if not usual.size:
         return []
-    during = matrix.values[:, first:end]
     signal = matrix.signal
     sign = 1.0 if signal.worse == "up" else -1.0
+    is_event = signal.transform in ("rate", "count", "utilisation")
+    parts = [matrix.values[:, first:end]]
+    if is_event and signal.transform != "count":
+        parts[0] = matrix.values[:, max(0, first - _LOOK_BACK_S // grid.step_s) : end]
+    opening = first + max(1, _FIRST_S // grid.step_s)
+    if opening < end:
+        parts.append(parts[0][:, : parts[0].shape[1] - (end - opening)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
         quantile = 0.7 if sign > 0 else 0.3
         before, usual_level = row_quantiles(usual, 0.5, quantile)
         (middle,) = row_quantiles(np.abs(usual - before[:, None]), 0.5)
         spread = np.nan_to_num(_MAD_TO_SIGMA * middle)
-        if signal.transform == "level":  # the worse part of the window, against the same part of usual time
-            (level,) = row_quantiles(during, quantile)
+        if not is_event:  # the worse part of the window, against the same part of usual time
+            levels = np.stack([row_quantiles(part, quantile)[0] for part in parts])
         else:  # events: a median of their rate is blind to the rare ones
-            level, usual_level = np.nanmean(during, axis=1), np.nanmean(usual, axis=1)
+            levels, usual_level = np.stack([np.nanmean(part, axis=1) for part in parts]), np.nanmean(usual, axis=1)
             before = usual_level
+        level = sign * np.fmax.reduce(sign * levels)
     least = np.maximum(signal.floor, signal.relative_floor * np.abs(np.nan_to_num(before)))
     if signal.transform == "count":  # the mean of many steps is steadier than one step, but never than chance
-        steps_count = np.maximum(np.isfinite(during).sum(axis=1), 1)
+        steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
         chance = np.sqrt(np.nan_to_num(before) / (steps_count * grid.step_s))
         scale = np.maximum(least, np.maximum(chance, spread / np.sqrt(steps_count)))
     else:
         scale = np.maximum(least, spread)
     moved = sign * (level - usual_level)
     alone = moved
-    if signal.entity is not EntityKind.SERVICE and np.isfinite(moved).sum() >= _PEERS_MIN:
+    common = signal.peers == "ignore" or signal.entity is EntityKind.SERVICE
+    if not common and np.isfinite(moved).sum() >= _PEERS_MIN:
         alone = np.minimum(moved, moved - np.nanmedian(moved))
     sigmas, own_sigmas = np.nan_to_num(moved / scale), np.nan_to_num(alone / scale)
     found = []
@@ -344,29 +433,36 @@ def _dense(samples: pl.DataFrame, series_ids: NDArray[np.uint64], grid: Grid) ->
     return dense.reshape(len(series_ids), -1)[:, first : first + grid.steps]
 
 
-def _entity_of(kind: EntityKind, row: dict[str, str | None]) -> Entity | None:
-    """Whom a series belongs to; None when its labels do not say."""
-    if kind is EntityKind.PORT:
-        return Entity(kind, f"{row['node']}/{row['port']}") if row["node"] and row["port"] else None
-    name = {
-        EntityKind.GPU: row["gpu"],
-        EntityKind.REPLICA: row["replica"] or row["instance"],
-        EntityKind.NODE: row["node"],
-    }[kind]
-    return Entity(kind, name) if name else None
+def _owners(series: pl.DataFrame) -> dict[EntityKind, list[Entity | None]]:
+    """Whom each series belongs to, by kind of entity; None when its labels do not say."""
+    names = {
+        EntityKind.PORT: pl.col("node") + "/" + pl.col("port"),
+        EntityKind.GPU: pl.col("gpu"),
+        EntityKind.REPLICA: pl.coalesce("replica", "instance"),
+        EntityKind.NODE: pl.col("node"),
+    }
+    known: dict[tuple[EntityKind, str], Entity] = {}
+    found: dict[EntityKind, list[Entity | None]] = {}
+    for kind, name in names.items():
+        found[kind] = [
+            known.setdefault((kind, value), Entity(kind, value)) if value else None
+            for value in series.select(name.alias("name"))["name"].to_list()
+        ]
+    return found
 
 
-def _greatest(levels: Matrix, rows: Sequence[int | None]) -> Matrix:
-    """The greatest value of each of these rows as a column; NaN for no row, and for what one cannot divide by."""
+def _greatest(levels: _Samples, rows: Sequence[int | None]) -> Matrix:
+    """The greatest value of each of these series as a column; NaN for none, and for what one cannot divide by."""
     greatest = np.full((len(rows), 1), np.nan)
     for place, row in enumerate(rows):
         if row is not None:
-            greatest[place] = np.fmax.reduce(levels[row])
+            greatest[place] = np.fmax.reduce(levels.values[levels.places[row]])
     return np.where(greatest > 0, greatest, np.nan)
 
 
 def _by_entity(signal: Signal, owners: Sequence[Entity | None], values: Matrix) -> SignalMatrix:
-    """One row an entity: rates of several series add up, of levels the worst counts."""
+    """One row an entity: of its several series the sum, the mean or the worst, as the signal says."""
+    merge = signal.merge or ("sum" if signal.transform in ("rate", "presence") else "worst")
     rows: dict[Entity, list[int]] = {}
     for row, owner in enumerate(owners):
         if owner is not None:
@@ -379,8 +475,10 @@ def _by_entity(signal: Signal, owners: Sequence[Entity | None], values: Matrix) 
             own = values[rows[entity]]
             if len(own) == 1:
                 merged[index] = own[0]
-            elif signal.transform == "rate":
+            elif merge == "sum":
                 merged[index] = np.where(np.isfinite(own).any(axis=0), np.nansum(own, axis=0), np.nan)
+            elif merge == "mean":
+                merged[index] = np.nanmean(own, axis=0)
             else:
                 merged[index] = np.nanmax(own, axis=0) if signal.worse == "up" else np.nanmin(own, axis=0)
     return SignalMatrix(signal, entities, merged)

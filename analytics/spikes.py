@@ -5,12 +5,13 @@ Percentiles of latency spread by factors, not by differences, so everything here
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from domain.incident import Indicator
 from domain.window import Window
@@ -37,6 +38,16 @@ class SpikeSettings:
     raised_min: int = 2
     raised_of: int = 3
     calm_buckets: int = 12
+    tpot_ratio_min: float = 1.3
+    tpot_excess_ms_min: float = 3.0
+    failures_chance_max: float = 1e-4
+    failures_min: int = 2
+
+    def of(self, indicator: Indicator) -> "SpikeSettings":
+        """The same, with what stands in for this indicator in its place."""
+        if indicator is not Indicator.TPOT:
+            return self
+        return replace(self, ratio_min=self.tpot_ratio_min, excess_ms_min=self.tpot_excess_ms_min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Spike:
 
 
 def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) -> list[Spike]:
-    """Every spike in TTFT and in latency, in order of onset.
+    """Every spike in TTFT, latency, time per token and failures, in order of onset.
 
     Args:
         series: a frame of `read_request_series` with steps of `settings.step_s`; it starts a history early.
@@ -67,24 +78,40 @@ def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) 
     """
     spikes: list[Spike] = []
     for (service, model), group in series.group_by(["service", "model"], maintain_order=True):
-        for indicator in (Indicator.TTFT, Indicator.LATENCY):
+        for indicator in INDICATORS:
             spikes += _spikes_of(str(service), model, indicator, group, until, settings)
     return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
+
+
+INDICATORS = (Indicator.TTFT, Indicator.LATENCY, Indicator.TPOT, Indicator.ERRORS)
+"""What is looked for, the one that says most first."""
 
 
 def _spikes_of(
     service: str, model: object, indicator: Indicator, group: pl.DataFrame, until: datetime, settings: SpikeSettings
 ) -> list[Spike]:
-    measured = group.filter(pl.col(f"{indicator}_ms_p99") > 0).sort("time")
+    settings = settings.of(indicator)
+    if indicator is Indicator.ERRORS:
+        measured = group.filter(pl.col("requests") > 0).sort("time")
+        level = measured["latency_ms_p99"].fill_null(0.0).to_numpy()
+    else:
+        measured = group.filter(pl.col(f"{indicator}_ms_p99") > 0).sort("time")
+        level = measured[f"{indicator}_ms_p99"].to_numpy()
     if measured.is_empty():
         return []
-    p99 = measured[f"{indicator}_ms_p99"].to_numpy()
     times = measured["time"].to_list()
     seconds = measured["time"].dt.epoch("us").to_numpy() / 1e6
-    baseline, raised = usual_and_raised(seconds, p99, settings)
+    if indicator is Indicator.ERRORS:
+        usual_ratio, raised = usual_and_failing(
+            seconds, measured["errors"].to_numpy(), measured["requests"].to_numpy(), settings
+        )
+        excess = np.where(raised, measured["errors"].to_numpy() - usual_ratio * measured["requests"].to_numpy(), 0.0)
+        baseline = np.array([float(np.median(level[max(0, i - 240) : i])) if i else 0.0 for i in range(len(level))])
+    else:
+        baseline, raised = usual_and_raised(seconds, level, settings)
+        excess = np.where(raised, np.log(level / baseline), 0.0)
     step = timedelta(seconds=settings.step_s)
     spikes: list[Spike] = []
-    excess = np.where(raised, np.log(p99 / baseline), 0.0)
     for run in _runs(seconds, raised, until.timestamp(), settings):
         _cut_faint_ends(run, excess, settings)
         window = Window(times[run.first], times[run.last] + step)
@@ -98,11 +125,51 @@ def _spikes_of(
                 detected_at=times[run.opened] + step,
                 ongoing=not run.closed,
                 baseline_ms_p99=float(baseline[run.first]),
-                peak_ms_p99=float(p99[run.first : run.last + 1].max()),
+                peak_ms_p99=float(level[run.first : run.last + 1].max()),
                 earlier=tuple(one.window for one in spikes if one.window.end > history.start),
             )
         )
     return spikes
+
+
+def usual_and_failing(
+    seconds: NDArray[np.float64],
+    failed: NDArray[np.int64],
+    requests: NDArray[np.int64],
+    settings: SpikeSettings,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """For each bucket the usual share of failures and whether more failed than chance explains (binomial, one-sided).
+
+    Causal, and raised buckets never become usual, as `usual_and_raised`.
+
+    Args:
+        seconds: (n,) bucket starts, ascending.
+        failed: (n,) requests that failed.
+        requests: (n,) all requests, positive.
+        settings: when it counts.
+
+    Returns:
+        (n,) usual ratio, NaN where the history is too short; (n,) raised.
+    """
+    usual = np.full(len(seconds), np.nan)
+    raised = np.zeros(len(seconds), dtype=bool)
+    past_failed = past_requests = buckets = start = 0
+    for i in range(len(seconds)):
+        while seconds[i] - seconds[start] > settings.history_s:
+            if not raised[start]:
+                past_failed -= int(failed[start])
+                past_requests -= int(requests[start])
+                buckets -= 1
+            start += 1
+        if buckets >= settings.history_buckets_min:
+            usual[i] = (past_failed + 0.5) / (past_requests + 1)
+            chance = binom.sf(failed[i] - 1, requests[i], usual[i]) if failed[i] >= settings.failures_min else 1.0
+            raised[i] = chance < settings.failures_chance_max
+        if not raised[i]:
+            past_failed += int(failed[i])
+            past_requests += int(requests[i])
+            buckets += 1
+    return usual, raised
 
 
 def usual_and_raised(
@@ -196,11 +263,11 @@ def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSetti
 
 
 def one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> list[Spike]:
-    """TTFT and latency spike together: keep the one that began first; TTFT, which says more, has a head start."""
-    head_start = timedelta(seconds=8 * settings.step_s)
+    """Indicators spike together: keep the one that began first; those that say more have a head start."""
+    head_start = timedelta(seconds=4 * settings.step_s)
 
     def order(spike: Spike) -> datetime:
-        return spike.window.start - (head_start if spike.indicator is Indicator.TTFT else timedelta(0))
+        return spike.window.start + INDICATORS.index(spike.indicator) * head_start
 
     ordered = sorted(spikes, key=order)
     kept: list[Spike] = []

@@ -49,8 +49,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One link of the chain from a cause to what users felt: what moved, on what, and how far ahead of the spike."""
+
+    entity: Entity
+    text: str
+    lead_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
-    """One explanation, rank 1 being the likeliest; `confidence` in 0-1."""
+    """One explanation, rank 1 being the likeliest; `confidence` in 0-1.
+
+    `explained_ratio` is the share of the added time (or of the added failures) that lies where this cause reaches;
+    None when it could not be told. `chain` goes from the cause by what it brought about to the symptom.
+    """
 
     rank: int
     kind: CauseKind
@@ -60,6 +73,8 @@ class Cause:
     summary: str
     evidence: tuple[Evidence, ...]
     next_steps: tuple[str, ...]
+    explained_ratio: float | None = None
+    chain: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

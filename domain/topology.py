@@ -50,6 +50,35 @@ class Topology:
         far = [Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}") for peer in known.ports.values() if peer]
         return tuple(near + far)
 
+    def way_up(self, node: str) -> dict[Entity, tuple[Entity, ...]]:
+        """The switches above a node, tier by tier, each with both ends of the cables by which it goes on up."""
+        known = self.nodes.get(node)
+        above = {peer.switch for peer in known.ports.values() if peer} if known else set()
+        found: dict[Entity, tuple[Entity, ...]] = {}
+        while above:
+            higher: set[str] = set()
+            for name in sorted(above):
+                ends: list[Entity] = []
+                for port, peer in (self.switches[name].uplinks if name in self.switches else {}).items():
+                    ends += [
+                        Entity(EntityKind.PORT, f"{name}/{port}"),
+                        Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}"),
+                    ]
+                    higher.add(peer.switch)
+                found[Entity(EntityKind.SWITCH, name)] = tuple(ends)
+            above = {name for name in higher if Entity(EntityKind.SWITCH, name) not in found}
+        return found
+
+    def ports_of_switch(self, switch: str) -> tuple[Entity, ...]:
+        """The ports of a switch that a cable is known of."""
+        own = {
+            peer.port for node in self.nodes.values() for peer in node.ports.values() if peer and peer.switch == switch
+        }
+        for name, other in self.switches.items():
+            own |= set(other.uplinks) if name == switch else set()
+            own |= {peer.port for peer in other.uplinks.values() if peer.switch == switch}
+        return tuple(Entity(EntityKind.PORT, f"{switch}/{port}") for port in sorted(own))
+
 
 def merged(told: Topology, discovered: Topology) -> Topology:
     """What people told of the wiring, completed by what was discovered; where both speak, what was told counts.

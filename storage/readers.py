@@ -14,7 +14,6 @@ import polars as pl
 from domain.incident import Incident, Indicator, Status, from_document, to_document
 from domain.topology import Topology, merged, topology_from_document, topology_to_document
 from domain.window import Window
-from storage.errors import QueryError
 from storage.store import Store
 
 TIME = pl.Datetime("us", "UTC")
@@ -31,7 +30,9 @@ REQUEST_SERIES: Schema = {
     "errors": pl.UInt64,
     "latency_ms": pl.List(pl.Float64),
     "ttft_ms": pl.List(pl.Float64),
+    "tpot_ms": pl.List(pl.Float64),
     "latency_count": pl.UInt64,
+    "tpot_count": pl.UInt64,
     "ttft_count": pl.UInt64,
     "input_tokens_mean": pl.Float64,
     "output_tokens_mean": pl.Float64,
@@ -53,6 +54,15 @@ REQUESTS: Schema = {
     "decode_ms": pl.Float64,
     "input_tokens": pl.UInt32,
     "output_tokens": pl.UInt32,
+}
+CALLS: Schema = {
+    "trace_id": pl.String,
+    "span_id": pl.String,
+    "parent_id": pl.String,
+    "service": pl.String,
+    "time": TIME,
+    "duration_ms": pl.Float64,
+    "is_error": pl.Boolean,
 }
 TRAFFIC: Schema = {
     "time": TIME,
@@ -83,6 +93,7 @@ SERIES: Schema = {
     "replica": pl.String,
     "service": pl.String,
     "model": pl.String,
+    "labels": pl.List(pl.String),
 }
 SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "values": pl.List(pl.Float64)}
 SAMPLE_ROWS: Schema = {"series_id": pl.UInt64, "time": TIME, "value": pl.Float64}
@@ -182,10 +193,22 @@ def read_heatmap(store: Store, window: Window, service: str, indicator: Indicato
     return store.query("heatmap", HEATMAP, **_bounds(window), service=service, indicator=indicator.value, step_s=step_s)
 
 
-def read_series(store: Store, window: Window, metrics: Sequence[str]) -> pl.DataFrame:
-    """The series of these metrics alive in the window, with their entities. Schema: `SERIES`."""
+def read_series(store: Store, window: Window, metrics: Sequence[str], labels: Sequence[str] = ()) -> pl.DataFrame:
+    """The series of these metrics alive in the window, with their entities. Schema: `SERIES`.
+
+    `labels` of the frame are the values of the labels asked for, in their order; empty text for one that is not there.
+    """
     names = [metric.lower() for metric in metrics]
-    return _known(store.query("series", SERIES, **_bounds(window), metrics=names))
+    return _known(store.query("series", SERIES, **_bounds(window), metrics=names, labels=list(labels)))
+
+
+def read_calls(store: Store, window: Window, trace_ids: Sequence[str]) -> pl.DataFrame:
+    """The spans of these traces, by trace: who called whom, and how long it took. Schema: `CALLS`.
+
+    Of spans that came in through our own door; somebody else's table is not asked.
+    """
+    table = f"{store.table_prefix()}otel_traces"
+    return _known(store.query("calls", CALLS, **_bounds(window), trace_ids=list(trace_ids), table=table))
 
 
 def read_samples(
@@ -382,9 +405,7 @@ def _known(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _percentile_columns(frame: pl.DataFrame) -> pl.DataFrame:
     """Lists of three percentiles become three columns; NaN (nothing to measure) becomes null."""
-    for name in ("latency_ms", "ttft_ms"):
-        if name not in frame.columns:
-            raise QueryError(f"no percentiles {name} in {frame.columns}")
+    for name in (name for name in ("latency_ms", "ttft_ms", "tpot_ms") if name in frame.columns):
         columns = [
             pl.col(name).list.get(index, null_on_oob=True).fill_nan(None).alias(f"{name}_{percentile}")
             for index, percentile in enumerate(PERCENTILES)

@@ -1,10 +1,10 @@
 """What we know, as data: what each metric means, and which signs speak for which cause."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -14,6 +14,11 @@ from domain.entity import EntityKind
 
 class KnowledgeError(ValueError):
     """A knowledge file that cannot be read; the message names file, entry and field."""
+
+
+Transform = Literal["level", "rate", "count", "utilisation", "codes", "bits", "presence"]
+Merge = Literal["sum", "mean", "worst"]
+Reach = Literal["own", "service", "lost", "upstream", "version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,26 @@ class Signal:
     worse: Literal["up", "down"]
     floor: float
     metrics: tuple[str, ...] = ()
+    labels: Mapping[str, frozenset[str]] | None = None
     relative_floor: float = 0.02
-    transform: Literal["level", "rate", "count", "utilisation"] = "level"
-    capacity: str | None = None
+    transform: Transform = "level"
+    merge: Merge | None = None
+    peers: Literal["compare", "ignore"] = "compare"
+    field_bits: int = 32
+    capacity: tuple[str, ...] = ()
+    codes: frozenset[int] = frozenset()
+    bits: int = 0
     bounds: tuple[float, float] | None = None
+
+    @property
+    def is_counter(self) -> bool:
+        """Does the last value of a step count (of what only grows, or is a code), rather than the mean."""
+        return self.transform in ("rate", "utilisation", "codes", "bits")
+
+    @property
+    def fullest(self) -> float:
+        """Where a counter of this width stops (IBTA: counters stop at all ones and do not wrap)."""
+        return float(2**self.field_bits - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +71,22 @@ class Pattern:
 
     kind: CauseKind
     title: str
-    entity: EntityKind
+    entities: tuple[EntityKind, ...]
     requires: tuple[Sign, ...]
+    through: tuple[str, ...]
     supports: tuple[str, ...]
     against: tuple[str, ...]
+    brings: tuple[CauseKind, ...]
+    reach: tuple[Reach, ...]
     summary: str
     absent: str
     next_steps: tuple[str, ...]
+    weight: float = 1.0
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Every signal that it speaks of."""
+        return (*(sign.signal for sign in self.requires), *self.through, *self.supports, *self.against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +99,31 @@ class Knowledge:
     @property
     def metrics(self) -> list[str]:
         """Every metric that carries a signal, in lower case."""
-        names = {metric.lower() for signal in self.signals.values() for metric in signal.metrics}
-        names |= {signal.capacity.lower() for signal in self.signals.values() if signal.capacity}
-        return sorted(names)
+        return sorted(self.levels | self.counters)
 
     @property
     def levels(self) -> frozenset[str]:
         """The metrics of which the mean of a step counts, in lower case: what is sampled as it stands."""
-        names = {metric for signal in self.signals.values() if signal.transform == "level" for metric in signal.metrics}
-        return frozenset(names | {signal.capacity.lower() for signal in self.signals.values() if signal.capacity})
+        signals = [signal for signal in self.signals.values() if not signal.is_counter]
+        names = {metric for signal in signals for metric in signal.metrics}
+        return frozenset(names | {metric for signal in self.signals.values() for metric in signal.capacity})
 
     @property
     def counters(self) -> frozenset[str]:
-        """The metrics of which the last sample of a step counts, in lower case: what only grows."""
-        signals = [signal for signal in self.signals.values() if signal.transform != "level"]
+        """The metrics of which the last sample of a step counts, in lower case: what only grows, and codes."""
+        signals = [signal for signal in self.signals.values() if signal.is_counter]
         return frozenset(metric for signal in signals for metric in signal.metrics)
+
+    @property
+    def of_replicas(self) -> frozenset[str]:
+        """The metrics that tell of replicas, in lower case."""
+        signals = [signal for signal in self.signals.values() if signal.entity is EntityKind.REPLICA]
+        return frozenset(metric for signal in signals for metric in signal.metrics)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that some signal asks for."""
+        return sorted({name for signal in self.signals.values() for name in signal.labels or ()})
 
 
 @cache
@@ -104,50 +144,89 @@ def read_knowledge(signals_yaml: str, causes_yaml: str) -> Knowledge:
     return Knowledge(signals, {pattern.kind: pattern for pattern in patterns})
 
 
+def extended(knowledge: Knowledge, signals_yaml: str, causes_yaml: str) -> Knowledge:
+    """What is known, with somebody's own signals and causes: an entry of the same name takes the place of ours.
+
+    Raises:
+        KnowledgeError: for an unknown field, kind, entity or signal.
+    """
+    own = {name: _signal(name, fields) for name, fields in _entries(signals_yaml, "signals.yaml")}
+    signals = {**knowledge.signals, **own}
+    patterns = [_pattern(name, fields, signals) for name, fields in _entries(causes_yaml, "causes.yaml")]
+    return Knowledge(signals, {**knowledge.patterns, **{pattern.kind: pattern for pattern in patterns}})
+
+
 def _entries(text: str, file: str) -> list[tuple[str, dict[str, Any]]]:
-    document = yaml.safe_load(text)
-    if not isinstance(document, dict) or not all(isinstance(fields, dict) for fields in document.values()):
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise KnowledgeError(f"{file}: no YAML: {error}") from error
+    if document is None:
+        return []
+    if not isinstance(document, dict) or not all(isinstance(entry, dict) for entry in document.values()):
         raise KnowledgeError(f"{file}: expected a mapping of names to mappings")
     return list(document.items())
 
 
-def _signal(name: str, fields: dict[str, Any]) -> Signal:
+def _signal(name: str, entry: dict[str, Any]) -> Signal:
     try:
-        fields = dict(fields)
-        bounds = fields.pop("bounds", None)
-        return Signal(
+        entry = dict(entry)
+        _check_fields(entry, Signal, f"signals.yaml, {name}")
+        bounds, labels, capacity = entry.pop("bounds", None), entry.pop("labels", None), entry.pop("capacity", ())
+        signal = Signal(
             name=name,
-            entity=EntityKind(fields.pop("entity")),
-            metrics=tuple(metric.lower() for metric in fields.pop("metrics", ())),
+            entity=EntityKind(entry.pop("entity")),
+            metrics=tuple(metric.lower() for metric in entry.pop("metrics", ())),
+            capacity=tuple(metric.lower() for metric in ([capacity] if isinstance(capacity, str) else capacity)),
+            labels=labels and {label: frozenset(map(str, values)) for label, values in labels.items()},
+            codes=frozenset(entry.pop("codes", ())),
             bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-            **fields,
+            **entry,
         )
     except (TypeError, ValueError, KeyError) as error:
         raise KnowledgeError(f"signals.yaml, {name}: {error}") from error
+    for field, valid in (("transform", Transform), ("merge", Merge), ("worse", Literal["up", "down"])):
+        value = getattr(signal, field)
+        if value is not None and value not in get_args(valid):
+            raise KnowledgeError(f"signals.yaml, {name}: {field} is {value!r}; valid are {', '.join(get_args(valid))}")
+    return signal
 
 
-def _pattern(name: str, fields: dict[str, Any], signals: Mapping[str, Signal]) -> Pattern:
+def _pattern(name: str, entry: dict[str, Any], signals: Mapping[str, Signal]) -> Pattern:
+    place = f"causes.yaml, {name}"
     try:
-        fields = dict(fields)
+        entry = dict(entry)
+        entities = entry.pop("entity")
+        _check_fields(entry, Pattern, place)
         pattern = Pattern(
             kind=CauseKind(name),
-            entity=EntityKind(fields.pop("entity")),
-            requires=tuple(Sign(**sign) for sign in fields.pop("requires")),
-            supports=tuple(fields.pop("supports")),
-            against=tuple(fields.pop("against")),
-            next_steps=tuple(fields.pop("next_steps")),
-            **fields,
+            entities=tuple(EntityKind(one) for one in ([entities] if isinstance(entities, str) else entities)),
+            requires=tuple(Sign(**sign) for sign in entry.pop("requires")),
+            through=tuple(entry.pop("through", ())),
+            supports=tuple(entry.pop("supports", ())),
+            against=tuple(entry.pop("against", ())),
+            brings=tuple(CauseKind(kind) for kind in entry.pop("brings", ())),
+            reach=tuple(entry.pop("reach", ("own",))),
+            next_steps=tuple(entry.pop("next_steps")),
+            **entry,
         )
     except (TypeError, ValueError, KeyError) as error:
-        raise KnowledgeError(f"causes.yaml, {name}: {error}") from error
-    required = {sign.signal for sign in pattern.requires}
+        raise KnowledgeError(f"{place}: {error}") from error
+    # A sign that asks for a level may support below it.
+    required = {sign.signal for sign in pattern.requires if sign == Sign(sign.signal)}
     if required & set(pattern.supports):
-        raise KnowledgeError(
-            f"causes.yaml, {name}: {', '.join(sorted(required & set(pattern.supports)))} cannot support itself"
-        )
-    for signal in [sign.signal for sign in pattern.requires] + [*pattern.supports, *pattern.against]:
+        raise KnowledgeError(f"{place}: {', '.join(sorted(required & set(pattern.supports)))} cannot support itself")
+    for signal in pattern.signals:
         if signal not in signals:
-            raise KnowledgeError(
-                f"causes.yaml, {name}: unknown signal {signal!r}; known are {', '.join(sorted(signals))}"
-            )
+            raise KnowledgeError(f"{place}: unknown signal {signal!r}; known are {', '.join(sorted(signals))}")
+    for reach in pattern.reach:
+        if reach not in get_args(Reach):
+            raise KnowledgeError(f"{place}: reach is {reach!r}; valid are {', '.join(get_args(Reach))}")
     return pattern
+
+
+def _check_fields(entry: Mapping[str, Any], kind: type, place: str) -> None:
+    valid = {field.name for field in fields(kind)} - {"name", "kind", "entities"}
+    unknown = sorted(entry.keys() - valid)
+    if unknown:
+        raise KnowledgeError(f"{place}: unknown field {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")

@@ -1,6 +1,7 @@
 -- The series of some metrics (names in lower case) that were alive in the window, with the entity each belongs to. Of a
 -- metric that has more than it may have (collector/cardinality.py) the first ones.
-SELECT metric, series_id, job, instance, node, gpu, port, replica, service, model
+SELECT metric, series_id, job, instance, node, gpu, port, replica, service, model,
+    arrayMap(label -> any(attributes)[label], {labels:Array(String)}) AS labels
 FROM tailsight_series
 WHERE metric IN {metrics:Array(String)}
 GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model

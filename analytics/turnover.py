@@ -1,0 +1,138 @@
+"""Turnover: which replicas of a service serve when, which came and which went.
+
+A replica serves while it starts requests. How long a silence means that it does not is told by its own rate: a gap in
+which eight requests were to be expected comes by chance once in three thousand (Poisson).
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analytics.knowledge import Knowledge
+from analytics.signals import Grid, Shift, SignalMatrix
+from domain.entity import Entity, EntityKind
+from domain.window import Window
+
+_EXPECTED_IN_A_GAP = 8
+_GAP_MIN_S = 45
+_MISSED_SCRAPES = 3
+_START_SEARCH_S = 900  # what started longer before the spike is not its cause
+_CERTAIN = 20.0  # sigmas of what was counted and not measured
+
+
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    """Who served in each step of a grid: `serving` is (replicas, steps)."""
+
+    replicas: tuple[str, ...]
+    serving: NDArray[np.bool_]
+
+    def lost(self, grid: Grid, spike: Window) -> frozenset[str]:
+        """Those that served in usual time and do not for a quarter of the spike or more."""
+        first, end = grid.step_at(spike.start), max(grid.step_at(spike.end), grid.step_at(spike.start) + 1)
+        before = self.serving[:, :first].mean(axis=1) > 0.5 if first else np.zeros(len(self.replicas), dtype=bool)
+        gone = self.serving[:, first:end].mean(axis=1) <= 0.75
+        return frozenset(
+            name for name, was, is_gone in zip(self.replicas, before, gone, strict=True) if was and is_gone
+        )
+
+    def signals(self, service: str, knowledge: Knowledge) -> list[SignalMatrix]:
+        """The number of replicas serving, as a signal of the service."""
+        if not self.replicas:
+            return []
+        counts = self.serving.sum(axis=0, keepdims=True).astype(float)
+        counts[:, : int(np.argmax(counts[0] > 0))] = np.nan  # before the first request nothing is known
+        return [
+            SignalMatrix(knowledge.signals["serving_replicas"], (Entity(EntityKind.SERVICE, service),), counts),
+        ]
+
+    def starts(self, grid: Grid, spike: Window, knowledge: Knowledge) -> list[Shift]:
+        """Which replicas began (or began again) to serve in the spike or in the quarter of an hour before it."""
+        earliest = max(1, grid.step_at(spike.start) - _START_SEARCH_S // grid.step_s)
+        end = grid.step_at(spike.end)
+        signal = knowledge.signals["replica_start"]
+        found = []
+        for name, serving in zip(self.replicas, self.serving, strict=True):
+            begins = np.flatnonzero(serving[1:] & ~serving[:-1]) + 1
+            begins = begins[(begins >= earliest) & (begins < end)]
+            entity = Entity(EntityKind.REPLICA, name)
+            if not len(begins):
+                found.append(Shift(signal, entity, 0.0, 0.0, 0.0, 0.0, None))
+                continue
+            # While a replica is away, the others carry its load: then that is when it began to be felt.
+            away = begins[0] - 1
+            while away > 0 and not serving[away - 1]:
+                away -= 1
+            felt = int(away) if serving[:away].any() else int(begins[0])
+            found.append(Shift(signal, entity, 0.0, 1.0, _CERTAIN, _CERTAIN, grid.time(felt)))
+        return found
+
+
+def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Grid) -> Turnover:
+    """Who served when.
+
+    Args:
+        requests: a frame of `read_requests` over the grid.
+        matrices: signals; those of engines show by their samples that an engine is there.
+        grid: the steps.
+    """
+    counts = _counts(requests, grid)
+    reporting = _reporting(matrices, counts.keys(), grid)
+    names = tuple(sorted(counts))
+    serving = np.zeros((len(names), grid.steps), dtype=bool)
+    for row, name in enumerate(names):
+        serving[row] = _serving(counts[name], reporting.get(name), grid.step_s)
+    return Turnover(names, serving)
+
+
+def _counts(requests: pl.DataFrame, grid: Grid) -> dict[str, NDArray[np.int64]]:
+    steps = requests.select("replica", pl.Series("step", grid.index(requests["time"])))
+    counted = (
+        steps.filter(pl.col("step").is_between(0, grid.steps - 1) & pl.col("replica").is_not_null())
+        .group_by("replica", "step")
+        .len()
+    )
+    found: dict[str, NDArray[np.int64]] = {}
+    for (replica,), group in counted.group_by("replica"):
+        found[str(replica)] = np.zeros(grid.steps, dtype=np.int64)
+        found[str(replica)][group["step"].to_numpy()] = group["len"].to_numpy()
+    return found
+
+
+def _reporting(
+    matrices: Sequence[SignalMatrix], replicas: Collection[str], grid: Grid
+) -> Mapping[str, NDArray[np.bool_]]:
+    found: dict[str, NDArray[np.bool_]] = {}
+    for matrix in matrices:
+        if matrix.signal.layer != "engine":
+            continue
+        for entity, values in zip(matrix.entities, matrix.values, strict=True):
+            if entity.name in replicas:
+                seen = found.setdefault(entity.name, np.zeros(grid.steps, dtype=bool))
+                seen |= np.isfinite(values)
+    return found
+
+
+def _serving(counts: NDArray[np.int64], reporting: NDArray[np.bool_] | None, step_s: int) -> NDArray[np.bool_]:
+    """When one replica served, from its requests a step and, where known, when its engine reported."""
+    seen = np.flatnonzero(counts)
+    active_s = (seen[-1] - seen[0] + 1) * step_s
+    typical = float(np.median(counts[seen[0] : seen[-1] + 1])) / step_s
+    rate = max(counts.sum() / active_s, typical)
+    gap = max(math.ceil(max(_GAP_MIN_S, _EXPECTED_IN_A_GAP / rate) / step_s), 1)
+    serving = np.zeros(len(counts), dtype=bool)
+    for first, last in zip(seen, [*seen[1:], len(counts)], strict=True):
+        serving[first : last if last - first <= gap else first + 1] = True
+    serving[: seen[0]] = seen[0] <= gap
+    if reporting is not None and reporting.any():
+        # Too few requests to tell: an engine that reports no more has gone, unless requests say otherwise.
+        step_seen = np.flatnonzero(reporting)
+        spread = max(int(np.median(np.diff(step_seen))) if len(step_seen) > 1 else 1, 1)
+        after = max(int(seen[-1]), int(step_seen[-1]))
+        if len(counts) - 1 - after >= _MISSED_SCRAPES * spread:
+            serving[after + 1 :] = False
+    return serving
