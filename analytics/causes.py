@@ -14,7 +14,7 @@ from datetime import datetime
 from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
-from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut, Step
+from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
@@ -25,6 +25,10 @@ _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is t
 _SEVERAL = 3
 _TENANT_SHARE_MIN = 0.6
 _FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
+_CLAIMS = 0.75  # of another's confidence that what brings it about must have itself
+_STANDS_OUT = 0.15
+_SHARES_MAX = 6
+_NAMES_MAX = 3
 _SLACK_S = 60  # clocks of scrapes and requests, and the step between samples
 
 
@@ -47,8 +51,26 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found of one spike of one service, before anything is blamed.
+
+    `onset` is when it began, `scope` which requests were slow and whose, `shifts` how every signal of every entity near
+    the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of the shifts' onsets.
+    `load_explains` is the share of the excess (0-1) that as much load brought before, None when there never was as much.
+    """
+
+    service: str
+    onset: datetime
+    scope: Scope
+    shifts: Sequence[Shift]
+    neighbourhood: Neighbourhood
+    step_s: int
+    load_explains: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Spike:
-    """What candidates are held against."""
+    """What candidates are held against: the findings, by signal."""
 
     service: Entity
     onset: datetime
@@ -68,33 +90,21 @@ class _Spike:
         return 2 * len(self.replicas_of(entity)) > len(self.replicas_of(self.service))
 
 
-def explain(
-    service: str,
-    onset: datetime,
-    scope: Scope,
-    shifts: Sequence[Shift],
-    neighbourhood: Neighbourhood,
-    knowledge: Knowledge,
-    step_s: int,
-    load_explains: float | None = None,
-) -> Explanation:
-    """Rank what explains the spike of a service that began at `onset`.
-
-    Args:
-        service: the service that users felt.
-        onset: when its spike began.
-        scope: which requests were slow, and whose.
-        shifts: how every signal of every entity near the service moved.
-        neighbourhood: which replicas each entity carries.
-        knowledge: the signs of each kind of cause.
-        step_s: the resolution of the shifts' onsets.
-        load_explains: the share of the excess that the load alone would have brought, by what as much load brought
-            before (0-1); None when there never was as much.
-    """
+def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
+    """Rank what explains a spike, by what is known of the signs of each kind of cause."""
+    service, scope = findings.service, findings.scope
     by_signal: dict[str, list[Shift]] = {}
-    for shift in shifts:
+    for shift in findings.shifts:
         by_signal.setdefault(shift.signal.name, []).append(shift)
-    spike = _Spike(Entity(EntityKind.SERVICE, service), onset, scope, neighbourhood, by_signal, load_explains, step_s)
+    spike = _Spike(
+        Entity(EntityKind.SERVICE, service),
+        findings.onset,
+        scope,
+        findings.neighbourhood,
+        by_signal,
+        findings.load_explains,
+        findings.step_s,
+    )
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
         candidates = list(_candidates(pattern, spike))
@@ -103,7 +113,7 @@ def explain(
     best = _chained(best, spike)
     named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
     if not named or named[0].confidence < _CONFIDENCE_MIN or not scope.is_unusual:
-        looked_at = {shift.signal.layer for shift in shifts} - {"request"}
+        looked_at = {shift.signal.layer for shift in findings.shifts} - {"request"}
         causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
         blamed: set[CauseKind] = set()
     else:
@@ -115,7 +125,7 @@ def explain(
         for pattern in knowledge.patterns.values()
         if pattern.kind not in blamed
     )
-    return Explanation(causes, ruled_out)
+    return Explanation(causes, ruled_out, _whereabouts(scope))
 
 
 # -- candidates --------------------------------------------------------------------------------------------------------
@@ -146,9 +156,9 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     confidence = (
         pattern.weight
         * max(shift.score(with_peers=alone or entity.kind is EntityKind.SERVICE) for shift in ordered)
-        * math.sqrt(explained)
+        * _placed(explained)
         * _in_time(ordered, spike)
-        * _reached(ways, common=common)
+        * (_reached(ways, common=common) if pattern.through else 1.0)
         * _supported(pattern, companions, common=common)
         * _unopposed(_near(pattern.against, entity, spike))
         * (_by_load(spike) if pattern.kind is CauseKind.TRAFFIC_SURGE else 1.0)
@@ -207,6 +217,11 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
             share = scope.shares[EntityKind.VERSION][entity.name]
             found = max(found, share.excess_ratio, share.failures_ratio)
     return min(1.0, found)
+
+
+def _placed(explained: float) -> float:
+    """The root of the share explained, as a part-cause is still a cause; less than half of it explains nothing much."""
+    return math.sqrt(explained) if explained >= 0.5 else math.sqrt(2) * explained
 
 
 def _in_time(signs: Sequence[Shift], spike: _Spike) -> float:
@@ -294,6 +309,8 @@ def _chained(candidates: Sequence[_Candidate], spike: _Spike) -> list[_Candidate
 def _brings(first: _Candidate, other: _Candidate, spike: _Spike) -> bool:
     if other.pattern.kind not in first.pattern.brings:
         return False
+    if first.confidence < _CLAIMS * other.confidence:
+        return False  # what is hardly believed itself does not explain away what is
     own = spike.replicas_of(first.entity) or spike.replicas_of(spike.service)
     theirs = spike.replicas_of(other.entity) or spike.replicas_of(spike.service)
     # What fills the whole service may show on few; what one entity does is not brought about on quite another.
@@ -418,6 +435,22 @@ def _main_stage(scope: Scope) -> str | None:
     return next((stage for stage, excess_ms in added.items() if excess_ms > sum(added.values()) / 2), None)
 
 
+def _whereabouts(scope: Scope) -> Whereabouts | None:
+    """Where the added time lies: the stages, and whoever has clearly more of it than of the traffic."""
+    if scope.slow_over_ms is None:
+        return None
+    shares = [
+        EntityShare(Entity(kind, name), round(share.excess_ratio, 3), round(share.traffic_ratio, 3))
+        for kind, of_kind in scope.shares.items()
+        if len(of_kind) > 1
+        for name, share in of_kind.items()
+        if name and share.excess_ratio > share.traffic_ratio + _STANDS_OUT
+    ]
+    shares.sort(key=lambda share: (share.traffic_ratio - share.excess_ratio, share.entity))
+    stages = {stage: round(excess_ms, 3) for stage, excess_ms in scope.stage_excess_ms.items()}
+    return Whereabouts(round(scope.excess_ms, 3), stages, tuple(shares[:_SHARES_MAX]))
+
+
 def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> str:
     if candidate is not None:
         return _why_doubted(candidate, spike)
@@ -428,8 +461,9 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
         if shift.entity.kind in pattern.entities
     ]
     if not seen:
-        wanted = ", ".join(sign.signal for sign in pattern.requires)
-        return f"not looked at: no data of {wanted} near these requests"
+        wanted = [sign.signal for sign in pattern.requires]
+        names = ", ".join(wanted[:_NAMES_MAX]) + (" or others" if len(wanted) > _NAMES_MAX else "")
+        return f"not looked at: no data of {names} near these requests"
     first_name = seen[0].signal.name
     worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
     return _filled(pattern.absent, worst.entity, worst)

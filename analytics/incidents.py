@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
-from domain.cause import Explanation
+from domain.cause import CauseKind, Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
+
+_SHARED_START = timedelta(minutes=4)  # one service feels it before another
+_OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ def incident_of(
         tenants_affected_count=scope.tenants_count,
         explanation=explanation,
         exemplar_trace_ids=scope.exemplar_trace_ids,
+        services_affected=(spike.service,),
     )
 
 
@@ -77,6 +81,52 @@ def incident_id(spike: Spike) -> str:
     """Ten letters and digits that depend on what and when alone."""
     key = f"{spike.service}\n{spike.model}\n{spike.indicator}\n{rfc3339(spike.window.start)}"
     return "inc-" + hashlib.sha256(key.encode()).hexdigest()[:10]
+
+
+def one_for_shared_cause(found: Sequence[Incident]) -> list[Incident]:
+    """Incidents that are one: at the same time, for the same cause, in several services or models.
+
+    The one that is surest of the cause stands for all: it is nearest to it. What a called service is blamed for by its
+    caller is the caller's incident, unless the called service knows why itself.
+    """
+    kept: list[Incident] = []
+    ordered = sorted(found, key=lambda one: (-one.cause.confidence, one.started_at, one.service, one.model or ""))
+    for incident in ordered:
+        place = next((place for place, other in enumerate(kept) if _shared(incident, other)), None)
+        if place is None:
+            kept.append(incident)
+        else:
+            kept[place] = _joined(kept[place], incident)
+    return sorted(kept, key=lambda one: (one.started_at, one.service, one.model or ""))
+
+
+def _shared(one: Incident, other: Incident) -> bool:
+    if not (_overlap(one, other) and abs(one.started_at - other.started_at) <= _SHARED_START):
+        return False
+    first, second = one.cause, other.cause
+    if first.kind is second.kind is not CauseKind.UNKNOWN:
+        # Load comes to a service through another: the same surge, told of each by its own name.
+        return first.entity == second.entity or first.kind in _OF_THE_LOAD
+    return _blames(one, other) or _blames(other, one)
+
+
+def _blames(caller: Incident, called: Incident) -> bool:
+    """Does the caller's cause lie in the called service, which knows no better one itself."""
+    cause = caller.cause
+    return (
+        cause.kind is CauseKind.UPSTREAM_DEPENDENCY
+        and cause.entity.name == called.service
+        and called.cause.confidence < cause.confidence
+    )
+
+
+def _joined(incident: Incident, other: Incident) -> Incident:
+    severities = list(Severity)
+    return replace(
+        incident,
+        severity=min(incident.severity, other.severity, key=severities.index),
+        services_affected=tuple(dict.fromkeys((*incident.services_affected, *other.services_affected))),
+    )
 
 
 def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: datetime) -> list[Incident]:
@@ -113,8 +163,16 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
 
 def _same(one: Incident, other: Incident, until: datetime) -> bool:
     slack = timedelta(minutes=1)
+    of_one = {one.service, *one.services_affected}
     return (
-        (one.service, one.model) == (other.service, other.model)
+        (one.service == other.service or bool(of_one & {other.service, *other.services_affected}))
+        and one.model == other.model
         and one.started_at <= (other.ended_at or until) + slack
         and other.started_at <= (one.ended_at or until) + slack
+    )
+
+
+def _overlap(one: Incident, other: Incident) -> bool:
+    return (one.ended_at is None or one.ended_at > other.started_at) and (
+        other.ended_at is None or other.ended_at > one.started_at
     )

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from analytics.causes import explain
+from analytics.causes import Findings, explain
 from analytics.expected import explained_by_load
-from analytics.incidents import BudgetDamage, incident_of, reconcile
+from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
@@ -64,6 +64,20 @@ EVIDENCE_SERIES: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """One window of one service, with the requests in it and in the history before it."""
+
+    service: str
+    window: Window
+    reference: Window
+    indicator: Indicator
+    excluded: tuple[Window, ...]
+    one_in: int
+    requests: pl.DataFrame
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
 class AnalyzeSettings:
     """How spikes are looked for and explained."""
 
@@ -95,19 +109,24 @@ def analyze(
         Every incident of the window, by beginning.
     """
     window = _settling(store, _on_steps(window, settings.spikes.step_s))
+    found = []
+    for spike, case in unusual_cases(store, window, settings):
+        progress(spike.service)
+        explanation = _explain(store, case, settings)
+        found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+    found = one_for_shared_cause(found)
+    write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
+    return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> list[tuple[Spike, Case]]:
+    """Every spike that began or went on in the window, but those that chance explains; of indicators together, one."""
     history = window.widened(before_s=settings.spikes.history_s)
     series = read_request_series(store, history, settings.spikes.step_s)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
     cases = {spike: _case(store, spike, settings) for spike in spikes}
     real = [spike for spike, case in cases.items() if case.scope.is_unusual]
-    found = []
-    for spike in one_for_overlapping(real, settings.spikes):
-        progress(spike.service)
-        case = cases[spike]
-        explanation = _explain(store, case, settings)
-        found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
-    write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
-    return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+    return [(spike, cases[spike]) for spike in one_for_overlapping(real, settings.spikes)]
 
 
 def _on_steps(window: Window, step_s: int) -> Window:
@@ -229,21 +248,7 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One window of one service, with the requests in it and in the history before it."""
-
-    service: str
-    window: Window
-    reference: Window
-    indicator: Indicator
-    excluded: tuple[Window, ...]
-    one_in: int
-    requests: pl.DataFrame
-    scope: Scope
-
-
-def _case(store: Store, spike: Spike, settings: AnalyzeSettings) -> _Case:
+def _case(store: Store, spike: Spike, settings: AnalyzeSettings) -> Case:
     return _read_case(store, spike.service, spike.model, spike.window, spike.indicator, settings, spike.earlier)
 
 
@@ -255,7 +260,7 @@ def _read_case(
     indicator: Indicator,
     settings: AnalyzeSettings,
     excluded: tuple[Window, ...] = (),
-) -> _Case:
+) -> Case:
     history_s = settings.spikes.history_s
     whole = window.widened(before_s=history_s)
     reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
@@ -263,10 +268,16 @@ def _read_case(
     one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
     requests = stage_split(read_requests(store, whole, service, model, one_in))
     scope = localise(requests, indicator, window, reference, excluded, one_in)
-    return _Case(service, window, reference, indicator, excluded, one_in, requests, scope)
+    return Case(service, window, reference, indicator, excluded, one_in, requests, scope)
 
 
-def _explain(store: Store, case: _Case, settings: AnalyzeSettings, called_by: tuple[str, ...] = ()) -> Explanation:
+def _explain(store: Store, case: Case, settings: AnalyzeSettings, called_by: tuple[str, ...] = ()) -> Explanation:
+    explanation = explain(find(store, case, settings), settings.knowledge)
+    return _followed(store, case, explanation, settings, (*called_by, case.service))
+
+
+def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
+    """All that the store knows of a case and its surroundings, before anything is blamed."""
     whole = Window(case.reference.start, case.window.end)
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     knowledge = settings.knowledge
@@ -289,21 +300,18 @@ def _explain(store: Store, case: _Case, settings: AnalyzeSettings, called_by: tu
     moves += serving.starts(grid, case.window, knowledge)
     moves += release_shifts(measured, column, case.scope, case.window, case.reference, knowledge)
     upstream, upstream_ratio = _upstream(store, case, knowledge)
-    scope = replace(case.scope, upstream_ratio=upstream_ratio, lost=serving.lost(grid, case.window))
-    explanation = explain(
-        case.service,
-        case.window.start,
-        scope,
-        moves + upstream,
-        near,
-        knowledge,
-        grid.step_s,
-        explained_by_load(measured, column, case.window, case.reference, case.one_in),
+    return Findings(
+        service=case.service,
+        onset=case.window.start,
+        scope=replace(case.scope, upstream_ratio=upstream_ratio, lost=serving.lost(grid, case.window)),
+        shifts=moves + upstream,
+        neighbourhood=near,
+        step_s=grid.step_s,
+        load_explains=explained_by_load(measured, column, case.window, case.reference, case.one_in),
     )
-    return _followed(store, case, explanation, settings, (*called_by, case.service))
 
 
-def _upstream(store: Store, case: _Case, knowledge: Knowledge) -> tuple[list[Shift], dict[str, float]]:
+def _upstream(store: Store, case: Case, knowledge: Knowledge) -> tuple[list[Shift], dict[str, float]]:
     """What the traces of some requests say of the services that they called."""
     told = sum(max(0.0, case.scope.stage_excess_ms.get(stage, 0.0)) for stage in _OWN_STAGES)
     if case.scope.excess_ms > 0 and told > _OWN_MOST * case.scope.excess_ms:
@@ -320,7 +328,7 @@ def _upstream(store: Store, case: _Case, knowledge: Knowledge) -> tuple[list[Shi
 
 
 def _followed(
-    store: Store, case: _Case, explanation: Explanation, settings: AnalyzeSettings, called_by: tuple[str, ...]
+    store: Store, case: Case, explanation: Explanation, settings: AnalyzeSettings, called_by: tuple[str, ...]
 ) -> Explanation:
     """The explanation, gone on with in the called service that holds the time, when that one knows why."""
     first = explanation.causes[0]

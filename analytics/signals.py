@@ -150,7 +150,8 @@ class _Samples:
     def of(series: pl.DataFrame, chosen: NDArray[np.bool_], samples: pl.DataFrame, grid: Grid) -> "_Samples":
         """Those of the chosen series, from a frame of `read_samples`."""
         places = np.where(chosen, np.cumsum(chosen) - 1, -1)
-        return _Samples(places, _dense(samples, series["series_id"].to_numpy()[chosen], grid))
+        ids = series["series_id"].filter(pl.Series(chosen))
+        return _Samples(places, _dense(samples.filter(pl.col("series_id").is_in(ids.implode())), ids.to_numpy(), grid))
 
     def rows(self, series: NDArray[np.intp]) -> Matrix:
         """The values of these series."""
@@ -172,7 +173,7 @@ class _Table:
         """The series of these metrics with the labels that the signal asks for."""
         found = [self.rows_of[name] for name in metrics if name in self.rows_of]
         rows = np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
-        for label, valid in (signal.labels or {}).items():
+        for label, valid in signal.labels:
             rows = rows[[self.labels[label][row] in valid for row in rows]]
         return rows
 

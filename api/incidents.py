@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from api.causes import EXPLANATION_EXAMPLE, CauseDocument, RuledOutDocument
+from api.causes import EXPLANATION_EXAMPLE, CauseDocument, RuledOutDocument, ScopeDocument
 from api.context import Context, Given
 from api.paging import invalid_cursor, page_items, read_cursor, write_cursor
 from api.problems import Problem
@@ -52,7 +52,9 @@ class IncidentDocument(BaseModel):
     tenants_affected_count: int | None
     causes: list[CauseDocument]
     ruled_out: list[RuledOutDocument]
+    scope: ScopeDocument | None
     exemplar_trace_ids: list[str]
+    services_affected: list[str] = Field(description="every service that spiked for the same cause")
 
 
 class IncidentsAnswer(BaseModel):
@@ -81,6 +83,7 @@ _EXAMPLE: dict[str, Any] = {
     "tenants_affected_count": 41,
     **EXPLANATION_EXAMPLE,
     "exemplar_trace_ids": ["4bf92f3577b34da6a3ce929d0e0e4736"],
+    "services_affected": ["chat"],
 }
 
 

@@ -1,5 +1,6 @@
 """Causes: what explains a spike, with the evidence for it and what was ruled out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,8 +87,30 @@ class RuledOut:
 
 
 @dataclass(frozen=True, slots=True)
+class EntityShare:
+    """What of the added time and of the requests lies on one entity, as ratios of the whole service."""
+
+    entity: Entity
+    excess_ratio: float
+    traffic_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where the added time lies: by how much a mean request took longer, in which of its stages (ms), and on whom."""
+
+    excess_ms: float
+    stages_ms: Mapping[str, float]
+    shares: tuple[EntityShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """What explains one window of one service: causes by rank (never empty) and what was ruled out."""
+    """What explains one window of one service: causes by rank (never empty) and what was ruled out.
+
+    `whereabouts` is None where there was nothing to compare with.
+    """
 
     causes: tuple[Cause, ...]
     ruled_out: tuple[RuledOut, ...]
+    whereabouts: Whereabouts | None = None

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
+from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.window import from_rfc3339, rfc3339
 
@@ -37,7 +37,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One spike. Ratios are 0-1; a value that could not be known is None, never 0."""
+    """One spike, or several of one cause. Ratios are 0-1; a value that could not be known is None, never 0.
+
+    `service` is the one that is told of; `services_affected` has it and every other that spiked for the same cause.
+    """
 
     id: str
     service: str
@@ -57,6 +60,7 @@ class Incident:
     tenants_affected_count: int | None
     explanation: Explanation
     exemplar_trace_ids: tuple[str, ...]
+    services_affected: tuple[str, ...] = ()
 
     @property
     def cause(self) -> Cause:
@@ -66,6 +70,7 @@ class Incident:
 
 def to_document(incident: Incident) -> dict[str, Any]:
     """The incident as the outside reads it (JSON-ready; times RFC 3339)."""
+    told = explanation_to_document(incident.explanation)
     return {
         "id": incident.id,
         "service": incident.service,
@@ -83,16 +88,34 @@ def to_document(incident: Incident) -> dict[str, Any]:
         "budget_spent_ratio": incident.budget_spent_ratio,
         "cost_usd": incident.cost_usd,
         "tenants_affected_count": incident.tenants_affected_count,
-        **explanation_to_document(incident.explanation),
+        "causes": told["causes"],
+        "ruled_out": told["ruled_out"],
         "exemplar_trace_ids": list(incident.exemplar_trace_ids),
+        "scope": told["scope"],
+        "services_affected": list(incident.services_affected),
     }
 
 
 def explanation_to_document(explanation: Explanation) -> dict[str, Any]:
-    """`{"causes": […], "ruled_out": […]}` as the outside reads it."""
+    """`{"causes": […], "ruled_out": […], "scope": …}` as the outside reads it."""
+    where = explanation.whereabouts
     return {
         "causes": [_cause_to_document(cause) for cause in explanation.causes],
         "ruled_out": [{"kind": ruled_out.kind.value, "why": ruled_out.why} for ruled_out in explanation.ruled_out],
+        "scope": None
+        if where is None
+        else {
+            "excess_ms": where.excess_ms,
+            "stages_ms": dict(where.stages_ms),
+            "shares": [
+                {
+                    "entity": _entity_to_document(share.entity),
+                    "excess_ratio": share.excess_ratio,
+                    "traffic_ratio": share.traffic_ratio,
+                }
+                for share in where.shares
+            ],
+        },
     }
 
 
@@ -123,8 +146,10 @@ def from_document(document: dict[str, Any]) -> Incident:
         explanation=Explanation(
             causes=tuple(_cause_from_document(cause) for cause in document["causes"]),
             ruled_out=tuple(RuledOut(CauseKind(r["kind"]), r["why"]) for r in document["ruled_out"]),
+            whereabouts=_whereabouts_from_document(document.get("scope")),
         ),
         exemplar_trace_ids=tuple(document["exemplar_trace_ids"]),
+        services_affected=tuple(document.get("services_affected", ())),  # as the rest below: unknown before 0.3
     )
 
 
@@ -149,6 +174,11 @@ def _cause_to_document(cause: Cause) -> dict[str, Any]:
             for evidence in cause.evidence
         ],
         "next_steps": list(cause.next_steps),
+        "explained_ratio": cause.explained_ratio,
+        "chain": [
+            {"entity": _entity_to_document(step.entity), "text": step.text, "lead_s": step.lead_s}
+            for step in cause.chain
+        ],
     }
 
 
@@ -173,6 +203,24 @@ def _cause_from_document(document: dict[str, Any]) -> Cause:
             for evidence in document["evidence"]
         ),
         next_steps=tuple(document["next_steps"]),
+        explained_ratio=document.get("explained_ratio"),
+        chain=tuple(
+            Step(_entity_from_document(step["entity"]), step["text"], step["lead_s"])
+            for step in document.get("chain", ())
+        ),
+    )
+
+
+def _whereabouts_from_document(document: dict[str, Any] | None) -> Whereabouts | None:
+    if document is None:
+        return None
+    return Whereabouts(
+        excess_ms=document["excess_ms"],
+        stages_ms=document["stages_ms"],
+        shares=tuple(
+            EntityShare(_entity_from_document(share["entity"]), share["excess_ratio"], share["traffic_ratio"])
+            for share in document["shares"]
+        ),
     )
 
 

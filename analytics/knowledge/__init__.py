@@ -33,7 +33,7 @@ class Signal:
     worse: Literal["up", "down"]
     floor: float
     metrics: tuple[str, ...] = ()
-    labels: Mapping[str, frozenset[str]] | None = None
+    labels: tuple[tuple[str, frozenset[str]], ...] = ()
     relative_floor: float = 0.02
     transform: Transform = "level"
     merge: Merge | None = None
@@ -123,7 +123,7 @@ class Knowledge:
     @property
     def labels(self) -> list[str]:
         """The labels that some signal asks for."""
-        return sorted({name for signal in self.signals.values() for name in signal.labels or ()})
+        return sorted({name for signal in self.signals.values() for name, _ in signal.labels})
 
 
 @cache
@@ -178,7 +178,7 @@ def _signal(name: str, entry: dict[str, Any]) -> Signal:
             entity=EntityKind(entry.pop("entity")),
             metrics=tuple(metric.lower() for metric in entry.pop("metrics", ())),
             capacity=tuple(metric.lower() for metric in ([capacity] if isinstance(capacity, str) else capacity)),
-            labels=labels and {label: frozenset(map(str, values)) for label, values in labels.items()},
+            labels=tuple((label, frozenset(map(str, values))) for label, values in (labels or {}).items()),
             codes=frozenset(entry.pop("codes", ())),
             bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             **entry,

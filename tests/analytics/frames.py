@@ -37,6 +37,9 @@ def request_series(
             "model": [model] * count,
             "ttft_ms_p99": ttft_ms_p99,
             "latency_ms_p99": latency_ms_p99 or [None] * count,
+            "tpot_ms_p99": [None] * count,
+            "requests": [100] * count,
+            "errors": [0] * count,
         },
         schema={
             "time": pl.Datetime("us", "UTC"),
@@ -44,6 +47,9 @@ def request_series(
             "model": pl.String,
             "ttft_ms_p99": pl.Float64,
             "latency_ms_p99": pl.Float64,
+            "tpot_ms_p99": pl.Float64,
+            "requests": pl.UInt64,
+            "errors": pl.UInt64,
         },
     )
 
@@ -56,7 +62,7 @@ def requests(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 def series(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Series as `read_series` gives them; what a row does not say is null."""
-    usual = dict.fromkeys(SERIES)
+    usual = dict.fromkeys(SERIES) | {"labels": []}
     return pl.DataFrame(
         [usual | {"series_id": number} | dict(row) for number, row in enumerate(rows, start=1)], schema=SERIES
     )

@@ -1,11 +1,12 @@
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from analytics.causes import explain
+from analytics.causes import Findings, explain
 from analytics.knowledge import shipped_knowledge
-from analytics.scope import Neighbourhood, Scope
+from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity, EntityKind
@@ -18,35 +19,53 @@ REPLICAS = ("chat-1", "chat-2", "chat-3", "chat-4")
 SERVICE = Entity(EntityKind.SERVICE, "chat")
 SICK = Entity(EntityKind.REPLICA, "chat-1")
 GPU = Entity(EntityKind.GPU, "GPU-1")
+NODE = Entity(EntityKind.NODE, "gpu-1")
+OTHER_GPUS = tuple(Entity(EntityKind.GPU, f"GPU-1{number}") for number in range(3))
 PORT = Entity(EntityKind.PORT, "gpu-1/mlx5_0/1")
 OTHER_PORT = Entity(EntityKind.PORT, "gpu-2/mlx5_0/1")
+CALLED = Entity(EntityKind.SERVICE, "retriever")
+VERSION = Entity(EntityKind.VERSION, "2.0")
 NEAR = Neighbourhood(
     {
         SERVICE: frozenset(REPLICAS),
         **{Entity(EntityKind.REPLICA, replica): frozenset({replica}) for replica in REPLICAS},
         GPU: frozenset({"chat-1"}),
+        **dict.fromkeys(OTHER_GPUS, frozenset({"chat-1"})),
+        NODE: frozenset({"chat-1"}),
         PORT: frozenset({"chat-1"}),
         OTHER_PORT: frozenset({"chat-2"}),
-    }
+    },
+    {NODE: frozenset({GPU, *OTHER_GPUS})},
 )
 
 
-def scope(excess_ratio: Mapping[str, float]) -> Scope:
-    return Scope(
-        slow_over_ms=300.0,
-        slow_count=500,
-        slow_ratio=0.3,
-        slow_by_chance=0.0,
-        tenants_count=None,
-        excess_ratio=excess_ratio,
-        traffic_ratio=dict.fromkeys(REPLICAS, 0.25),
-        stage_excess_ms={"queue_ms": 700.0, "prefill_ms": 3.0},
-        exemplar_trace_ids=(),
-    )
+def share(excess_ratio: float, traffic_ratio: float = 0.25, usual_traffic_ratio: float = 0.25) -> Share:
+    return Share(excess_ratio, traffic_ratio, usual_traffic_ratio, 0.0, 700.0 * excess_ratio, 20.0 * excess_ratio)
+
+
+def scope(excess_ratio: Mapping[str, float], **more: Any) -> Scope:
+    usual: dict[str, Any] = {
+        "slow_over_ms": 300.0,
+        "slow_count": 500,
+        "slow_ratio": 0.3,
+        "slow_by_chance": 0.0,
+        "tenants_count": None,
+        "excess_ms": 703.0,
+        "shares": {
+            EntityKind.REPLICA: {name: share(excess_ratio.get(name, 0.0)) for name in REPLICAS},
+            EntityKind.VERSION: {"1.0": share(0.0, 0.75, 1.0), "2.0": share(1.0, 0.25, 0.0)},
+            EntityKind.TENANT: {"acme": share(0.5, 0.5, 0.2), "umbra": share(0.5, 0.5, 0.8)},
+        },
+        "stage_excess_ms": {"queue_ms": 700.0, "prefill_ms": 3.0},
+        "exemplar_trace_ids": (),
+    }
+    return Scope(**usual | more)
 
 
 ONE_SICK = scope({"chat-1": 1.0})
 ALL_SLOW = scope(dict.fromkeys(REPLICAS, 0.25))
+CALLS_SLOW = scope(dict.fromkeys(REPLICAS, 0.25), upstream_ratio={"retriever": 0.9})
+ONE_LOST = scope(dict.fromkeys(REPLICAS[1:], 1 / 3), lost=frozenset({"chat-1"}))
 
 
 def moved(
@@ -60,11 +79,19 @@ def still(name: str, entity: Entity, level: float) -> Shift:
     return moved(name, entity, level, level, sigmas=0.1, lead_s=None)
 
 
-def explained(shifts: list[Shift], who: Scope = ONE_SICK) -> Explanation:
-    return explain("chat", ONSET, who, shifts, NEAR, KNOWLEDGE, STEP_S)
+def explained(shifts: list[Shift], who: Scope = ONE_SICK, load_explains: float | None = None) -> Explanation:
+    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load_explains), KNOWLEDGE)
 
 
-SIGNS = {
+def everywhere(name: str, before: float, during: float) -> list[Shift]:
+    return [moved(name, Entity(EntityKind.REPLICA, replica), before, during) for replica in REPLICAS]
+
+
+SLOW_STEPS = [moved("prefill_time", SICK, 0.02, 0.05), moved("decode_time", SICK, 25, 60)]
+SLOW_TRANSFERS = [moved("transfer_time", SICK, 15, 800)]
+QUEUES = everywhere("queue_time", 2, 900)
+
+SIGNS: dict[CauseKind, tuple[Entity, Scope, list[Shift]]] = {
     CauseKind.GPU_MEMORY_PRESSURE: (
         SICK,
         ONE_SICK,
@@ -80,8 +107,48 @@ SIGNS = {
         [
             moved("gpu_memory_free", GPU, 9000, 200, lead_s=15),
             moved("gpu_memory_used", GPU, 71_000, 80_000),
-            moved("decode_time", SICK, 25, 60),
+            *SLOW_STEPS,
         ],
+    ),
+    CauseKind.GPU_COMPUTE_CONTENTION: (
+        GPU,
+        ONE_SICK,
+        [
+            moved("sm_active", GPU, 0.5, 0.98, lead_s=15),
+            moved("gpu_busy", GPU, 60, 100),
+            moved("gpu_process_memory", GPU, 71_000, 71_400),
+            *SLOW_STEPS,
+        ],
+    ),
+    CauseKind.GPU_THERMAL_THROTTLE: (
+        GPU,
+        ONE_SICK,
+        [
+            moved("thermal_slowdown", GPU, 0, 1, lead_s=15),
+            moved("gpu_temperature", GPU, 60, 90, lead_s=60),
+            moved("sm_clock", GPU, 1980, 1100),
+            *SLOW_STEPS,
+        ],
+    ),
+    CauseKind.GPU_POWER_THROTTLE: (
+        GPU,
+        ONE_SICK,
+        [moved("power_limit", GPU, 700, 400, lead_s=15), moved("sm_clock", GPU, 1980, 1100), *SLOW_STEPS],
+    ),
+    CauseKind.GPU_FAULT: (
+        GPU,
+        ONE_LOST,
+        [moved("xid_gone", GPU, 0, 1, lead_s=15), moved("serving_replicas", SERVICE, 4, 3), *QUEUES],
+    ),
+    CauseKind.PCIE_DEGRADED: (
+        GPU,
+        ONE_SICK,
+        [moved("pcie_width", GPU, 16, 4, lead_s=15), *SLOW_TRANSFERS],
+    ),
+    CauseKind.NVLINK_FAULT: (
+        GPU,
+        ONE_SICK,
+        [moved("nvlink_errors", GPU, 0, 40, lead_s=15), *SLOW_STEPS],
     ),
     CauseKind.NETWORK_SATURATION: (
         PORT,
@@ -89,8 +156,13 @@ SIGNS = {
         [
             moved("port_utilisation", PORT, 0.3, 0.98, lead_s=15),
             moved("transmit_wait", PORT, 3e3, 5e7),
-            moved("transfer_time", SICK, 15, 800),
+            *SLOW_TRANSFERS,
         ],
+    ),
+    CauseKind.NETWORK_CONGESTION: (
+        PORT,
+        ONE_SICK,
+        [moved("transmit_wait", PORT, 3e3, 5e7, lead_s=15), still("port_utilisation", PORT, 0.3), *SLOW_TRANSFERS],
     ),
     CauseKind.NETWORK_LINK_FAULT: (
         PORT,
@@ -98,16 +170,44 @@ SIGNS = {
         [
             moved("symbol_errors", PORT, 0, 60, lead_s=45),
             moved("link_recoveries", PORT, 0, 0.05),
-            moved("transfer_time", SICK, 15, 800),
+            *SLOW_TRANSFERS,
         ],
     ),
+    CauseKind.STRAGGLER: (SICK, ONE_SICK, [*SLOW_STEPS, still("sm_clock", GPU, 1980)]),
     CauseKind.TRAFFIC_SURGE: (
         SERVICE,
         ALL_SLOW,
-        [
-            moved("request_rate", SERVICE, 10, 30, lead_s=15),
-            *(moved("queue_time", Entity(EntityKind.REPLICA, replica), 2, 900) for replica in REPLICAS),
-        ],
+        [moved("request_rate", SERVICE, 10, 30, lead_s=15), *QUEUES],
+    ),
+    CauseKind.PROMPT_MIX_SHIFT: (
+        SERVICE,
+        ALL_SLOW,
+        [moved("input_tokens", SERVICE, 900, 4000, lead_s=15), *QUEUES],
+    ),
+    CauseKind.COLD_START: (
+        SICK,
+        ONE_SICK,
+        [moved("replica_start", SICK, 0, 1, lead_s=0), *SLOW_STEPS],
+    ),
+    CauseKind.CAPACITY_LOSS: (
+        SERVICE,
+        ONE_LOST,
+        [moved("serving_replicas", SERVICE, 4, 3, lead_s=15), *QUEUES],
+    ),
+    CauseKind.BAD_RELEASE: (
+        VERSION,
+        ONE_SICK,
+        [moved("version_time", VERSION, 200, 900, lead_s=15), *SLOW_STEPS],
+    ),
+    CauseKind.HOST_CONTENTION: (
+        NODE,
+        ONE_SICK,
+        [moved("cpu_idle", NODE, 0.7, 0.05, lead_s=15), *SLOW_TRANSFERS],
+    ),
+    CauseKind.UPSTREAM_DEPENDENCY: (
+        CALLED,
+        CALLS_SLOW,
+        [moved("upstream_time", CALLED, 20, 700, lead_s=None)],
     ),
 }
 
@@ -122,9 +222,12 @@ def test_each_cause_is_named_first_by_its_signs_on_its_entity(kind: CauseKind) -
     explanation = explained(shifts, who)
     first = explanation.causes[0]
     assert (first.rank, first.kind, first.entity) == (1, kind, entity)
-    assert 0.8 < first.confidence < 1
+    assert 0.7 < first.confidence < 1
     assert first.next_steps
-    assert {evidence.signal for evidence in first.evidence} == {shift.signal.name for shift in shifts}
+    assert {evidence.signal for evidence in first.evidence} <= {shift.signal.name for shift in shifts}
+    assert first.evidence[0].signal in {sign.signal for sign in KNOWLEDGE.patterns[kind].requires}
+    assert first.chain[0].entity == first.evidence[0].entity
+    assert first.chain[-1].entity == SERVICE
     assert "{" not in first.summary + " ".join(first.next_steps)
     assert kind not in {one.kind for one in explanation.ruled_out}
 
@@ -223,3 +326,52 @@ def test_evidence_keeps_the_order_in_which_things_happened() -> None:
 def test_the_same_shifts_give_the_same_explanation_in_whatever_order() -> None:
     _, who, shifts = SIGNS[CauseKind.NETWORK_SATURATION]
     assert explained(shifts[::-1], who).causes[0].entity == explained(shifts, who).causes[0].entity
+
+
+def test_when_most_gpus_of_a_node_show_it_the_node_is_named() -> None:
+    hot = [moved("thermal_slowdown", gpu, 0, 1, lead_s=15) for gpu in (GPU, *OTHER_GPUS)]
+    cause = explained([*hot, *SLOW_STEPS]).causes[0]
+    assert (cause.kind, cause.entity) == (CauseKind.GPU_THERMAL_THROTTLE, NODE)
+
+
+def test_when_one_tenant_adds_most_of_the_work_the_tenant_is_named() -> None:
+    _, _, shifts = SIGNS[CauseKind.PROMPT_MIX_SHIFT]
+    who = scope(dict.fromkeys(REPLICAS, 0.25), added_tokens_ratio={"acme": 0.9, "umbra": 0.1})
+    cause = explained(shifts, who).causes[0]
+    assert (cause.kind, cause.entity) == (CauseKind.PROMPT_MIX_SHIFT, Entity(EntityKind.TENANT, "acme"))
+
+
+def test_what_a_cause_brings_about_is_told_in_its_chain_and_ranks_behind_it() -> None:
+    _, _, shifts = SIGNS[CauseKind.TRAFFIC_SURGE]
+    full = [*everywhere("kv_cache_usage", 0.4, 0.97), *everywhere("preemptions", 0, 3)]
+    alone = Neighbourhood({SERVICE: frozenset({"chat-1"}), SICK: frozenset({"chat-1"})})
+    who = scope({}, shares={EntityKind.REPLICA: {"chat-1": share(1.0, 1.0)}})
+    explanation = explain(Findings("chat", ONSET, who, [*shifts, *full], alone, STEP_S), KNOWLEDGE)
+    first, second = explanation.causes[:2]
+    assert (first.kind, second.kind) == (CauseKind.TRAFFIC_SURGE, CauseKind.GPU_MEMORY_PRESSURE)
+    assert any("kv cache" in step.text or "preemptions" in step.text for step in first.chain)
+
+
+def test_traffic_that_brought_no_such_times_before_is_doubted() -> None:
+    _, who, shifts = SIGNS[CauseKind.TRAFFIC_SURGE]
+    never_seen, harmless = (explained(shifts, who, load_explains) for load_explains in (None, 0.02))
+    assert never_seen.causes[0].kind is CauseKind.TRAFFIC_SURGE
+    assert harmless.causes[0].kind is CauseKind.UNKNOWN
+    why = {one.kind: one.why for one in harmless.ruled_out}
+    assert "as much load brought 2% of the added time before" in why[CauseKind.TRAFFIC_SURGE]
+
+
+def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
+    calm = [still("transfer_time", SICK, 15), still("prefill_time", SICK, 0.02), still("queue_time", SICK, 2)]
+    explanation = explained([moved("symbol_errors", PORT, 0, 60, lead_s=30), *calm])
+    assert explanation.causes[0].kind is CauseKind.UNKNOWN
+    why = {one.kind: one.why for one in explanation.ruled_out}
+    assert "did not reach the requests there" in why[CauseKind.NETWORK_LINK_FAULT]
+
+
+@pytest.mark.parametrize("kind", SIGNS)
+def test_irrelevant_series_and_other_names_leave_the_verdict(kind: CauseKind) -> None:
+    entity, who, shifts = SIGNS[kind]
+    noise = [still("gpu_temperature", Entity(EntityKind.GPU, f"GPU-elsewhere-{number}"), 60.0) for number in range(20)]
+    plain, noisy = explained(shifts, who).causes[0], explained([*noise, *shifts], who).causes[0]
+    assert (noisy.kind, noisy.entity, noisy.confidence) == (kind, entity, plain.confidence)

@@ -28,8 +28,8 @@ SCOPE = Scope(
     slow_ratio=0.3,
     slow_by_chance=0.0,
     tenants_count=None,
-    excess_ratio={},
-    traffic_ratio={},
+    excess_ms=900.0,
+    shares={},
     stage_excess_ms={},
     exemplar_trace_ids=("slowest",),
 )

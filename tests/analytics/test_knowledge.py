@@ -2,7 +2,7 @@ import string
 
 import pytest
 
-from analytics.knowledge import KnowledgeError, Pattern, Signal, read_knowledge, shipped_knowledge
+from analytics.knowledge import KnowledgeError, Pattern, Sign, Signal, extended, read_knowledge, shipped_knowledge
 from domain.cause import CauseKind
 
 KNOWLEDGE = shipped_knowledge()
@@ -42,8 +42,23 @@ def test_every_sentence_of_a_cause_can_be_filled(pattern: Pattern) -> None:
 
 
 @pytest.mark.parametrize("pattern", KNOWLEDGE.patterns.values(), ids=lambda pattern: pattern.kind.value)
-def test_the_required_signs_of_a_cause_are_of_its_own_kind_of_entity(pattern: Pattern) -> None:
-    assert {KNOWLEDGE.signals[sign.signal].entity for sign in pattern.requires} == {pattern.entity}
+def test_the_required_signs_of_a_cause_are_of_a_kind_of_entity_that_it_is_pinned_on(pattern: Pattern) -> None:
+    assert {KNOWLEDGE.signals[sign.signal].entity for sign in pattern.requires} == {pattern.entities[0]}
+
+
+@pytest.mark.parametrize("pattern", KNOWLEDGE.patterns.values(), ids=lambda pattern: pattern.kind.value)
+def test_every_signal_is_spoken_of_with_a_kind_that_the_outside_knows(pattern: Pattern) -> None:
+    assert pattern.kind in set(CauseKind) - {CauseKind.UNKNOWN}
+    assert pattern.kind not in pattern.brings
+
+
+def test_every_kind_has_its_signs() -> None:
+    assert KNOWLEDGE.patterns.keys() == set(CauseKind) - {CauseKind.UNKNOWN}
+
+
+def test_every_signal_is_used() -> None:
+    used = {name for pattern in KNOWLEDGE.patterns.values() for name in pattern.signals}
+    assert KNOWLEDGE.signals.keys() == used
 
 
 @pytest.mark.parametrize("signal", KNOWLEDGE.signals.values(), ids=lambda signal: signal.name)
@@ -51,14 +66,26 @@ def test_every_signal_is_whole(signal: Signal) -> None:
     assert signal.title
     assert signal.unit
     assert signal.floor > 0
-    assert signal.layer in {"request", "engine", "gpu", "fabric"}
-    assert (signal.capacity is not None) == (signal.transform == "utilisation")
+    assert signal.layer in {"request", "engine", "gpu", "host", "fabric"}
+    assert bool(signal.capacity) == (signal.transform == "utilisation")
     assert bool(signal.metrics) == (signal.layer != "request")
 
 
-def test_no_metric_carries_two_signals() -> None:
-    carried = [metric for signal in KNOWLEDGE.signals.values() for metric in signal.metrics]
-    assert len(carried) == len(set(carried))
+def test_no_two_signals_read_the_same_of_a_metric() -> None:
+    read = [
+        (metric, signal.transform, signal.codes, signal.bits, str(signal.labels), signal.floor)
+        for signal in KNOWLEDGE.signals.values()
+        for metric in signal.metrics
+    ]
+    assert len(read) == len(set(read))
+
+
+def test_somebodys_own_entries_stand_beside_ours_and_in_place_of_those_of_the_same_name() -> None:
+    own = SIGNAL.replace("errors:", "our_errors:").replace("ERRORS_total", "our_errors_total")
+    known = extended(KNOWLEDGE, own, CAUSE.replace("signal: errors", "signal: our_errors"))
+    assert known.patterns[CauseKind.NETWORK_LINK_FAULT].requires == (Sign("our_errors"),)
+    assert known.patterns.keys() == KNOWLEDGE.patterns.keys()
+    assert "our_errors_total" in known.metrics
 
 
 @pytest.mark.parametrize(
@@ -70,7 +97,10 @@ def test_no_metric_carries_two_signals() -> None:
         (SIGNAL, CAUSE.replace("absent", "absence"), "causes.yaml, network_link_fault: .*absence"),
         (SIGNAL, CAUSE.replace("signal: errors", "signal: mood"), "unknown signal 'mood'; known are errors"),
         (SIGNAL, CAUSE.replace("signal: errors", "metric: errors"), "causes.yaml, network_link_fault: .*metric"),
-        (SIGNAL, CAUSE.replace("  supports: []\n", ""), "causes.yaml, network_link_fault: 'supports'"),
+        (SIGNAL, CAUSE.replace("  next_steps: []\n", ""), "causes.yaml, network_link_fault: 'next_steps'"),
+        (SIGNAL.replace("fabric", "fabric, transform: slope"), CAUSE, "transform is 'slope'; valid are level, rate"),
+        (SIGNAL, CAUSE + "  reach: [afar]\n", "reach is 'afar'; valid are own, service"),
+        (SIGNAL, "{", "causes.yaml: no YAML"),
         ("[errors]", CAUSE, "signals.yaml: expected a mapping of names to mappings"),
         (SIGNAL, "network_link_fault: soon", "causes.yaml: expected a mapping of names to mappings"),
     ],

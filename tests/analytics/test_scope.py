@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.scope import Scope, contrast, localise, neighbourhood, stage_split
+from analytics.scope import Scope, attributed, contrast, localise, neighbourhood, stage_split
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.topology import Topology, topology_from_document
@@ -33,9 +33,10 @@ def scope_of(rows: list[dict[str, Any]]) -> Scope:
 
 def test_the_excess_lies_where_the_slow_requests_are() -> None:
     scope = scope_of(usual_and_slow({"a": 900.0, "b": 0.0, "c": 0.0, "d": 0.0}))
-    assert scope.excess_ratio["a"] == pytest.approx(1)
-    assert scope.traffic_ratio == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25})
-    assert scope.concentration == pytest.approx(0.75)
+    assert scope.replicas["a"].excess_ratio == pytest.approx(1)
+    assert {name: share.traffic_ratio for name, share in scope.replicas.items()} == dict.fromkeys("abcd", 0.25)
+    assert scope.concentration() == pytest.approx(0.75)
+    assert scope.excess_ms == pytest.approx(225)
     assert scope.slow_count == 100
     assert scope.slow_ratio == 0.25
     assert scope.slow_by_chance is not None
@@ -44,18 +45,16 @@ def test_the_excess_lies_where_the_slow_requests_are() -> None:
 
 def test_an_excess_that_meets_all_replicas_alike_is_not_concentrated() -> None:
     scope = scope_of(usual_and_slow({"a": 500.0, "b": 500.0, "c": 500.0}))
-    assert scope.concentration == pytest.approx(0, abs=1e-9)
+    assert scope.concentration() == pytest.approx(0, abs=1e-9)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 5000), min_size=1))
 def test_the_shares_of_the_excess_add_up_to_all_of_it(extra_ms: dict[str, float]) -> None:
     scope = scope_of(usual_and_slow(extra_ms, count=10))
-    assert math.fsum(scope.traffic_ratio.values()) == pytest.approx(1)
-    if scope.excess_ratio:
-        assert math.fsum(scope.excess_ratio.values()) == pytest.approx(1)
-    else:
-        assert max(extra_ms.values()) < 1e-6
+    assert math.fsum(share.traffic_ratio for share in scope.replicas.values()) == pytest.approx(1)
+    if max(extra_ms.values()) > 1:
+        assert math.fsum(share.excess_ratio for share in scope.replicas.values()) == pytest.approx(1)
 
 
 def test_failed_requests_are_bad_ones_but_their_duration_says_nothing() -> None:
@@ -64,7 +63,8 @@ def test_failed_requests_are_bad_ones_but_their_duration_says_nothing() -> None:
     scope = scope_of(rows + failed)
     assert scope.slow_count == 20
     assert scope.slow_ratio == pytest.approx(20 / 120)
-    assert math.fsum(scope.excess_ratio.values()) == pytest.approx(0, abs=1e-9)
+    assert scope.excess_ms == pytest.approx(0, abs=1e-9)
+    assert scope.replicas["a"].failures_ratio == 1
 
 
 def test_a_few_slow_requests_may_be_chance() -> None:
@@ -139,10 +139,54 @@ def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_
     assert found["port:leaf/3"] == {"chat-3"}
 
 
-def test_an_engine_without_a_pod_label_is_the_only_replica_when_there_is_one() -> None:
-    engine = [{"metric": "vllm:num_requests_waiting", "instance": "10.0.0.7:8000", "node": "10.0.0.7"}]
-    assert carried(PLACED[2:], engine)["replica:10.0.0.7:8000"] == {"chat-3"}
-    assert "replica:10.0.0.7:8000" not in carried(PLACED, engine), "with several nobody knows whose it is"
+def test_an_engine_without_a_pod_label_is_the_replica_it_is_called_after_or_the_only_one() -> None:
+    engines = [
+        {"metric": "vllm:num_requests_waiting", "instance": instance, "node": "x"}
+        for instance in ("10.0.0.7:8000", "chat-3:8000")
+    ]
+
+    def whose(placed: list[dict[str, Any]]) -> list[str | None]:
+        return attributed(series(engines), requests(placed), ["vllm:num_requests_waiting"])["replica"].to_list()
+
+    assert whose(PLACED[2:]) == ["chat-3", "chat-3"]
+    assert whose(PLACED) == [None, "chat-3"], "with several nobody knows whose it is"
+
+
+def test_a_switch_carries_the_replicas_of_every_node_below_it_and_so_do_its_uplinks() -> None:
+    wiring = topology_from_document(
+        {
+            "nodes": {
+                node: {"ports": {"mlx5_0/1": {"switch": "leaf", "switch_port": number}}}
+                for number, node in enumerate(("gpu-1", "gpu-2"), start=1)
+            },
+            "switches": {"leaf": {"uplinks": {33: {"switch": "spine", "switch_port": 7}}}},
+        }
+    )
+    found = carried(PLACED, [], wiring)
+    everybody = {"chat-1", "chat-2", "chat-3"}
+    assert [found[name] for name in ("switch:leaf", "switch:spine", "port:leaf/33", "port:spine/7")] == [everybody] * 4
+    assert found["port:leaf/2"] == {"chat-3"}
+
+
+def test_longer_prompts_and_answers_are_told_apart_from_a_slower_pace() -> None:
+    rows = []
+    for time_s, tokens, pace in ((100, 100, 1.0), (700, 300, 2.0)):
+        rows += [
+            {
+                "time": at(time_s),
+                "replica": "a",
+                "latency_ms": 2 * tokens * pace,
+                "ttft_ms": tokens * pace,
+                "queue_ms": 0.0,
+                "prefill_ms": tokens * pace,
+                "decode_ms": tokens * pace,
+                "input_tokens": tokens,
+                "output_tokens": tokens,
+            }
+        ] * 9
+    stages = localise(stage_split(requests(rows)), Indicator.LATENCY, SPIKE, REFERENCE).stage_excess_ms
+    assert stages["prompt_ms"] == stages["answer_ms"] == pytest.approx(200)
+    assert stages["prefill_ms"] == stages["decode_ms"] == pytest.approx(300)
 
 
 def test_a_service_whose_requests_name_no_replica_still_carries_its_excess() -> None:

@@ -174,8 +174,18 @@ def test_an_earlier_spike_is_not_part_of_what_is_usual() -> None:
 def test_rare_events_are_compared_by_their_mean_because_their_median_is_zero() -> None:
     rare = [0.0] * 60 + [0.0, 0.0, 0.0, 2.0] * 5
     found = shifts(matrix({"node/mlx5_0/1": rare}, "symbol_errors"), GRID, SPIKE, REFERENCE)
-    assert found[0].during == pytest.approx(0.5)
+    assert found[0].during == pytest.approx(10 / 24), (
+        "with the minute before, when what happened once may have happened"
+    )
     assert found[0].moved()
+
+
+def test_what_stops_half_way_through_a_long_spike_is_told_by_its_first_minutes() -> None:
+    spike = Window(SPIKE.start, SPIKE.start + timedelta(seconds=40 * STEP_S))
+    brief = [0.0] * 60 + [2.0] * 20 + [0.0] * 20
+    grid = Grid(Window(at(0), spike.end), STEP_S)
+    found = shifts(matrix({"node/mlx5_0/1": brief}, "symbol_errors"), grid, spike, REFERENCE)
+    assert found[0].during == pytest.approx(40 / 24)
 
 
 # -- from sampled metrics ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def test_a_window_that_nothing_explains_has_the_unknown_cause(ask: Any, insert_r
 
     assert response.status_code == 200, response.text
     document = response.json()
-    assert list(document) == ["causes", "ruled_out"]
+    assert list(document) == ["causes", "ruled_out", "scope"]
     assert document["causes"][0]["kind"] == CauseKind.UNKNOWN
     assert document["causes"][0]["entity"] == {"kind": "service", "name": "explain-quiet"}
 

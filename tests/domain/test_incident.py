@@ -6,13 +6,15 @@ from domain.cause import CauseKind
 from domain.incident import Incident, from_document, to_document
 from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
 
-# As promised to the outside, in this order.
+# As promised to the outside, in this order; then what we tell beyond that.
 INCIDENT_KEYS = [
     *("id", "service", "model", "indicator", "status", "severity", "started_at", "detected_at", "ended_at"),
     *("baseline_ms_p99", "peak_ms_p99", "slow_requests_count", "slow_requests_ratio", "budget_spent_ratio"),
     *("cost_usd", "tenants_affected_count", "causes", "ruled_out", "exemplar_trace_ids"),
+    *("scope", "services_affected"),
 ]
 CAUSE_KEYS = ["rank", "kind", "entity", "confidence", "lead_s", "summary", "evidence", "next_steps"]
+CAUSE_KEYS += ["explained_ratio", "chain"]
 EVIDENCE_KEYS = ["signal", "entity", "before", "during", "unit", "score", "lead_s"]
 
 
