@@ -55,8 +55,8 @@ class Findings:
     """What was found of one spike of one service, before anything is blamed.
 
     `onset` is when it began, `scope` which requests were slow and whose, `shifts` how every signal of every entity near
-    the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of the shifts' onsets.
-    `load_explains` is the share of the excess (0-1) that as much load brought before, None when there never was as much.
+    the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of onsets.
+    `load_explains` is the share of the excess (0-1) that as much load brought before; None: there never was as much.
     """
 
     service: str
@@ -133,6 +133,8 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
 
 def _candidates(pattern: Pattern, spike: _Spike) -> Iterable[_Candidate]:
     signs: dict[Entity, list[Shift]] = {}
+    if len(spike.replicas_of(spike.service)) < pattern.replicas_min:
+        return
     for sign in pattern.requires:
         for shift in spike.by_signal.get(sign.signal, ()):
             if shift.entity.kind in pattern.entities and _shows(sign, shift, common=_has_no_peers(shift, spike)):

@@ -1,10 +1,10 @@
 """Turnover: which replicas of a service serve when, which came and which went.
 
-A replica serves while it starts requests. How long a silence means that it does not is told by its own rate: a gap in
-which eight requests were to be expected comes by chance once in three thousand (Poisson).
+A replica serves while it starts requests. Whether a silence means that it does not is told by what the others serve
+meanwhile: if by its usual share eight requests were to be expected, none comes by chance once in three thousand
+(Poisson). Where that is too little to tell, an engine that no longer reports has gone.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,8 +84,9 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
     reporting = _reporting(matrices, counts.keys(), grid)
     names = tuple(sorted(counts))
     serving = np.zeros((len(names), grid.steps), dtype=bool)
+    everyone = sum(counts.values(), np.zeros(grid.steps, dtype=np.int64))
     for row, name in enumerate(names):
-        serving[row] = _serving(counts[name], reporting.get(name), grid.step_s)
+        serving[row] = _serving(counts[name], everyone - counts[name], reporting.get(name), grid.step_s)
     return Turnover(names, serving)
 
 
@@ -117,22 +118,31 @@ def _reporting(
     return found
 
 
-def _serving(counts: NDArray[np.int64], reporting: NDArray[np.bool_] | None, step_s: int) -> NDArray[np.bool_]:
-    """When one replica served, from its requests a step and, where known, when its engine reported."""
-    seen = np.flatnonzero(counts)
-    active_s = (seen[-1] - seen[0] + 1) * step_s
-    typical = float(np.median(counts[seen[0] : seen[-1] + 1])) / step_s
-    rate = max(counts.sum() / active_s, typical)
-    gap = max(math.ceil(max(_GAP_MIN_S, _EXPECTED_IN_A_GAP / rate) / step_s), 1)
-    serving = np.zeros(len(counts), dtype=bool)
-    for first, last in zip(seen, [*seen[1:], len(counts)], strict=True):
-        serving[first : last if last - first <= gap else first + 1] = True
-    serving[: seen[0]] = seen[0] <= gap
-    if reporting is not None and reporting.any():
-        # Too few requests to tell: an engine that reports no more has gone, unless requests say otherwise.
-        step_seen = np.flatnonzero(reporting)
-        spread = max(int(np.median(np.diff(step_seen))) if len(step_seen) > 1 else 1, 1)
-        after = max(int(seen[-1]), int(step_seen[-1]))
-        if len(counts) - 1 - after >= _MISSED_SCRAPES * spread:
-            serving[after + 1 :] = False
+def _serving(
+    own: NDArray[np.int64], others: NDArray[np.int64], reporting: NDArray[np.bool_] | None, step_s: int
+) -> NDArray[np.bool_]:
+    """When one replica served, from its and the others' requests a step and, where known, when its engine reported."""
+    seen = np.flatnonzero(own)
+    there = slice(int(seen[0]), int(seen[-1]) + 1)
+    beside = int(others[there].sum())
+    per_other = own[there].sum() / beside if beside else 0.0  # its requests for each one of the others'
+    served = np.concatenate([[0], np.cumsum(others)])
+    serving = np.ones(len(own), dtype=bool)
+    for last, following in zip([-1, *seen], [*seen, len(own)], strict=True):
+        first = int(last) + 1
+        expected = per_other * (served[following] - served[first])
+        silent = (following - first) * step_s >= _GAP_MIN_S and expected >= _EXPECTED_IN_A_GAP
+        if silent or (following > first and _is_silent(reporting, first, int(following))):
+            serving[first:following] = False
     return serving
+
+
+def _is_silent(reporting: NDArray[np.bool_] | None, first: int, end: int) -> bool:
+    """Did the engine miss several scrapes in a row in this stretch, of which requests say nothing."""
+    if reporting is None or not reporting[:first].any():
+        return False
+    seen = np.flatnonzero(reporting)
+    spread = max(int(np.median(np.diff(seen))) if len(seen) > 1 else 1, 1)
+    within = np.flatnonzero(reporting[first:end])
+    longest = int(np.diff([-1, *within, end - first]).max()) - 1
+    return longest >= _MISSED_SCRAPES * spread

@@ -82,6 +82,7 @@ class Pattern:
     absent: str
     next_steps: tuple[str, ...]
     weight: float = 1.0
+    replicas_min: int = 1
 
     @property
     def signals(self) -> tuple[str, ...]:
