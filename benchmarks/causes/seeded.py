@@ -1,0 +1,421 @@
+"""Seeded incidents of the simulator: is the true kind named first, on the true entity, and how soon.
+
+Each case is a cloud of its own (size, models, load and scrape interval by seed), some 50 minutes of usual time and one
+fault of 6 to 12 minutes in it. It is played straight into an embedded store (`simulator.fill`), looked at by the same
+job as live data (`analytics.jobs.analyze`), and only then held against the truth. Suites:
+
+    one       one cause, mixed load
+    confused  the same, with a harmless change or alarm at the same time, and the sensor faults of a real site
+    two       two causes at once, on different entities
+    removed   one cause, whose required signals nobody sends: `unknown`, or the kind that stands over it, is right
+    clean     no fault: six hours of usual life
+
+    python -m benchmarks.causes.seeded [--suites one,clean] [--seeds N] [--kinds KIND,…] [--jobs N] [--misses]
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from analytics.causes import Findings, explain
+from analytics.jobs import AnalyzeSettings, analyze, find, unusual_cases
+from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.scope import Scope
+from benchmarks.causes.seeded_peers import others_say
+from benchmarks.server import machine
+from domain.cause import CauseKind
+from domain.entity import Entity, EntityKind
+from domain.incident import Incident
+from domain.window import Window
+from simulator.cloud import Cloud, build_cloud
+from simulator.faults import Fault, Harmless, harmless, plan_fault
+from simulator.fill import fill
+from simulator.quirks import Quirks
+from simulator.run import Simulation
+from storage.migrate import migrate
+from storage.open import open_owned
+from storage.readers import write_topology
+from storage.settings import StoreSettings
+from storage.store import Store
+
+SUITES = ("one", "confused", "two", "removed", "clean")
+KINDS = tuple(kind for kind in CauseKind if kind is not CauseKind.UNKNOWN)
+PARENTS = {kind: {CauseKind.UNKNOWN, CauseKind.STRAGGLER, CauseKind.CAPACITY_LOSS} for kind in KINDS}
+"""What may be said of a cause that nobody can see: nothing, or what it looks like from outside."""
+ABLATIONS = ("load model", "scope", "order", "knowledge")
+FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
+HISTORY_S = 3000
+AFTER_S = 420
+CLEAN_S = 6 * 3600
+MONTH_S = 30 * 86_400
+CASES_A_STORE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is played: which kinds of fault, in which suite, by which seed; `number` counts over a run."""
+
+    suite: str
+    kinds: tuple[CauseKind, ...]
+    seed: int
+    number: int
+
+    @property
+    def starts_at(self) -> datetime:
+        """Each case has a day of its own in its store, and an hour by its seed."""
+        hour = random.Random(f"hour-{self.suite}-{self.seed}").uniform(0, 16)
+        return FIRST_DAY + timedelta(days=self.number % CASES_A_STORE, hours=hour)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One cause as it was answered."""
+
+    kind: CauseKind
+    entity: Entity
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered of a case. `said` is empty when no incident was found near the fault."""
+
+    case: Case
+    truth: tuple[tuple[CauseKind, Entity], ...]
+    said: tuple[Said, ...]
+    onset_error_s: float | None
+    detected_after_s: float | None
+    incidents: int
+    seconds: float
+    why_not: str
+    ablated: dict[str, tuple[CauseKind, Entity]] = field(default_factory=dict)
+    others: dict[str, tuple[CauseKind, Entity]] = field(default_factory=dict)
+
+    def names(self, first: int, *, entity: bool) -> int:
+        """How many of the true causes are among the first so many."""
+        named = {(one.kind, one.entity if entity else None) for one in self.said[:first]}
+        return sum((kind, where if entity else None) in named for kind, where in self.truth)
+
+
+def cases(suites: Sequence[str], seeds: int, kinds: Sequence[CauseKind]) -> list[Case]:
+    """All cases of these suites."""
+    found: list[tuple[str, tuple[CauseKind, ...], int]] = []
+    for suite in suites:
+        if suite == "clean":
+            found += [(suite, (), 7000 + seed) for seed in range(max(2, seeds))]
+        elif suite == "two":
+            randomness = random.Random("two")
+            pairs = [tuple(randomness.sample(list(kinds), 2)) for _ in range(2 * seeds)]
+            found += [(suite, pair, 5000 + seed) for seed, pair in enumerate(pairs)]
+        else:
+            found += [(suite, (kind,), seed) for seed in range(seeds) for kind in kinds]
+    return [Case(*one, number) for number, one in enumerate(found)]
+
+
+def play(store: Store, case: Case) -> Answer:
+    """Play one case into the store, look at it, and say what was answered."""
+    began = time.process_time()
+    cloud = build_cloud(case.seed, varied=True)
+    start = case.starts_at
+    faults = _faults(case, cloud, start)
+    end = start + timedelta(seconds=CLEAN_S if case.suite == "clean" else HISTORY_S + AFTER_S)
+    for fault in faults:
+        end = max(end, fault.ended_at + timedelta(seconds=AFTER_S))
+    quirks = Quirks.drawn(case.seed) if case.suite == "confused" else None
+    simulation = Simulation(case.seed, start, [*faults, *_harmless(case, cloud, start)], cloud=cloud, quirks=quirks)
+    write_topology(store, cloud.topology(), start)
+    fill(store, simulation, start, end)
+    settings = AnalyzeSettings(knowledge=_knowledge(case))
+    window = Window(start + timedelta(seconds=600), end)
+    incidents = analyze(store, window, end, (), settings)
+    near = [one for one in incidents if _meets(one, faults)] if faults else incidents
+    best = max(near, key=lambda one: (one.cause.kind is not CauseKind.UNKNOWN, one.slow_requests_count), default=None)
+    truth = tuple((fault.kind, fault.entity) for fault in faults)
+    said = () if best is None else tuple(Said(one.kind, one.entity, one.confidence) for one in best.explanation.causes)
+    if case.suite == "two":  # of two causes each may have an incident of its own
+        said = tuple(
+            Said(one.kind, one.entity, one.confidence)
+            for rank in range(3)
+            for incident in near
+            for one in incident.explanation.causes[rank : rank + 1]
+        )[: max(3, len(near) * 2)]
+    ablated, others = (
+        _compared(store, window, best, settings) if best is not None and case.suite == "one" else ({}, {})
+    )
+    first_start = min((fault.started_at for fault in faults), default=start)
+    return Answer(
+        case=case,
+        truth=truth,
+        said=said,
+        onset_error_s=None if best is None or not faults else (best.started_at - first_start).total_seconds(),
+        detected_after_s=None if best is None or not faults else (best.detected_at - first_start).total_seconds(),
+        incidents=len(incidents),
+        seconds=time.process_time() - began,
+        why_not="" if best is None else "; ".join(
+            f"{one.kind}: {one.why}" for one in best.explanation.ruled_out if one.kind in {kind for kind, _ in truth}
+        ),
+        ablated=ablated,
+        others=others,
+    )  # fmt: skip
+
+
+def _faults(case: Case, cloud: Cloud, start: datetime) -> list[Fault]:
+    randomness = random.Random(f"fault-{case.suite}-{case.seed}")
+    duration_s = randomness.uniform(360, 720)
+    onset = start + timedelta(seconds=HISTORY_S + randomness.uniform(0, 60))
+    found: list[Fault] = []
+    for number, kind in enumerate(case.kinds):
+        at = onset + timedelta(seconds=number * randomness.uniform(0, 90))
+        fault = plan_fault(kind, cloud, case.seed + number, at, duration_s)
+        for again in range(1, 10):
+            if fault.entity not in {one.entity for one in found}:
+                break
+            fault = plan_fault(kind, cloud, case.seed + 100 * again, at, duration_s)
+        found.append(fault)
+    return found
+
+
+def _harmless(case: Case, cloud: Cloud, start: datetime) -> list[Fault]:
+    if case.suite != "confused":
+        return []
+    randomness = random.Random(f"harmless-{case.seed}")
+    kind = randomness.choice(list(Harmless))
+    at = start + timedelta(seconds=HISTORY_S + randomness.uniform(-120, 120))
+    fault = harmless(kind, cloud, case.seed, at, randomness.uniform(600, 1200))
+    return [] if fault is None else [fault]
+
+
+def _knowledge(case: Case) -> Knowledge:
+    """What is known; where signals are removed, without those that the true kind requires."""
+    knowledge = shipped_knowledge()
+    if case.suite != "removed":
+        return knowledge
+    gone = {sign.signal for kind in case.kinds for sign in knowledge.patterns[kind].requires}
+    metrics = {metric for name in gone for metric in knowledge.signals[name].metrics}
+    kept = {
+        name: replace(signal, metrics=tuple(metric for metric in signal.metrics if metric not in metrics))
+        for name, signal in knowledge.signals.items()
+    }
+    return Knowledge(kept, knowledge.patterns)
+
+
+def _meets(incident: Incident, faults: Sequence[Fault]) -> bool:
+    """Did it begin while a fault was there, or within some minutes."""
+    first = min(fault.started_at for fault in faults)
+    last = max(fault.ended_at for fault in faults)
+    return first - timedelta(seconds=120) <= incident.started_at <= last + timedelta(seconds=120)
+
+
+def _compared(
+    store: Store, window: Window, incident: Incident, settings: AnalyzeSettings
+) -> tuple[dict[str, tuple[CauseKind, Entity]], dict[str, tuple[CauseKind, Entity]]]:
+    """What would be said of the incident without one part of the method, and by the plain methods of others."""
+    found = [
+        case
+        for spike, case in unusual_cases(store, window, settings)
+        if abs((spike.window.start - incident.started_at).total_seconds()) < 1 and spike.service == incident.service
+    ]
+    if not found:
+        return {}, {}
+    findings = find(store, found[0], settings)
+    ablated = {}
+    for part in ABLATIONS[:3]:
+        cause = explain(_without(part, findings), settings.knowledge).causes[0]
+        ablated[part] = (cause.kind, cause.entity)
+    others = others_say(findings, settings.knowledge)
+    ablated["knowledge"] = others["z-score"]
+    return ablated, others
+
+
+def _without(part: str, findings: Findings) -> Findings:
+    if part == "load model":
+        return replace(findings, load_explains=None)
+    if part == "order":
+        return replace(findings, shifts=[replace(shift, onset=None) for shift in findings.shifts])
+    return replace(findings, scope=_everywhere(findings))
+
+
+def _everywhere(findings: Findings) -> Scope:
+    """The scope of somebody who does not look whose requests are slow: each entity may have made all of it."""
+    scope = findings.scope
+    shares = {
+        kind: {name: replace(share, excess_ratio=1.0) for name, share in of_kind.items()}
+        for kind, of_kind in scope.shares.items()
+    }
+    return replace(scope, shares=shares, upstream_ratio=dict.fromkeys(scope.upstream_ratio, 1.0))
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+
+
+def _in_one_store(part: Sequence[Case]) -> list[Answer]:
+    """Some cases, each on a day of its own in one store: an embedded engine opens one folder a process."""
+    with tempfile.TemporaryDirectory(prefix="tailsight-causes-") as folder:
+        store = open_owned(StoreSettings(url=f"chdb://{folder}/data"), Path(folder))
+        try:
+            migrate(store)
+            return [play(store, case) for case in part]
+        finally:
+            store.close()
+
+
+def answers_of(chosen: Sequence[Case], jobs: int, *, quiet: bool = False) -> list[Answer]:
+    """Play all cases, `jobs` stores at a time."""
+    parts = [chosen[first : first + CASES_A_STORE] for first in range(0, len(chosen), CASES_A_STORE)]
+    spawn = multiprocessing.get_context("spawn")  # the engine cannot be forked
+    found: list[Answer] = []
+    with spawn.Pool(jobs, maxtasksperchild=1) as pool:
+        done: Iterator[list[Answer]] = pool.imap_unordered(_in_one_store, parts)
+        for part in done if quiet else track(done, f"{len(chosen)} incidents", total=len(parts)):
+            found += part
+    return sorted(found, key=lambda answer: answer.case.number)
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def figures(answers: Sequence[Answer]) -> dict[str, float]:
+    """The row of each suite, as numbers by name."""
+    found: dict[str, float] = {}
+    for suite in SUITES:
+        own = [answer for answer in answers if answer.case.suite == suite]
+        if not own:
+            continue
+        if suite == "clean":
+            found["clean_incidents_per_service_month"] = sum(one.incidents for one in own) * MONTH_S / (
+                sum(len(build_cloud(one.case.seed, varied=True).services) for one in own) * CLEAN_S
+            )
+        elif suite == "two":
+            found["two_both_within_3"] = float(np.mean([one.names(3, entity=False) == 2 for one in own]))
+        elif suite == "removed":
+            right = [not one.said or one.said[0].kind in PARENTS[one.case.kinds[0]] for one in own]
+            found["removed_unknown_or_parent"] = float(np.mean(right))
+        else:
+            name = "seeded" if suite == "one" else "confused"
+            found[f"{name}_kind_at_1"] = float(np.mean([one.names(1, entity=False) for one in own]))
+            found[f"{name}_kind_entity_at_1"] = float(np.mean([one.names(1, entity=True) for one in own]))
+            found[f"{name}_kind_entity_within_3"] = float(np.mean([one.names(3, entity=True) for one in own]))
+            found |= {f"{name}_{key}": value for key, value in _sureness(own).items()}
+    return found
+
+
+def _sureness(answers: Sequence[Answer]) -> dict[str, float]:
+    onset = [abs(one.onset_error_s) for one in answers if one.onset_error_s is not None]
+    delay = [one.detected_after_s for one in answers if one.detected_after_s is not None]
+    sure = [(one.said[0].confidence, one.names(1, entity=True)) for one in answers if one.said and one.said[0].confidence]
+    return {
+        "found": len(onset) / len(answers),
+        "onset_error_s_median": float(np.median(onset)) if onset else float("nan"),
+        "detected_after_s_median": float(np.median(delay)) if delay else float("nan"),
+        "calibration_error": calibration_error(sure),
+        "accuracy_at_0.9": float(np.mean([right for confidence, right in sure if confidence >= 0.9] or [float("nan")])),
+    }
+
+
+def calibration_error(sure: Sequence[tuple[float, int]], bins: int = 10) -> float:
+    """Expected calibration error: the mean distance of confidence from accuracy over equal bins (Naeini et al. 2015)."""
+    if not sure:
+        return float("nan")
+    confidence, right = (np.array(column, dtype=float) for column in zip(*sure, strict=True))
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(
+        sum(
+            (places == place).mean() * abs(confidence[places == place].mean() - right[places == place].mean())
+            for place in range(bins)
+            if (places == place).any()
+        )
+    )
+
+
+def interval(hits: Sequence[float]) -> tuple[float, float]:
+    """95 % Wilson interval of a proportion."""
+    n, p, z = len(hits), float(np.mean(hits)), 1.96
+    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return float((middle - half) / (1 + z * z / n)), float((middle + half) / (1 + z * z / n))
+
+
+def show(console: Console, answers: Sequence[Answer], *, misses: bool) -> None:
+    """Print the tables: by suite and kind, the confusion, and what others would have said."""
+    for suite in ("one", "confused", "removed"):
+        own = [answer for answer in answers if answer.case.suite == suite]
+        if own:
+            _show_kinds(console, suite, own)
+    compared = [answer for answer in answers if answer.others]
+    if compared:
+        table = Table("method", "kind at 1", "kind and entity at 1", title="Beside ours, on the same incidents")
+        table.add_row("Tailsight", *_hits([(one, one.said[0].kind, one.said[0].entity) for one in compared if one.said]))
+        for name in compared[0].others:
+            table.add_row(name, *_hits([(one, *one.others[name]) for one in compared]))
+        for name in compared[0].ablated:
+            table.add_row(f"without {name}", *_hits([(one, *one.ablated[name]) for one in compared]))
+        console.print(table)
+    if misses:
+        for one in answers:
+            if one.case.suite != "clean" and one.names(1, entity=True) < 1:
+                said = ", ".join(f"{said.kind} {said.entity.name} {said.confidence}" for said in one.said[:3])
+                truth = ", ".join(f"{kind} {entity.name}" for kind, entity in one.truth)
+                console.print(f"{one.case.suite} {one.case.seed}: {truth} ← {said or 'no incident'} | {one.why_not}")
+            if one.case.suite == "clean" and one.incidents:
+                console.print(f"clean {one.case.seed}: {one.incidents} incidents, {[said.kind for said in one.said]}")
+
+
+def _hits(said: Sequence[tuple[Answer, CauseKind, Entity]]) -> tuple[str, str]:
+    kinds = [kind == one.truth[0][0] for one, kind, _ in said]
+    both = [(kind, entity) == one.truth[0] for one, kind, entity in said]
+    return f"{np.mean(kinds):.3f}", f"{np.mean(both):.3f}"
+
+
+def _show_kinds(console: Console, suite: str, answers: Sequence[Answer]) -> None:
+    table = Table("kind", "n", "kind at 1", "and entity", "within 3", "95 %", "else", title=f"Suite {suite}")
+    for kind in sorted({one.case.kinds[0] for one in answers}):
+        own = [one for one in answers if one.case.kinds[0] is kind]
+        first = [one.names(1, entity=False) for one in own]
+        low, high = interval(first)
+        wrong = Counter(
+            one.said[0].kind.value if one.said else "no incident" for one in own if not one.names(1, entity=False)
+        )
+        table.add_row(
+            kind.value,
+            str(len(own)),
+            f"{np.mean(first):.2f}",
+            f"{np.mean([one.names(1, entity=True) for one in own]):.2f}",
+            f"{np.mean([one.names(3, entity=True) for one in own]):.2f}",
+            f"{low:.2f} to {high:.2f}",
+            ", ".join(f"{name} {count}" for name, count in wrong.most_common(3)),
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Play, print the tables, and the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suites", default="one", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--jobs", type=int, default=2, help="stores at a time")
+    parser.add_argument("--misses", action="store_true", help="a line for each case that was not answered right")
+    given = parser.parse_args()
+    chosen = cases(given.suites.split(","), given.seeds, [CauseKind(kind) for kind in given.kinds.split(",")])
+    console = Console(width=160)
+    console.print(machine())
+    answers = answers_of(chosen, given.jobs)
+    show(console, answers, misses=given.misses)
+    console.print(f"{np.mean([one.seconds for one in answers]):.1f} CPU-seconds a case")
+    print(json.dumps(figures(answers)))  # noqa: T201  # the last line is for programs
+
+
+if __name__ == "__main__":
+    main()
