@@ -308,7 +308,10 @@ def _placed(
     """Services on nodes: each service begins on a node of its own, the last service on the last node."""
     randomness = random.Random(f"cloud-{seed}")
     racks = tuple(
-        (f"gpu-{1 + number // NODES_PER_RACK:02}-{1 + number % NODES_PER_RACK:02}", f"r{1 + number // NODES_PER_RACK:02}")
+        (
+            f"gpu-{1 + number // NODES_PER_RACK:02}-{1 + number % NODES_PER_RACK:02}",
+            f"r{1 + number // NODES_PER_RACK:02}",
+        )
         for number in range(nodes_count)
     )
     gpus = tuple(
@@ -345,9 +348,7 @@ def _placed(
     )
     retriever = Upstream("retriever", "retrieval", "2.4.0", "/v1/search", 0.03, instances)
     services = tuple(service for service, _ in served)
-    return Cloud(
-        gpus, ports, services, tuple(replicas), TENANT_NAMES, racks, (retriever,), scrape_step_s, noise_ratio
-    )
+    return Cloud(gpus, ports, services, tuple(replicas), TENANT_NAMES, racks, (retriever,), scrape_step_s, noise_ratio)
 
 
 def _half(position: int, size: int, count: int) -> int:

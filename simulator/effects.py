@@ -19,7 +19,9 @@ from simulator.faults import RECOVERY_S, ROLLOUT_STEP_S, SCALED_DOWN_S, Fault, H
 
 Floats = NDArray[np.float64]
 
-DETECTION_S = 30.0  # until a dead replica gets no more requests: three readiness probes, 10 s apart (Kubernetes' default)
+DETECTION_S = (
+    30.0  # until a dead replica gets no more requests: three readiness probes, 10 s apart (Kubernetes' default)
+)
 CRASHED_RATIO = 0.7  # of the time from one death to the next that an engine is away
 DRAIN_GRACE_S = 30.0  # how long a drained process has to finish (Kubernetes' default)
 WATCHDOG_S = 45.0  # how long a hung engine is left hanging before it is killed

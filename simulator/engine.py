@@ -173,11 +173,7 @@ class _ReplicaState:
     def loss_after(self, moment_s: float) -> Outage | None:
         """The next outage after a moment that takes with it what is in the engine."""
         return next(
-            (
-                outage
-                for outage in self.life.outages
-                if outage.start_s > moment_s and outage.manner is not Manner.DRAIN
-            ),
+            (outage for outage in self.life.outages if outage.start_s > moment_s and outage.manner is not Manner.DRAIN),
             None,
         )
 

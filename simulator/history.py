@@ -188,9 +188,7 @@ class _Slots:
 class _CallTemplate(_Slots):
     """One side of the call of an upstream service."""
 
-    def __init__(
-        self, name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue], *, remote: bool
-    ) -> None:
+    def __init__(self, name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue], *, remote: bool) -> None:
         super().__init__()
         self._slot("trace_id", 16, _tag(1, BYTES) + b"\x10")
         self._slot("span_id", 8, _tag(2, BYTES) + b"\x08")
@@ -200,7 +198,9 @@ class _CallTemplate(_Slots):
         self._slot("start", 8, _tag(7, FIXED64))
         self._slot("end", 8, _tag(8, FIXED64))
         for key, value in attributes.items():
-            encoded = _field(1, value.encode()) if isinstance(value, str) else _tag(3, VARINT) + _varint(int(str(value)))
+            encoded = (
+                _field(1, value.encode()) if isinstance(value, str) else _tag(3, VARINT) + _varint(int(str(value)))
+            )
             self._add(_attribute(key, encoded))
         flags = int(SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK)
         if remote:

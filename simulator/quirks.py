@@ -5,7 +5,7 @@ All of these have been seen at real sites; a product that believes every number 
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ MISSED_SCRAPES_RATIO = 0.02
 SKEW_S = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Quirks:
     """Which quirks a site has; none by default. Which nodes have them follows from `seed`."""
 
@@ -39,50 +39,57 @@ class Quirks:
     exporter_restarts: bool = False
     missed_scrapes: bool = False
     clock_skew: bool = False  # nodes' clocks are some seconds off, so spans and scrapes disagree
-    _targets: dict[str, tuple[Target, Target]] = field(default_factory=dict, repr=False, compare=False)
-    _held: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def drawn(cls, seed: int) -> "Quirks":
         """About a third of all quirks, by seed."""
         randomness = random.Random(f"quirks-{seed}")
-        names = [name for name in cls.__dataclass_fields__ if name != "seed" and not name.startswith("_")]
+        names = [name for name in cls.__dataclass_fields__ if name != "seed"]
         return cls(seed, **{name: randomness.random() < 0.35 for name in names})
-
-    def seen(self, scrapes: tuple[Scrapes, ...], ticks_s: Floats) -> tuple[Scrapes, ...]:
-        """What a scraper gets to see of what targets show."""
-        return tuple(self._seen(scrape, ticks_s) for scrape in scrapes)
 
     def skews_s(self, cloud: Cloud) -> Floats:
         """By how much the clock of each replica's node is ahead, shape (replicas,)."""
         if not self.clock_skew:
             return np.zeros(len(cloud.replicas))
-        return np.array([SKEW_S * (2.0 * self._draw("skew", replica.node) - 1.0) for replica in cloud.replicas])
+        return np.array([SKEW_S * (2.0 * self.draw("skew", replica.node) - 1.0) for replica in cloud.replicas])
 
-    def _draw(self, quirk: str, name: str) -> float:
+    def draw(self, quirk: str, name: str) -> float:
         """Uniform in 0-1, always the same for a quirk and a name."""
         return random.Random(f"{quirk}-{self.seed}-{name}").random()
 
+
+class Sight:
+    """What a scraper gets to see of what targets show; it remembers what counters and frozen sensors showed before."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.quirks = quirks
+        self.held: dict[str, Floats] = {}
+        self._targets: dict[str, tuple[Target, Target]] = {}
+
+    def seen(self, scrapes: tuple[Scrapes, ...], ticks_s: Floats) -> tuple[Scrapes, ...]:
+        """The same scrapes, as quirks let them through; `ticks_s` follow those before."""
+        return tuple(self._seen(scrape, ticks_s) for scrape in scrapes)
+
     def _seen(self, scrape: Scrapes, ticks_s: Floats) -> Scrapes:
         target, values = scrape.target, scrape.values
-        for has_quirk, quirk, jobs in self._on_values():
+        for has_quirk, change, jobs in self._changes():
             if has_quirk and target.job in jobs:
-                values = quirk(self, target, values, ticks_s)
+                values = change(self, target, values, ticks_s)
         return Scrapes(self._relabelled(target), values)
 
-    def _on_values(self) -> tuple[tuple[bool, "_OnValues", frozenset[str]], ...]:
-        fabric = frozenset({NODE_JOB, SWITCH_JOB})
+    def _changes(self) -> "tuple[tuple[bool, _Change, frozenset[str]], ...]":
+        quirks, fabric = self.quirks, frozenset({NODE_JOB, SWITCH_JOB})
         return (
-            (self.blind_profiling, _blind, frozenset({DCGM_JOB})),
-            (self.frozen_sensors, _frozen, frozenset({DCGM_JOB})),
-            (self.cleared_counters, _cleared, fabric),
-            (self.clamped_wait, _clamped, fabric),
-            (self.exporter_restarts, _restarting, frozenset({DCGM_JOB, NODE_JOB})),
-            (self.missed_scrapes, _missed, frozenset({DCGM_JOB, NODE_JOB, SWITCH_JOB, ENGINE_JOB})),
+            (quirks.blind_profiling, _blind, frozenset({DCGM_JOB})),
+            (quirks.frozen_sensors, _frozen, frozenset({DCGM_JOB})),
+            (quirks.cleared_counters, _cleared, fabric),
+            (quirks.clamped_wait, _clamped, fabric),
+            (quirks.exporter_restarts, _restarting, frozenset({DCGM_JOB, NODE_JOB})),
+            (quirks.missed_scrapes, _missed, frozenset({DCGM_JOB, NODE_JOB, SWITCH_JOB, ENGINE_JOB})),
         )
 
     def _relabelled(self, target: Target) -> Target:
-        if target.job != DCGM_JOB or not (self.lower_case_hostname or self.exported_pod):
+        if target.job != DCGM_JOB or not (self.quirks.lower_case_hostname or self.quirks.exported_pod):
             return target
         known = self._targets.get(target.name)
         if known is None or known[0] is not target:
@@ -94,15 +101,15 @@ class Quirks:
         return known[1]
 
     def _labels(self, target: Target, labels: Mapping[str, str]) -> Mapping[str, str]:
-        names = {"Hostname": "hostname"} if self.lower_case_hostname else {}
-        if not self.exported_pod:
+        names = {"Hostname": "hostname"} if self.quirks.lower_case_hostname else {}
+        if not self.quirks.exported_pod:
             return {names.get(name, name): value for name, value in labels.items()}
         exported = {name: f"exported_{name}" for name in ("container", "namespace", "pod")}
         own = {"namespace": "gpu-operator", "pod": f"dcgm-exporter-{target.name.rpartition('/')[2]}"}
         return {(names | exported).get(name, name): value for name, value in labels.items()} | own
 
 
-_OnValues = Callable[[Quirks, Target, Floats, Floats], Floats]
+_Change = Callable[[Sight, Target, Floats, Floats], Floats]
 
 
 def _columns(target: Target, chosen: Callable[[Family], bool]) -> list[int]:
@@ -115,9 +122,9 @@ def _columns(target: Target, chosen: Callable[[Family], bool]) -> list[int]:
     return columns
 
 
-def _blind(quirks: Quirks, target: Target, values: Floats, _: Floats) -> Floats:
+def _blind(sight: Sight, target: Target, values: Floats, _: Floats) -> Floats:
     """On one node in two the profiling fields read 0, however busy it is."""
-    if quirks._draw("blind", target.name) < 0.5:  # noqa: SLF001 - a quirk is a part of the set
+    if sight.quirks.draw("blind", target.name) < 0.5:
         return values
     seen = values.copy()
     columns = _columns(target, lambda family: family.name.startswith("DCGM_FI_PROF_"))
@@ -125,30 +132,30 @@ def _blind(quirks: Quirks, target: Target, values: Floats, _: Floats) -> Floats:
     return seen
 
 
-def _frozen(quirks: Quirks, target: Target, values: Floats, ticks_s: Floats) -> Floats:
+def _frozen(sight: Sight, target: Target, values: Floats, ticks_s: Floats) -> Floats:
     """For ten minutes in two hours an exporter repeats what it showed when that began."""
-    offset_s = FROZEN_EVERY_S * quirks._draw("frozen", target.name)  # noqa: SLF001
+    offset_s = FROZEN_EVERY_S * sight.quirks.draw("frozen", target.name)
     is_frozen = (ticks_s + offset_s) % FROZEN_EVERY_S < FROZEN_FOR_S
     seen = values.copy()
     for tick in range(len(ticks_s)):
-        held = quirks._held.get(target.name)  # noqa: SLF001
+        held = sight.held.get(target.name)
         if is_frozen[tick] and held is not None and held.size == seen.shape[1]:
             seen[tick] = held
         else:
-            quirks._held[target.name] = seen[tick]  # noqa: SLF001
+            sight.held[target.name] = seen[tick]
     return seen
 
 
-def _cleared(quirks: Quirks, target: Target, values: Floats, ticks_s: Floats) -> Floats:
+def _cleared(sight: Sight, target: Target, values: Floats, ticks_s: Floats) -> Floats:
     """Fabric counters begin anew at each clearing: what they were just before it is taken off."""
     counters = _columns(target, lambda family: family.kind == "counter" and "infiniband" in family.name)
-    offset_s = CLEARED_EVERY_S * quirks._draw("cleared", target.name)  # noqa: SLF001
+    offset_s = CLEARED_EVERY_S * sight.quirks.draw("cleared", target.name)
     turns = (ticks_s + offset_s) // CLEARED_EVERY_S
     seen = values.copy()
     for tick in range(len(ticks_s)):
         key = f"{target.name}/cleared"
         turn, last, base = f"{key}/turn", f"{key}/last", f"{key}/base"
-        held = quirks._held  # noqa: SLF001
+        held = sight.held
         if turn in held and held[turn][0] != turns[tick]:
             held[base] = held[last]
         held[turn], held[last] = turns[[tick]], values[tick, counters]
@@ -156,7 +163,7 @@ def _cleared(quirks: Quirks, target: Target, values: Floats, ticks_s: Floats) ->
     return seen
 
 
-def _clamped(_: Quirks, target: Target, values: Floats, __: Floats) -> Floats:
+def _clamped(_: Sight, target: Target, values: Floats, __: Floats) -> Floats:
     """A wait counter of 32 bits stays at its end."""
     seen = values.copy()
     columns = _columns(target, lambda family: family.name.endswith("transmit_wait_total"))
@@ -164,14 +171,14 @@ def _clamped(_: Quirks, target: Target, values: Floats, __: Floats) -> Floats:
     return seen
 
 
-def _restarting(quirks: Quirks, target: Target, values: Floats, ticks_s: Floats) -> Floats:
+def _restarting(sight: Sight, target: Target, values: Floats, ticks_s: Floats) -> Floats:
     """Once an hour an exporter is away for some seconds."""
-    offset_s = RESTART_EVERY_S * quirks._draw("restart", target.name)  # noqa: SLF001
+    offset_s = RESTART_EVERY_S * sight.quirks.draw("restart", target.name)
     away = (ticks_s + offset_s) % RESTART_EVERY_S < RESTART_FOR_S
     return np.where(away[:, None], np.nan, values)
 
 
-def _missed(quirks: Quirks, target: Target, values: Floats, ticks_s: Floats) -> Floats:
+def _missed(sight: Sight, target: Target, values: Floats, ticks_s: Floats) -> Floats:
     """Now and then a scrape does not get through."""
-    missed = [quirks._draw("missed", f"{target.name}-{tick_s:.3f}") < MISSED_SCRAPES_RATIO for tick_s in ticks_s]  # noqa: SLF001
+    missed = [sight.quirks.draw("missed", f"{target.name}-{tick_s:.3f}") < MISSED_SCRAPES_RATIO for tick_s in ticks_s]
     return np.where(np.array(missed, bool)[:, None], np.nan, values)

@@ -23,13 +23,22 @@ from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.window import rfc3339
 from simulator.cloud import Cloud, Service, Upstream, build_cloud
+from simulator.effects import (
+    SURGE_OF_SCALE_UP,
+    Influence,
+    Influences,
+    Lever,
+    influences_of,
+    life_of,
+    mix_shifts,
+    seconds_of,
+)
 from simulator.engine import REQUEST, ServiceEngine
 from simulator.exporters import Exporters
-from simulator.effects import SURGE_OF_SCALE_UP, Influence, Influences, Lever, influences_of, life_of, mix_shifts, seconds_of
 from simulator.faults import RECOVERY_S, Fault, Harmless, hit_replicas
 from simulator.history import HistoryEncoder
 from simulator.otlp_metrics import TargetEncoder
-from simulator.quirks import Quirks
+from simulator.quirks import Quirks, Sight
 from simulator.samples import Pages, Scrapes, Target
 from simulator.spans import SpanBatches, Startup, Tracers
 from simulator.telemetry import Sensors
@@ -169,6 +178,7 @@ class Simulation:
         self.cloud = cloud or build_cloud(seed)
         self.scrape_step_s = scrape_step_s or self.cloud.scrape_step_s
         self.quirks = quirks or Quirks()
+        self._sight = Sight(self.quirks)
         self.started_at = start.astimezone(UTC)
         self._now_s = start.timestamp()
         self._faults: tuple[Fault, ...] = ()
@@ -265,7 +275,7 @@ class Simulation:
             scrapes: tuple[Scrapes, ...] = ()
             if ticks_s.size:
                 shown = self._pages.scrapes(self._sensors.observe(known, self._faults, ticks_s))
-                scrapes = self.quirks.seen(shown, ticks_s)
+                scrapes = self._sight.seen(shown, ticks_s)
             startups = tuple(one for one in self._startups if self._now_s < one.ready_s <= until_s)
             self._now_s = until_s
             return Slice(ended[np.argsort(ended["ended_at"], kind="stable")], ticks_s, scrapes, startups)
@@ -273,7 +283,7 @@ class Simulation:
     def targets(self) -> tuple[Scrapes, ...]:
         """Every scrape target with its families, and no values."""
         nothing = self._sensors.observe(np.zeros(0, REQUEST), self._faults, np.zeros(0))
-        return self.quirks.seen(self._pages.scrapes(nothing), np.zeros(0))
+        return self._sight.seen(self._pages.scrapes(nothing), np.zeros(0))
 
 
 def _surge_factor(fault: Fault) -> float:
@@ -389,7 +399,9 @@ class _Sender:
             for part in (scrape, scrape.own()):
                 for first in range(0, len(part.values), SCRAPES_PER_CHUNK):
                     chosen = slice(first, first + SCRAPES_PER_CHUNK)
-                    body += self._encoder(part, scrape.target.name).encode(happened.ticks_s[chosen], part.values[chosen])
+                    body += self._encoder(part, scrape.target.name).encode(
+                        happened.ticks_s[chosen], part.values[chosen]
+                    )
                     if len(body) >= BODY_BYTES:
                         self._post("/v1/metrics", bytes(body))
                         body.clear()

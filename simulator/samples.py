@@ -152,8 +152,7 @@ def _plain(value: float) -> str:
 
 # As Prometheus (and our scraper) records them; nobody says what they mean.
 _OWN_FAMILIES = tuple(
-    Family(name, "gauge", "", _plain, ({},))
-    for name in ("up", "scrape_duration_seconds", "scrape_samples_scraped")
+    Family(name, "gauge", "", _plain, ({},)) for name in ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 )
 
 _DCGM_ROWS: tuple[_Row[GpuReadings], ...] = (
@@ -423,9 +422,7 @@ _SWITCH_ROWS: tuple[_Row[PortReadings], ...] = (
     _Row("port_receive_errors_total", "counter", "PortRcvErrors of the port", lambda p: p.receive_errors_total),
     _Row("port_transmit_discards_total", "counter", "PortXmitDiscards of the port", lambda p: p.discards_total),
     _Row("port_transmit_wait_total", "counter", "PortXmitWait of the port", lambda p: p.transmit_wait_total),
-    _Row(
-        "port_rate_bytes_per_second", "gauge", "Data rate that was negotiated", lambda p: p.rate_bytes_per_s
-    ),
+    _Row("port_rate_bytes_per_second", "gauge", "Data rate that was negotiated", lambda p: p.rate_bytes_per_s),
 )
 
 
@@ -639,7 +636,11 @@ class Pages:
         replicas = readings.replicas
         values = [
             replicas.process_started_s[:, replica.ordinal],
-            *(_as_counted(kind, read(replicas)[:, replica.ordinal]) for _, kind, _, series in _ENGINE_ROWS for _, read in series),
+            *(
+                _as_counted(kind, read(replicas)[:, replica.ordinal])
+                for _, kind, _, series in _ENGINE_ROWS
+                for _, read in series
+            ),
         ]
         table = np.where(replicas.present[:, [replica.ordinal]], np.stack(values, axis=1), np.nan)
         return Scrapes(self._target(f"{ENGINE_JOB}/{replica.pod}", lambda: _engine_target(replica)), table)
@@ -657,9 +658,7 @@ def _dcgm_target(cloud: Cloud, node: str, errors: list[tuple[int, int]]) -> Targ
         _gpu_identity(cloud.gpus[gpu])
         | dict(
             sorted(
-                (
-                    _workload_of(cloud, cloud.gpus[gpu]) | {"err_code": str(code), "err_msg": XID_MESSAGES[code]}
-                ).items()
+                (_workload_of(cloud, cloud.gpus[gpu]) | {"err_code": str(code), "err_msg": XID_MESSAGES[code]}).items()
             )
         )
         for gpu, code in errors

@@ -44,7 +44,12 @@ ERRORS: Mapping[int, tuple[str, str]] = {
 CLIENT_NAME = "POST"
 NETWORK_S = 0.0004  # each way between the two sides of a call, at most a tenth of it
 # The parts of an engine's start, by the share of the whole that they take [cost_workloads 4.5].
-STARTUP_PARTS = (("Load model", 0.05, 0.55), ("Compile", 0.55, 0.8), ("Allocate KV cache", 0.8, 0.84), ("Warm up", 0.84, 1.0))
+STARTUP_PARTS = (
+    ("Load model", 0.05, 0.55),
+    ("Compile", 0.55, 0.8),
+    ("Allocate KV cache", 0.8, 0.84),
+    ("Warm up", 0.84, 1.0),
+)
 STARTUP_NAME = "Overall Loading"
 
 Ids = NDArray[np.uint64]
@@ -272,10 +277,7 @@ class Tracers:
         self._processor = processor
         self._tracers: dict[tuple[int, int], Tracer] = {}
         self._upstream_tracers = [
-            [
-                self._tracer(upstream_resource(upstream, instance), UPSTREAM_SCOPE)
-                for instance in upstream.instances
-            ]
+            [self._tracer(upstream_resource(upstream, instance), UPSTREAM_SCOPE) for instance in upstream.instances]
             for upstream in cloud.upstreams
         ]
 
@@ -311,9 +313,7 @@ class Tracers:
         """Flush and stop the span processor."""
         self._processor.shutdown()
 
-    def _record_call(
-        self, tracer: Tracer, parent: SpanContext, number: int, calls: CallColumns, position: int
-    ) -> None:
+    def _record_call(self, tracer: Tracer, parent: SpanContext, number: int, calls: CallColumns, position: int) -> None:
         upstream = self._cloud.upstreams[number]
         self._ids.span_id = int(calls.client_id[position])
         client = tracer.start_span(

@@ -382,7 +382,9 @@ class Sensors:
         allocated = columns["framebuffer_used_mib"] > UNALLOCATED_FRAMEBUFFER_MIB
         columns["framebuffer_used_mib"] += np.where(allocated, 4 * (np.arange(shape[1]) % 5), 0)
         columns["clock_event_reasons"] += np.where(columns["busy_ratio"] < 0.01, GPU_IDLE, 0)
-        columns["clock_event_reasons"] += np.where(columns["power_watts"] > 0.93 * POWER_LIMIT_WATTS, SOFTWARE_POWER_CAP, 0)
+        columns["clock_event_reasons"] += np.where(
+            columns["power_watts"] > 0.93 * POWER_LIMIT_WATTS, SOFTWARE_POWER_CAP, 0
+        )
         show(
             self._cloud,
             faults,
@@ -493,9 +495,7 @@ class Sensors:
         user = np.clip(columns["user_ratio"], 0.0, 1.0)
         system = np.clip(columns["system_ratio"], 0.0, 1.0 - user)
         iowait = np.clip(columns["iowait_ratio"], 0.0, 1.0 - user - system)
-        load, self._load_1m = _lagged(
-            np.maximum(columns["running_processes"], 0.0), self._load_1m, steps_s, LOAD_LAG_S
-        )
+        load, self._load_1m = _lagged(np.maximum(columns["running_processes"], 0.0), self._load_1m, steps_s, LOAD_LAG_S)
         counted = {
             "user_s_total": user * step,
             "system_s_total": system * step,
