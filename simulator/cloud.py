@@ -2,13 +2,19 @@
 
 import random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from domain.topology import Node as TopologyNode
 from domain.topology import Switch, SwitchPort, Topology, topology_to_document
-from simulator.physics import LLAMA_8B_BF16_TP1, LLAMA_70B_FP8_TP4, ServedModel
+from simulator.physics import (
+    LARGE_MODELS,
+    LLAMA_8B_BF16_TP1,
+    LLAMA_70B_FP8_TP4,
+    SMALL_MODELS,
+    ServedModel,
+)
 from simulator.workload import ASSIST_WORKLOAD, CHAT_WORKLOAD, Workload
 
 GPUS_PER_NODE = 8
@@ -16,11 +22,11 @@ DRIVER_VERSION = "580.95.05"
 GPU_MODEL_NAME = "NVIDIA H100 80GB HBM3"
 # Bus ids of the eight SXM sockets of an HGX H100 board, as dcgm-exporter prints them.
 PCI_BUS_IDS = tuple(f"00000000:{bus:02X}:00.0" for bus in (0x18, 0x29, 0x3A, 0x4B, 0x5C, 0x6D, 0x7E, 0x8F))
-NODE_RACKS = {"gpu-01-01": "r01", "gpu-01-02": "r01", "gpu-02-01": "r02", "gpu-02-02": "r02"}
-RACK_LEAVES = {"r01": "leaf-01", "r02": "leaf-02"}
 SPINES = ("spine-1", "spine-2")
 PORT_DEVICES = ("mlx5_0", "mlx5_1")
 FIRST_UPLINK = 33  # a 64-port leaf: 1-32 to nodes, 33-64 to spines
+NODES_PER_RACK = 2
+CPU_NODES = ("cpu-01-01", "cpu-01-02")
 
 TENANT_NAMES = (
     "northwind",
@@ -83,6 +89,19 @@ class Service:
     workload: Workload
     max_sequences: int
 
+    @property
+    def replica_requests_per_s(self) -> float:
+        """Requests per second that one replica can finish, all sequences busy."""
+        prompt, output = self.workload.prompt.mean, self.workload.output.mean
+        steps = self.model.steps
+        token_ms = steps.time_per_output_token_ms(self.max_sequences, prompt, output)
+        return self.max_sequences / ((steps.prefill_ms(prompt, 0.0) + output * token_ms) / 1000)
+
+    def released(self, ahead: int) -> str:
+        """The version so many releases after the one it runs."""
+        *leading, patch = self.version.split(".")
+        return ".".join([*leading, str(int(patch) + ahead)])
+
 
 @dataclass(frozen=True, slots=True)
 class Replica:
@@ -97,20 +116,82 @@ class Replica:
     instance_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class FabricPort:
+    """One port of a leaf switch; `node_port` is the ordinal of the NIC port it is cabled to, None for an uplink."""
+
+    ordinal: int
+    switch: str
+    number: int
+    node_port: int | None
+
+    @property
+    def name(self) -> str:
+        """`switch/port`."""
+        return f"{self.switch}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process of an upstream service, on a node without GPUs."""
+
+    pod: str
+    node: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A service that every request calls before generation; `usual_s` is the median of how long that takes."""
+
+    name: str
+    namespace: str
+    version: str
+    path: str
+    usual_s: float
+    instances: tuple[Instance, ...]
+
+
 @dataclass(frozen=True)
 class Cloud:
-    """Everything that stands in the racks and runs on it. Ordinals are positions in the tuples."""
+    """Everything that stands in the racks and runs on it. Ordinals are positions in the tuples.
+
+    `scrape_step_s` is how often this site scrapes, `noise_ratio` how much its sensors scatter (1: as usual).
+    """
 
     gpus: tuple[Gpu, ...]
     ports: tuple[Port, ...]
     services: tuple[Service, ...]
     replicas: tuple[Replica, ...]
     tenants: tuple[str, ...]
+    racks: tuple[tuple[str, str], ...]
+    upstreams: tuple[Upstream, ...]
+    scrape_step_s: float = 15.0
+    noise_ratio: float = 1.0
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Node names, in order."""
-        return tuple(NODE_RACKS)
+        """Names of the nodes with GPUs, in order."""
+        return tuple(node for node, _ in self.racks)
+
+    @cached_property
+    def leaves(self) -> tuple[str, ...]:
+        """The leaf switches, one a rack."""
+        return tuple(dict.fromkeys(_leaf_of(rack) for _, rack in self.racks))
+
+    @cached_property
+    def fabric_ports(self) -> tuple[FabricPort, ...]:
+        """Every cabled port of the leaves: first those to nodes, then the uplinks."""
+        ends: list[tuple[str, int, int | None]] = []
+        for leaf in self.leaves:
+            below = [port for port in self.ports if port.peer.switch == leaf]
+            ends += [(leaf, port.peer.port, port.ordinal) for port in below]
+            ends += [(leaf, FIRST_UPLINK + spine, None) for spine in range(len(SPINES))]
+        return tuple(FabricPort(ordinal, *end) for ordinal, end in enumerate(ends))
+
+    def below(self, leaf: str) -> tuple[Port, ...]:
+        """The NIC ports cabled to a leaf."""
+        return tuple(port for port in self.ports if port.peer.switch == leaf)
 
     def replicas_of(self, service: str) -> tuple[Replica, ...]:
         """The replicas of one service, in order."""
@@ -138,7 +219,7 @@ class Cloud:
                 tuple(gpu.uuid for gpu in self.gpus_of(node)),
                 {f"{port.device}/{port.number}": port.peer for port in self.ports_of(node)},
             )
-            for node, rack in NODE_RACKS.items()
+            for node, rack in self.racks
         }
         leaves = {
             leaf: Switch(
@@ -146,7 +227,7 @@ class Cloud:
                 "leaf",
                 {FIRST_UPLINK + s: SwitchPort(spine, leaf_number) for s, spine in enumerate(SPINES)},
             )
-            for leaf_number, leaf in enumerate(RACK_LEAVES.values(), start=1)
+            for leaf_number, leaf in enumerate(self.leaves, start=1)
         }
         return Topology(nodes, leaves | {spine: Switch(spine, "spine") for spine in SPINES})
 
@@ -157,6 +238,7 @@ class Cloud:
 
 CHAT_REQUESTS_PER_S = 1.2
 ASSIST_REQUESTS_PER_S = 1.5
+SCRAPE_STEPS_S = (5.0, 10.0, 15.0, 30.0)
 
 
 def build_cloud(
@@ -164,28 +246,14 @@ def build_cloud(
     *,
     chat_requests_per_s: float = CHAT_REQUESTS_PER_S,
     assist_requests_per_s: float = ASSIST_REQUESTS_PER_S,
+    varied: bool = False,
 ) -> Cloud:
     """Four nodes of eight H100s: six replicas of a 70B on three of them, four of an 8B on the last.
 
-    The same seed gives the same identities (GPU UUIDs, instance ids).
+    The same seed gives the same identities (GPU UUIDs, instance ids). With `varied` the seed also chooses the
+    number of nodes (2-6) and replicas (2-12), the models, the load, how often is scraped and how noisy sensors are;
+    the two rates are then not used.
     """
-    randomness = random.Random(f"cloud-{seed}")
-    gpus = tuple(
-        Gpu(position * GPUS_PER_NODE + index, node, index, f"GPU-{_uuid(randomness)}")
-        for position, node in enumerate(NODE_RACKS)
-        for index in range(GPUS_PER_NODE)
-    )
-    ports = tuple(
-        Port(
-            position * len(PORT_DEVICES) + number,
-            node,
-            device,
-            "1",
-            SwitchPort(RACK_LEAVES[rack], 1 + (position % 2) * len(PORT_DEVICES) + number),
-        )
-        for position, (node, rack) in enumerate(NODE_RACKS.items())
-        for number, device in enumerate(PORT_DEVICES)
-    )
     chat = Service(
         name="chat",
         namespace="serving",
@@ -202,24 +270,98 @@ def build_cloud(
         workload=ASSIST_WORKLOAD.at(assist_requests_per_s),
         max_sequences=6,
     )
-    groups = [
-        (chat, gpus[first : first + 4], ports[2 * (first // GPUS_PER_NODE) + first // 4 % 2])
-        for first in range(0, 3 * GPUS_PER_NODE, 4)
-    ]
-    groups += [(assist, gpus[24 + n : 25 + n], ports[6 + n // 2]) for n in range(4)]
-    replicas = tuple(
-        Replica(
-            ordinal=ordinal,
-            pod=f"{service.name}-{ordinal if service is chat else ordinal - 6}",
-            service=service,
-            node=group[0].node,
-            gpus=group,
-            port=port,
-            instance_id=str(_uuid(randomness)),
-        )
-        for ordinal, (service, group, port) in enumerate(groups)
+    if not varied:
+        return _placed(seed, nodes_count=4, served=((chat, 6), (assist, 4)))
+    choice = random.Random(f"varied-{seed}")
+    nodes_count = choice.randint(2, 6)
+    room = (nodes_count - 1) * GPUS_PER_NODE
+    chat = replace(chat, model=choice.choice([m for m in LARGE_MODELS if room // m.tensor_parallel >= 2]))
+    chat_count = choice.randint(2, min(8, room // chat.model.tensor_parallel))
+    assist = replace(assist, model=choice.choice(SMALL_MODELS), max_sequences=choice.choice((6, 8, 12)))
+    assist_count = choice.randint(0 if chat_count >= 4 else 2, 4)
+    served = [(_loaded(chat, chat_count, choice.uniform(0.15, 0.35)), chat_count)]
+    if assist_count:
+        served.append((_loaded(assist, assist_count, choice.uniform(0.1, 0.35)), assist_count))
+    return _placed(
+        seed,
+        nodes_count=nodes_count,
+        served=tuple(served),
+        scrape_step_s=choice.choice(SCRAPE_STEPS_S),
+        noise_ratio=choice.uniform(0.5, 3.0),
     )
-    return Cloud(gpus, ports, (chat, assist), replicas, TENANT_NAMES)
+
+
+def _loaded(service: Service, replicas_count: int, load_ratio: float) -> Service:
+    """The service at a mean rate that is such a share of what its replicas can serve."""
+    requests_per_s = load_ratio * replicas_count * service.replica_requests_per_s
+    return replace(service, workload=service.workload.at(requests_per_s))
+
+
+def _placed(
+    seed: int,
+    *,
+    nodes_count: int,
+    served: tuple[tuple[Service, int], ...],
+    scrape_step_s: float = 15.0,
+    noise_ratio: float = 1.0,
+) -> Cloud:
+    """Services on nodes: each service begins on a node of its own, the last service on the last node."""
+    randomness = random.Random(f"cloud-{seed}")
+    racks = tuple(
+        (
+            f"gpu-{1 + number // NODES_PER_RACK:02}-{1 + number % NODES_PER_RACK:02}",
+            f"r{1 + number // NODES_PER_RACK:02}",
+        )
+        for number in range(nodes_count)
+    )
+    gpus = tuple(
+        Gpu(position * GPUS_PER_NODE + index, node, index, f"GPU-{_uuid(randomness)}")
+        for position, (node, _) in enumerate(racks)
+        for index in range(GPUS_PER_NODE)
+    )
+    ports = tuple(
+        Port(
+            position * len(PORT_DEVICES) + number,
+            node,
+            device,
+            "1",
+            SwitchPort(_leaf_of(rack), 1 + (position % NODES_PER_RACK) * len(PORT_DEVICES) + number),
+        )
+        for position, (node, rack) in enumerate(racks)
+        for number, device in enumerate(PORT_DEVICES)
+    )
+    replicas: list[Replica] = []
+    for number, (service, count) in enumerate(served):
+        first_gpu = 0 if number == 0 else (nodes_count - 1) * GPUS_PER_NODE
+        size = service.model.tensor_parallel
+        for position in range(count):
+            group = gpus[first_gpu + position * size : first_gpu + (position + 1) * size]
+            half = _half(position, size, count)
+            port = ports[len(PORT_DEVICES) * (group[0].ordinal // GPUS_PER_NODE) + half]
+            instance_id = str(_uuid(randomness))
+            pod = f"{service.name}-{position}"
+            replicas.append(Replica(len(replicas), pod, service, group[0].node, group, port, instance_id))
+    upstream_seeds = random.Random(f"upstreams-{seed}")
+    instances = tuple(
+        Instance(f"retriever-{number}", CPU_NODES[number % len(CPU_NODES)], str(_uuid(upstream_seeds)))
+        for number in range(3)
+    )
+    retriever = Upstream("retriever", "retrieval", "2.4.0", "/v1/search", 0.03, instances)
+    services = tuple(service for service, _ in served)
+    return Cloud(gpus, ports, services, tuple(replicas), TENANT_NAMES, racks, (retriever,), scrape_step_s, noise_ratio)
+
+
+def _half(position: int, size: int, count: int) -> int:
+    """Which of its node's two ports a replica uses: that of its half of the GPUs, or the halves of a small group."""
+    if size >= GPUS_PER_NODE:
+        return position % 2
+    if size == 1 and count <= GPUS_PER_NODE // 2:
+        return min(2 * position // max(count, 2), 1)
+    return position * size % GPUS_PER_NODE // (GPUS_PER_NODE // 2)
+
+
+def _leaf_of(rack: str) -> str:
+    return f"leaf-{rack.removeprefix('r')}"
 
 
 def _uuid(randomness: random.Random) -> uuid.UUID:

@@ -1,5 +1,6 @@
 """The cloud's /metrics endpoints: Prometheus text over HTTP on loopback, one port per target."""
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,25 +18,29 @@ LOOPBACK = "127.0.0.1"
 
 
 def text_of(target: Target, values: NDArray[np.float64]) -> str:
-    """One scrape in the text exposition format; `values` has shape (series,)."""
+    """One scrape in the text exposition format; `values` has shape (series,). A series that is NaN is not there."""
     lines: list[str] = []
     numbers = iter(values.tolist())
     for family in target.families:
         lines.append(f"# HELP {family.name} {family.help_text}\n# TYPE {family.name} {family.kind}\n")
         for labels in family.labels:
+            number = next(numbers)
+            if math.isnan(number):
+                continue
             pairs = ",".join(f'{name}="{value}"' for name, value in labels.items())
-            lines.append(f"{family.name}{{{pairs}}} {family.write(next(numbers))}\n")
+            lines.append(f"{family.name}{f'{{{pairs}}}' if pairs else ''} {family.write(number)}\n")
     return "".join(lines)
 
 
 class Exporters:
     """Serves what each target last showed; ports are chosen by the operating system.
 
-    Use as a context manager. Before the first `show` a target answers 503, as an exporter that is starting.
+    Use as a context manager. Before the first `show` a target answers 503, as an exporter that is
+    starting; so does one that shows nothing.
     """
 
     def __init__(self, scrapes: Sequence[Scrapes]) -> None:
-        self._pages: dict[str, bytes] = {}
+        self._pages: dict[str, bytes | None] = {}
         self._targets = {scrape.target.name: scrape.target for scrape in scrapes}
         self._servers = {name: self._server(name) for name in self._targets}
         self._threads = [
@@ -54,11 +59,10 @@ class Exporters:
 
     def show(self, scrapes: Sequence[Scrapes]) -> None:
         """From now on serve the last tick of these scrapes (nothing changes when there is none)."""
-        self._pages |= {
-            scrape.target.name: text_of(scrape.target, scrape.values[-1]).encode()
-            for scrape in scrapes
-            if len(scrape.values)
-        }
+        for scrape in scrapes:
+            if len(scrape.values):
+                page = text_of(scrape.target, scrape.values[-1]).encode() if scrape.up[-1] else None
+                self._pages[scrape.target.name] = page
 
     def targets(self) -> list[dict[str, Any]]:
         """`{"job", "url", "labels"}` of each target, as a collector is configured with it."""

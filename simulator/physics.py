@@ -8,7 +8,7 @@ Sources, named where each constant stands:
 - [model] the model's own `config.json`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -144,6 +144,38 @@ LLAMA_8B_BF16_TP1 = ServedModel(
     power_batch=(8, 64, 256, 512),
     power_watts=(486.0, 610.0, 691.0, 688.0),
 )
+LLAMA_70B_BF16_TP4 = replace(
+    LLAMA_70B_FP8_TP4,
+    steps=StepModel(p0=9.0, p1=0.0595, p2=6.02e-7, d0=15.18, d1=0.0316, d2=2.74e-5),
+    bytes_per_weight=2,
+    dense_flops_per_second=9.89e14,
+)
+LLAMA_70B_FP8_TP8 = replace(
+    LLAMA_70B_FP8_TP4,
+    steps=StepModel(p0=8.9, p1=0.0326, p2=1.63e-7, d0=8.16, d1=0.0319, d2=8.63e-6),
+    tensor_parallel=8,
+)
+LLAMA_8B_FP8_TP1 = replace(
+    LLAMA_8B_BF16_TP1,
+    steps=StepModel(p0=3.0, p1=0.0143, p2=4.49e-7, d0=4.48, d1=0.0141, d2=2.26e-5),
+    bytes_per_weight=1,
+    dense_flops_per_second=1.978e15,
+)
+QWEN3_32B_FP8_TP2 = ServedModel(
+    name="qwen3-32b",
+    steps=StepModel(p0=8.6, p1=0.0371, p2=7.29e-7, d0=9.78, d1=0.0268, d2=2.31e-5),
+    tensor_parallel=2,
+    parameters=32.8e9,
+    bytes_per_weight=1,
+    dense_flops_per_second=1.978e15,
+    kv_bytes_per_token=262_144,  # 64 layers × 8 KV heads × 128 × 2 (K, V) × 2 bytes [model]
+    layers=64,
+    hidden_size=5120,
+    power_batch=(8, 64, 256, 512),
+    power_watts=(441.0, 500.0, 589.0, 623.0),  # not measured: those of the 70B
+)
+LARGE_MODELS = (LLAMA_70B_FP8_TP4, LLAMA_70B_BF16_TP4, LLAMA_70B_FP8_TP8, QWEN3_32B_FP8_TP2)
+SMALL_MODELS = (LLAMA_8B_BF16_TP1, LLAMA_8B_FP8_TP1)
 
 
 def kv_transfer_seconds(tokens: float, kv_bytes_per_token: int, bytes_per_second: float) -> float:

@@ -17,10 +17,12 @@ WEEKDAY_FACTOR = 1.1
 WEEKEND_FACTOR = 0.75  # so that the week's mean stays 1: (5 × 1.1 + 2 × 0.75) / 7
 PEAK_FACTOR = (1 + DAILY_SWING_RATIO) * WEEKDAY_FACTOR
 HOUR_S = 3600
+UPSTREAMS_MAX = 2  # services that one request may call before generation
 DAY_S = 24 * HOUR_S
 
 # One request on its way in. Times are seconds since the Unix epoch; `first_choice` and `second_choice`
-# are the replicas (within the service) between which the router decides; `luck` is uniform in 0-1.
+# are the replicas (within the service) between which the router decides; `luck` is uniform in 0-1; `upstream_s` is how
+# long each of the cloud's upstream services takes to answer before the engine is asked (0 where there is none).
 ARRIVAL = np.dtype(
     [
         ("arrived_at", "f8"),
@@ -36,6 +38,7 @@ ARRIVAL = np.dtype(
         ("trace_id_low", "u8"),
         ("span_id", "u8"),
         ("request_id", "u8"),
+        ("upstream_s", "f8", (UPSTREAMS_MAX,)),
     ]
 )
 
@@ -174,6 +177,12 @@ def describe_arrivals(
     for name in ("trace_id_high", "trace_id_low", "span_id", "request_id"):
         arrivals[name] = randomness.integers(1, 2**64, size=count, dtype=np.uint64)
     return arrivals
+
+
+def chance_of(ids: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Uniform numbers in 0-1 out of random ids: the same request always draws the same."""
+    chance: NDArray[np.float64] = (ids >> np.uint64(11)) * 2.0**-53
+    return chance
 
 
 def tenant_shares(tenants_count: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from domain.cause import CauseKind
 from simulator.cloud import ASSIST_REQUESTS_PER_S, CHAT_REQUESTS_PER_S, build_cloud
 from simulator.exporters import Exporters
 from simulator.faults import Fault, plan_fault
-from simulator.run import Simulation, replay, run_live
+from simulator.run import LONG_CALLS_ONE_IN, LONG_REPLAY, Simulation, replay, run_live
 
 _COARSE_STEP_S = 900.0  # history is kept as thinly as a long-term store would keep it
 _FAULT_STEP_S = 30.0  # but closer where something went wrong, so that it can still be explained
@@ -58,6 +58,7 @@ def simulate(
         assist_requests_per_s=load_ratio * ASSIST_REQUESTS_PER_S,
     )
     simulation = Simulation(seed, start, cloud=cloud)
+    calls_one_in = LONG_CALLS_ONE_IN if history > LONG_REPLAY else 1
     with Exporters(simulation.targets()) as exporters:
         say("targets", targets=exporters.targets())
         say("topology", document=simulation.cloud.topology_document())
@@ -72,6 +73,7 @@ def simulate(
                 encoder=encoder,
                 progress=_progress((part_start - start) / history, (part_end - part_start) / history),
                 instances=exporters.instances(),
+                calls_one_in=calls_one_in,
             )
         if live:
             stop = threading.Event()
