@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -37,11 +36,12 @@ from analytics.scope import Scope
 from benchmarks.causes.seeded_peers import others_say
 from benchmarks.server import machine
 from domain.cause import CauseKind
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity
 from domain.incident import Incident
 from domain.window import Window
 from simulator.cloud import Cloud, build_cloud
-from simulator.faults import Fault, Harmless, harmless, plan_fault
+from simulator.confounders import plan_confounders
+from simulator.faults import Fault, plan_fault
 from simulator.fill import fill
 from simulator.quirks import Quirks
 from simulator.run import Simulation
@@ -135,7 +135,7 @@ def play(store: Store, case: Case) -> Answer:
     for fault in faults:
         end = max(end, fault.ended_at + timedelta(seconds=AFTER_S))
     quirks = Quirks.drawn(case.seed) if case.suite == "confused" else None
-    simulation = Simulation(case.seed, start, [*faults, *_harmless(case, cloud, start)], cloud=cloud, quirks=quirks)
+    simulation = Simulation(case.seed, start, [*faults, *_harmless(case, cloud, faults)], cloud=cloud, quirks=quirks)
     write_topology(store, cloud.topology(), start)
     fill(store, simulation, start, end)
     settings = AnalyzeSettings(knowledge=_knowledge(case))
@@ -152,9 +152,7 @@ def play(store: Store, case: Case) -> Answer:
             for incident in near
             for one in incident.explanation.causes[rank : rank + 1]
         )[: max(3, len(near) * 2)]
-    ablated, others = (
-        _compared(store, window, best, settings) if best is not None and case.suite == "one" else ({}, {})
-    )
+    ablated, others = _compared(store, window, best, settings) if best is not None and case.suite == "one" else ({}, {})
     first_start = min((fault.started_at for fault in faults), default=start)
     return Answer(
         case=case,
@@ -188,14 +186,12 @@ def _faults(case: Case, cloud: Cloud, start: datetime) -> list[Fault]:
     return found
 
 
-def _harmless(case: Case, cloud: Cloud, start: datetime) -> list[Fault]:
-    if case.suite != "confused":
-        return []
-    randomness = random.Random(f"harmless-{case.seed}")
-    kind = randomness.choice(list(Harmless))
-    at = start + timedelta(seconds=HISTORY_S + randomness.uniform(-120, 120))
-    fault = harmless(kind, cloud, case.seed, at, randomness.uniform(600, 1200))
-    return [] if fault is None else [fault]
+def _harmless(case: Case, cloud: Cloud, faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    """What happens beside the fault and hurts nobody; on clean days too."""
+    if case.suite not in ("confused", "clean"):
+        return ()
+    middle = faults[0].started_at if faults else case.starts_at + timedelta(seconds=CLEAN_S / 2)
+    return plan_confounders(cloud, case.seed, faults, middle)
 
 
 def _knowledge(case: Case) -> Knowledge:
@@ -264,7 +260,7 @@ def _everywhere(findings: Findings) -> Scope:
 def _in_one_store(part: Sequence[Case]) -> list[Answer]:
     """Some cases, each on a day of its own in one store: an embedded engine opens one folder a process."""
     with tempfile.TemporaryDirectory(prefix="tailsight-causes-") as folder:
-        store = open_owned(StoreSettings(url=f"chdb://{folder}/data"), Path(folder))
+        store = open_owned(StoreSettings(url=f"chdb://{folder}/data"))
         try:
             migrate(store)
             return [play(store, case) for case in part]
@@ -295,8 +291,10 @@ def figures(answers: Sequence[Answer]) -> dict[str, float]:
         if not own:
             continue
         if suite == "clean":
-            found["clean_incidents_per_service_month"] = sum(one.incidents for one in own) * MONTH_S / (
-                sum(len(build_cloud(one.case.seed, varied=True).services) for one in own) * CLEAN_S
+            found["clean_incidents_per_service_month"] = (
+                sum(one.incidents for one in own)
+                * MONTH_S
+                / (sum(len(build_cloud(one.case.seed, varied=True).services) for one in own) * CLEAN_S)
             )
         elif suite == "two":
             found["two_both_within_3"] = float(np.mean([one.names(3, entity=False) == 2 for one in own]))
@@ -315,7 +313,9 @@ def figures(answers: Sequence[Answer]) -> dict[str, float]:
 def _sureness(answers: Sequence[Answer]) -> dict[str, float]:
     onset = [abs(one.onset_error_s) for one in answers if one.onset_error_s is not None]
     delay = [one.detected_after_s for one in answers if one.detected_after_s is not None]
-    sure = [(one.said[0].confidence, one.names(1, entity=True)) for one in answers if one.said and one.said[0].confidence]
+    sure = [
+        (one.said[0].confidence, one.names(1, entity=True)) for one in answers if one.said and one.said[0].confidence
+    ]
     return {
         "found": len(onset) / len(answers),
         "onset_error_s_median": float(np.median(onset)) if onset else float("nan"),
@@ -356,7 +356,9 @@ def show(console: Console, answers: Sequence[Answer], *, misses: bool) -> None:
     compared = [answer for answer in answers if answer.others]
     if compared:
         table = Table("method", "kind at 1", "kind and entity at 1", title="Beside ours, on the same incidents")
-        table.add_row("Tailsight", *_hits([(one, one.said[0].kind, one.said[0].entity) for one in compared if one.said]))
+        table.add_row(
+            "Tailsight", *_hits([(one, one.said[0].kind, one.said[0].entity) for one in compared if one.said])
+        )
         for name in compared[0].others:
             table.add_row(name, *_hits([(one, *one.others[name]) for one in compared]))
         for name in compared[0].ablated:
@@ -414,7 +416,7 @@ def main() -> None:
     answers = answers_of(chosen, given.jobs)
     show(console, answers, misses=given.misses)
     console.print(f"{np.mean([one.seconds for one in answers]):.1f} CPU-seconds a case")
-    print(json.dumps(figures(answers)))  # noqa: T201  # the last line is for programs
+    print(json.dumps(figures(answers)))  # the last line is for programs
 
 
 if __name__ == "__main__":
