@@ -161,6 +161,7 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
         * _placed(explained)
         * _in_time(ordered, spike)
         * (_reached(ways, common=common) if pattern.through else 1.0)
+        * _expected(_near(pattern.expects, entity, spike))
         * _supported(pattern, companions, common=common)
         * _unopposed(_near(pattern.against, entity, spike))
         * (_by_load(spike) if pattern.kind is CauseKind.TRAFFIC_SURGE else 1.0)
@@ -213,6 +214,8 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
             found = max(found, spike.near.explained(entity, scope))
         elif reach == "service" or (reach == "lost" and spike.replicas_of(entity) & scope.lost):
             found = max(found, everywhere)
+        elif reach == "work":
+            found = max(found, scope.work_ratio)
         elif reach == "upstream":
             found = max(found, scope.upstream_ratio.get(entity.name, 0.0))
         elif reach == "version" and entity.name in scope.shares.get(EntityKind.VERSION, {}):
@@ -256,6 +259,11 @@ def _supported(pattern: Pattern, companions: Sequence[Shift], *, common: bool) -
     if not pattern.supports:
         return 1.0
     return 0.8 + 0.2 * sum(best.values()) / len(best) if best else 0.9
+
+
+def _expected(companions: Sequence[Shift]) -> float:
+    """A mild doubt when what hardly fails to go with it is measured and did not move."""
+    return 0.75 if companions and not any(shift.moved() for shift in companions) else 1.0
 
 
 def _unopposed(contradictions: Sequence[Shift]) -> float:

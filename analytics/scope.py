@@ -68,6 +68,13 @@ class Scope:
         return self.slow_by_chance is not None and self.slow_by_chance <= _CHANCE_MAX
 
     @property
+    def work_ratio(self) -> float:
+        """What of the added time in a mean request is longer prompts and answers at the usual pace, 0-1."""
+        added = sum(excess_ms for excess_ms in self.stage_excess_ms.values() if excess_ms > 0)
+        work = sum(max(0.0, self.stage_excess_ms.get(stage, 0.0)) for stage in ("prompt_ms", "answer_ms"))
+        return work / added if added > 0 else 0.0
+
+    @property
     def replicas(self) -> Mapping[str, Share]:
         """The shares of the replicas."""
         return self.shares.get(EntityKind.REPLICA, {})
@@ -98,6 +105,7 @@ class Neighbourhood:
 
 
 _CHANCE_MAX = 1e-6
+_TOKENS_MIN = 16  # a time per token of fewer means little
 _SEVERAL = 8  # fewer requests than this have no mean to speak of
 
 STAGES: Mapping[str, str] = {
@@ -123,7 +131,7 @@ def stage_split(requests: pl.DataFrame) -> pl.DataFrame:
     further = pl.col("output_tokens").cast(pl.Int64) - 1
     return requests.with_columns(
         transfer.clip(lower_bound=0.0).alias("transfer_ms"),
-        pl.when((further > 0) & ~pl.col("is_error")).then(decode / further).alias("tpot_ms"),
+        pl.when((further >= _TOKENS_MIN - 1) & ~pl.col("is_error")).then(decode / further).alias("tpot_ms"),
     )
 
 
@@ -381,6 +389,9 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
             for above in (switch, *ports):
                 found.setdefault(above, set()).update(names)
             parts.setdefault(switch, set()).update(topology.ports_of_switch(switch.name))
+        for near_end, switch_port in topology.cables_of(node):
+            switch = Entity(EntityKind.SWITCH, switch_port.switch)
+            parts.setdefault(switch, set()).add(near_end)
     for row in series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True):
         names = on_node.get(row["node"] or "", set())
         if row["gpu"]:

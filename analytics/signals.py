@@ -22,6 +22,7 @@ _MOVED_SIGMAS = 4.0
 _PEERS_MIN = 4  # fewer cannot tell a common move from an own one
 _ONSET_SEARCH_S = 600
 _FIRST_S = 300  # the first minutes of a spike are told by themselves: blame the onset, not the peak
+_STEPS_ALIKE = 4  # so many steps in a row tend to say the same
 _LOOK_BACK_S = 60  # what happened once may have happened just before
 
 Matrix = NDArray[np.float64]
@@ -376,8 +377,9 @@ def shifts(
         steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
         chance = np.sqrt(np.nan_to_num(before) / (steps_count * grid.step_s))
         scale = np.maximum(least, np.maximum(chance, spread / np.sqrt(steps_count)))
-    else:
-        scale = np.maximum(least, spread)
+    else:  # the level of a window is steadier than one step, as far as its steps are independent of each other
+        steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
+        scale = np.maximum(least, spread / np.sqrt(np.maximum(steps_count / _STEPS_ALIKE, 1.0)))
     moved = sign * (level - usual_level)
     alone = moved
     common = signal.peers == "ignore" or signal.entity is EntityKind.SERVICE

@@ -109,7 +109,11 @@ def _spikes_of(
         baseline = np.array([float(np.median(level[max(0, i - 240) : i])) if i else 0.0 for i in range(len(level))])
     else:
         baseline, raised = usual_and_raised(seconds, level, settings)
-        excess = np.where(raised, np.log(level / baseline), 0.0)
+        paced = f"paced_{indicator}_ms_p99"
+        if paced in measured.columns:  # what all lengths of prompts and answers hide, like lengths show
+            raised |= usual_and_raised(seconds, measured[paced].to_numpy(), settings)[1]
+            baseline = np.where(np.isnan(baseline), level, baseline)
+        excess = np.where(raised, np.maximum(np.log(level / baseline), 0.01), 0.0)
     step = timedelta(seconds=settings.step_s)
     spikes: list[Spike] = []
     for run in _runs(seconds, raised, until.timestamp(), settings):

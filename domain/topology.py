@@ -50,6 +50,12 @@ class Topology:
         far = [Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}") for peer in known.ports.values() if peer]
         return tuple(near + far)
 
+    def cables_of(self, node: str) -> tuple[tuple[Entity, SwitchPort], ...]:
+        """The node's ports with the switch port at the other end of their cable, as far as it is known."""
+        known = self.nodes.get(node)
+        ports = known.ports.items() if known else ()
+        return tuple((Entity(EntityKind.PORT, f"{node}/{name}"), peer) for name, peer in ports if peer)
+
     def way_up(self, node: str) -> dict[Entity, tuple[Entity, ...]]:
         """The switches above a node, tier by tier, each with both ends of the cables by which it goes on up."""
         known = self.nodes.get(node)

@@ -31,6 +31,8 @@ REQUEST_SERIES: Schema = {
     "latency_ms": pl.List(pl.Float64),
     "ttft_ms": pl.List(pl.Float64),
     "tpot_ms": pl.List(pl.Float64),
+    "paced_latency_ms": pl.List(pl.Float64),
+    "paced_ttft_ms": pl.List(pl.Float64),
     "latency_count": pl.UInt64,
     "tpot_count": pl.UInt64,
     "ttft_count": pl.UInt64,
@@ -405,7 +407,11 @@ def _known(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _percentile_columns(frame: pl.DataFrame) -> pl.DataFrame:
     """Lists of three percentiles become three columns; NaN (nothing to measure) becomes null."""
-    for name in (name for name in ("latency_ms", "ttft_ms", "tpot_ms") if name in frame.columns):
+    for name in (
+        name
+        for name in ("latency_ms", "ttft_ms", "tpot_ms", "paced_latency_ms", "paced_ttft_ms")
+        if name in frame.columns
+    ):
         columns = [
             pl.col(name).list.get(index, null_on_oob=True).fill_nan(None).alias(f"{name}_{percentile}")
             for index, percentile in enumerate(PERCENTILES)

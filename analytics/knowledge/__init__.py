@@ -18,7 +18,7 @@ class KnowledgeError(ValueError):
 
 Transform = Literal["level", "rate", "count", "utilisation", "codes", "bits", "presence"]
 Merge = Literal["sum", "mean", "worst"]
-Reach = Literal["own", "service", "lost", "upstream", "version"]
+Reach = Literal["own", "service", "lost", "upstream", "version", "work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Pattern:
     entities: tuple[EntityKind, ...]
     requires: tuple[Sign, ...]
     through: tuple[str, ...]
+    expects: tuple[str, ...]
     supports: tuple[str, ...]
     against: tuple[str, ...]
     brings: tuple[CauseKind, ...]
@@ -87,7 +88,7 @@ class Pattern:
     @property
     def signals(self) -> tuple[str, ...]:
         """Every signal that it speaks of."""
-        return (*(sign.signal for sign in self.requires), *self.through, *self.supports, *self.against)
+        return (*(sign.signal for sign in self.requires), *self.through, *self.expects, *self.supports, *self.against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def _pattern(name: str, entry: dict[str, Any], signals: Mapping[str, Signal]) ->
             entities=tuple(EntityKind(one) for one in ([entities] if isinstance(entities, str) else entities)),
             requires=tuple(Sign(**sign) for sign in entry.pop("requires")),
             through=tuple(entry.pop("through", ())),
+            expects=tuple(entry.pop("expects", ())),
             supports=tuple(entry.pop("supports", ())),
             against=tuple(entry.pop("against", ())),
             brings=tuple(CauseKind(kind) for kind in entry.pop("brings", ())),

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -32,7 +33,7 @@ from rich.table import Table
 from analytics.causes import Findings, explain
 from analytics.jobs import AnalyzeSettings, analyze, find, unusual_cases
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.scope import Scope
+from analytics.scope import Scope, stage_split
 from benchmarks.causes.seeded_peers import others_say
 from benchmarks.server import machine
 from domain.cause import CauseKind
@@ -41,13 +42,13 @@ from domain.incident import Incident
 from domain.window import Window
 from simulator.cloud import Cloud, build_cloud
 from simulator.confounders import plan_confounders
-from simulator.faults import Fault, plan_fault
+from simulator.faults import Fault, hit_replicas, plan_fault
 from simulator.fill import fill
 from simulator.quirks import Quirks
 from simulator.run import Simulation
 from storage.migrate import migrate
 from storage.open import open_owned
-from storage.readers import write_topology
+from storage.readers import read_requests, write_topology
 from storage.settings import StoreSettings
 from storage.store import Store
 
@@ -59,6 +60,8 @@ ABLATIONS = ("load model", "scope", "order", "knowledge")
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 HISTORY_S = 3000
 AFTER_S = 420
+FELT_RATIO = 1.4
+FELT_FAILURES = 0.02
 CLEAN_S = 6 * 3600
 MONTH_S = 30 * 86_400
 CASES_A_STORE = 12
@@ -96,6 +99,7 @@ class Answer:
     case: Case
     truth: tuple[tuple[CauseKind, Entity], ...]
     said: tuple[Said, ...]
+    felt: bool
     onset_error_s: float | None
     detected_after_s: float | None
     incidents: int
@@ -158,6 +162,7 @@ def play(store: Store, case: Case) -> Answer:
         case=case,
         truth=truth,
         said=said,
+        felt=not faults or _felt(store, cloud, faults),
         onset_error_s=None if best is None or not faults else (best.started_at - first_start).total_seconds(),
         detected_after_s=None if best is None or not faults else (best.detected_at - first_start).total_seconds(),
         incidents=len(incidents),
@@ -168,6 +173,24 @@ def play(store: Store, case: Case) -> Answer:
         ablated=ablated,
         others=others,
     )  # fmt: skip
+
+
+def _felt(store: Store, cloud: Cloud, faults: Sequence[Fault]) -> bool:
+    """Did users feel it: is a percentile of a service it hit, or its failures, clearly above before, by all requests."""
+    for service in {replica.service.name for fault in faults for replica in hit_replicas(cloud, fault)}:
+        first, last = min(fault.started_at for fault in faults), max(fault.ended_at for fault in faults)
+        requests = stage_split(read_requests(store, Window(first - timedelta(seconds=HISTORY_S), last), service))
+        before, during = (requests.filter(pl.col("time") < first), requests.filter(pl.col("time") >= first))
+        if before.is_empty() or during.is_empty():
+            continue
+        if float(during["is_error"].mean() or 0) > float(before["is_error"].mean() or 0) + FELT_FAILURES:  # type: ignore[arg-type]  # ratios
+            return True
+        for column in ("ttft_ms", "latency_ms", "tpot_ms"):
+            for quantile in (0.5, 0.95, 0.99):
+                usual, now = before[column].quantile(quantile), during[column].quantile(quantile)
+                if usual and now and now > FELT_RATIO * usual:
+                    return True
+    return False
 
 
 def _faults(case: Case, cloud: Cloud, start: datetime) -> list[Fault]:
@@ -414,9 +437,14 @@ def main() -> None:
     console = Console(width=160)
     console.print(machine())
     answers = answers_of(chosen, given.jobs)
-    show(console, answers, misses=given.misses)
+    felt = [one for one in answers if one.felt]
+    show(console, felt, misses=given.misses)
+    unfelt = [one for one in answers if not one.felt]
+    console.print(
+        f"{len(unfelt)} faults that no user felt are left out: {Counter(one.case.kinds[0].value for one in unfelt)}"
+    )
     console.print(f"{np.mean([one.seconds for one in answers]):.1f} CPU-seconds a case")
-    print(json.dumps(figures(answers)))  # the last line is for programs
+    print(json.dumps(figures(felt)))  # the last line is for programs
 
 
 if __name__ == "__main__":
