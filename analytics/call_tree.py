@@ -138,6 +138,11 @@ class UsualTime:
         self._levels: dict[int, _Levels] = {}
 
     @property
+    def nodes(self) -> tuple[str, ...]:
+        """All nodes of the call graph."""
+        return self._graph.nodes
+
+    @property
     def not_waited_for(self) -> frozenset[tuple[str, str]]:
         """Calls (caller, callee) whose time does not reach the caller: it does not wait for the answer."""
         nodes = self._graph.nodes
