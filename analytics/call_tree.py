@@ -13,7 +13,7 @@ explain all; and a caller that calls more often than usual answers for that itse
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TypeAlias
@@ -29,6 +29,7 @@ EXPLAINED_MIN = 0.5  # a verdict that leaves more in the dark than it explains m
 _WINDOWS_MIN = 10  # fewer windows of usual time give no median absolute deviation worth the name
 _STEPS_MIN = 30  # fewer steps tell nothing about how a caller varies with its callee
 _SIGMA_OF_MAD = 1.4826  # median absolute deviation to standard deviation, of normally distributed values
+_ARROW = " → "  # between the ends of a link, in its name
 _SIGMAS_MAX = 8.0  # beyond it the tail of a normal distribution is below what floats resolve
 
 
@@ -240,7 +241,9 @@ class UsualTime:
         calls = self._calls(requests)
         waits = np.ones(len(self._callers), dtype=np.bool_)
         for edge, (caller, callee) in enumerate(zip(self._callers, self._callees, strict=True)):
-            alone = (by_callee[:, callee] == requests[:, caller]) & (requests[:, caller] > 0) & (requests[:, callee] > 0)
+            alone = (
+                (by_callee[:, callee] == requests[:, caller]) & (requests[:, caller] > 0) & (requests[:, callee] > 0)
+            )
             if np.count_nonzero(alone) < _STEPS_MIN:
                 continue
             callee_time, callee_sigma = _without_outliers(
@@ -328,7 +331,11 @@ class UsualTime:
             for offset in range(length - run + 1):
                 usual_best = np.maximum(usual_best, usual_sigmas[offset : offset + len(usual_best)])
         level_of_best, sigma_of_best = _robust(usual_best[np.isfinite(usual_best), None])
-        return best[1], best[2], float((best[0] - level_of_best[0]) / max(sigma_of_best[0], 1.0))  # a run of its own has one sigma
+        return (
+            best[1],
+            best[2],
+            float((best[0] - level_of_best[0]) / max(sigma_of_best[0], 1.0)),
+        )  # a run of its own has one sigma
 
     def _witnesses(self, target_sigmas: float, blames: Sequence[Blame]) -> float:
         """The sigmas of the target and of its first cause as one figure (Stouffer's method).
@@ -409,7 +416,43 @@ def _without_outliers(values: Floats) -> tuple[Floats, float]:
     return np.clip(values - median, -SIGMAS_MIN * sigma, SIGMAS_MIN * sigma), sigma
 
 
-LINK_ARROW = " → "
+def link_name(caller: str, callee: str) -> str:
+    """The name that `calls_of_spans` and `steps_of_spans` give to the link between two nodes."""
+    return caller + _ARROW + callee
+
+
+def link_ends(name: str) -> tuple[str, str] | None:
+    """Caller and callee of a link; None for a node."""
+    caller, arrow, callee = name.partition(_ARROW)
+    return (caller, callee) if arrow else None
+
+
+def without_links(excess: Mapping[str, float], links: Collection[str]) -> dict[str, float]:
+    """Hand what links answer for to the nodes at fault for it.
+
+    In a matrix of callers and callees, a row or column of slow links says that it is the node, a single cell that it
+    is the link. So a link's part goes to the end more of whose links are slow; to each end half when they are even.
+
+    Args:
+        excess: what each unusual node and link answers for.
+        links: all links that carried requests, slow or not.
+
+    Returns:
+        The same in total, by node.
+    """
+    links_of: dict[str, list[str]] = {}
+    for link in links:
+        for end in link_ends(link) or ():
+            links_of.setdefault(end, []).append(link)
+    slow = {end: sum(excess.get(link, 0.0) > 0 for link in ends) / len(ends) for end, ends in links_of.items()}
+    answers_for: dict[str, float] = {}
+    for name, part in excess.items():
+        ends = link_ends(name) or (name,)
+        most = max(slow.get(end, 0.0) for end in ends)
+        at_fault = [end for end in ends if slow.get(end, 0.0) == most]
+        for end in at_fault:
+            answers_for[end] = answers_for.get(end, 0.0) + part / len(at_fault)
+    return answers_for
 
 
 def calls_of_spans(spans: pl.DataFrame, target: str) -> CallGraph:
@@ -475,5 +518,5 @@ def _entries(spans: pl.DataFrame) -> pl.DataFrame:
     known = spans.join(parents, on=["trace", "parent"], how="left").join(above, on=["trace", "grandparent"], how="left")
     is_client = (pl.col("grandcaller") == pl.col("caller")) & (pl.col("children") == 1)
     return known.filter(pl.col("caller").is_null() | (pl.col("caller") != pl.col("node"))).with_columns(
-        link=pl.when(is_client).then(pl.col("caller") + LINK_ARROW + pl.col("node"))
+        link=pl.when(is_client).then(pl.col("caller") + _ARROW + pl.col("node"))
     )

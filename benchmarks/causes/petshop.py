@@ -125,7 +125,9 @@ def rows(data: PetShop) -> list[Row]:
     first, third = (float(np.mean([peers.by_chance(count, hits) for count in nodes])) for hits in (1, 3))
     lines.append(Row("random", "all", len(nodes), first, third, None))
     lines.append(difference("ours - correlation", "all, paired", ours, by_correlation))
-    lines.append(difference("ours - correlation", "test, paired", ours.only(groups["test"]), by_correlation.only(groups["test"])))
+    lines.append(
+        difference("ours - correlation", "test, paired", ours.only(groups["test"]), by_correlation.only(groups["test"]))
+    )
     lines += [_plain("detection", name, told[chosen]) for name, chosen in groups.items()]
     lines.append(_plain("detection", "all, other traffic", told_other))
     return [*lines, *_specificity(data)]
@@ -147,9 +149,7 @@ def _ours(data: PetShop, *, other_traffic: bool = False, with_aliases: bool = Tr
     return Hits.of(ranked), np.array(told)
 
 
-def learn(
-    data: PetShop, traffic: str, metric: str, past: pl.DataFrame, *, with_aliases: bool = True
-) -> UsualTime:
+def learn(data: PetShop, traffic: str, metric: str, past: pl.DataFrame, *, with_aliases: bool = True) -> UsualTime:
     """What is usual in the graph of one level of traffic, from these steps."""
     calls = data.calls[traffic]
     target = data.issues[0].target
