@@ -81,7 +81,8 @@ class Verdict:
 
     Attributes:
         excess: by how much the target's mean rose in the run of steps that is most unusual.
-        sigmas: how unusual that run is among the most unusual runs of equally long windows of usual time.
+        sigmas: how unusual that run is among the most unusual runs of windows of usual time as long as the incident;
+            None when usual time is too short for such windows.
         steps: where the run begins and ends in the incident's steps, end exclusive.
         blames: one for each node that answers for something; unusual nodes first, then by excess.
             Together they make up `excess`.
@@ -89,10 +90,10 @@ class Verdict:
     """
 
     excess: float
-    sigmas: float
+    sigmas: float | None
     steps: tuple[int, int]
     blames: tuple[Blame, ...]
-    witnesses_sigmas: float
+    witnesses_sigmas: float | None
 
     @property
     def explained(self) -> float:
@@ -102,7 +103,7 @@ class Verdict:
     @property
     def causes(self) -> tuple[Blame, ...]:
         """The unusual nodes by excess; none when the target is not unusual or less than half is explained."""
-        if self.witnesses_sigmas <= SIGMAS_MIN or self.explained < EXPLAINED_MIN:
+        if self.witnesses_sigmas is None or self.witnesses_sigmas <= SIGMAS_MIN or self.explained < EXPLAINED_MIN:
             return ()
         return tuple(blame for blame in self.blames if blame.is_unusual)
 
@@ -129,6 +130,9 @@ class UsualTime:
         self._target = self._index[graph.target]
         self._callers = np.array([self._index[caller] for caller, _ in sorted(graph.calls)], dtype=np.intp)
         self._callees = np.array([self._index[callee] for _, callee in sorted(graph.calls)], dtype=np.intp)
+        # Edges x nodes: a product with either adds up, per node, what is known per edge.
+        self._by_caller = np.eye(len(self._index))[self._callers]
+        self._by_callee = np.eye(len(self._index))[self._callees]
         self._usual = self._matrix(steps)
         if np.count_nonzero(self._usual.requests[:, self._target]) < _WINDOWS_MIN:
             raise ValueError(
@@ -213,8 +217,7 @@ class UsualTime:
 
     def _calls(self, requests: Floats) -> Floats:
         """Calls along each edge: a callee's requests, shared among its callers as theirs are; ... x edges."""
-        by_callee = np.zeros_like(requests)
-        np.add.at(by_callee, (..., self._callees), requests[..., self._callers])
+        by_callee = requests[..., self._callers] @ self._by_callee
         return requests[..., self._callees] * _ratio(requests[..., self._callers], by_callee[..., self._callees])
 
     def _own(self, windows: "_Steps", usual_mean: Floats) -> Floats:
@@ -224,9 +227,7 @@ class UsualTime:
         """
         counts = self._waits & np.isfinite(usual_mean[self._callees])
         spent = np.where(counts, self._calls(windows.requests), 0.0) * np.nan_to_num(windows.mean[:, self._callees])
-        below = np.zeros_like(windows.requests)
-        np.add.at(below, (..., self._callers), spent)
-        return windows.mean - _ratio(below, windows.requests)
+        return windows.mean - _ratio(spent @ self._by_caller, windows.requests)
 
     def _waited_for(self) -> NDArray[np.bool_]:
         """Whether a caller's time follows its callee's, for each edge; true unless usual time shows that it does not.
@@ -236,8 +237,7 @@ class UsualTime:
         else called the callee tell: otherwise its mean is not what this caller saw.
         """
         requests, mean = self._usual.requests, self._usual.mean
-        by_callee = np.zeros_like(requests)
-        np.add.at(by_callee, (..., self._callees), requests[:, self._callers])
+        by_callee = requests[:, self._callers] @ self._by_callee
         calls = self._calls(requests)
         waits = np.ones(len(self._callers), dtype=np.bool_)
         for edge, (caller, callee) in enumerate(zip(self._callers, self._callees, strict=True)):
@@ -295,10 +295,10 @@ class UsualTime:
             claimed = sum(claim for _, claim in claims)
             if not owed[node] or not claimed:
                 continue
-            passed_on = owed[node] / max(claimed, excess[node] * requests[node])
+            rose = max(claimed, excess[node] * requests[node])
             for callee, claim in claims:
-                owed[callee] += claim * passed_on
-            owed[node] -= claimed * passed_on
+                owed[callee] += owed[node] * claim / rose
+            owed[node] *= 1.0 - claimed / rose
         return owed
 
     def _level(self, length: int) -> "_Levels":
@@ -309,41 +309,49 @@ class UsualTime:
             self._levels[length] = _Levels(mean, mean_sigma, *_robust(self._own(windows, mean)))
         return self._levels[length]
 
-    def _most_unusual_run(self, steps: "_Steps") -> tuple[int, int, float]:
+    def _most_unusual_run(self, steps: "_Steps") -> tuple[int, int, float | None]:
         """Start, end and sigmas of the run of steps in which the target is most unusual.
 
         The best of many runs is unusual by choice, so it is held against the best runs of windows as long as `steps`.
+        Their spread is never less than the one sigma of a run that nobody chose.
         """
         length = len(steps.requests)
+        found = (-math.inf, 0, length)
         usual_best: Floats = np.full(max(0, len(self._usual.requests) - length + 1), -math.inf)
-        best = (-math.inf, 0, length)
         for run in range(1, length + 1):
-            level = self._level(run)
-            sigmas, usual_sigmas = (
-                (windows.mean[:, self._target] - level.mean[self._target])
-                / np.maximum(level.mean_sigma[self._target], _ratio(np.full(len(windows.requests), self._grain),
-                                                                    windows.requests[:, self._target]))
-                for windows in (steps.windows(run), self._usual.windows(run))
-            )  # fmt: skip
-            sigmas, usual_sigmas = np.nan_to_num(sigmas, nan=-math.inf), np.nan_to_num(usual_sigmas, nan=-math.inf)
+            sigmas, usual_sigmas = self._target_sigmas(steps, run), self._target_sigmas(self._usual, run)
             start = int(np.argmax(sigmas))
-            best = max(best, (float(sigmas[start]), start, start + run), key=lambda found: found[0])
+            if sigmas[start] > found[0]:
+                found = (float(sigmas[start]), start, start + run)
             for offset in range(length - run + 1):
                 usual_best = np.maximum(usual_best, usual_sigmas[offset : offset + len(usual_best)])
-        level_of_best, sigma_of_best = _robust(usual_best[np.isfinite(usual_best), None])
-        return (
-            best[1],
-            best[2],
-            float((best[0] - level_of_best[0]) / max(sigma_of_best[0], 1.0)),
-        )  # a run of its own has one sigma
+        best, start, end = found
+        level, sigma = _robust(usual_best[np.isfinite(usual_best), np.newaxis])
+        return start, end, None if math.isnan(level[0]) else (best - float(level[0])) / max(float(sigma[0]), 1.0)
 
-    def _witnesses(self, target_sigmas: float, blames: Sequence[Blame]) -> float:
-        """The sigmas of the target and of its first cause as one figure (Stouffer's method).
+    def _target_sigmas(self, steps: "_Steps", run: int) -> Floats:
+        """How far the target's mean is above its usual one in each run of so many steps; -infinity if unknown."""
+        windows, level = steps.windows(run), self._level(run)
+        requests = windows.requests[:, self._target]
+        sigma = np.maximum(level.mean_sigma[self._target], _ratio(np.full_like(requests, self._grain), requests))
+        sigmas: Floats = np.nan_to_num(
+            (windows.mean[:, self._target] - level.mean[self._target]) / sigma, nan=-math.inf
+        )
+        return sigmas
+
+    def _witnesses(self, target_sigmas: float | None, blames: Sequence[Blame]) -> float | None:
+        """The sigmas of the target and of its first cause as one figure (Stouffer's method), if that is the greater.
 
         The cause was chosen among all nodes, so its sigmas are first lowered to what is left after so many looks
         (Bonferroni). A target that is its own cause is one witness, not two; one that did not rise is none.
         """
-        if target_sigmas <= 0 or not blames or not blames[0].is_unusual or blames[0].node == self._graph.target:
+        if (
+            target_sigmas is None
+            or target_sigmas <= 0
+            or not blames
+            or not blames[0].is_unusual
+            or blames[0].node == self._graph.target
+        ):
             return target_sigmas
         normal = NormalDist()
         by_chance = len(self._order) * normal.cdf(-min(blames[0].sigmas, _SIGMAS_MAX))
@@ -386,12 +394,15 @@ class _Levels:
 
 def _moving_sum(values: Floats, length: int) -> Floats:
     sums = np.cumsum(np.vstack([np.zeros((1, values.shape[1])), values]), axis=0)
-    return sums[length:] - sums[:-length]
+    moving: Floats = sums[length:] - sums[:-length]
+    return moving
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
     """`above / below`, and 0 where `below` is 0."""
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)
+    out: Floats = np.zeros(np.broadcast(above, below).shape)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
 
 
 def _robust(windows: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ in usual time (there is such) counts as a false alarm. Detection is the same ver
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def rows(data: PetShop) -> list[Row]:
     )
     lines += [_plain("detection", name, told[chosen]) for name, chosen in groups.items()]
     lines.append(_plain("detection", "all, other traffic", told_other))
-    return [*lines, *_specificity(data)]
+    return [*lines, *_silence(data)]
 
 
 def _ours(data: PetShop, *, other_traffic: bool = False, with_aliases: bool = True) -> tuple[Hits, NDArray[np.bool_]]:
@@ -177,24 +177,41 @@ def _peer(data: PetShop, method: str, *, other_traffic: bool = False) -> Hits:
     return Hits.of(ranked)
 
 
-def _specificity(data: PetShop) -> list[Row]:
+def _silence(data: PetShop) -> list[Row]:
+    """Verdicts on usual time, and on the issues with as little to compare with."""
     silent: dict[str, list[bool]] = {}
+    silent_other: list[bool] = []
+    told: list[bool] = []
     for (traffic, metric), steps in data.usual.items():
-        times = steps["time"].unique().sort().to_list()
-        half = times[len(times) // 2]
-        halves = (steps.filter(pl.col("time") < half), steps.filter(pl.col("time") >= half))
+        middle = steps["time"].unique().sort().quantile(0.5)
+        halves = (steps.filter(pl.col("time") < middle), steps.filter(pl.col("time") >= middle))
         for past, judged in (halves, halves[::-1]):
             usual = learn(data, traffic, metric, past)
-            moments = judged["time"].unique().sort().to_list()
-            for start in range(0, len(moments) - STEPS + 1, STEPS):
-                window = judged.filter(pl.col("time").is_between(moments[start], moments[start + STEPS - 1]))
-                silent.setdefault(f"{traffic.split('_')[0]} {metric}", []).append(not usual.blame(window).causes)
-    lines = [_plain("specificity", name, np.array(given)) for name, given in silent.items()]
-    return [_plain("specificity", "all", np.concatenate([np.array(given) for given in silent.values()])), *lines]
+            group = silent.setdefault(f"{traffic.split('_')[0]} {metric}", [])
+            group += [not usual.blame(window).causes for window in _windows(judged)]
+            told += [
+                bool(usual.blame(issue.steps).causes)
+                for issue in data.issues
+                if (issue.traffic, issue.metric) == (traffic, metric)
+            ]
+        other = learn(data, traffic, metric, data.usual[_OTHER[traffic], metric])
+        silent_other += [not other.blame(window).causes for window in _windows(steps)]
+    return [
+        _plain("detection", "all, each half of usual time", told),
+        _plain("specificity", "all", [one for group in silent.values() for one in group]),
+        *(_plain("specificity", name, group) for name, group in silent.items()),
+        _plain("specificity", "all, other traffic", silent_other),
+    ]
 
 
-def _plain(method: str, group: str, given: NDArray[np.bool_]) -> Row:
-    values = given.astype(np.float64)
+def _windows(steps: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    moments = steps["time"].unique().sort().to_list()
+    for start in range(0, len(moments) - STEPS + 1, STEPS):
+        yield steps.filter(pl.col("time").is_between(moments[start], moments[start + STEPS - 1]))
+
+
+def _plain(method: str, group: str, given: Sequence[bool] | NDArray[np.bool_]) -> Row:
+    values = np.asarray(given, dtype=np.float64)
     return Row(method, group, len(values), float(values.mean()), None, interval(values))
 
 
