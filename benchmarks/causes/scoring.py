@@ -50,11 +50,11 @@ class Row:
 
 def expected_hit(scores: Mapping[str, float], candidates: Collection[str], cause: str, first: int) -> float:
     """The chance, 0-1, that the cause is among the `first` best when equal scores come in any order."""
+    if cause not in candidates:
+        raise ValueError(f"the true cause {cause!r} is not among the {len(candidates)} candidates")
     score = scores.get(cause, 0.0)
     better = sum(scores.get(candidate, 0.0) > score for candidate in candidates)
     equal = sum(scores.get(candidate, 0.0) == score for candidate in candidates)
-    if not equal:
-        raise ValueError(f"the true cause {cause!r} is not among the {len(candidates)} candidates")
     return min(1.0, max(0.0, (first - better) / equal))
 
 
