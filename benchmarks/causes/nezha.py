@@ -135,7 +135,7 @@ def rows(faults: Sequence[Fault]) -> list[Row]:
         pods = [len(fault.pods) for fault, inside in zip(faults, chosen, strict=True) if inside]
         first, third = (float(np.mean([peers.by_chance(count, hits_of) for count in pods])) for hits_of in (1, 3))
         lines.append(Row("random", name, len(pods), first, third, None))
-    for name in ("OB", "TT"):
+    for name in sorted({fault.system.upper() for fault in faults}):
         chosen = groups[name]
         apart = difference(
             "fused - correlation", f"{name}, paired", hits[OURS].only(chosen), hits[CORRELATION].only(chosen)
@@ -242,7 +242,7 @@ def _best_of(
 
 
 def _groups(faults: Sequence[Fault]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    for system in ("ob", "tt"):
+    for system in sorted({fault.system for fault in faults}):
         yield system.upper(), np.array([fault.system == system for fault in faults])
         for kind in ("CPU", "network delay"):
             chosen = np.array([fault.system == system and fault.kind == kind for fault in faults])
