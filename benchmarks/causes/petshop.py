@@ -1,10 +1,15 @@
-"""Who is blamed on PetShop: 52 injected issues in a shop of 40 services, at two levels of traffic.
+"""Who is blamed on PetShop: 68 injected issues in a shop of 40 services.
 
     python -m benchmarks.causes.petshop [--data FOLDER]
 
 The set: AWS PetSite, a value every 5 minutes and node, the call graph, and for each issue five steps around it (Hardt
 et al., "The PetShop Dataset", CLeaR 2024; CC-BY-4.0). Labels are read by the scorer only, and the time of the anomaly
-by nobody: which of the five steps are unusual is for the method to find. 16 further issues have no usual time.
+by nobody: which of the five steps are unusual is for the method to find.
+
+The 52 issues with usual time are development data: our method was made while looking at them (its gate was chosen among
+seven), so `test` is no blind test. 16 further issues, under changing traffic, came without usual time and were first
+scored when all was fixed: `temporal` holds them against the usual time of low, and of high traffic. They are new times,
+but the same shop and the same five causes.
 
 Ours may name any node, the target too; peers are spared the target. `other traffic` takes usual time from the other
 level of traffic. Specificity: windows of five steps of one half of usual time, judged by the other half; what was wrong
@@ -28,7 +33,11 @@ from benchmarks.causes.scoring import DATA, Hits, Row, as_dict, difference, inte
 FOLDER = DATA / "petshop"
 STEPS = 5
 OURS, CORRELATION, Z_SCORE = "excess accounting", "ranked correlation", "z-score (BARO-like)"
-_OTHER = {"low_traffic": "high_traffic", "high_traffic": "low_traffic"}
+_LOW, _HIGH = "low_traffic", "high_traffic"
+# Whose usual time the issues of each kind of traffic are held against.
+_SAME = {_LOW: _LOW, _HIGH: _HIGH}
+_OTHER = {_LOW: _HIGH, _HIGH: _LOW}
+_OF_TEMPORAL = {level: {f"temporal_traffic{number}": level for number in (1, 2)} for level in _SAME}
 _LOAD_BALANCER = re.compile(r"servi-(?P<service>\w{5})\..*\.elb\.amazonaws\.com_remote", re.IGNORECASE)
 
 
@@ -47,9 +56,17 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class PetShop:
-    """The issues with usual time, and what the methods may know: usual steps by (traffic, metric), and the graphs."""
+    """All issues, and what the methods may know.
+
+    Attributes:
+        issues: those whose level of traffic has usual time.
+        temporal: those under changing traffic, without usual time of their own.
+        usual: steps by (traffic, metric).
+        calls: (caller, callee) by traffic.
+    """
 
     issues: Sequence[Issue]
+    temporal: Sequence[Issue]
     usual: Mapping[tuple[str, str], pl.DataFrame]
     calls: Mapping[str, frozenset[tuple[str, str]]]
 
@@ -64,11 +81,12 @@ def load(folder: Path = FOLDER) -> PetShop:
     for file in files.values():
         if not file.is_file():
             raise FileNotFoundError(f"{file} is absent: PetShop is read from there (say where with --data FOLDER)")
-    cases = pl.read_parquet(files["cases"]).filter("has_normal").sort("case_id")
+    cases = pl.read_parquet(files["cases"]).sort("case_id")
     incident, normal = pl.read_parquet(files["incident"]), pl.read_parquet(files["normal"])
     graph = pl.read_parquet(files["graph"])
-    issues = [
-        Issue(
+    issues: dict[bool, list[Issue]] = {True: [], False: []}
+    for case in cases.iter_rows(named=True):
+        issue = Issue(
             name=case["case_id"],
             traffic=case["scenario"],
             split=case["split"],
@@ -77,16 +95,15 @@ def load(folder: Path = FOLDER) -> PetShop:
             cause=case["rc_node"],
             steps=_steps(incident.filter(pl.col("case_id") == case["case_id"]), case["target_metric"]),
         )
-        for case in cases.iter_rows(named=True)
-    ]
+        issues[case["has_normal"]].append(issue)
     usual = {
         (traffic, metric): _steps(normal.filter(pl.col("scenario") == traffic), metric)
-        for traffic in _OTHER
+        for traffic in _SAME
         for metric in ("latency", "availability")
     }
     calls = {traffic: frozenset(graph.filter(pl.col("scenario") == traffic).select("caller", "callee").iter_rows())
-             for traffic in _OTHER}  # fmt: skip
-    return PetShop(issues, usual, calls)
+             for traffic in graph["scenario"].unique()}  # fmt: skip
+    return PetShop(issues[True], issues[False], usual, calls)
 
 
 def aliases(calls: frozenset[tuple[str, str]]) -> dict[str, str]:
@@ -110,17 +127,26 @@ def run(folder: Path = FOLDER) -> dict[str, float]:
 def rows(data: PetShop) -> list[Row]:
     """The lines of the table."""
     groups = _groups(data.issues)
-    ours, told = _ours(data)
-    other, told_other = _ours(data, other_traffic=True)
-    bare, _ = _ours(data, with_aliases=False)
-    by_correlation = _peer(data, CORRELATION)
+    ours, told = _ours(data, data.issues, _SAME)
+    other, told_other = _ours(data, data.issues, _OTHER)
+    bare, _ = _ours(data, data.issues, _SAME, with_aliases=False)
+    by_correlation = _peer(data, data.issues, _SAME, CORRELATION)
     lines = [row(OURS, name, ours.only(chosen)) for name, chosen in groups.items()]
     lines.append(row(OURS, "all, other traffic", other))
     lines.append(row(OURS, "all, aliases not told", bare))
+    lines += [
+        row(OURS, f"temporal, {level.replace('_', ' ')}", _ours(data, data.temporal, whose)[0])
+        for level, whose in _OF_TEMPORAL.items()
+    ]
     lines += [row(CORRELATION, name, by_correlation.only(chosen)) for name, chosen in groups.items()]
-    lines.append(row(CORRELATION, "all, other traffic", _peer(data, CORRELATION, other_traffic=True)))
-    lines += [row(Z_SCORE, name, _peer(data, Z_SCORE).only(chosen)) for name, chosen in groups.items() if name == "all"]
-    lines.append(row(Z_SCORE, "all, other traffic", _peer(data, Z_SCORE, other_traffic=True)))
+    for method in (CORRELATION, Z_SCORE):
+        if method != CORRELATION:
+            lines.append(row(method, "all", _peer(data, data.issues, _SAME, method)))
+        lines.append(row(method, "all, other traffic", _peer(data, data.issues, _OTHER, method)))
+        lines += [
+            row(method, f"temporal, {level.replace('_', ' ')}", _peer(data, data.temporal, whose, method))
+            for level, whose in _OF_TEMPORAL.items()
+        ]
     nodes = [len(CallGraph(issue.target, data.calls[issue.traffic]).nodes) for issue in data.issues]
     first, third = (float(np.mean([peers.by_chance(count, hits) for count in nodes])) for hits in (1, 3))
     lines.append(Row("random", "all", len(nodes), first, third, None))
@@ -133,14 +159,16 @@ def rows(data: PetShop) -> list[Row]:
     return [*lines, *_silence(data)]
 
 
-def _ours(data: PetShop, *, other_traffic: bool = False, with_aliases: bool = True) -> tuple[Hits, NDArray[np.bool_]]:
+def _ours(
+    data: PetShop, issues: Sequence[Issue], whose: Mapping[str, str], *, with_aliases: bool = True
+) -> tuple[Hits, NDArray[np.bool_]]:
     usual: dict[tuple[str, str], UsualTime] = {}
     ranked: list[tuple[Mapping[str, float], Sequence[str], str]] = []
     told: list[bool] = []
-    for issue in data.issues:
+    for issue in issues:
         known = (issue.traffic, issue.metric)
         if known not in usual:
-            past = data.usual[_OTHER[issue.traffic] if other_traffic else issue.traffic, issue.metric]
+            past = data.usual[whose[issue.traffic], issue.metric]
             usual[known] = learn(data, issue.traffic, issue.metric, past, with_aliases=with_aliases)
         verdict = usual[known].blame(issue.steps)
         scores = {blame.node: 1.0 / place for place, blame in enumerate(verdict.blames, start=1)}
@@ -160,11 +188,11 @@ def learn(data: PetShop, traffic: str, metric: str, past: pl.DataFrame, *, with_
     )
 
 
-def _peer(data: PetShop, method: str, *, other_traffic: bool = False) -> Hits:
+def _peer(data: PetShop, issues: Sequence[Issue], whose: Mapping[str, str], method: str) -> Hits:
     ranked: list[tuple[Mapping[str, float], Sequence[str], str]] = []
-    for issue in data.issues:
+    for issue in issues:
         nodes = CallGraph(issue.target, data.calls[issue.traffic]).nodes
-        past = data.usual[_OTHER[issue.traffic] if other_traffic else issue.traffic, issue.metric]
+        past = data.usual[whose[issue.traffic], issue.metric]
         usual, incident = _series(past, nodes), _series(issue.steps, nodes)
         target = nodes.index(issue.target)
         given = (

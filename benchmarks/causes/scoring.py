@@ -59,7 +59,10 @@ def expected_hit(scores: Mapping[str, float], candidates: Collection[str], cause
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean (percentiles of resampled cases; Efron 1979)."""
+    """95 % bootstrap interval of the mean (percentiles of resampled cases; Efron 1979).
+
+    It has no width where all cases agree, which is not certainty: of 16 hits in 16 the exact interval begins at 0.79.
+    """
     picks = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)

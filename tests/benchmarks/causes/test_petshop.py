@@ -25,6 +25,7 @@ def test_the_true_cause_is_named_first_and_usual_time_is_left_alone() -> None:
     assert figures[f"{OURS} / all / cases"] == 52
     assert figures[f"{OURS} / all / at_1"] >= 0.95
     assert figures[f"{OURS} / all, other traffic / at_1"] >= 0.92
+    assert figures[f"{OURS} / temporal, low traffic / at_1"] >= 0.95
     assert figures["detection / all / at_1"] >= 0.90
     assert figures["specificity / all / at_1"] >= 0.90
     assert figures["ours - correlation / all, paired / low"] > 0
