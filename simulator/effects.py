@@ -129,7 +129,7 @@ EFFECTS: Mapping[tuple[CauseKind | Harmless, str], tuple[Effect, ...]] = {
     (CauseKind.UPSTREAM_DEPENDENCY, ""): (Effect(Lever.UPSTREAM),),
     (CauseKind.UNKNOWN, ""): (Effect(Lever.STALL),),
 }
-"""Kind and variant (else "" for all of a kind) → its levers. A kind that is not here acts by arrivals or outages alone."""
+"""Kind and variant (else "" for all of a kind) → its levers. What is not here acts by arrivals or outages alone."""
 
 
 def effects_of(fault: Fault) -> tuple[Effect, ...]:
@@ -232,14 +232,16 @@ def influences_of(faults: Sequence[Fault], lever: Lever, entity: Entity) -> Infl
 
 def mix_shifts(cloud: Cloud, faults: Sequence[Fault], service: Service) -> list[tuple[Influence, Lever, int | None]]:
     """What makes requests of a service longer: the influence, its lever, and of which tenant (None: of all)."""
-    shifts = []
+    shifts: list[tuple[Influence, Lever, int | None]] = []
     for fault in faults:
         if not any(replica.service == service for replica in hit_replicas(cloud, fault)):
             continue
         tenant = cloud.tenants.index(fault.entity.name) if fault.entity.kind is EntityKind.TENANT else None
-        for effect in effects_of(fault):
-            if effect.lever in {Lever.PROMPTS, Lever.OUTPUTS}:
-                shifts.append((Influence(fault, effect), effect.lever, tenant))
+        shifts += [
+            (Influence(fault, effect), effect.lever, tenant)
+            for effect in effects_of(fault)
+            if effect.lever in {Lever.PROMPTS, Lever.OUTPUTS}
+        ]
     return shifts
 
 
