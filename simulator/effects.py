@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from simulator.cloud import Cloud, Replica, Service
-from simulator.faults import RECOVERY_S, ROLLOUT_STEP_S, SCALED_DOWN_S, Fault, Harmless, hit_replicas, leaked_kv_ratio
+from simulator.faults import (
+    HEATED_SHARE,
+    RECOVERY_S,
+    ROLLOUT_STEP_S,
+    SCALED_DOWN_S,
+    Fault,
+    Harmless,
+    hit_replicas,
+    leaked_kv_ratio,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +67,7 @@ def _ramp(fault: Fault, moment_s: Floats) -> Floats:
 
 def _late(fault: Fault, moment_s: Floats) -> Floats:
     """Heat first, then the clock."""
-    return fault.level(moment_s, after=0.5)
+    return fault.level(moment_s, after=HEATED_SHARE)
 
 
 def _warming(fault: Fault, moment_s: Floats) -> Floats:
@@ -213,7 +222,10 @@ def influences_on(cloud: Cloud, faults: Sequence[Fault], replica: Replica) -> di
             continue
         acting = fault
         if fault.kind in RELEASES:  # it acts where it has been rolled out
-            acting = replace(fault, started_at=_rolled_out_at(fault, hit.index(replica)))
+            begins = _rolled_out_at(fault, hit.index(replica))
+            # Rolled back, it is gone at once.
+            ends = max(fault.ended_at - timedelta(seconds=RECOVERY_S), begins + timedelta(seconds=0.5))
+            acting = replace(fault, started_at=begins, ended_at=ends)
         for effect in effects_of(fault):
             found.setdefault(effect.lever, []).append(Influence(acting, effect))
     return {lever: tuple(influences) for lever, influences in found.items()}

@@ -426,7 +426,7 @@ class ServiceEngine:
             preemptions,
         )
         failing = state.moved(Lever.ERROR)
-        if failing and ask.chance < float(lost_ratio(failing, np.array([admitted_at]))[0]):
+        if failing and ask.chance < float(lost_ratio(failing, np.array([ask.arrived_at]))[0]):
             fate = _cut_short(fate, prefilled_at, prefilled_at, INTERNAL)
         if loss is not None and fate.ended_at > lost_at:
             fate = _cut_short(fate, lost_at, loss.killed_s, ENGINE_DEAD)

@@ -26,6 +26,7 @@ RECOVERY_S = 5.0  # how fast an effect goes once its fault has ended
 LEAK_SWEEP_S = 20.0  # the engine's sweep frees some leaked blocks this often, and they leak again
 LEAK_FLOOR_RATIO = 0.05  # what is left just before a sweep, over what is left just after one
 SCALED_DOWN_S = 1500.0  # how long a replica that comes with a scale-up had been away before
+HEATED_SHARE = 0.7  # of the ramp of an overheating GPU, until its clock is lowered
 ROLLOUT_STEP_S = 15.0  # a rollout replaces one replica after the other
 # PCI Express: bytes per second of one lane, one way, by generation (after line coding).
 PCIE_LANE_BYTES_PER_SECOND = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9}
@@ -175,7 +176,7 @@ def _compute_contention(cloud: Cloud, randomness: random.Random, _: datetime) ->
 def _thermal(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     entity, variant = _gpu_or_node(cloud, randomness)
     # Clocks of 660 down to 270 MHz: a GPU in its hardware slowdown, as without any fan.
-    return Plan(entity, randomness.uniform(3.0, 7.3), randomness.uniform(50, 100), variant)
+    return Plan(entity, randomness.uniform(3.0, 7.3), randomness.uniform(60, 110), variant)
 
 
 def _power(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from domain.cause import CauseKind
 from domain.entity import EntityKind
 from simulator.cloud import Cloud
-from simulator.faults import GPU_FAULT_VARIANTS, RECOVERY_S, Fault, Harmless, hit_replicas
+from simulator.faults import GPU_FAULT_VARIANTS, HEATED_SHARE, RECOVERY_S, Fault, Harmless, hit_replicas
 from simulator.physics import FRAMEBUFFER_MIB, FRAMEBUFFER_RESERVED_MIB, PORT_BYTES_PER_SECOND
 
 Floats = NDArray[np.float64]
@@ -228,16 +228,16 @@ SIGNS: Mapping[tuple[CauseKind | Harmless, str], tuple[Sign, ...]] = {
     ),
     (CauseKind.GPU_THERMAL_THROTTLE, ""): (
         Sign(Place.GPU, "temperature_celsius", Act.TOWARDS, 90.0),
-        Sign(Place.GPU, "sm_clock_mhz", Act.AT_MOST, _clock, after=0.5),
-        Sign(Place.GPU, "power_watts", Act.SCALE, _power_share, after=0.5),
+        Sign(Place.GPU, "sm_clock_mhz", Act.AT_MOST, _clock, after=HEATED_SHARE),
+        Sign(Place.GPU, "power_watts", Act.SCALE, _power_share, after=HEATED_SHARE),
         Sign(
             Place.GPU,
             "clock_event_reasons",
             Act.BITS,
             HARDWARE_SLOWDOWN | SOFTWARE_THERMAL | HARDWARE_THERMAL,
-            after=0.5,
+            after=HEATED_SHARE,
         ),
-        Sign(Place.GPU, "thermal_violation_ns_total", Act.GROW, THROTTLED_NS_PER_S, after=0.5),
+        Sign(Place.GPU, "thermal_violation_ns_total", Act.GROW, THROTTLED_NS_PER_S, after=HEATED_SHARE),
     ),
     (CauseKind.GPU_POWER_THROTTLE, "gpu_limit"): _LIMITED,
     (CauseKind.GPU_POWER_THROTTLE, "node_limit"): _LIMITED,
