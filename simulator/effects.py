@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from simulator.cloud import Cloud, Replica, Service
-from simulator.faults import RECOVERY_S, ROLLOUT_STEP_S, SCALED_DOWN_S, Fault, Harmless, hit_replicas, leaked_kv_ratio
+from simulator.faults import (
+    HEATED_SHARE,
+    RECOVERY_S,
+    ROLLOUT_STEP_S,
+    SCALED_DOWN_S,
+    Fault,
+    Harmless,
+    hit_replicas,
+    leaked_kv_ratio,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +67,7 @@ def _ramp(fault: Fault, moment_s: Floats) -> Floats:
 
 def _late(fault: Fault, moment_s: Floats) -> Floats:
     """Heat first, then the clock."""
-    return fault.level(moment_s, after=0.5)
+    return fault.level(moment_s, after=HEATED_SHARE)
 
 
 def _warming(fault: Fault, moment_s: Floats) -> Floats:
@@ -129,7 +138,7 @@ EFFECTS: Mapping[tuple[CauseKind | Harmless, str], tuple[Effect, ...]] = {
     (CauseKind.UPSTREAM_DEPENDENCY, ""): (Effect(Lever.UPSTREAM),),
     (CauseKind.UNKNOWN, ""): (Effect(Lever.STALL),),
 }
-"""Kind and variant (else "" for all of a kind) → its levers. A kind that is not here acts by arrivals or outages alone."""
+"""Kind and variant (else "" for all of a kind) → its levers. What is not here acts by arrivals or outages alone."""
 
 
 def effects_of(fault: Fault) -> tuple[Effect, ...]:
@@ -213,7 +222,10 @@ def influences_on(cloud: Cloud, faults: Sequence[Fault], replica: Replica) -> di
             continue
         acting = fault
         if fault.kind in RELEASES:  # it acts where it has been rolled out
-            acting = replace(fault, started_at=_rolled_out_at(fault, hit.index(replica)))
+            begins = _rolled_out_at(fault, hit.index(replica))
+            # Rolled back, it is gone at once.
+            ends = max(fault.ended_at - timedelta(seconds=RECOVERY_S), begins + timedelta(seconds=0.5))
+            acting = replace(fault, started_at=begins, ended_at=ends)
         for effect in effects_of(fault):
             found.setdefault(effect.lever, []).append(Influence(acting, effect))
     return {lever: tuple(influences) for lever, influences in found.items()}
@@ -232,14 +244,16 @@ def influences_of(faults: Sequence[Fault], lever: Lever, entity: Entity) -> Infl
 
 def mix_shifts(cloud: Cloud, faults: Sequence[Fault], service: Service) -> list[tuple[Influence, Lever, int | None]]:
     """What makes requests of a service longer: the influence, its lever, and of which tenant (None: of all)."""
-    shifts = []
+    shifts: list[tuple[Influence, Lever, int | None]] = []
     for fault in faults:
         if not any(replica.service == service for replica in hit_replicas(cloud, fault)):
             continue
         tenant = cloud.tenants.index(fault.entity.name) if fault.entity.kind is EntityKind.TENANT else None
-        for effect in effects_of(fault):
-            if effect.lever in {Lever.PROMPTS, Lever.OUTPUTS}:
-                shifts.append((Influence(fault, effect), effect.lever, tenant))
+        shifts += [
+            (Influence(fault, effect), effect.lever, tenant)
+            for effect in effects_of(fault)
+            if effect.lever in {Lever.PROMPTS, Lever.OUTPUTS}
+        ]
     return shifts
 
 

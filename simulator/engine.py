@@ -47,9 +47,9 @@ TIMEOUT, ENGINE_DEAD, UNAVAILABLE, INTERNAL = 1, 2, 3, 4
 """Why a request failed (`error` of `REQUEST`; 0: it did not)."""
 
 # One request on its way and when it is done; seconds since the epoch, infinite while not known.
-# `entered_at`: the engine has it; `ready_at`: KV pulled; `admitted_at`: scheduled; `prefilled_at`: first token computed;
-# `released_at`: leaves the engine; `ended_at`: the answer is out. `version` counts releases ahead of the usual one.
-# Of a failed request `done_ratio` of the output was computed, or nothing at all: then it was never admitted.
+# `entered_at`: the engine has it; `ready_at`: KV pulled; `admitted_at`: scheduled; `prefilled_at`: first token
+# computed; `released_at`: leaves the engine; `ended_at`: the answer is out. `version` counts releases ahead of the
+# usual one. Of a failed request `done_ratio` of the output was computed, or nothing at all: then it was never admitted.
 REQUEST = np.dtype(
     [
         *[(name, ARRIVAL[name]) for name in ARRIVAL.names or ()],
@@ -426,7 +426,7 @@ class ServiceEngine:
             preemptions,
         )
         failing = state.moved(Lever.ERROR)
-        if failing and ask.chance < float(lost_ratio(failing, np.array([admitted_at]))[0]):
+        if failing and ask.chance < float(lost_ratio(failing, np.array([ask.arrived_at]))[0]):
             fate = _cut_short(fate, prefilled_at, prefilled_at, INTERNAL)
         if loss is not None and fate.ended_at > lost_at:
             fate = _cut_short(fate, lost_at, loss.killed_s, ENGINE_DEAD)

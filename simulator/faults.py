@@ -1,7 +1,8 @@
 """What goes wrong: each kind of fault, where it strikes, how hard, and the truth about it.
 
-A planner chooses target, variant, strength and ramp by seed, from clearly felt to drastic. What a fault does to requests
-is one table in `effects`, what it does to sensors one in `signs`. The truth never goes over the wire to the product.
+A planner chooses target, variant, strength and ramp by seed, from clearly felt to drastic. What a fault does to
+requests is one table in `effects`, what it does to sensors one in `signs`. The truth never goes over the wire to the
+product.
 """
 
 import random
@@ -25,6 +26,7 @@ RECOVERY_S = 5.0  # how fast an effect goes once its fault has ended
 LEAK_SWEEP_S = 20.0  # the engine's sweep frees some leaked blocks this often, and they leak again
 LEAK_FLOOR_RATIO = 0.05  # what is left just before a sweep, over what is left just after one
 SCALED_DOWN_S = 1500.0  # how long a replica that comes with a scale-up had been away before
+HEATED_SHARE = 0.7  # of the ramp of an overheating GPU, until its clock is lowered
 ROLLOUT_STEP_S = 15.0  # a rollout replaces one replica after the other
 # PCI Express: bytes per second of one lane, one way, by generation (after line coding).
 PCIE_LANE_BYTES_PER_SECOND = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9}
@@ -100,26 +102,29 @@ def hit_replicas(cloud: Cloud, fault: Fault) -> tuple[Replica, ...]:
     """The replicas that a fault touches: those it names, or those that its entity is, carries or serves."""
     if fault.pods:
         return tuple(replica for replica in cloud.replicas if replica.pod in fault.pods)
-    name = fault.entity.name
-    match fault.entity.kind:
+    name, kind = fault.entity.name, fault.entity.kind
+    is_upstream = kind is EntityKind.SERVICE and name in [upstream.name for upstream in cloud.upstreams]
+    if kind is EntityKind.TENANT or is_upstream:
+        return cloud.replicas
+    return tuple(replica for replica in cloud.replicas if name in _names_of(cloud, replica, kind))
+
+
+def _names_of(cloud: Cloud, replica: Replica, kind: EntityKind) -> tuple[str, ...]:
+    """What a replica is, is a part of, or depends on, of one kind of entity."""
+    leaf = replica.port.peer.switch
+    match kind:
         case EntityKind.SERVICE:
-            if name in [upstream.name for upstream in cloud.upstreams]:
-                return cloud.replicas
-            return cloud.replicas_of(name)
-        case EntityKind.TENANT:
-            return cloud.replicas
+            return (replica.service.name,)
         case EntityKind.NODE:
-            return tuple(replica for replica in cloud.replicas if replica.node == name)
+            return (replica.node,)
         case EntityKind.GPU:
-            return tuple(replica for replica in cloud.replicas if name in [gpu.uuid for gpu in replica.gpus])
+            return tuple(gpu.uuid for gpu in replica.gpus)
         case EntityKind.SWITCH:
-            return tuple(replica for replica in cloud.replicas if replica.port.peer.switch == name)
+            return (leaf,)
         case EntityKind.PORT:
-            switch, _, _ = name.partition("/")
-            if switch in cloud.leaves:
-                return tuple(replica for replica in cloud.replicas if replica.port.peer.switch == switch)
-            return tuple(replica for replica in cloud.replicas if replica.port.name == name)
-    return tuple(replica for replica in cloud.replicas if replica.pod == name)
+            uplinks = [port.name for port in cloud.fabric_ports if port.switch == leaf and port.node_port is None]
+            return (replica.port.name, *uplinks)
+    return (replica.pod,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ def _compute_contention(cloud: Cloud, randomness: random.Random, _: datetime) ->
 def _thermal(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     entity, variant = _gpu_or_node(cloud, randomness)
     # Clocks of 660 down to 270 MHz: a GPU in its hardware slowdown, as without any fan.
-    return Plan(entity, randomness.uniform(3.0, 7.3), randomness.uniform(50, 100), variant)
+    return Plan(entity, randomness.uniform(3.0, 7.3), randomness.uniform(60, 110), variant)
 
 
 def _power(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
@@ -405,7 +410,7 @@ def capacity_requests_per_s(cloud: Cloud, service: Service) -> float:
 
 
 def _log_uniform(randomness: random.Random, low: float, high: float) -> float:
-    return low * (high / low) ** randomness.random()
+    return low * float((high / low) ** randomness.random())
 
 
 def _usual(service: Service, moment: datetime) -> float:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -18,14 +19,13 @@ from simulator.history import HistoryEncoder
 from simulator.quirks import Quirks, Sight
 from simulator.run import Simulation, Slice
 from simulator.samples import Target
-from storage.store import Store
 
 TICKS_PER_INSERT = 120  # fewer, larger inserts: each costs the engine some 30 ms of analysis
 GREATEST_COUNT = 2.0**62  # nothing that a source has counted is more (views/samples.sql)
 # DCGM's blanks (views/samples.sql).
 BLANKS = np.array([*(2147483632.0 + n for n in range(4)), *(140737488355328.0 + n for n in range(4))])
 
-_SERIES = {
+_SERIES: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "metric": pl.String,
     "series_id": pl.UInt64,
     "job": pl.String,
@@ -39,6 +39,20 @@ _SERIES = {
     # A frame has no maps: the engine makes one of a tuple of two arrays.
     "attributes": pl.Struct({"names": pl.List(pl.String), "texts": pl.List(pl.String)}),
 }
+
+
+class Store(Protocol):
+    """What a filling needs of a store (`storage.store.Store` is one): the simulator itself knows no database."""
+
+    @property
+    def identity(self) -> Mapping[str, tuple[str, ...]]:
+        """The lists of labels that entities are read from."""
+
+    def insert(self, table: str, frame: pl.DataFrame, *, token: str | None = None) -> None:
+        """Append a frame to a table, columns by name."""
+
+    def load_otlp(self, table: str, payload: bytes, *, token: str) -> None:
+        """Decode export requests and append their rows, once for a token."""
 
 
 @dataclass(frozen=True, slots=True)

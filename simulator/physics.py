@@ -186,6 +186,8 @@ def kv_transfer_seconds(tokens: float, kv_bytes_per_token: int, bytes_per_second
 def steady_gpu_temperature_celsius(power_watts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Temperature at which an air-cooled H100 settles, in Celsius.
 
-    A straight line through [acme]'s medians of power and temperature (97 W, 39 C; 408 W at p95, 65 C).
+    A straight line through [acme]'s medians of power and temperature (97 W, 39 C; 408 W at p95, 65 C); beyond that,
+    where there is no measurement, half as steep: fans speed up, and a sound GPU does not throttle at full power.
     """
-    return 39.0 + (power_watts - 97.0) * (65.0 - 39.0) / (408.0 - 97.0)
+    slope = (65.0 - 39.0) / (408.0 - 97.0)
+    return 39.0 + slope * (np.minimum(power_watts, 408.0) - 97.0) + 0.5 * slope * np.maximum(power_watts - 408.0, 0.0)

@@ -114,7 +114,8 @@ _Change = Callable[[Sight, Target, Floats, Floats], Floats]
 
 def _columns(target: Target, chosen: Callable[[Family], bool]) -> list[int]:
     """Which columns of a scrape are series of the families chosen."""
-    columns, first = [], 0
+    columns: list[int] = []
+    first = 0
     for family in target.families:
         if chosen(family):
             columns += range(first, first + len(family.labels))

@@ -104,8 +104,7 @@ class Scrapes:
     @property
     def up(self) -> NDArray[np.bool_]:
         """Whether the target answered, at each tick."""
-        answered: NDArray[np.bool_] = ~np.isnan(self.values).all(axis=1)
-        return answered
+        return np.asarray(~np.isnan(self.values).all(axis=1))
 
     def own(self) -> "Scrapes":
         """What the scraper itself records of each scrape."""

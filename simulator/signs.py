@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from domain.cause import CauseKind
 from domain.entity import EntityKind
 from simulator.cloud import Cloud
-from simulator.faults import GPU_FAULT_VARIANTS, RECOVERY_S, Fault, Harmless, hit_replicas
+from simulator.faults import GPU_FAULT_VARIANTS, HEATED_SHARE, RECOVERY_S, Fault, Harmless, hit_replicas
 from simulator.physics import FRAMEBUFFER_MIB, FRAMEBUFFER_RESERVED_MIB, PORT_BYTES_PER_SECOND
 
 Floats = NDArray[np.float64]
@@ -26,6 +26,7 @@ CUDA_CONTEXT_MIB = 420.0  # a process that computes and keeps almost nothing
 WAIT_TICKS_PER_S = 6.25e9  # PortXmitWait at 400 Gb/s: one tick per 8 bytes that could have gone
 HOST_MEMORY_BYTES = 2.0e12
 THROTTLED_NS_PER_S = 0.92e9  # of each second, while the clock is held down
+SHOWN_LEVEL = 0.05  # of a fault, from which on what is either so or not so is so
 SUBSTEPS = 8  # how finely a level is averaged over the time between two scrapes
 
 # Bits of DCGM_FI_DEV_CLOCKS_EVENT_REASONS.
@@ -103,7 +104,7 @@ def _limit(fault: Fault) -> float:
 
 
 def _power_share(fault: Fault) -> float:
-    return fault.strength**-0.6
+    return float(fault.strength**-0.6)
 
 
 def _link_generation(fault: Fault) -> float:
@@ -227,16 +228,16 @@ SIGNS: Mapping[tuple[CauseKind | Harmless, str], tuple[Sign, ...]] = {
     ),
     (CauseKind.GPU_THERMAL_THROTTLE, ""): (
         Sign(Place.GPU, "temperature_celsius", Act.TOWARDS, 90.0),
-        Sign(Place.GPU, "sm_clock_mhz", Act.AT_MOST, _clock, after=0.5),
-        Sign(Place.GPU, "power_watts", Act.SCALE, _power_share, after=0.5),
+        Sign(Place.GPU, "sm_clock_mhz", Act.AT_MOST, _clock, after=HEATED_SHARE),
+        Sign(Place.GPU, "power_watts", Act.SCALE, _power_share, after=HEATED_SHARE),
         Sign(
             Place.GPU,
             "clock_event_reasons",
             Act.BITS,
             HARDWARE_SLOWDOWN | SOFTWARE_THERMAL | HARDWARE_THERMAL,
-            after=0.5,
+            after=HEATED_SHARE,
         ),
-        Sign(Place.GPU, "thermal_violation_ns_total", Act.GROW, THROTTLED_NS_PER_S, after=0.5),
+        Sign(Place.GPU, "thermal_violation_ns_total", Act.GROW, THROTTLED_NS_PER_S, after=HEATED_SHARE),
     ),
     (CauseKind.GPU_POWER_THROTTLE, "gpu_limit"): _LIMITED,
     (CauseKind.GPU_POWER_THROTTLE, "node_limit"): _LIMITED,
@@ -365,30 +366,28 @@ def _moved(values: Floats, sign: Sign, fault: Fault, ticks_s: Floats, steps_s: F
     """Values of shape (ticks, entities) as the sign moves them."""
     size = sign.size(fault)
     start_s = fault.started_at.timestamp()
-    match sign.act:
-        case Act.KEEP:
-            return np.where(ticks_s[:, None] >= start_s, size, values)
-        case Act.ONCE:
-            begins = (ticks_s - steps_s < start_s) & (start_s <= ticks_s)
-            return values + size * begins[:, None]
-        case Act.SHOW:
-            return np.where(fault.level(ticks_s, sign.after)[:, None] > 0.05, size, values)
-        case Act.BITS:
-            shown = fault.level(ticks_s, sign.after)[:, None] > 0.05
-            return np.where(shown, (values.astype(int) | int(size)).astype(float), values)
-    level = mean_level(fault, ticks_s, steps_s, sign.after)[:, None]
-    match sign.act:
-        case Act.AT_LEAST:
-            return values + level * np.maximum(size - values, 0.0)
-        case Act.AT_MOST:
-            return values + level * np.minimum(size - values, 0.0)
-        case Act.TOWARDS:
-            return values + level * (size - values)
-        case Act.ADD:
-            return values + level * size
-        case Act.SCALE:
-            return values * (1.0 + (size - 1.0) * level)
-    return values + level * size * steps_s[:, None]
+    moved = _BY_LEVEL.get(sign.act)
+    if moved is not None:
+        return moved(values, size, mean_level(fault, ticks_s, steps_s, sign.after)[:, None], steps_s[:, None])
+    if sign.act is Act.KEEP:
+        return np.where(ticks_s[:, None] >= start_s, size, values)
+    if sign.act is Act.ONCE:
+        begins = (ticks_s - steps_s < start_s) & (start_s <= ticks_s)
+        return values + size * begins[:, None]
+    shown = fault.level(ticks_s, sign.after)[:, None] > SHOWN_LEVEL
+    exactly = values.astype(int) | int(size) if sign.act is Act.BITS else size
+    return np.where(shown, exactly, values)
+
+
+# How the mean level in each step moves a reading: (values, size, level, seconds of the step).
+_BY_LEVEL: Mapping[Act, Callable[[Floats, float, Floats, Floats], Floats]] = {
+    Act.AT_LEAST: lambda values, size, level, _: values + level * np.maximum(size - values, 0.0),
+    Act.AT_MOST: lambda values, size, level, _: values + level * np.minimum(size - values, 0.0),
+    Act.TOWARDS: lambda values, size, level, _: values + level * (size - values),
+    Act.ADD: lambda values, size, level, _: values + level * size,
+    Act.SCALE: lambda values, size, level, _: values * (1.0 + (size - 1.0) * level),
+    Act.GROW: lambda values, size, level, step_s: values + level * size * step_s,
+}
 
 
 def mean_level(fault: Fault, ticks_s: Floats, steps_s: Floats, after: float = 0.0) -> Floats:

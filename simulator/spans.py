@@ -67,7 +67,7 @@ def mixed(ids: Ids, salt: int) -> Ids:
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """An engine process of a replica that began to load at one time and served from another (seconds since the epoch)."""
+    """An engine process of a replica: when it began to load, and from when on it served (seconds since the epoch)."""
 
     replica: int
     version: int
@@ -284,8 +284,8 @@ class Tracers:
     def record(self, requests: NDArray[np.void], startups: Sequence[Startup] = ()) -> None:
         """Start and end the spans of each request and of each engine that became ready, at their own times."""
         for startup in startups:
-            for span in startup_spans(self._cloud, startup):
-                self._processor.on_end(span)
+            for part in startup_spans(self._cloud, startup):
+                self._processor.on_end(part)
         columns = RequestColumns(requests, self._skews_s)
         calls: dict[int, list[tuple[int, CallColumns, int]]] = {}
         for number, upstream in enumerate(self._cloud.upstreams):

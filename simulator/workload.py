@@ -181,8 +181,7 @@ def describe_arrivals(
 
 def chance_of(ids: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Uniform numbers in 0-1 out of random ids: the same request always draws the same."""
-    chance: NDArray[np.float64] = (ids >> np.uint64(11)) * 2.0**-53
-    return chance
+    return (ids >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def tenant_shares(tenants_count: int) -> NDArray[np.float64]:

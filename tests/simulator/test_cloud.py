@@ -39,3 +39,32 @@ def test_the_topology_document_reads_back_as_the_topology() -> None:
 def test_no_two_cables_end_in_one_switch_port() -> None:
     ends = [(port.peer.switch, port.peer.port) for port in build_cloud(1).ports]
     assert len(ends) == len(set(ends))
+
+
+def test_varied_clouds_differ_in_size_models_load_and_scraping() -> None:
+    clouds = [build_cloud(seed, varied=True) for seed in range(40)]
+    assert clouds[5] == build_cloud(5, varied=True)
+    assert {len(cloud.nodes) for cloud in clouds} == {2, 3, 4, 5, 6}
+    assert all(2 <= len(cloud.replicas) <= 12 for cloud in clouds)
+    assert {cloud.scrape_step_s for cloud in clouds} == {5.0, 10.0, 15.0, 30.0}
+    models = {(s.model.name, s.model.tensor_parallel, s.model.bytes_per_weight) for c in clouds for s in c.services}
+    assert len(models) == 6
+    loads = [
+        service.workload.requests_per_s / (service.replica_requests_per_s * len(cloud.replicas_of(service.name)))
+        for cloud in clouds
+        for service in cloud.services
+    ]
+    assert min(loads) < 0.15
+    assert max(loads) > 0.3
+
+
+def test_in_varied_clouds_too_every_gpu_and_every_cable_is_used_once() -> None:
+    for seed in range(40):
+        cloud = build_cloud(seed, varied=True)
+        owned = [gpu for replica in cloud.replicas for gpu in replica.gpus]
+        assert len(owned) == len(set(owned))
+        assert all(gpu.node == r.node == r.port.node for r in cloud.replicas for gpu in r.gpus)
+        assert all(len(replica.gpus) == replica.service.model.tensor_parallel for replica in cloud.replicas)
+        ends = [(port.switch, port.number) for port in cloud.fabric_ports]
+        assert len(ends) == len(set(ends))
+        assert topology_from_document(cloud.topology_document()) == cloud.topology()

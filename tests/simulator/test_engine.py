@@ -68,7 +68,7 @@ def test_transfers_that_back_up_are_given_up_with_their_requests() -> None:
         ramp_s=1.0,
     )
     engine = ServiceEngine(CHAT, CLOUD.replicas_of("chat")[:1])
-    engine.set_faults([fault])
+    engine.set_faults(CLOUD, [fault])
     requests = engine.run(arrivals_of(*[(0.1 * n, 32_000, 30_720, 10) for n in range(4)]), T0 + 1000, T0)
     assert requests["failed"].tolist() == [False, True, True, True]
     goodput = 0.005 * 5e10

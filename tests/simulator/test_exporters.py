@@ -25,7 +25,7 @@ def test_each_target_serves_its_page_with_the_labels_a_scrape_attaches(
 ) -> None:
     exporters.show(simulation.advance(start + timedelta(seconds=30)).scrapes)
     targets = exporters.targets()
-    assert len(targets) == len({target["url"] for target in targets}) == 18
+    assert len(targets) == len({target["url"] for target in targets}) == 20
     for target in targets:
         answer = httpx.get(target["url"])
         assert answer.status_code == 200

@@ -7,13 +7,15 @@ from simulator.engine import REQUEST
 from simulator.physics import FRAMEBUFFER_MIB, IDLE_POWER_WATTS, LLAMA_70B_FP8_TP4
 from simulator.run import Simulation
 from simulator.telemetry import Readings, Sensors
+from tests.simulator.scenes import table
 
 TICKS_S = np.array([15.0, 30.0, 45.0, 60.0])
 
 
 def one_request(**fields: float) -> np.ndarray:
     request = np.zeros(1, REQUEST)
-    request["prefill_factor"] = 1.0
+    for name in ("prefill_factor", "decode_factor", "done_ratio"):
+        request[name] = 1.0
     for name, value in fields.items():
         request[name] = value
     return request
@@ -26,6 +28,7 @@ def observe(requests: np.ndarray) -> Readings:
 
 BUSY = one_request(
     arrived_at=5.0,
+    entered_at=5.0,
     transfer_started_at=5.0,
     ready_at=10.0,
     admitted_at=20.0,
@@ -96,8 +99,8 @@ def test_a_real_run_conserves_its_tokens(start: datetime) -> None:
     simulation = Simulation(4, start)
     happened = simulation.advance(start + timedelta(hours=1), scrape_step_s=60)
     simulation.advance(start + timedelta(hours=2), scrape_step_s=60)
-    by_pod = {s.target.labels["pod"]: s.values for s in happened.scrapes if s.target.job == "vllm"}
-    grown = sum(values[-1, 6] - values[0, 6] for values in by_pod.values())
+    by_pod = table(happened, "vllm:prompt_tokens_total", lambda labels: labels["pod"])
+    grown = sum(values[-1] - values[0] for values in by_pod.values())
     since, until = happened.ticks_s[[0, -1]]
     requests = happened.requests
     counted = requests[(requests["prefilled_at"] > since) & (requests["prefilled_at"] <= until)]
