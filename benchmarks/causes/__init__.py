@@ -1,0 +1,1 @@
+"""Causes: what the engine answers on labelled and recorded data."""
