@@ -362,9 +362,10 @@ def _means_the_bus(
     All GPUs at once and without an XID: the exporter was told to tell less. An instance (MIG) whose GPU goes on under
     other instances was taken apart by somebody.
     """
-    many = np.asarray(lost.sum(axis=0) >= _METRICS_LOST_MIN, dtype=np.bool_)
-    alive = there.any(axis=0)
-    said = (evidence.xid_changed & np.isin(evidence.xid, _GONE_CODES))[rows][:, answered]
+    many: Held = np.asarray(lost.sum(axis=0) >= _METRICS_LOST_MIN)
+    alive: Held = np.asarray(there.any(axis=0))
+    said_anywhere: Held = evidence.xid_changed & np.isin(evidence.xid, _GONE_CODES)
+    said = said_anywhere[rows][:, answered]
     uuids = np.array([evidence.uuids[row] for row in rows])
     for at in np.flatnonzero(many.any(axis=0)):
         told = set(uuids[alive[:, at]])

@@ -38,8 +38,10 @@ TICK_BYTES = 8
 
 _SATURATED_RATIO = 0.9
 _WAIT_RATIO = 0.01
-_LINK_ERRORS_PER_S = 0.1
-_FLAP_HOLDS_S = 60
+# So many errors in so long, and the last of them within the time that an event is told: a slow leak must not flicker.
+_LINK_ERRORS_MIN = 10
+_LINK_ERRORS_S = 300
+_EVENT_HOLDS_S = 60
 # The link is retrained now and then; only often it is a fault.
 _RECOVERIES_MIN = 3
 # A counter may also be cleared alone, once it is well filled, as OpenSM's performance manager does.
@@ -232,7 +234,7 @@ class _Evidence:
         self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in self.values.values()])
         self.devices = [port.device for port in self.ports]
         self.peer_groups = [(port.device, port.kind) for port in self.ports]
-        self.holds_steps = _FLAP_HOLDS_S // self.step_s
+        self.holds_steps = _EVENT_HOLDS_S // self.step_s
         self.pinned = {name: self._pinned(name) for name in COUNTERS}
         rate = self.of(RATE)
         self.rate_bytes_per_s = np.where(rate > 0, rate, np.nan)
@@ -304,12 +306,15 @@ def _flapping(evidence: _Evidence, down: Held) -> Held:
 
 
 def _bad_link(evidence: _Evidence) -> Held:
-    found = np.zeros(evidence.shape, dtype=np.bool_)
-    for name in _ERRORS:
-        found |= evidence.per_s(name) >= _LINK_ERRORS_PER_S
+    grave = np.zeros(evidence.shape, dtype=np.bool_)
     for name in _GRAVE_ERRORS:
-        found |= evidence.growth(name) > 0
-    return found
+        grave |= evidence.growth(name) > 0
+    found = within(grave, evidence.holds_steps)
+    for name in _ERRORS:
+        errors = evidence.growth(name)
+        many = sums_within(errors, _LINK_ERRORS_S // evidence.step_s) >= _LINK_ERRORS_MIN
+        found |= many & within(errors > 0, evidence.holds_steps)
+    return evidence.reports & found
 
 
 def _usual(evidence: _Evidence, name: str) -> Matrix:
@@ -356,17 +361,17 @@ def _tell_flapping(evidence: _Evidence, row: int, step: int) -> _Told:
     counts = (
         f"went down {numbers[DOWNED]:.0f} times by its own count, and was retrained {numbers[RECOVERIES]:.0f} times"
     )
-    return f"in the last {_FLAP_HOLDS_S} s the link {counts}", numbers
+    return f"in the last {max(_EVENT_HOLDS_S, evidence.step_s)} s the link {counts}", numbers
 
 
 def _tell_bad_link(evidence: _Evidence, row: int, step: int) -> _Told:
-    numbers = {name.replace("_total", "_per_s"): evidence.per_s(name)[row, step] for name in (*_ERRORS, *_GRAVE_ERRORS)}
-    told = [
-        f"{number:.2g} {name.replace('_per_s', ' a second').replace('_', ' ')}"
-        for name, number in numbers.items()
-        if number > 0
-    ]
-    return f"errors on the link itself: {', '.join(told)}", numbers
+    since = slice(max(0, step - _LINK_ERRORS_S // evidence.step_s), step + 1)
+    numbers = {
+        name.removesuffix("_total"): float(np.nansum(evidence.growth(name)[row, since]))
+        for name in (*_ERRORS, *_GRAVE_ERRORS)
+    }
+    told = [f"{number:.0f} {name.replace('_', ' ')}" for name, number in numbers.items() if number > 0]
+    return f"on the link itself, in the last {max(_LINK_ERRORS_S, evidence.step_s)} s: {', '.join(told)}", numbers
 
 
 def _tell_reduced(evidence: _Evidence, row: int, step: int) -> _Told:
