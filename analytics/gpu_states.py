@@ -262,6 +262,7 @@ class _Evidence:
         self.xid_before = before(self.xid)
         self.xid_changed: Held = np.isfinite(self.xid_before) & np.isfinite(self.xid) & (self.xid != self.xid_before)
         self.metrics_lost = np.zeros(self.shape)
+        self.came_back: Held = np.zeros(self.shape, dtype=np.bool_)
 
     def of(self, *metrics: str) -> Matrix:
         """The first of these metrics that has a sample, at each step; NaN where none has."""
@@ -283,11 +284,20 @@ class _Evidence:
         return self.growth(metric) / (steps * self.step_s)
 
     def xid_since_reset(self, kind: XidClass) -> Held:
-        """Has an XID of this kind come, and the driver not started anew since: then the last XID is 0 again."""
+        """Has an XID of this kind come, and the GPU not started anew since.
+
+        When the driver did, the last XID is 0 again and energy is counted from 0; when the GPU was off the bus, its
+        metrics are all back.
+        """
         codes = [code for code, described in XIDS.items() if described.kind is kind]
-        came = self.xid_changed & np.isin(self.xid, codes)
-        reset = self.xid_changed & (self.xid == 0)
-        return _latest(came) > _latest(reset)
+        return self.since_reset(self.xid_changed & np.isin(self.xid, codes))
+
+    def since_reset(self, events: Held) -> Held:
+        """Has there been such an event, and the GPU not started anew since."""
+        energy = self.of(_ENERGY)  # counted from the start of the driver
+        reset = self.came_back | (self.xid_changed & (self.xid == 0)) | (energy < before(energy))
+        found: Held = (_latest(events) >= 0) & (_latest(events) >= _latest(reset))
+        return found
 
     def xid_of(self, kind: XidClass, row: int, step: int) -> int:
         """The last XID of this kind that came up to a step; there must be one."""
@@ -331,13 +341,12 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
 def _off_the_bus(evidence: _Evidence) -> Held:
     """A GPU lost metrics, or all of its series, while its node still reports; or an XID said so.
 
-    What was lost and not come back is counted in `evidence.metrics_lost`.
+    What was lost and has not come back is counted in `evidence.metrics_lost`; when it has, `evidence.came_back` says.
     """
-    held = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
     # Profiling metrics stop for other reasons: a debugger has the counters, or profiling is paused.
     device_metrics = [metric for metric in evidence.values if not metric.startswith("DCGM_FI_PROF_")]
     if not device_metrics:
-        return held
+        return evidence.reports & evidence.xid_since_reset(XidClass.GONE)
     present = np.stack([np.isfinite(evidence.values[metric]) for metric in device_metrics])
     for node in dict.fromkeys(evidence.nodes):
         rows = [row for row, its_node in enumerate(evidence.nodes) if its_node == node]
@@ -349,9 +358,12 @@ def _off_the_bus(evidence: _Evidence) -> Held:
         lost &= _means_the_bus(evidence, rows, answered, there, lost)[None, :, :]
         missing = np.zeros(there.shape[:2], dtype=np.bool_)
         for place in range(len(answered)):
+            was_off = missing.sum(axis=0) >= _METRICS_LOST_MIN
             missing = (missing & ~there[:, :, place]) | lost[:, :, place]
             evidence.metrics_lost[rows, answered[place]] = missing.sum(axis=0)
-    return held | (evidence.metrics_lost >= _METRICS_LOST_MIN)
+            evidence.came_back[rows, answered[place]] = was_off & ~missing.any(axis=0)
+    said = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
+    return said | (evidence.metrics_lost >= _METRICS_LOST_MIN)
 
 
 def _means_the_bus(
@@ -387,7 +399,7 @@ def _application_error(evidence: _Evidence) -> Held:
 def _memory_fault(evidence: _Evidence) -> Held:
     found = evidence.xid_since_reset(XidClass.MEMORY) | (evidence.of("DCGM_FI_DEV_ROW_REMAP_FAILURE") > 0)
     for metric in _MEMORY_COUNTERS:
-        found |= _latest(evidence.growth(metric) > 0) >= 0
+        found |= evidence.since_reset(evidence.growth(metric) > 0)
     return found
 
 
