@@ -1,1 +1,1 @@
-"""How often the true cause is named first: on public sets of labelled incidents, beside what others would say."""
+"""Causes: what the engine answers on labelled and recorded data, beside what others would say."""

@@ -1,0 +1,124 @@
+"""What the states of GPUs and of fabric ports have in common: a state holds or not, for each device, at each step.
+
+Several states may hold at once; they are ordered by how bad they are, and the worst is told first. NaN is "no sample"
+everywhere: it is carried on or leaves a question open, and is never read as 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix: TypeAlias = NDArray[np.float64]
+"""(devices, steps), NaN where there was no sample."""
+Held: TypeAlias = NDArray[np.bool_]
+"""(devices, steps): does it hold."""
+
+StateT = TypeVar("StateT", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Generic[StateT]):
+    """A state that holds: why in words, and the numbers that this rests on, by name with the unit last."""
+
+    state: StateT
+    reason: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StateMatrix(Generic[StateT]):
+    """Which states hold for which device at which step.
+
+    Attributes:
+        states: worst first.
+        held: (states, devices, steps). At every step at least one state of every device holds.
+    """
+
+    states: tuple[StateT, ...]
+    held: NDArray[np.bool_]
+
+    def holds(self, state: StateT) -> Held:
+        """Where one state holds: (devices, steps)."""
+        found: Held = self.held[self.states.index(state)]
+        return found
+
+    def at(self, row: int, step: int) -> tuple[StateT, ...]:
+        """The states of one device at one step, worst first."""
+        return tuple(self.states[place] for place in np.flatnonzero(self.held[:, row, step]))
+
+    def worst(self) -> NDArray[np.intp]:
+        """The place in `states` of the worst that holds: (devices, steps)."""
+        place: NDArray[np.intp] = np.argmax(self.held, axis=0)
+        return place
+
+
+def stack(states: Sequence[StateT], found: Mapping[StateT, Held]) -> StateMatrix[StateT]:
+    """The states, worst first, and where each holds, as one matrix; one that is not in `found` holds nowhere."""
+    shape = next(iter(found.values())).shape
+    nowhere = np.zeros(shape, dtype=np.bool_)
+    return StateMatrix(tuple(states), np.stack([found.get(state, nowhere) for state in states]))
+
+
+def steps_before(values: Matrix) -> NDArray[np.intp]:
+    """The step of the last sample before each step, -1 where there is none: (devices, steps)."""
+    steps = np.arange(values.shape[1])
+    latest = np.maximum.accumulate(np.where(np.isfinite(values), steps, -1), axis=1)
+    return np.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+
+
+def before(values: Matrix) -> Matrix:
+    """The last sample before each step, NaN where there is none: (devices, steps)."""
+    steps = steps_before(values)
+    return np.where(steps >= 0, np.take_along_axis(values, np.maximum(steps, 0), axis=1), np.nan)
+
+
+def within(events: Held, steps_count: int) -> Held:
+    """Was there an event at this step, or at one of the `steps_count` steps before it."""
+    return sums_within(events.astype(np.float64), steps_count) > 0
+
+
+def sums_within(amounts: Matrix, steps_count: int) -> Matrix:
+    """The sum of this step and the `steps_count` steps before it; what is unknown adds nothing."""
+    total = np.cumsum(np.nan_to_num(amounts), axis=1)
+    earlier = np.zeros_like(total)
+    if steps_count + 1 < total.shape[1]:
+        earlier[:, steps_count + 1 :] = total[:, : -steps_count - 1]
+    return total - earlier
+
+
+def highest_so_far(values: Matrix) -> Matrix:
+    """The greatest sample up to each step, NaN before the first."""
+    return np.fmax.accumulate(values, axis=1)
+
+
+def peers_have(values: Matrix, groups: Sequence[object], owners: Sequence[object], peers_min: int) -> Matrix:
+    """What three quarters of a device's peers have, or more, at each step; NaN where too few have a value.
+
+    Not the median: where half of a group is by design less than the other half, the lesser half is not ill.
+
+    Args:
+        values: (devices, steps).
+        groups: what each device is compared within.
+        owners: rows with the same owner are one device (instances of a GPU), which is no peer of itself.
+        peers_min: how many rows of other owners must have a value.
+    """
+    found = np.full(values.shape, np.nan)
+    rows_of: dict[object, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows_of.setdefault(group, []).append(row)
+    for rows in rows_of.values():
+        for owner in dict.fromkeys(owners[row] for row in rows):
+            firsts = {owners[row]: row for row in reversed(rows) if owners[row] != owner}
+            if len(firsts) < peers_min:
+                continue
+            others = values[list(firsts.values())]
+            enough = np.isfinite(others).sum(axis=0) >= peers_min
+            if enough.any():
+                level = np.full(values.shape[1], np.nan)
+                level[enough] = np.nanquantile(others[:, enough], 0.25, axis=0, method="lower")
+                found[[row for row in rows if owners[row] == owner]] = level
+    return found
