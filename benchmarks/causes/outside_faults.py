@@ -428,7 +428,7 @@ def _upstream(scene: Scene) -> Truth:
     """A called service takes many times as long, and now and then fails."""
     site = scene.world.site
     name = site.callees[int(scene.random.integers(len(site.callees)))]
-    scene.world.traffic.callee_ratio[name] = 1 + 45 * scene.strength * scene.share
+    scene.world.traffic.callee_ratio[name] = 1 + 70 * scene.strength * scene.share
     if scene.flavour:
         scene.world.traffic.callee_error_ratio[name] = 0.05 * scene.share
     return Truth(_service(name))

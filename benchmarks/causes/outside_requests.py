@@ -90,6 +90,8 @@ class Requests:
     callee_failed: dict[str, NDArray[np.bool_]]
     engine_s: Floats
     """When the engine's server got it."""
+    queued_s: Floats
+    """When the server, having made tokens of it, gave it to the engine."""
     started_s: Floats
     """When it got a slot."""
     prefill_s: Floats
@@ -200,6 +202,7 @@ def _serve(
     pending: list[list[float]] = [[] for _ in replicas]  # when each request, running or waiting, ends
     chosen = np.zeros(count, np.int64)
     started_s, prefill_s, decode_s = engine_s.copy(), np.zeros(count), np.zeros(count)
+    queued_s = engine_s.copy()
     first_token_s, ended_s = engine_s.copy(), engine_s.copy()
     failed, away = lost.copy(), np.zeros(count, bool)
     dice = random.random((count, 5))
@@ -216,6 +219,7 @@ def _serve(
         if lost[request]:
             continue
         begin = now + influence.tokenise_s[at] * (0.5 + dice[request, 2])
+        queued_s[request] = begin
         heap = free[mine]
         slots = max(1, round(slots_usual * influence.slots_ratio[at] + dice[request, 3] - 0.5))
         while heap and heap[0] <= begin:
@@ -225,6 +229,7 @@ def _serve(
         if begin - now > WAIT_S_MAX:
             failed[request] = away[request] = True
             ended_s[request] = first_token_s[request] = started_s[request] = now + 0.004
+            queued_s[request] = now
             continue
         later = min(int(begin), world.seconds - 1)
         prefill_s[request] = prefill_base_s[request] * influence.prefill_ratio[later]
@@ -247,6 +252,7 @@ def _serve(
         heapq.heappush(pending[mine], end)
     return {
         "replica": chosen,
+        "queued_s": queued_s,
         "started_s": started_s,
         "prefill_s": prefill_s,
         "decode_s": decode_s,

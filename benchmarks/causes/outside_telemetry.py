@@ -122,7 +122,7 @@ def _load(world: World, requests: Requests, index: int) -> Load:
     seconds = world.seconds
     mine = (requests.replica == index) & ~requests.turned_away & (requests.ended_s > requests.engine_s)
     began, ended = requests.started_s[mine], requests.ended_s[mine]
-    first, came = requests.first_token_s[mine], requests.engine_s[mine]
+    first, came = requests.first_token_s[mine], requests.queued_s[mine]
     prompt, output = requests.prompt_tokens[mine], requests.output_tokens[mine]
 
     def level(start_s: Floats, end_s: Floats, weight: Floats | None = None) -> Floats:
@@ -185,7 +185,7 @@ def _engine_series(
         }  # fmt: skip
         done = mine & ~requests.failed
         for name, values in {
-            "queue": requests.started_s - requests.engine_s,
+            "queue": requests.started_s - requests.queued_s,
             "prefill": requests.prefill_s,
             "decode": requests.decode_s,
             "ended": np.ones(len(requests.ended_s)),
