@@ -46,11 +46,17 @@ class Incident:
     ended_at_s: float
     data_ended_s: float
     spans: bytes
-    metrics: bytes
+    gauges: bytes
+    counters: bytes
     topology: dict[str, Any] | None
     slower_ratio: float
     """p99 of the fault over p99 of the history, of time to first token or of the whole request, whichever is more."""
     error_ratio: float
+
+    @property
+    def metrics(self) -> bytes:
+        """All metrics as one payload: requests one after the other are one request."""
+        return self.gauges + self.counters
 
 
 def make_incident(kind: str, seed: int, style: Style) -> Incident:
@@ -91,7 +97,7 @@ def _play(kind: str, seed: int, style: Style, strength: float) -> tuple[Scene, T
 
 
 def _play_harmless(scene: Scene) -> None:
-    """What goes on elsewhere at the same time and hurts nobody: a hot idle GPU, a bad port that nobody uses, more traffic."""
+    """What goes on elsewhere at the same time and hurts nobody: a hot idle GPU, a bad port, more traffic."""
     idle = scene.world.site.machines[-1]
     scene.shown.sign(idle.gpus[-1], "GPU_TEMP", "add", 41, scene.early(120))
     scene.shown.sign(f"{idle.name}/{idle.ports[0]}", "symbols", "add", 5, scene.early(200))
@@ -124,7 +130,7 @@ def _told(
 ) -> Incident:
     world = scene.world
     began_s = float(_EPOCH_UNIX_S + 86400 * (seed % 7) + 3600 * ((7 * seed + 3 * STYLES.index(style)) % 12 + 6))
-    metrics = metrics_request(site_series(world, requests, scene.shown, began_s))
+    series = list(site_series(world, requests, scene.shown, began_s))
     spans = spans_requests(_spans(world, requests, began_s))
     return Incident(
         truth_kind=kind,
@@ -139,7 +145,8 @@ def _told(
         ended_at_s=began_s + scene.ends_s,
         data_ended_s=began_s + world.seconds,
         spans=spans,
-        metrics=metrics,
+        gauges=metrics_request(one for one in series if one.kind == "gauge"),
+        counters=metrics_request(one for one in series if one.kind == "counter"),
         topology=world.site.topology,
         slower_ratio=slower_ratio,
         error_ratio=error_ratio,
