@@ -200,8 +200,14 @@ def _shows(sign: Sign, shift: Shift, *, common: bool) -> bool:
         shift.moved(with_peers=common)
         and (sign.at_least is None or shift.during >= sign.at_least)
         and (sign.at_most is None or shift.during <= sign.at_most)
-        and (sign.times is None or shift.during >= sign.times * shift.before)
+        and (sign.times is None or _times(shift) >= sign.times)
     )
+
+
+def _times(shift: Shift) -> float:
+    """By what factor it moved in its bad direction."""
+    more, less = (shift.during, shift.before) if shift.signal.worse == "up" else (shift.before, shift.during)
+    return more / less if less > 0 else math.inf
 
 
 def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:

@@ -16,11 +16,11 @@ from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause,
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
-from analytics.signals import Grid, Shift, SignalMatrix, concerning, metric_signals, request_signals, shifts
+from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from analytics.turnover import turnover
-from analytics.upstream import time_called, upstream_shifts
+from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity
 from domain.incident import Incident, Indicator, Status
@@ -48,9 +48,10 @@ _SLO_STEP_S = 300
 _REQUESTS_MAX = 1_000_000  # of more, a sample is read
 _OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
 _OWN_MOST = 0.8
-_TRACES = 150  # of usual time and of the spike, looked through for calls
+_TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
 _CALLS_DEEP = 3
+_TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
     "signal": pl.String(),
@@ -299,32 +300,31 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     ]
     moves += serving.starts(grid, case.window, knowledge)
     moves += release_shifts(measured, column, case.scope, case.window, case.reference, knowledge)
-    upstream, upstream_ratio = _upstream(store, case, knowledge)
+    upstream = _upstream(store, case, knowledge)
     return Findings(
         service=case.service,
         onset=case.window.start,
-        scope=replace(case.scope, upstream_ratio=upstream_ratio, lost=serving.lost(grid, case.window)),
-        shifts=moves + upstream,
+        scope=replace(case.scope, upstream_ratio=upstream.ratios, lost=serving.lost(grid, case.window)),
+        shifts=[*moves, *upstream.shifts],
         neighbourhood=near,
         step_s=grid.step_s,
         load_explains=explained_by_load(measured, column, case.window, case.reference, case.one_in),
     )
 
 
-def _upstream(store: Store, case: Case, knowledge: Knowledge) -> tuple[list[Shift], dict[str, float]]:
+def _upstream(store: Store, case: Case, knowledge: Knowledge) -> Upstream:
     """What the traces of some requests say of the services that they called."""
     told = sum(max(0.0, case.scope.stage_excess_ms.get(stage, 0.0)) for stage in _OWN_STAGES)
     if case.scope.excess_ms > 0 and told > _OWN_MOST * case.scope.excess_ms:
-        return [], {}  # the time was spent in the service itself
+        return Upstream((), {})  # the time was spent in the service itself
     recent = Window(max(case.reference.start, case.reference.end - timedelta(seconds=_CALLS_S)), case.reference.end)
-    frames, counts = [], []
+    frames = []
     for window in (recent, case.window):
         during = case.requests.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
         chosen = during.drop_nulls("trace_id").gather_every(max(1, during.height // _TRACES))["trace_id"].to_list()
-        counts.append(len(chosen))
-        slack = timedelta(minutes=2)
-        frames.append(time_called(read_calls(store, Window(window.start, window.end + slack), chosen), case.service))
-    return upstream_shifts(frames[0], frames[1], (counts[0], counts[1]), case.scope.excess_ms, knowledge)
+        around = Window(window.start - _TRACE_SLACK, window.end + _TRACE_SLACK)
+        frames.append(read_calls(store, around, chosen))
+    return upstream_of(frames[0], frames[1], case.service, knowledge)
 
 
 def _followed(

@@ -1,96 +1,94 @@
-"""Upstream: the time that requests of a service spend in the services it calls."""
+"""Upstream: what of the added time of a service's requests, or of their failures, lies in the services it calls."""
 
-import numpy as np
+from dataclasses import dataclass
+
 import polars as pl
 
-from analytics.knowledge import Knowledge
+from analytics.call_tree import Blame, CallGraph, UsualTime, calls_of_spans, steps_of_spans
+from analytics.knowledge import Knowledge, Signal
 from analytics.signals import Shift
 from domain.entity import Entity, EntityKind
 
-CALLED: dict[str, pl.DataType | type[pl.DataType]] = {
-    "trace_id": pl.String,
-    "called": pl.String,
-    "ms": pl.Float64,
-    "failed": pl.Boolean,
-}
-
-_MAD_TO_SIGMA = 1.4826  # for a normal distribution
-_FEW = 5
+_STEP_MS = 60_000.0
+_SIGMAS_MAX = 40.0
 
 
-def time_called(calls: pl.DataFrame, service: str) -> pl.DataFrame:
-    """Milliseconds that each trace of a service spent in each service that it called. Schema: `CALLED`.
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How the called services moved, and by their names their share (0-1) of the service's excess."""
 
-    A called service is that of the nearest span below the service's own which is of another service; what it calls
-    itself is its own time. Calls at the same time count once. A client span whose server told nothing is not a call of
-    a known service.
+    shifts: tuple[Shift, ...]
+    ratios: dict[str, float]
+
+
+def upstream_of(usual: pl.DataFrame, during: pl.DataFrame, service: str, knowledge: Knowledge) -> Upstream:
+    """Share out the excess of a service among the services below it (`analytics.call_tree`), in time and in failures.
 
     Args:
-        calls: a frame of `read_calls`.
+        usual: a frame of `read_calls` of some requests in usual time.
+        during: the same of some in the spike.
         service: whose requests they were.
-    """
-    parents = calls.select("trace_id", pl.col("span_id").alias("parent_id"), pl.col("service").alias("caller"))
-    called = (
-        calls.join(parents, on=["trace_id", "parent_id"], how="inner")
-        .filter((pl.col("caller") == service) & pl.col("service").is_not_null() & (pl.col("service") != service))
-        .with_columns((pl.col("time").dt.epoch("us") / 1000.0).alias("from_ms"))
-        .with_columns((pl.col("from_ms") + pl.col("duration_ms")).alias("to_ms"))
-        .sort("trace_id", "service", "from_ms")
-    )
-    group = ["trace_id", "service"]
-    reached = pl.col("to_ms").cum_max().shift(1).over(group)
-    return (
-        called.with_columns((pl.col("to_ms") - pl.max_horizontal("from_ms", reached)).clip(lower_bound=0).alias("ms"))
-        .group_by(*group)
-        .agg(pl.col("ms").sum(), pl.col("is_error").any().alias("failed"))
-        .select("trace_id", pl.col("service").alias("called"), "ms", "failed")
-        .sort("trace_id", "called")
-    )
-
-
-def upstream_shifts(
-    usual: pl.DataFrame, during: pl.DataFrame, traces: tuple[int, int], excess_ms: float, knowledge: Knowledge
-) -> tuple[list[Shift], dict[str, float]]:
-    """How the time in each called service moved, and what share of the added time of a mean request that is.
-
-    Args:
-        usual: a frame of `time_called` of requests in usual time.
-        during: the same of requests in the spike.
-        traces: how many requests each of the two were asked of: one that called nobody spent nothing there.
-        excess_ms: by how much the mean request of the spike took longer.
         knowledge: titles, units and floors of the signals.
-
-    Returns:
-        The shifts, and by called service its share of the excess (0-1).
     """
     shifts: list[Shift] = []
     ratios: dict[str, float] = {}
-    for called in sorted(set(usual["called"]) | set(during["called"])):
-        past, now = (
-            _padded(frame.filter(pl.col("called") == called), count)
-            for frame, count in zip((usual, during), traces, strict=True)
-        )
-        if min(traces) < _FEW:
+    slow = _account(usual, during, service, knowledge.signals["upstream_time"], "duration_ms", 0.0)
+    failing = _account(usual, during, service, knowledge.signals["upstream_errors"], "failed", 1.0)
+    for found in (slow, failing):
+        for shift, share in found:
+            shifts.append(shift)
+            ratios[shift.entity.name] = max(ratios.get(shift.entity.name, 0.0), share)
+    return Upstream(tuple(shifts), ratios)
+
+
+def _account(
+    usual: pl.DataFrame, during: pl.DataFrame, service: str, signal: Signal, value: str, grain: float
+) -> list[tuple[Shift, float]]:
+    spans, spans_now = (_spans(frame, value) for frame in (usual, during))
+    graph = calls_of_spans(pl.concat([spans, spans_now]), service)
+    called = [node for node in graph.nodes if _callee(node) != service]
+    if not called:
+        return []
+    past, now = (steps_of_spans(frame, _STEP_MS) for frame in (spans, spans_now))
+    blames = {blame.node: blame for blame in _blames(graph, past, now, grain)}
+    found = []
+    for name in dict.fromkeys(_callee(node) for node in called):
+        before, level = _mean(past, name), _mean(now, name)
+        if before is None or level is None:
             continue
-        entity = Entity(EntityKind.SERVICE, called)
-        before, level = float(past["ms"].mean()), float(now["ms"].mean())  # type: ignore[arg-type]  # counted: there is a mean
-        signal = knowledge.signals["upstream_time"]
-        spread = _MAD_TO_SIGMA * float(np.median(np.abs(past["ms"].to_numpy() - np.median(past["ms"].to_numpy()))))
-        error = float(np.hypot(past["ms"].std() or 0.0, now["ms"].std() or 0.0)) / min(traces) ** 0.5  # type: ignore[arg-type]  # numbers
-        scale = max(signal.floor, signal.relative_floor * before, min(spread, error * 4), error)
-        sigmas = (level - before) / scale
-        shifts.append(Shift(signal, entity, before, level, sigmas, sigmas, None))
-        ratios[called] = float(np.clip((level - before) / excess_ms, 0.0, 1.0)) if excess_ms > 0 else 0.0
-        failing = knowledge.signals["upstream_errors"]
-        failed, failed_before = float(now["failed"].mean()), float(past["failed"].mean())  # type: ignore[arg-type]  # as above
-        chance = ((failed_before + 1 / traces[1]) / traces[1]) ** 0.5
-        sigmas = (failed - failed_before) / max(failing.floor, chance)
-        shifts.append(Shift(failing, entity, failed_before, failed, sigmas, sigmas, None))
-    return shifts, ratios
+        own = [blames[node] for node in called if _callee(node) == name and node in blames]
+        sigmas = min(max((blame.sigmas for blame in own), default=0.0), _SIGMAS_MAX)
+        if level - before < signal.floor or level - before < signal.relative_floor * before:
+            sigmas = 0.0
+        shift = Shift(signal, Entity(EntityKind.SERVICE, name), before, level, sigmas, sigmas, None)
+        found.append((shift, min(1.0, sum(blame.share for blame in own))))
+    return found
 
 
-def _padded(frame: pl.DataFrame, count: int) -> pl.DataFrame:
-    idle = pl.DataFrame({"ms": [0.0], "failed": [False]}).select(
-        pl.all().repeat_by(max(0, count - frame.height)).explode()
+def _blames(graph: CallGraph, past: pl.DataFrame, now: pl.DataFrame, grain: float) -> tuple[Blame, ...]:
+    try:
+        return UsualTime(graph, past, grain=grain).blame(now).blames
+    except ValueError:  # too few requests to compare with
+        return ()
+
+
+def _spans(calls: pl.DataFrame, value: str) -> pl.DataFrame:
+    return calls.with_columns(pl.col("is_error").cast(pl.Float64).alias("failed")).select(
+        trace="trace_id",
+        span="span_id",
+        parent="parent_id",
+        node="service",
+        start_ms=pl.col("time").dt.epoch("us") / 1000.0,
+        duration_ms=value,
     )
-    return pl.concat([frame.select("ms", "failed"), idle.drop_nulls()])
+
+
+def _callee(node: str) -> str:
+    """The service at the far end of a link; a service is its own."""
+    return node.split(" → ")[-1]
+
+
+def _mean(steps: pl.DataFrame, node: str) -> float | None:
+    own = steps.filter(pl.col("node") == node)
+    requests = float(own["requests"].sum())
+    return float((own["requests"] * own["mean"]).sum()) / requests if requests else None
