@@ -211,7 +211,8 @@ def felt(kind: CauseKind, seed: int, *, varied: bool) -> Felt:
     cloud = build_cloud(seed, varied=varied)
     begin = START + timedelta(minutes=30)
     fault = plan_fault(kind, cloud, seed, begin, 300)
-    requests = Simulation(seed, START, [fault], cloud=cloud).advance(fault.ended_at + timedelta(minutes=2)).requests
+    simulation = Simulation(seed, START, [fault], cloud=cloud, scrape_step_s=60.0)
+    requests = simulation.advance(fault.ended_at + timedelta(minutes=2)).requests
     begin_s, end_s = begin.timestamp(), fault.ended_at.timestamp()
     worst = Felt(0.0, 0.0)
     for service in {replica.service.name for replica in hit_replicas(cloud, fault)}:
