@@ -129,6 +129,7 @@ class _ReplicaState:
         "admission_free_at",
         "busy_until",
         "capacity_tokens",
+        "is_sound",
         "levers",
         "life",
         "ordinal",
@@ -150,6 +151,12 @@ class _ReplicaState:
         self.prefill_mean_s = 0.0
         self.levers: dict[Lever, Influences] = {}
         self.life = Life((), ())
+        self.is_sound = True  # nothing ever goes wrong here: most of what follows need not be asked
+
+    def set_faults(self, levers: dict[Lever, Influences], life: Life) -> None:
+        """What moves its levers, and when it is away, from now on."""
+        self.levers, self.life = levers, life
+        self.is_sound = not levers and not life.outages and not life.releases
 
     def load(self, now_s: float) -> int:
         """Requests sent here and not answered yet."""
@@ -168,6 +175,8 @@ class _ReplicaState:
 
     def outage_at(self, now_s: float) -> Outage | None:
         """The outage that it is in."""
+        if self.is_sound:
+            return None
         return next((outage for outage in self.life.outages if outage.start_s <= now_s < outage.end_s), None)
 
     def loss_after(self, moment_s: float) -> Outage | None:
@@ -188,7 +197,7 @@ class _ReplicaState:
 
     def leaks_between(self, start_s: float, end_s: float) -> bool:
         """Whether blocks are leaked in that stretch of time."""
-        return any(leak.acts_between(start_s, end_s) for leak in self.moved(Lever.LEAK))
+        return not self.is_sound and any(leak.acts_between(start_s, end_s) for leak in self.moved(Lever.LEAK))
 
     def _sound_tokens(self, moment_s: float) -> float:
         leaks = self.moved(Lever.LEAK)
@@ -258,8 +267,7 @@ class ServiceEngine:
     def set_faults(self, cloud: Cloud, faults: Sequence[Fault]) -> None:
         """What goes wrong from now on."""
         for replica, state in zip(self._replicas, self._states, strict=True):
-            state.levers = influences_on(cloud, faults, replica)
-            state.life = life_of(cloud, faults, replica)
+            state.set_faults(influences_on(cloud, faults, replica), life_of(cloud, faults, replica))
         self._biased = [state for state in self._states if state.moved(Lever.BIAS)]
 
     def run(self, arrivals: NDArray[np.void], until_s: float, keep_since_s: float) -> NDArray[np.void]:
@@ -287,10 +295,12 @@ class ServiceEngine:
         for number, (now, one, other, upstream_s, prompt, cached, output, luck, chance) in enumerate(rows, start=first):
             self._play(now, outcomes)
             state = self._route(now, one, other, chance)
-            cached_tokens = self._found(state, now, cached)
-            outside_s = seconds_at(state.moved(Lever.OUTSIDE), now, luck)
-            entered_at = now + upstream_s + outside_s
-            outcomes.append(_Routed(number, state.ordinal, state.life.ahead_at(now), entered_at, cached_tokens))
+            cached_tokens, entered_at, version = cached, now + upstream_s, 0
+            if not state.is_sound:
+                cached_tokens = self._found(state, now, cached)
+                entered_at += seconds_at(state.moved(Lever.OUTSIDE), now, luck)
+                version = state.life.ahead_at(now)
+            outcomes.append(_Routed(number, state.ordinal, version, entered_at, cached_tokens))
             outage = state.outage_at(now)
             if outage is not None and outage.manner is not Manner.DRAIN:
                 self._refuse(number, state, now, outage, outcomes)
@@ -337,7 +347,7 @@ class ServiceEngine:
             if chance < state.moved(Lever.BIAS)[0].amount * state.moved(Lever.BIAS)[0].level_at(now):
                 return state
         state, rival = self._states[one], self._states[other]
-        if state.is_avoided(now) or rival.is_avoided(now):
+        if not (state.is_sound and rival.is_sound) and (state.is_avoided(now) or rival.is_avoided(now)):
             serving = [candidate for candidate in self._states if not candidate.is_avoided(now)]
             if not serving:
                 return state
@@ -363,7 +373,7 @@ class ServiceEngine:
 
     def _expect(self, moment: float, number: int, state: _ReplicaState, ask: _Ask, *, enters: bool) -> None:
         """Let the next thing happen to a request, at the latest when its replica is lost."""
-        loss = state.loss_after(ask.arrived_at)
+        loss = None if state.is_sound else state.loss_after(ask.arrived_at)
         if loss is not None and loss.start_s < moment:
             moment, enters = loss.start_s, False
         heappush(self._events, (moment, number, enters, state, ask))
@@ -383,7 +393,7 @@ class ServiceEngine:
     def _decide(self, ready_at: float, number: int, state: _ReplicaState, ask: _Ask) -> _Decided:
         state.undecided -= 1
         deadline = ask.arrived_at + WAIT_LIMIT_S
-        loss = state.loss_after(ask.arrived_at)
+        loss = None if state.is_sound else state.loss_after(ask.arrived_at)
         lost_at = loss.start_s if loss is not None else np.inf
         latest = min(deadline, lost_at)
         admitted_at = self._admission(state, max(ready_at, state.admission_free_at), ask.prompt, latest)
@@ -394,7 +404,7 @@ class ServiceEngine:
             heappush(state.busy_until, gone_at)
             never = np.inf
             return _Decided(number, never, never, never, gone_at, done_ratio=0.0, error=error, failed=True)
-        prefill_factor = factor_at(state.moved(Lever.PREFILL), admitted_at)
+        prefill_factor = 1.0 if state.is_sound else factor_at(state.moved(Lever.PREFILL), admitted_at)
         prefill_s = ask.prefill_s * prefill_factor
         prefilled_at = admitted_at + prefill_s
         state.admission_free_at = min(prefilled_at, lost_at)
@@ -402,7 +412,7 @@ class ServiceEngine:
         sequences = len(state.active) + 1
         tokens = ask.prompt + ask.output
         state.used_tokens += tokens
-        decode_factor = factor_at(state.moved(Lever.DECODE), prefilled_at)
+        decode_factor = 1.0 if state.is_sound else factor_at(state.moved(Lever.DECODE), prefilled_at)
         steps = self._service.model.steps
         step_s = steps.decode_step_ms(sequences, state.used_tokens) * decode_factor / 1000
         # While it decodes, each neighbour is replaced about once, and that prefill takes its turn.
@@ -412,6 +422,10 @@ class ServiceEngine:
         preemptions = 0
         if state.leaks_between(prefilled_at, released_at) or state.used_tokens > state.capacity_tokens:
             preemptions, released_at = self._preempt(state, tokens, prefilled_at, released_at, prefill_s)
+        if state.is_sound:
+            heappush(state.active, (released_at, tokens))
+            heappush(state.busy_until, released_at)
+            return _Decided(number, admitted_at, prefilled_at, released_at, released_at, preemptions=preemptions)
         stall_s = seconds_at(state.moved(Lever.STALL), admitted_at, ask.luck)
         after_s = AFTER_ENGINE_SHARE * seconds_at(state.moved(Lever.OUTSIDE), released_at, ask.luck)
         fate = _Decided(

@@ -342,7 +342,9 @@ def _host(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
 
 def _upstream(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     upstream = randomness.choice(cloud.upstreams)
-    longest_s = max(_longest_prefill_s(service) for service in cloud.services)
+    longest_s = _longest_prefill_s(
+        randomness.choice(cloud.services)
+    )  # so that at times only the quicker service feels it
     entity = Entity(EntityKind.SERVICE, upstream.name)
     return Plan(entity, longest_s * randomness.uniform(1, 6), randomness.uniform(2, 30))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from domain.cause import CauseKind
 from domain.incident import from_document
 from tests.domain.test_incident import INCIDENT_KEYS
 
@@ -16,16 +17,27 @@ KINDS = ("gpu_memory_pressure", "gpu_memory_contention", "network_saturation", "
 ROOT = Path(__file__).parents[2]
 
 
-def demo(kind: str) -> dict[str, Any]:
+def demo(kind: str, statuses: tuple[int, ...] = (0,)) -> dict[str, Any]:
     command = [sys.executable, "-m", "tailsight", "demo", "--once", "--json", "--fault", kind, "--seed", "1"]
     # Nothing of whoever runs the tests: a stranger has no configuration.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
     finished = subprocess.run(
         command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=170, env=environment
     )
-    assert finished.returncode == 0, finished.stderr or finished.stdout
+    assert finished.returncode in statuses, finished.stderr or finished.stdout
     document: dict[str, Any] = json.loads(finished.stdout)
     return document
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted({kind.value for kind in CauseKind} - {*KINDS, "unknown"}))
+def test_the_demo_plays_every_kind_and_tells_the_truth_beside_the_verdict(kind: str) -> None:
+    outcome = demo(kind, statuses=(0, 1))  # 1: something else was named first
+    assert set(outcome) == {"truth", "incidents", "page"}
+    assert outcome["truth"]["kind"] == kind
+    for document in outcome["incidents"]:
+        assert list(document) == INCIDENT_KEYS
+        assert from_document(document).causes
 
 
 @pytest.mark.slow
