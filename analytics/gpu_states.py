@@ -28,6 +28,7 @@ from analytics.device_states import (
     Finding,
     Held,
     Matrix,
+    Remembered,
     StateMatrix,
     before,
     highest_so_far,
@@ -240,6 +241,8 @@ class _Evidence:
         self.gpus = samples.gpus
         self.step_s = samples.step_s
         self.shape = samples.shape
+        self.remembered = Remembered()
+        self.nothing = np.full(self.shape, np.nan)
         self.values = {metric: cleaned(metric, matrix) for metric, matrix in samples.values.items()}
         self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in self.values.values()])
         self.uuids = [gpu.uuid for gpu in self.gpus]
@@ -266,22 +269,32 @@ class _Evidence:
 
     def of(self, *metrics: str) -> Matrix:
         """The first of these metrics that has a sample, at each step; NaN where none has."""
-        found = np.full(self.shape, np.nan)
-        for metric in metrics:
-            if metric in self.values:
-                found = np.where(np.isfinite(found), found, self.values[metric])
+        there = [self.values[metric] for metric in metrics if metric in self.values]
+        if not there:
+            return self.nothing
+        found = there[0]
+        for matrix in there[1:]:
+            found = np.where(np.isfinite(found), found, matrix)
         return found
 
     def growth(self, metric: str) -> Matrix:
         """What a counter grew by since its last sample; NaN where unknown, and what it shows when it began anew."""
-        values = self.of(metric)
-        grown = values - before(values)
-        return np.where(grown < 0, values, grown)
+
+        def work_out() -> Matrix:
+            values = self.of(metric)
+            grown = values - before(values)
+            return np.where(grown < 0, values, grown)
+
+        return self.remembered.once(f"growth {metric}", work_out)
 
     def rate(self, metric: str) -> Matrix:
         """Growth per second."""
-        steps = np.arange(self.shape[1]) - steps_before(self.of(metric))
-        return self.growth(metric) / (steps * self.step_s)
+
+        def work_out() -> Matrix:
+            steps = np.arange(self.shape[1]) - steps_before(self.of(metric))
+            return self.growth(metric) / (steps * self.step_s)
+
+        return self.remembered.once(f"rate {metric}", work_out)
 
     def xid_since_reset(self, kind: XidClass) -> Held:
         """Has an XID of this kind come, and the GPU not started anew since.
@@ -290,7 +303,9 @@ class _Evidence:
         metrics are all back.
         """
         codes = [code for code, described in XIDS.items() if described.kind is kind]
-        return self.since_reset(self.xid_changed & np.isin(self.xid, codes))
+        return self.remembered.once(
+            f"since reset {kind}", lambda: self.since_reset(self.xid_changed & np.isin(self.xid, codes))
+        )
 
     def since_reset(self, events: Held) -> Held:
         """Has there been such an event, and the GPU not started anew since."""
@@ -419,9 +434,13 @@ def _thermal_throttle(evidence: _Evidence) -> Held:
 
 def _usual_limit_watts(evidence: _Evidence) -> Matrix:
     """The greatest of: its default limit, its own limit until now, and that of its peers."""
-    peers = peers_have(evidence.limit_watts, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
-    usual = np.fmax(highest_so_far(evidence.limit_watts), peers)
-    return np.fmax(usual, evidence.of("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"))
+
+    def work_out() -> Matrix:
+        peers = peers_have(evidence.limit_watts, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
+        usual = np.fmax(highest_so_far(evidence.limit_watts), peers)
+        return np.fmax(usual, evidence.of("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"))
+
+    return evidence.remembered.once("usual limit", work_out)
 
 
 def _held_down(evidence: _Evidence) -> Held:
@@ -437,10 +456,14 @@ _PCIE_WIDTH = ("DCGM_FI_DEV_PCIE_LINK_WIDTH", "DCGM_FI_DEV_PCIE_MAX_LINK_WIDTH")
 
 def _best_link(evidence: _Evidence, metric: str, own_maximum: str) -> Matrix:
     """What a PCIe link should have: its maximum, its own past, or what its busy peers have."""
-    link = evidence.of(metric)
-    working = np.where(evidence.busy, link, np.nan)  # an idle GPU lowers the generation to save power
-    peers = peers_have(working, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
-    return np.fmax(np.fmax(evidence.of(own_maximum), highest_so_far(link)), peers)
+
+    def work_out() -> Matrix:
+        link = evidence.of(metric)
+        working = np.where(evidence.busy, link, np.nan)  # an idle GPU lowers the generation to save power
+        peers = peers_have(working, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
+        return np.fmax(np.fmax(evidence.of(own_maximum), highest_so_far(link)), peers)
+
+    return evidence.remembered.once(f"best {metric}", work_out)
 
 
 def _below(evidence: _Evidence, metric: str, own_maximum: str) -> Held:

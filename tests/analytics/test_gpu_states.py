@@ -386,14 +386,14 @@ def held(samples: GpuSamples) -> NDArray[np.bool_]:
     return gpu_states(samples).held
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything())
 def test_names_change_nothing(samples: GpuSamples) -> None:
     renamed = tuple(Gpu(f"x-{gpu.uuid}", f"y-{gpu.node}", f"z-{gpu.instance}", "L40S") for gpu in samples.gpus)
     np.testing.assert_array_equal(held(GpuSamples(renamed, samples.values, samples.step_s)), held(samples))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything())
 def test_the_order_of_gpus_changes_nothing(samples: GpuSamples) -> None:
     order = list(range(len(samples.gpus)))[::-1]
@@ -405,7 +405,7 @@ def test_the_order_of_gpus_changes_nothing(samples: GpuSamples) -> None:
     np.testing.assert_array_equal(held(turned), held(samples)[:, order])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything(), st.integers(1, 5))
 def test_steps_before_the_first_sample_change_nothing_after_it(samples: GpuSamples, shift: int) -> None:
     later = {
@@ -415,7 +415,7 @@ def test_steps_before_the_first_sample_change_nothing_after_it(samples: GpuSampl
     np.testing.assert_array_equal(held(GpuSamples(samples.gpus, later, samples.step_s))[:, :, shift:], held(samples))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything(), anything())
 def test_gpus_of_other_nodes_change_nothing(samples: GpuSamples, others: GpuSamples) -> None:
     steps = samples.shape[1]
@@ -430,7 +430,7 @@ def test_gpus_of_other_nodes_change_nothing(samples: GpuSamples, others: GpuSamp
     np.testing.assert_array_equal(held(both)[:, : len(samples.gpus)], held(samples))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything())
 def test_what_comes_later_changes_nothing_before_it(samples: GpuSamples) -> None:
     steps = samples.shape[1]
@@ -439,7 +439,7 @@ def test_what_comes_later_changes_nothing_before_it(samples: GpuSamples) -> None
         np.testing.assert_array_equal(held(GpuSamples(samples.gpus, start, samples.step_s)), held(samples)[:, :, :end])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything())
 def test_a_step_without_a_sample_claims_nothing_but_that(samples: GpuSamples) -> None:
     states = gpu_states(samples)
@@ -449,7 +449,7 @@ def test_a_step_without_a_sample_claims_nothing_but_that(samples: GpuSamples) ->
         assert set(states.at(int(row), int(step))) <= allowed
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(anything())
 def test_every_gpu_has_a_state_with_a_reason_at_every_step(samples: GpuSamples) -> None:
     for step in range(samples.shape[1]):
