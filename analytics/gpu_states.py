@@ -124,7 +124,7 @@ class GpuState(StrEnum):
     POWER_CAPPED = "power capped"
     """At its usual power limit: what full load looks like, no fault."""
     PAST_ERROR = "past error"
-    """The last XID is of a time before all that we see."""
+    """The last XID is of a time before all that we see, or one that says nothing of where the fault lies."""
     IDLE = "idle"
     OK = "ok"
 
@@ -342,7 +342,7 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
         GpuState.BLIND_SENSOR: _blind(evidence),
         GpuState.APPLICATION_ERROR: reports & within(_application_error(evidence), evidence.holds_steps),
         GpuState.NO_DATA: ~reports & ~off,
-        GpuState.PAST_ERROR: (evidence.xid > 0) & (_latest(evidence.xid_changed) < 0),
+        GpuState.PAST_ERROR: (evidence.xid > 0) & ((_latest(evidence.xid_changed) < 0) | _unclassed(evidence)),
     }
     found[GpuState.POWER_HELD_DOWN] = _held_down(evidence)
     found[GpuState.POWER_CAPPED] = ((evidence.bits & 0x4) != 0) & ~found[GpuState.POWER_HELD_DOWN]
@@ -405,6 +405,12 @@ def _means_the_bus(
 
 _GONE_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.GONE]
 _APPLICATION_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.APPLICATION]
+
+
+def _unclassed(evidence: _Evidence) -> Held:
+    """Is the last XID one that no other state rests on: not described here, or the driver's advice."""
+    told = [code for code, described in XIDS.items() if described.kind is not XidClass.ADVICE]
+    return ~np.isin(evidence.xid, told)
 
 
 def _application_error(evidence: _Evidence) -> Held:
@@ -676,7 +682,10 @@ def _tell_no_data(evidence: _Evidence, row: int, step: int) -> _Told:
 
 def _tell_past_error(evidence: _Evidence, row: int, step: int) -> _Told:
     code = int(evidence.xid[row, step])
-    return f"XID {code} was its last error, before all that we see: {xid(code).text}", {"xid": float(code)}
+    since = (
+        "is its last error" if evidence.xid_changed[row, : step + 1].any() else "was its last, before all that we see"
+    )
+    return f"XID {code} {since}: {xid(code).text}", {"xid": float(code)}
 
 
 def _tell_activity(evidence: _Evidence, row: int, step: int) -> _Told:

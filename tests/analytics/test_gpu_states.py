@@ -129,6 +129,12 @@ def test_an_xid_that_was_there_all_the_time_is_history() -> None:
     assert found.worst.numbers == {"xid": 94}
 
 
+def test_an_xid_that_is_not_described_is_told_without_a_class() -> None:
+    samples = node(changes={(0, XID): from_step(7, 0, 999)})
+    assert timeline(samples, GpuState.PAST_ERROR) == [7, 8, 9, 10, 11]
+    assert gpu_findings(samples)[0].worst.reason.startswith("XID 999 is its last error: ")
+
+
 def test_an_xid_first_seen_with_the_gpu_is_history_too() -> None:
     samples = node(changes={(0, XID): from_step(4, ABSENT, 94)})
     assert timeline(samples, GpuState.MEMORY_FAULT) == []
@@ -298,10 +304,11 @@ def test_power_that_stands_still_is_frozen_only_while_its_peers_move() -> None:
     assert told(node(changes={(0, POWER): 600})) == (GpuState.OK,), "its energy moves"
 
 
-def test_a_value_that_is_seen_twice_because_it_is_collected_seldom_is_not_frozen() -> None:
-    twice = node()
-    values = {metric: np.repeat(matrix, 2, axis=1) for metric, matrix in twice.values.items()}
-    states = gpu_states(GpuSamples(twice.gpus, values, STEP_S // 2))
+@pytest.mark.parametrize("times", [2, 6])
+def test_a_value_that_is_seen_again_because_it_is_collected_seldom_is_not_frozen(times: int) -> None:
+    once = node()
+    values = {metric: np.repeat(matrix, times, axis=1) for metric, matrix in once.values.items()}
+    states = gpu_states(GpuSamples(once.gpus, values, STEP_S // times))
     assert not states.holds(GpuState.FROZEN_SENSOR).any()
 
 
