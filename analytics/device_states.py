@@ -4,10 +4,10 @@ Several states may hold at once; they are ordered by how bad they are, and the w
 everywhere: it is carried on or leaves a question open, and is never read as 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ Held: TypeAlias = NDArray[np.bool_]
 """(devices, steps): does it hold."""
 
 StateT = TypeVar("StateT", bound=StrEnum)
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,38 @@ def peers_have(values: Matrix, groups: Sequence[object], owners: Sequence[object
         peers_min: how many rows of other owners must have a value.
     """
     found = np.full(values.shape, np.nan)
-    rows_of: dict[object, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows_of.setdefault(group, []).append(row)
-    for rows in rows_of.values():
-        for owner in dict.fromkeys(owners[row] for row in rows):
-            firsts = {owners[row]: row for row in reversed(rows) if owners[row] != owner}
-            if len(firsts) < peers_min:
-                continue
-            others = values[list(firsts.values())]
-            enough = np.isfinite(others).sum(axis=0) >= peers_min
-            if enough.any():
-                level = np.full(values.shape[1], np.nan)
-                level[enough] = np.nanquantile(others[:, enough], 0.25, axis=0, method="lower")
-                found[[row for row in rows if owners[row] == owner]] = level
+    rows_of: dict[object, dict[object, list[int]]] = {}
+    for row, (group, owner) in enumerate(zip(groups, owners, strict=True)):
+        rows_of.setdefault(group, {}).setdefault(owner, []).append(row)
+    for rows_of_owner in rows_of.values():
+        if len(rows_of_owner) <= peers_min:
+            continue
+        level = _others_have(values[[rows[0] for rows in rows_of_owner.values()]], peers_min)
+        for place, rows in enumerate(rows_of_owner.values()):
+            found[rows] = level[place]
     return found
+
+
+def _others_have(values: Matrix, others_min: int) -> Matrix:
+    """For each row the value at a quarter of the way up through the other rows, from sorting all of them once."""
+    ordered = np.sort(values, axis=0)  # NaN goes to the end
+    others_count = np.isfinite(values).sum(axis=0) - np.isfinite(values)
+    place = np.maximum(others_count - 1, 0) // 4
+    at_place, next_to_it = (
+        np.take_along_axis(ordered, np.minimum(place + more, len(values) - 1), axis=0) for more in (0, 1)
+    )
+    own_is_before = at_place >= values  # not so for NaN, which is not among them
+    return np.where(others_count >= others_min, np.where(own_is_before, next_to_it, at_place), np.nan)
+
+
+class Remembered:
+    """What has been worked out of samples once, by name: the reasons of many devices rest on the same matrices."""
+
+    def __init__(self) -> None:
+        self._matrices: dict[str, NDArray[Any]] = {}
+
+    def once(self, name: str, work_out: Callable[[], NDArray[ScalarT]]) -> NDArray[ScalarT]:
+        """The matrix of this name, worked out at the first call."""
+        if name not in self._matrices:
+            self._matrices[name] = work_out()
+        return self._matrices[name]

@@ -28,6 +28,7 @@ from analytics.device_states import (
     Finding,
     Held,
     Matrix,
+    Remembered,
     StateMatrix,
     before,
     highest_so_far,
@@ -123,7 +124,7 @@ class GpuState(StrEnum):
     POWER_CAPPED = "power capped"
     """At its usual power limit: what full load looks like, no fault."""
     PAST_ERROR = "past error"
-    """The last XID is of a time before all that we see."""
+    """The last XID is of a time before all that we see, or one that says nothing of where the fault lies."""
     IDLE = "idle"
     OK = "ok"
 
@@ -240,6 +241,8 @@ class _Evidence:
         self.gpus = samples.gpus
         self.step_s = samples.step_s
         self.shape = samples.shape
+        self.remembered = Remembered()
+        self.nothing = np.full(self.shape, np.nan)
         self.values = {metric: cleaned(metric, matrix) for metric, matrix in samples.values.items()}
         self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in self.values.values()])
         self.uuids = [gpu.uuid for gpu in self.gpus]
@@ -266,22 +269,32 @@ class _Evidence:
 
     def of(self, *metrics: str) -> Matrix:
         """The first of these metrics that has a sample, at each step; NaN where none has."""
-        found = np.full(self.shape, np.nan)
-        for metric in metrics:
-            if metric in self.values:
-                found = np.where(np.isfinite(found), found, self.values[metric])
+        there = [self.values[metric] for metric in metrics if metric in self.values]
+        if not there:
+            return self.nothing
+        found = there[0]
+        for matrix in there[1:]:
+            found = np.where(np.isfinite(found), found, matrix)
         return found
 
     def growth(self, metric: str) -> Matrix:
         """What a counter grew by since its last sample; NaN where unknown, and what it shows when it began anew."""
-        values = self.of(metric)
-        grown = values - before(values)
-        return np.where(grown < 0, values, grown)
+
+        def work_out() -> Matrix:
+            values = self.of(metric)
+            grown = values - before(values)
+            return np.where(grown < 0, values, grown)
+
+        return self.remembered.once(f"growth {metric}", work_out)
 
     def rate(self, metric: str) -> Matrix:
         """Growth per second."""
-        steps = np.arange(self.shape[1]) - steps_before(self.of(metric))
-        return self.growth(metric) / (steps * self.step_s)
+
+        def work_out() -> Matrix:
+            steps = np.arange(self.shape[1]) - steps_before(self.of(metric))
+            return self.growth(metric) / (steps * self.step_s)
+
+        return self.remembered.once(f"rate {metric}", work_out)
 
     def xid_since_reset(self, kind: XidClass) -> Held:
         """Has an XID of this kind come, and the GPU not started anew since.
@@ -290,7 +303,9 @@ class _Evidence:
         metrics are all back.
         """
         codes = [code for code, described in XIDS.items() if described.kind is kind]
-        return self.since_reset(self.xid_changed & np.isin(self.xid, codes))
+        return self.remembered.once(
+            f"since reset {kind}", lambda: self.since_reset(self.xid_changed & np.isin(self.xid, codes))
+        )
 
     def since_reset(self, events: Held) -> Held:
         """Has there been such an event, and the GPU not started anew since."""
@@ -327,7 +342,7 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
         GpuState.BLIND_SENSOR: _blind(evidence),
         GpuState.APPLICATION_ERROR: reports & within(_application_error(evidence), evidence.holds_steps),
         GpuState.NO_DATA: ~reports & ~off,
-        GpuState.PAST_ERROR: (evidence.xid > 0) & (_latest(evidence.xid_changed) < 0),
+        GpuState.PAST_ERROR: (evidence.xid > 0) & ((_latest(evidence.xid_changed) < 0) | _unclassed(evidence)),
     }
     found[GpuState.POWER_HELD_DOWN] = _held_down(evidence)
     found[GpuState.POWER_CAPPED] = ((evidence.bits & 0x4) != 0) & ~found[GpuState.POWER_HELD_DOWN]
@@ -392,6 +407,12 @@ _GONE_CODES = [code for code, described in XIDS.items() if described.kind is Xid
 _APPLICATION_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.APPLICATION]
 
 
+def _unclassed(evidence: _Evidence) -> Held:
+    """Is the last XID one that no other state rests on: not described here, or the driver's advice."""
+    told = [code for code, described in XIDS.items() if described.kind is not XidClass.ADVICE]
+    return ~np.isin(evidence.xid, told)
+
+
 def _application_error(evidence: _Evidence) -> Held:
     return evidence.xid_changed & np.isin(evidence.xid, _APPLICATION_CODES)
 
@@ -419,9 +440,13 @@ def _thermal_throttle(evidence: _Evidence) -> Held:
 
 def _usual_limit_watts(evidence: _Evidence) -> Matrix:
     """The greatest of: its default limit, its own limit until now, and that of its peers."""
-    peers = peers_have(evidence.limit_watts, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
-    usual = np.fmax(highest_so_far(evidence.limit_watts), peers)
-    return np.fmax(usual, evidence.of("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"))
+
+    def work_out() -> Matrix:
+        peers = peers_have(evidence.limit_watts, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
+        usual = np.fmax(highest_so_far(evidence.limit_watts), peers)
+        return np.fmax(usual, evidence.of("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"))
+
+    return evidence.remembered.once("usual limit", work_out)
 
 
 def _held_down(evidence: _Evidence) -> Held:
@@ -437,10 +462,14 @@ _PCIE_WIDTH = ("DCGM_FI_DEV_PCIE_LINK_WIDTH", "DCGM_FI_DEV_PCIE_MAX_LINK_WIDTH")
 
 def _best_link(evidence: _Evidence, metric: str, own_maximum: str) -> Matrix:
     """What a PCIe link should have: its maximum, its own past, or what its busy peers have."""
-    link = evidence.of(metric)
-    working = np.where(evidence.busy, link, np.nan)  # an idle GPU lowers the generation to save power
-    peers = peers_have(working, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
-    return np.fmax(np.fmax(evidence.of(own_maximum), highest_so_far(link)), peers)
+
+    def work_out() -> Matrix:
+        link = evidence.of(metric)
+        working = np.where(evidence.busy, link, np.nan)  # an idle GPU lowers the generation to save power
+        peers = peers_have(working, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
+        return np.fmax(np.fmax(evidence.of(own_maximum), highest_so_far(link)), peers)
+
+    return evidence.remembered.once(f"best {metric}", work_out)
 
 
 def _below(evidence: _Evidence, metric: str, own_maximum: str) -> Held:
@@ -653,7 +682,10 @@ def _tell_no_data(evidence: _Evidence, row: int, step: int) -> _Told:
 
 def _tell_past_error(evidence: _Evidence, row: int, step: int) -> _Told:
     code = int(evidence.xid[row, step])
-    return f"XID {code} was its last error, before all that we see: {xid(code).text}", {"xid": float(code)}
+    since = (
+        "is its last error" if evidence.xid_changed[row, : step + 1].any() else "was its last, before all that we see"
+    )
+    return f"XID {code} {since}: {xid(code).text}", {"xid": float(code)}
 
 
 def _tell_activity(evidence: _Evidence, row: int, step: int) -> _Told:

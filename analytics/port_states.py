@@ -23,6 +23,7 @@ from analytics.device_states import (
     Finding,
     Held,
     Matrix,
+    Remembered,
     StateMatrix,
     before,
     highest_so_far,
@@ -226,6 +227,8 @@ class _Evidence:
         self.ports = samples.ports
         self.step_s = samples.step_s
         self.shape = samples.shape
+        self.remembered = Remembered()
+        self.nothing = np.full(self.shape, np.nan)
         self.answered = samples.answered or {}
         self.values = {
             name: np.where((matrix >= 0) & np.isfinite(matrix), matrix, np.nan)
@@ -244,28 +247,40 @@ class _Evidence:
 
     def of(self, name: str) -> Matrix:
         """The samples of a counter or level."""
-        return self.values.get(name, np.full(self.shape, np.nan))
+        return self.values.get(name, self.nothing)
 
     def per_s(self, name: str) -> Matrix:
         """Growth per second; NaN where unknown, a lower bound where the counter was cleared or has just filled."""
-        return np.where(self.pinned[name], np.nan, counter_rates(self.of(name), self.step_s))
+
+        def work_out() -> Matrix:
+            return np.where(self.pinned[name], np.nan, counter_rates(self.of(name), self.step_s))
+
+        return self.remembered.once(f"per second {name}", work_out)
 
     def growth(self, name: str) -> Matrix:
         """What a counter grew by since its last sample, as `per_s`."""
-        values = self.of(name)
-        grown = values - before(values)
-        return np.where(self.pinned[name], np.nan, np.where(grown < 0, values, grown))
+
+        def work_out() -> Matrix:
+            values = self.of(name)
+            grown = values - self.before(name)
+            return np.where(self.pinned[name], np.nan, np.where(grown < 0, values, grown))
+
+        return self.remembered.once(f"growth {name}", work_out)
+
+    def before(self, name: str) -> Matrix:
+        """The sample before each step's."""
+        return self.remembered.once(f"before {name}", lambda: before(self.of(name)))
 
     def fell(self, name: str) -> Held:
         """Is a counter less than it was."""
         values = self.of(name)
-        found: Held = values < before(values)
+        found: Held = values < self.before(name)
         return found
 
     def _pinned(self, name: str) -> Held:
         """At the end of its field, and it was there before, or nothing is known of before."""
         values = self.of(name)
-        earlier = before(values)
+        earlier = self.before(name)
         found: Held = np.isin(values, _ENDS[name]) & ((earlier == values) | np.isnan(earlier))
         return found
 
@@ -319,9 +334,13 @@ def _bad_link(evidence: _Evidence) -> Held:
 
 def _usual(evidence: _Evidence, name: str) -> Matrix:
     """The rate or width a port should have: its own best until now, or what its peers have that are up."""
-    values = np.where(_down(evidence), np.nan, evidence.of(name))
-    peers = peers_have(values, evidence.peer_groups, list(range(len(evidence.ports))), _PEERS_MIN)
-    return np.fmax(highest_so_far(values), peers)
+
+    def work_out() -> Matrix:
+        values = np.where(_down(evidence), np.nan, evidence.of(name))
+        peers = peers_have(values, evidence.peer_groups, list(range(len(evidence.ports))), _PEERS_MIN)
+        return np.fmax(highest_so_far(values), peers)
+
+    return evidence.remembered.once(f"usual {name}", work_out)
 
 
 def _reduced(evidence: _Evidence, name: str) -> Held:
@@ -331,12 +350,16 @@ def _reduced(evidence: _Evidence, name: str) -> Held:
 
 def _cleared(evidence: _Evidence) -> Held:
     """Several counters fell at once, or one that had filled most of its field."""
+    return evidence.remembered.once("cleared", lambda: _find_cleared(evidence))
+
+
+def _find_cleared(evidence: _Evidence) -> Held:
     count = np.zeros(evidence.shape)
     filled = np.zeros(evidence.shape, dtype=np.bool_)
     for name in COUNTERS:
         fell = evidence.fell(name)
         count += fell
-        filled |= fell & (before(evidence.of(name)) >= _CLEARED_FROM_SHARE * min(_ENDS[name]))
+        filled |= fell & (evidence.before(name) >= _CLEARED_FROM_SHARE * min(_ENDS[name]))
     found: Held = (count >= _FELL_TOGETHER_MIN) | filled
     return found
 
@@ -429,10 +452,17 @@ def _tell_pinned(evidence: _Evidence, row: int, step: int) -> _Told:
 
 
 def _tell_cleared(evidence: _Evidence, row: int, step: int) -> _Told:
-    numbers = {name: before(evidence.of(name))[row, step] for name in COUNTERS if evidence.fell(name)[row, step]}
+    numbers = {name: evidence.before(name)[row, step] for name in COUNTERS if evidence.fell(name)[row, step]}
     names = ", ".join(name.removesuffix("_total").replace("_", " ") for name in numbers)
-    text = f"somebody cleared counters since the last sample, so that growth is a lower bound: {names}"
-    return text, {f"{name}_before": number for name, number in numbers.items()}
+    device = evidence.devices[row]
+    mates = [peer for peer, its_device in enumerate(evidence.devices) if its_device == device]
+    cleared = _cleared(evidence)[mates, step]
+    who = "somebody cleared counters"
+    if len(mates) > 1 and cleared.all():
+        who = "its device started anew, or somebody cleared the counters of all of its ports"
+    return f"{who} since the last sample, so that growth is a lower bound: {names}", {
+        f"{name}_before": number for name, number in numbers.items()
+    }
 
 
 def _tell_ok(evidence: _Evidence, row: int, step: int) -> _Told:

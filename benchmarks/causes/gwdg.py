@@ -6,6 +6,9 @@ Four nodes of four A100 each, DCGM every ten minutes for ten to twenty days (GWD
 CC-BY-4.0). The events beside them are the onsets of XID 79. An alarm is the first scrape of a node at which
 `analytics.gpu_states` says "off the bus" of one GPU or more of which it did not say so at the scrape before. Because
 the XID is both the label and one of the signs, the same is told without the metric of the XID: by what vanished alone.
+
+Their InfiniBand ports bear no label. None of their error counters ever moved, and they were up all the time, so a port
+that is said to have a bad link, to flap, to be down or reduced is wrong; the rest is told as shares of all samples.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analytics.gpu_states import Gpu, GpuSamples, GpuState, gpu_states
+from analytics.port_states import NODE_EXPORTER, Port, PortSamples, PortState, port_states
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 STEP_S = 600
@@ -81,20 +85,39 @@ def run(data: Path = DATA) -> dict[str, Outcome]:
     return outcomes
 
 
+def port_shares(data: Path = DATA) -> dict[str, dict[PortState, float]]:
+    """By host: the share of the samples of its two ports at which each state holds."""
+    folder = data / "rca" / "gwdg"
+    shares = {}
+    for host, own in _rows_by_host(folder, "node_infiniband_"):
+        start_s, steps_count = _span(own)
+        names = sorted(own["dev"].unique().to_list())
+        values = {}
+        for (metric,), of_metric in own.group_by(["metric"]):
+            if str(metric) in NODE_EXPORTER:
+                name, factor = NODE_EXPORTER[str(metric)]
+                matrix = np.full((len(names), steps_count), np.nan)
+                places = [names.index(device) for device in of_metric["dev"]]
+                matrix[places, (of_metric["ts"].to_numpy() - start_s) // STEP_S] = (
+                    of_metric["value"].to_numpy() * factor
+                )
+                values[name] = matrix
+        ports = tuple(Port(host, name) for name in names)
+        states = port_states(PortSamples(ports, values, STEP_S))
+        told = ~states.holds(PortState.NO_DATA)
+        shares[host] = {
+            state: float((states.holds(state) & told).sum() / told.sum())
+            for state in states.states
+            if state is not PortState.NO_DATA
+        }
+    return shares
+
+
 def read_nodes(folder: Path) -> dict[str, tuple[GpuSamples, int]]:
     """The samples of each host on one grid, and the time of its first step; windows that overlap are one."""
-    hosts = pl.read_parquet(folder / "cases.parquet").select("case_id", "host")
-    rows = (
-        pl.read_parquet(folder / "gpu_fabric_pipeline.parquet")
-        .with_columns(pl.col("metric").cast(pl.String))
-        .filter(pl.col("metric").str.starts_with("DCGM_FI_"))
-        .join(hosts, on="case_id")
-        .unique(["host", "ts", "metric", "gpu"], keep="first", maintain_order=True)
-    )
     found = {}
-    for (host,), own in sorted(rows.group_by(["host"]), key=lambda pair: str(pair[0][0])):
-        start_s, end_s = (int(own["ts"].to_numpy()[place]) for place in (own["ts"].arg_min(), own["ts"].arg_max()))
-        steps_count = (end_s - start_s) // STEP_S + 1
+    for host, own in _rows_by_host(folder, "DCGM_FI_"):
+        start_s, steps_count = _span(own)
         numbers = sorted(own["gpu"].unique().to_list())
         values = {}
         for (metric,), of_metric in own.group_by(["metric"]):
@@ -102,9 +125,28 @@ def read_nodes(folder: Path) -> dict[str, tuple[GpuSamples, int]]:
             places = np.searchsorted(numbers, of_metric["gpu"].to_numpy())
             matrix[places, (of_metric["ts"].to_numpy() - start_s) // STEP_S] = of_metric["value"].to_numpy()
             values[str(metric)] = matrix
-        gpus = tuple(Gpu(f"{host}/{number}", str(host), model="A100") for number in numbers)
-        found[str(host)] = (GpuSamples(gpus, values, STEP_S), start_s)
+        gpus = tuple(Gpu(f"{host}/{number}", host, model="A100") for number in numbers)
+        found[host] = (GpuSamples(gpus, values, STEP_S), start_s)
     return found
+
+
+def _rows_by_host(folder: Path, prefix: str) -> list[tuple[str, pl.DataFrame]]:
+    hosts = pl.read_parquet(folder / "cases.parquet").select("case_id", "host")
+    rows = (
+        pl.read_parquet(folder / "gpu_fabric_pipeline.parquet")
+        .with_columns(pl.col("metric", "dev").cast(pl.String))
+        .filter(pl.col("metric").str.starts_with(prefix))
+        .join(hosts, on="case_id")
+        .unique(["host", "ts", "metric", "gpu", "dev"], keep="first", maintain_order=True)
+    )
+    return [(str(host), rows.filter(pl.col("host") == host)) for host in sorted(rows["host"].unique())]
+
+
+def _span(rows: pl.DataFrame) -> tuple[int, int]:
+    """The time of the first step, and how many steps there are."""
+    times_s = rows["ts"].to_numpy()
+    start_s = int(times_s.min())
+    return start_s, (int(times_s.max()) - start_s) // STEP_S + 1
 
 
 def _alarms(host: str, samples: GpuSamples, start_s: int, without: frozenset[str]) -> list[Alarm]:
@@ -152,6 +194,7 @@ def main() -> None:
     console = Console()
     try:
         outcomes = run(arguments.data)
+        shares = port_shares(arguments.data)
     except FileNotFoundError as error:
         console.print(f"skipped: {error}")
         return
@@ -172,6 +215,14 @@ def main() -> None:
     for name, outcome in outcomes.items():
         for alarm in outcome.false_alarms:
             console.print(f"false by {name}: {alarm.host} at {alarm.time_s}, GPUs {sorted(alarm.gpus)}")
+    ports = Table(title="InfiniBand ports of these nodes: per cent of their samples")
+    ports.add_column("host")
+    told = [state for state in PortState if any(of_host.get(state) for of_host in shares.values())]
+    for state in told:
+        ports.add_column(state)
+    for host, of_host in shares.items():
+        ports.add_row(host, *(f"{100 * of_host[state]:.1f}" for state in told))
+    console.print(ports)
 
 
 if __name__ == "__main__":
