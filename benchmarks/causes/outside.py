@@ -189,7 +189,7 @@ def run(
                 console.print(
                     f"{len(verdicts):4}/{len(cases)} {mark} {verdict.style}{verdict.seed} {verdict.truth}"
                     f" -> {verdict.told}",
-                    highlight=False, soft_wrap=True,
+                    highlight=False, soft_wrap=True, markup=False,
                 )  # fmt: skip
     verdicts.sort(key=lambda one: (KINDS.index(one.kind), one.style, one.seed))
     clean = [one for one in verdicts if one.kind == CLEAN]
