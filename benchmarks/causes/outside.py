@@ -186,9 +186,10 @@ def run(
             verdicts.append(verdict)
             if console:
                 mark = "right" if verdict.entity_right else "kind " if verdict.kind_right else "MISS "
+                why = f" | ruled out: {verdict.why_not}" if verdict.why_not and not verdict.kind_right else ""
                 console.print(
                     f"{len(verdicts):4}/{len(cases)} {mark} {verdict.style}{verdict.seed} {verdict.truth}"
-                    f" -> {verdict.told}",
+                    f" -> {verdict.told}{why}",
                     highlight=False, soft_wrap=True, markup=False,
                 )  # fmt: skip
     verdicts.sort(key=lambda one: (KINDS.index(one.kind), one.style, one.seed))
