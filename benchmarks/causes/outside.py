@@ -4,8 +4,8 @@
 
 The engine is developed against the project's own simulator, and could fit it. These incidents are of another make
 (`outside_incident.py`): other formulas, other sites, other exporters, other habits. Each is loaded into a fresh
-embedded store as a collector would load it, analysed as `tailsight analyze` does, and what comes out is held against the truth.
-Printed are a table by kind and site, and of each miss what was said instead and why the truth was ruled out.
+embedded store as a collector would load it, analysed as `tailsight analyze` does, and what comes out is held against
+the truth. Printed are a table by kind and site, and of each miss what was said instead and why the truth was ruled out.
 """
 
 import argparse
@@ -186,9 +186,11 @@ def run(
             verdicts.append(verdict)
             if console:
                 mark = "right" if verdict.entity_right else "kind " if verdict.kind_right else "MISS "
+                why = f" | ruled out: {verdict.why_not}" if verdict.why_not and not verdict.kind_right else ""
                 console.print(
-                    f"{len(verdicts):4}/{len(cases)} {mark} {verdict.style}{verdict.seed} {verdict.truth} -> {verdict.told}",
-                    highlight=False, soft_wrap=True,
+                    f"{len(verdicts):4}/{len(cases)} {mark} {verdict.style}{verdict.seed} {verdict.truth}"
+                    f" -> {verdict.told}{why}",
+                    highlight=False, soft_wrap=True, markup=False,
                 )  # fmt: skip
     verdicts.sort(key=lambda one: (KINDS.index(one.kind), one.style, one.seed))
     clean = [one for one in verdicts if one.kind == CLEAN]

@@ -14,7 +14,7 @@ from domain.entity import Entity, EntityKind
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is at fault; `also` are other names of it that a fair reader accepts (a pod for its GPU, a leaf for its port)."""
+    """What is at fault; `also` are other names of it that are fair too (a GPU for its pod, a port of a leaf)."""
 
     entity: Entity
     also: tuple[Entity, ...] = ()
@@ -97,7 +97,7 @@ def _memory_pressure(scene: Scene) -> Truth:
 
 
 def _memory_contention(scene: Scene) -> Truth:
-    """A batch job on one GPU takes the memory that the engine keeps for activations: allocations fail or are tried again."""
+    """A batch job on one GPU takes the memory that the engine needs for activations: allocations fail."""
     sick = scene.any_replica()
     gpu = sick.gpus[0]
     influence = scene.world.influences[sick.name]
@@ -335,7 +335,7 @@ def _mix(scene: Scene) -> Truth:
 
 
 def _cold_start(scene: Scene) -> Truth:
-    """A new pod loads its model, then serves with an empty cache and kernels to compile, while it gets its full share."""
+    """A new pod loads its model, then gets its full share with an empty cache and kernels to compile."""
     site = scene.world.site
     idle = site.machines[-1]
     fresh = Replica(site.pod_name(scene.random), idle.name, idle.gpus[:2], site.version, scene.begins_s)

@@ -208,8 +208,8 @@ def _behind_gateway(
     ]
     attributes.append(("http.response.status_code", 502 if failed else 200))
     yield SpanRow(
-        resource, scope, trace_id, root, b"", "POST /v1/chat/completions", Span.SPAN_KIND_SERVER, began, ended, attributes,
-        "upstream failed" if failed else "",
+        resource, scope, trace_id, root, b"", "POST /v1/chat/completions", Span.SPAN_KIND_SERVER, began, ended,
+        attributes, "upstream failed" if failed else "",
     )  # fmt: skip
     yield from _calls(site, requests, one, began_s, resource, scope, trace_id, root, ids[3:])
     if any(failures[one] for failures in requests.callee_failed.values()):
@@ -248,8 +248,8 @@ def _calls(
         if site.style != "B":  # there nobody instrumented the callee
             called = (("service.name", name), ("k8s.pod.name", f"{name}-0"), ("k8s.node.name", "cpu-pool-1"))
             yield SpanRow(
-                called, "otel.rpc", trace_id, ids[2 * index + 1], ids[2 * index], f"{name}.handle", Span.SPAN_KIND_SERVER,
-                at_s + 0.001, at_s + duration_s - 0.001, [], error,
+                called, "otel.rpc", trace_id, ids[2 * index + 1], ids[2 * index], f"{name}.handle",
+                Span.SPAN_KIND_SERVER, at_s + 0.001, at_s + duration_s - 0.001, [], error,
             )  # fmt: skip
         at_s += duration_s
 

@@ -211,8 +211,7 @@ def _serve(
         at = min(int(now), world.seconds - 1)
         up = [i for i, r in enumerate(replicas) if r.begins_s <= now < r.ends_s and influences[i].weight[at] > 0]
         for ends in pending:
-            while ends and ends[0] <= now:
-                heapq.heappop(ends)
+            _forget(ends, now)
         mine = _route(world.site.make.routing, up, influences, pending, at, turn, dice[request])
         chosen[request] = mine
         influence = influences[mine]
@@ -220,12 +219,8 @@ def _serve(
             continue
         begin = now + influence.tokenise_s[at] * (0.5 + dice[request, 2])
         queued_s[request] = begin
-        heap = free[mine]
         slots = max(1, round(slots_usual * influence.slots_ratio[at] + dice[request, 3] - 0.5))
-        while heap and heap[0] <= begin:
-            heapq.heappop(heap)
-        while len(heap) >= slots:
-            begin = max(begin, heapq.heappop(heap))
+        begin = _slot_free_s(free[mine], begin, slots)
         if begin - now > WAIT_S_MAX:
             failed[request] = away[request] = True
             ended_s[request] = first_token_s[request] = started_s[request] = now + 0.004
@@ -235,7 +230,7 @@ def _serve(
         prefill_s[request] = prefill_base_s[request] * influence.prefill_ratio[later]
         if dice[request, 4] < influence.stall_ratio[later]:
             prefill_s[request] += 0.5 * 2 ** int(3 * dice[request, 3])  # the time-out doubles with each try
-        occupied = sum(end > begin for end in heap) / slots_usual
+        occupied = sum(end > begin for end in free[mine]) / slots_usual
         decode_s[request] = decode_base_s[request] * influence.decode_ratio[later] * (0.8 + 0.4 * min(1.0, occupied))
         started_s[request] = begin
         first_token_s[request] = begin + prefill_s[request]
@@ -248,7 +243,7 @@ def _serve(
             end = until_s[mine]
         ended_s[request] = end
         first_token_s[request] = min(first_token_s[request], end)
-        heapq.heappush(heap, end)
+        heapq.heappush(free[mine], end)
         heapq.heappush(pending[mine], end)
     return {
         "replica": chosen,
@@ -261,6 +256,19 @@ def _serve(
         "failed": failed,
         "turned_away": away,
     }
+
+
+def _forget(ends: list[float], now: float) -> None:
+    while ends and ends[0] <= now:
+        heapq.heappop(ends)
+
+
+def _slot_free_s(ends: list[float], now: float, slots: int) -> float:
+    """When one of the slots is free, of which those in use are free again at `ends` (a heap; the slot is taken)."""
+    _forget(ends, now)
+    while len(ends) >= slots:
+        now = max(now, heapq.heappop(ends))
+    return now
 
 
 def _route(

@@ -1,6 +1,6 @@
 """What the exporters of a site say: engines, GPUs and nodes, from what the requests did and what a fault shows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -402,8 +402,10 @@ def _node_series(
     yield from _port_series(world, shown, machine, at, prompt, series)
 
 
-def _port_series(world, shown, machine, at, prompt, series) -> Iterator[Series]:
-    site, random, make = world.site, world.random, world.site.make
+def _port_series(
+    world: World, shown: Shown, machine: Machine, at: NDArray[np.int64], prompt: Floats, series: Callable[..., Series]
+) -> Iterator[Series]:
+    random, make = world.random, world.site.make
     seconds = np.arange(world.seconds)
     for port in machine.ports:
         device, number = port.split("/")
@@ -422,17 +424,12 @@ def _port_series(world, shown, machine, at, prompt, series) -> Iterator[Series]:
             rates |= {"marked": 3 * noise, "sent_cnp": 2 * noise, "handled_cnp": 2 * noise, "held": 0.3 * noise}
         for name, usual in rates.items():
             metric = _PORT_COUNTERS[name]
-            if metric.startswith("node_ethtool") or name in _ROCE_ONLY:
-                if not make.roce:
-                    continue
-            elif make.roce and name in {"wait"}:
-                continue
+            if make.roce if name == "wait" else (name in _ROCE_ONLY and not make.roce):
+                continue  # credits are InfiniBand's, pauses and marks Ethernet's
             rate = shown.change(entity, name, usual, seconds)
             if name in {"sent", "received"}:
                 rate = np.minimum(rate, make.port_bytes_per_s * 0.985)
                 total = float(random.integers(10**12, 10**13)) + np.cumsum(rate).round()
-            elif name in {"recovered", "downed"}:
-                total = np.cumsum(random.poisson(np.maximum(rate, 0))).astype(float)
             else:
                 total = np.cumsum(random.poisson(np.maximum(rate, 0))).astype(float)
             where = {"device": "ens1f0np0"} if metric.startswith(("node_ethtool", "node_network")) else labels
@@ -466,7 +463,7 @@ _PORT_COUNTERS = {
 }
 _ROCE_ONLY = {
     "marked", "sent_cnp", "handled_cnp", "out_of_sequence", "sequence_errors", "ack_timeouts", "adaptive_retransmits",
-    "carrier_changes",
+    "carrier_changes", "held", "holds", "crc_errors", "symbol_errors_phy",
 }  # fmt: skip
 
 
