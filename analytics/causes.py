@@ -153,15 +153,16 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     alone = len(spike.replicas_of(spike.service)) == 1
     ordered = sorted(shown, key=lambda shift: -shift.own_sigmas)
     ways = _near(pattern.through, entity, spike)
+    expected = _near(pattern.expects, entity, spike)
     companions = _near(pattern.supports, entity, spike)
     explained = _explained(pattern, entity, spike)
     confidence = (
         pattern.weight
-        * max(shift.score(with_peers=alone or entity.kind is EntityKind.SERVICE) for shift in ordered)
+        * _strength(ordered, expected, with_peers=alone or entity.kind is EntityKind.SERVICE)
         * _placed(explained)
         * _in_time(ordered, spike)
         * (_reached(ways, common=common) if pattern.through else 1.0)
-        * _expected(_near(pattern.expects, entity, spike))
+        * _expected(expected)
         * _supported(pattern, companions, common=common)
         * _unopposed(_near(pattern.against, entity, spike))
         * (_by_load(spike) if pattern.kind is CauseKind.TRAFFIC_SURGE else 1.0)
@@ -244,7 +245,12 @@ def _in_time(signs: Sequence[Shift], spike: _Spike) -> float:
 def _late_s(signs: Sequence[Shift], spike: _Spike) -> float | None:
     """Seconds that the earliest sign came too late to be the cause; None when none tells its time."""
     leads = [(spike.onset - shift.onset).total_seconds() for shift in signs if shift.onset is not None]
-    return max(0.0, -max(leads) - 2 * spike.step_s) if leads else None
+    return max(0.0, -max(leads) - _late_after_s(spike)) if leads else None
+
+
+def _late_after_s(spike: _Spike) -> float:
+    """Both clocks' steps, and half a minute by which the onset of a percentile is uncertain."""
+    return 2 * spike.step_s + 30.0
 
 
 def _reached(ways: Sequence[Shift], *, common: bool) -> float:
@@ -265,6 +271,13 @@ def _supported(pattern: Pattern, companions: Sequence[Shift], *, common: bool) -
     if not pattern.supports:
         return 1.0
     return 0.8 + 0.2 * sum(best.values()) / len(best) if best else 0.9
+
+
+def _strength(signs: Sequence[Shift], expected: Sequence[Shift], *, with_peers: bool) -> float:
+    """That of the strongest sign; what is expected to go with it and did is nearly as good as a sign."""
+    best = max(shift.score(with_peers=with_peers) for shift in signs)
+    beside = max((shift.score() for shift in expected if shift.moved()), default=0.0)
+    return 1.0 - (1.0 - best) * (1.0 - 0.8 * beside)
 
 
 def _expected(companions: Sequence[Shift]) -> float:
@@ -491,7 +504,7 @@ def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
         return f"{moved}, but only {candidate.explained:.0%} of the added time lies there"
     late_s = _late_s(candidate.signs, spike)
     if late_s:
-        return f"{moved}, but {late_s + 2 * spike.step_s:.0f} s after the spike began"
+        return f"{moved}, but {late_s + _late_after_s(spike):.0f} s after the spike began"
     if candidate.pattern.kind is CauseKind.TRAFFIC_SURGE and spike.load_explains is not None:
         return f"{moved}, but as much load brought {spike.load_explains:.0%} of the added time before"
     ways = _near(candidate.pattern.through, candidate.entity, spike)

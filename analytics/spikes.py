@@ -4,6 +4,7 @@ Percentiles of latency spread by factors, not by differences, so everything here
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from domain.window import Window
 
 _MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
 _FAINT_RATIO = 0.1
+_STEP_BUCKETS_MIN = 8  # fewer tell no step
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,17 @@ class SpikeSettings:
 
     step_s: int = 15
     history_s: int = 7200
-    history_buckets_min: int = 5
+    history_buckets_min: int = 20
     sigmas: float = 3.0
     ratio_min: float = 1.5
     excess_ms_min: float = 20.0
     raised_min: int = 2
     raised_of: int = 3
     calm_buckets: int = 12
+    smooth_of: int = 4
+    smooth_sigmas: float = 4.0
+    held_min: int = 8
+    held_of: int = 12
     tpot_ratio_min: float = 1.3
     tpot_excess_ms_min: float = 3.0
     failures_chance_max: float = 1e-4
@@ -109,15 +115,23 @@ def _spikes_of(
         baseline = np.array([float(np.median(level[max(0, i - 240) : i])) if i else 0.0 for i in range(len(level))])
     else:
         baseline, raised = usual_and_raised(seconds, level, settings)
-        paced = f"paced_{indicator}_ms_p99"
-        if paced in measured.columns:  # what all lengths of prompts and answers hide, like lengths show
-            raised |= usual_and_raised(seconds, measured[paced].to_numpy(), settings)[1]
-            baseline = np.where(np.isnan(baseline), level, baseline)
+        views = [level]
+        if f"paced_{indicator}_ms_p99" in measured.columns:  # what all lengths of prompts hide, like lengths show
+            views.append(measured[f"paced_{indicator}_ms_p99"].to_numpy())
+        for view in views:
+            raised |= usual_and_raised(seconds, view, settings)[1]
+        baseline = np.where(np.isnan(baseline), level, baseline)
+        steady = replace(settings, sigmas=settings.smooth_sigmas)
+        for view in views:  # what one bucket may show by chance, the middle of several does not
+            smooth = usual_and_raised(seconds, rolling_median(view, settings.smooth_of), steady)[1]
+            raised |= smooth & (level > baseline * math.sqrt(settings.ratio_min))
         excess = np.where(raised, np.maximum(np.log(level / baseline), 0.01), 0.0)
     step = timedelta(seconds=settings.step_s)
     spikes: list[Spike] = []
     for run in _runs(seconds, raised, until.timestamp(), settings):
         _cut_faint_ends(run, excess, settings)
+        if indicator is not Indicator.ERRORS:
+            run.first = _change_at(np.log(level), run, settings)
         window = Window(times[run.first], times[run.last] + step)
         history = window.before(settings.history_s)
         spikes.append(
@@ -182,7 +196,8 @@ def usual_and_raised(
     """For each bucket its usual p99 and whether it is raised above it.
 
     Causal: what is said of a bucket depends only on the buckets before it, so a replay, a backfill and a live run
-    say the same. Raised buckets never become part of what is usual.
+    say the same. What stays raised (`held_min` of the last `held_of` buckets) is not part of what is usual; what is
+    raised now and then is: that is how a percentile of few requests varies.
 
     Args:
         seconds: (n,) bucket starts, ascending.
@@ -195,12 +210,13 @@ def usual_and_raised(
     logs = np.log(p99)
     usual = np.full(len(p99), np.nan)
     raised = np.zeros(len(p99), dtype=bool)
+    held = np.zeros(len(p99), dtype=bool)
     median = sigma = math.nan
     start = 0
     for i in range(len(p99)):
         while seconds[i] - seconds[start] > settings.history_s:
             start += 1
-        past = logs[start:i][~raised[start:i]]
+        past = logs[start:i][~held[start:i]]
         if len(past) >= settings.history_buckets_min:
             median = float(np.median(past))
             sigma = max(_MAD_TO_SIGMA * float(np.median(np.abs(past - median))), math.log(1.05))
@@ -214,6 +230,9 @@ def usual_and_raised(
             and p99[i] > settings.ratio_min * usual[i]
             and p99[i] - usual[i] > settings.excess_ms_min
         )
+        lately = slice(max(0, i + 1 - settings.held_of), i + 1)
+        if raised[i] and raised[lately].sum() >= settings.held_min:
+            held[lately] |= raised[lately]
     return usual, raised
 
 
@@ -247,6 +266,33 @@ def _runs(
     if current is not None:
         current.closed = until_s - seconds[current.last] > calm_s
     return runs
+
+
+def rolling_median(values: NDArray[np.float64], of: int) -> NDArray[np.float64]:
+    """The median of each value and the `of - 1` before it, as far as there are as many; shape (n,)."""
+    padded = np.concatenate([np.full(of - 1, np.nan), values])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        medians: NDArray[np.float64] = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, of), axis=1)
+    return medians
+
+
+def _change_at(logs: NDArray[np.float64], run: "_Run", settings: SpikeSettings) -> int:
+    """The bucket at which one level most likely gave way to another: the least squares of a step around the beginning.
+
+    The first raised bucket is early when chance raised one before, and late when the rise was felt by few at first.
+    """
+    low, high = max(0, run.first - 20), min(run.last, run.first + 20) + 1
+    around = logs[low:high]
+    candidates = range(max(low + 1, run.first - settings.smooth_of), min(run.first + 8, run.last) + 1)
+    if len(around) < _STEP_BUCKETS_MIN or not candidates:
+        return run.first
+
+    def misfit(at: int) -> float:
+        before, after = around[: at - low], around[at - low :]
+        return float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
+
+    return min(candidates, key=misfit)
 
 
 def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSettings) -> None:

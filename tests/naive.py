@@ -38,15 +38,18 @@ def raised(
     ratio_min: float,
     excess_ms_min: float,
     raised_of: int,
+    held_min: int,
+    held_of: int,
 ) -> list[bool]:
     """Is each bucket raised above the usual ones before it: the rule, one bucket after the other."""
     verdicts: list[bool] = []
+    held: set[int] = set()
     known: tuple[float, float] | None = None
     for now, value in enumerate(p99_ms):
         usual = [
             math.log(p99_ms[past])
             for past in range(now)
-            if seconds[now] - seconds[past] <= history_s and not verdicts[past]
+            if seconds[now] - seconds[past] <= history_s and past not in held
         ]
         recently_raised = any(verdicts[max(0, now - raised_of) : now])
         if len(usual) >= history_buckets_min:
@@ -64,6 +67,9 @@ def raised(
             and value > ratio_min * math.exp(median)
             and value - math.exp(median) > excess_ms_min
         )
+        lately = [past for past in range(max(0, now + 1 - held_of), now + 1) if verdicts[past]]
+        if verdicts[now] and len(lately) >= held_min:
+            held.update(lately)
     return verdicts
 
 

@@ -59,6 +59,8 @@ def test_buckets_are_raised_as_by_the_rule_read_out_loud(buckets: list[tuple[int
         ratio_min=SHORT.ratio_min,
         excess_ms_min=SHORT.excess_ms_min,
         raised_of=SHORT.raised_of,
+        held_min=SHORT.held_min,
+        held_of=SHORT.held_of,
     )
 
 
