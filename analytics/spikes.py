@@ -41,7 +41,7 @@ class SpikeSettings:
     raised_of: int = 3
     calm_buckets: int = 12
     smooth_of: int = 4
-    smooth_sigmas: float = 4.0
+    smooth_ratio_min: float = 1.35
     held_min: int = 8
     held_of: int = 12
     tpot_ratio_min: float = 1.3
@@ -121,10 +121,8 @@ def _spikes_of(
         for view in views:
             raised |= usual_and_raised(seconds, view, settings)[1]
         baseline = np.where(np.isnan(baseline), level, baseline)
-        steady = replace(settings, sigmas=settings.smooth_sigmas)
-        for view in views:  # what one bucket may show by chance, the middle of several does not
-            smooth = usual_and_raised(seconds, rolling_median(view, settings.smooth_of), steady)[1]
-            raised |= smooth & (level > baseline * math.sqrt(settings.ratio_min))
+        if f"{indicator}_slow" in measured.columns:
+            raised |= _slower(seconds, level, baseline, measured, indicator, settings)
         excess = np.where(raised, np.maximum(np.log(level / baseline), 0.01), 0.0)
     step = timedelta(seconds=settings.step_s)
     spikes: list[Spike] = []
@@ -266,6 +264,36 @@ def _runs(
     if current is not None:
         current.closed = until_s - seconds[current.last] > calm_s
     return runs
+
+
+def _slower(
+    seconds: NDArray[np.float64],
+    level: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    measured: pl.DataFrame,
+    indicator: Indicator,
+    settings: SpikeSettings,
+) -> NDArray[np.bool_]:
+    """Where more requests were slow than chance explains, of several buckets together, and p99 shows it too.
+
+    Counts of slow requests tell a rise that the scatter of a percentile hides: ten slow ones where two were to be
+    expected are no chance, while p99 of as many requests may double by chance.
+    """
+    of = settings.smooth_of
+    slow, counted = (
+        _rolling_sum(measured[f"{indicator}_{name}"].to_numpy().astype(np.int64), of) for name in ("slow", "count")
+    )
+    more = usual_and_failing(seconds, slow, np.maximum(counted, 1), settings)[1]
+    shown = rolling_median(level, of) > settings.smooth_ratio_min * baseline
+    raised: NDArray[np.bool_] = more & shown & (level > baseline * math.sqrt(settings.ratio_min))
+    return raised
+
+
+def _rolling_sum(values: NDArray[np.int64], of: int) -> NDArray[np.int64]:
+    """The sum of each value and the `of - 1` before it, as far as there are as many; shape (n,)."""
+    sums = np.concatenate([np.zeros(of, dtype=np.int64), np.cumsum(values)])
+    rolling: NDArray[np.int64] = sums[of:] - sums[:-of]
+    return rolling
 
 
 def rolling_median(values: NDArray[np.float64], of: int) -> NDArray[np.float64]:

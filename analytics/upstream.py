@@ -73,13 +73,23 @@ def _blames(graph: CallGraph, past: pl.DataFrame, now: pl.DataFrame, grain: floa
 
 
 def _spans(calls: pl.DataFrame, value: str) -> pl.DataFrame:
-    return calls.with_columns(pl.col("is_error").cast(pl.Float64).alias("failed")).select(
-        trace="trace_id",
-        span="span_id",
-        parent="parent_id",
-        node="service",
-        start_ms=pl.col("time").dt.epoch("us") / 1000.0,
-        duration_ms=value,
+    # A service that tells no spans of its own is known by the name its caller calls it.
+    parents = calls.select("trace_id", pl.col("parent_id").alias("span_id"))
+    untold = calls.filter(pl.col("peer").is_not_null()).join(parents, on=["trace_id", "span_id"], how="anti")
+    called = untold.with_columns(
+        pl.col("span_id").alias("parent_id"), pl.col("span_id") + "/peer", pl.col("peer").alias("service")
+    )
+    return (
+        pl.concat([calls, called])
+        .with_columns(pl.col("is_error").cast(pl.Float64).alias("failed"))
+        .select(
+            trace="trace_id",
+            span="span_id",
+            parent="parent_id",
+            node="service",
+            start_ms=pl.col("time").dt.epoch("us") / 1000.0,
+            duration_ms=value,
+        )
     )
 
 

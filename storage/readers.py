@@ -36,6 +36,9 @@ REQUEST_SERIES: Schema = {
     "latency_count": pl.UInt64,
     "tpot_count": pl.UInt64,
     "ttft_count": pl.UInt64,
+    "latency_slow": pl.UInt64,
+    "ttft_slow": pl.UInt64,
+    "tpot_slow": pl.UInt64,
     "input_tokens_mean": pl.Float64,
     "output_tokens_mean": pl.Float64,
 }
@@ -62,6 +65,7 @@ CALLS: Schema = {
     "span_id": pl.String,
     "parent_id": pl.String,
     "service": pl.String,
+    "peer": pl.String,
     "time": TIME,
     "duration_ms": pl.Float64,
     "is_error": pl.Boolean,
