@@ -197,7 +197,7 @@ def _matrix(signal: Signal, table: _Table, grid: Grid) -> SignalMatrix | None:
         values = np.where(np.isnan(values), np.nan, (whole & signal.bits) != 0)
     if signal.transform == "utilisation":
         limits = {owned[row]: row for row in table.carrying(signal.capacity, signal)}
-        values = values / _greatest(table.mean, [limits.get(owner) for owner in owners])
+        values = _over_two(values / _greatest(table.mean, [limits.get(owner) for owner in owners]))
     if signal.bounds is not None:
         low, high = signal.bounds
         values = np.where((values >= low) & (values <= high), values, np.nan)
@@ -251,8 +251,8 @@ def request_signals(
             failed.mean().alias("replica_errors"),
             pl.col("queue_ms").mean().alias("queue_time"),
             pl.col("transfer_ms").mean().alias("transfer_time"),
-            (pl.col("prefill_ms").sum() / prompt.sum()).alias("prefill_time"),
-            pl.coalesce(pl.col("decode_ms").sum() / generated.sum(), pl.col("tpot_ms").mean()).alias("decode_time"),
+            (_sum("prefill_ms") / prompt.sum()).alias("prefill_time"),
+            pl.coalesce(_sum("decode_ms") / generated.sum(), pl.col("tpot_ms").mean()).alias("decode_time"),
         )
     )
     matrices = []
@@ -271,6 +271,20 @@ def request_signals(
         if len(owners):
             matrices.append(SignalMatrix(signal, tuple(Entity(signal.entity, owner) for owner in owners), values))
     return matrices
+
+
+def _over_two(values: Matrix) -> Matrix:
+    """The mean of each step and the one before it, where both are known.
+
+    Where scrapes and steps do not fall together, a step holds the growth of none or of two scrapes.
+    """
+    pairs = (values + np.pad(values[:, :-1], ((0, 0), (1, 0)), constant_values=np.nan)) / 2
+    return np.where(np.isnan(pairs), values, pairs)
+
+
+def _sum(column: str) -> pl.Expr:
+    """The sum of what is known; null where nothing is."""
+    return pl.when(pl.col(column).count() > 0).then(pl.col(column).sum())
 
 
 def counter_rates(counters: Matrix, step_s: int, fullest: float = 2.0**32 - 1) -> Matrix:
@@ -353,7 +367,7 @@ def shifts(
         return []
     signal = matrix.signal
     sign = 1.0 if signal.worse == "up" else -1.0
-    is_event = signal.transform in ("rate", "count", "utilisation")
+    is_event = signal.transform in ("rate", "count")
     parts = [matrix.values[:, first:end]]
     if is_event and signal.transform != "count":
         parts[0] = matrix.values[:, max(0, first - _LOOK_BACK_S // grid.step_s) : end]

@@ -20,6 +20,8 @@ from domain.window import Window
 _MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
 _FAINT_RATIO = 0.1
 _STEP_BUCKETS_MIN = 8  # fewer tell no step
+_STEP_NEAR = 8
+_FAINT_BEFORE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,8 @@ def _spikes_of(
     for run in _runs(seconds, raised, until.timestamp(), settings):
         _cut_faint_ends(run, excess, settings)
         if indicator is not Indicator.ERRORS:
-            run.first = _change_at(np.log(level), run, settings)
+            run.first = _change_at(np.log(level), excess, run, settings)
+            run.opened = max(run.opened, min(run.first + settings.raised_min - 1, run.last))
         window = Window(times[run.first], times[run.last] + step)
         history = window.before(settings.history_s)
         spikes.append(
@@ -305,22 +308,29 @@ def rolling_median(values: NDArray[np.float64], of: int) -> NDArray[np.float64]:
     return medians
 
 
-def _change_at(logs: NDArray[np.float64], run: "_Run", settings: SpikeSettings) -> int:
-    """The bucket at which one level most likely gave way to another: the least squares of a step around the beginning.
+def _change_at(logs: NDArray[np.float64], excess: NDArray[np.float64], run: "_Run", settings: SpikeSettings) -> int:
+    """The bucket at which one level most likely gave way to another: the least squares of a step.
 
-    The first raised bucket is early when chance raised one before, and late when the rise was felt by few at first.
+    The first raised bucket is early when chance raised one before, and late when the rise was felt by few at first. A
+    step far into the run is its beginning only when what came before it was faint beside what came after.
     """
-    low, high = max(0, run.first - 20), min(run.last, run.first + 20) + 1
-    around = logs[low:high]
-    candidates = range(max(low + 1, run.first - settings.smooth_of), min(run.first + 8, run.last) + 1)
-    if len(around) < _STEP_BUCKETS_MIN or not candidates:
+    low = max(0, run.first - 20)
+    around = logs[low : run.last + 1]
+    earliest = max(low + 1, run.first - settings.smooth_of)
+    if len(around) < _STEP_BUCKETS_MIN or earliest > run.last:
         return run.first
-
-    def misfit(at: int) -> float:
-        before, after = around[: at - low], around[at - low :]
-        return float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
-
-    return min(candidates, key=misfit)
+    sums = np.concatenate([[0.0], np.cumsum(around)])
+    counts = np.arange(len(around) + 1)
+    after_n = np.maximum(len(around) - counts, 1)
+    # The greater the squared sums over their counts, the less is left over (sum of squares is the same for all splits).
+    gain = sums**2 / np.maximum(counts, 1) + (sums[-1] - sums) ** 2 / after_n
+    best = earliest + int(np.argmax(gain[earliest - low : len(around)]))
+    if best <= run.first + _STEP_NEAR:
+        return best
+    before, after = (part[part > 0] for part in (excess[run.first : best], excess[best : run.last + 1]))
+    near = earliest + int(np.argmax(gain[earliest - low : run.first + _STEP_NEAR + 1 - low]))
+    is_faint = len(after) > 0 and (len(before) == 0 or before.mean() < _FAINT_BEFORE * after.mean())
+    return best if is_faint else near
 
 
 def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSettings) -> None:
