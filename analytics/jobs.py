@@ -167,14 +167,15 @@ def explain_window(
     return _explain(store, _read_case(store, service, None, window, indicator, settings), settings)
 
 
-def evidence_series(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
+def evidence_series(
+    store: Store, incident: Incident, window: Window, step_s: int, knowledge: Knowledge
+) -> pl.DataFrame:
     """The signals that speak for an incident's causes, over a window.
 
     Returns:
         A frame of schema `EVIDENCE_SERIES`, value null where there was no sample; signals in the order of the
         evidence.
     """
-    knowledge = shipped_knowledge()
     wanted = [(item.signal, item.entity) for cause in incident.explanation.causes for item in cause.evidence]
     metrics = {metric for name, _ in wanted for metric in _metrics_of(knowledge, name)}
     grid = Grid(window, step_s)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext
@@ -66,6 +67,7 @@ def create_dashboard(
     objectives: Callable[[], Sequence[Objective]],
     now: Callable[[], datetime],
     ingest: Callable[[], IngestReport | None] = lambda: None,
+    analysis: AnalyzeSettings | None = None,
 ) -> Dash:
     """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}` and `/data`.
 
@@ -78,6 +80,7 @@ def create_dashboard(
         objectives: the objectives now; called in a worker thread.
         now: the clock.
         ingest: what the collector of this process tells of itself; None when this process has none.
+        analysis: how incidents are explained; the usual way when None.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -95,7 +98,7 @@ def create_dashboard(
         on_error=_log_failure,
     )
     app.layout = shell.layout(settings.refresh_s)
-    context = PageContext(store, settings, now, objectives, ingest)
+    context = PageContext(store, settings, now, objectives, ingest, analysis or AnalyzeSettings())
     for module in (shell, overview, incidents, incident, data):
         module.register(app, context)
     _no_web_socket(app, api)

@@ -1,9 +1,10 @@
 """What every page needs to answer: the store, the clock, the objectives."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
@@ -15,7 +16,8 @@ from storage.store import Store
 class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
-    `ingest` tells of the collector of this process; None when it has none.
+    `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
+    so that pages know the signals that they were explained by.
     """
 
     store: Store
@@ -23,6 +25,7 @@ class PageContext:
     now: Callable[[], datetime]
     objectives: Callable[[], Sequence[Objective]]
     ingest: Callable[[], IngestReport | None] = lambda: None
+    analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective."""

@@ -220,7 +220,7 @@ def analyze(
             window,
             datetime.now(UTC),
             objectives,
-            analytics.to_job(),
+            analytics.to_job(settings.knowledge.known),
             lambda service: tell(f"Explaining {service}", 1.0),
         )
     if as_json:
@@ -247,9 +247,8 @@ def explain(
     window = _window(start, end)
     with _store(config) as (store, settings):
         _check_known(store, service, window)
-        explanation = explain_window(
-            store, service, window, Indicator(indicator) if indicator else None, settings.analytics.to_job()
-        )
+        job = settings.analytics.to_job(settings.knowledge.known)
+        explanation = explain_window(store, service, window, Indicator(indicator) if indicator else None, job)
     if as_json:
         _say_json(explanation_to_document(explanation))
         return

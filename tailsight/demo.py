@@ -70,9 +70,9 @@ def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
             raise DemoError("the store did not take what was acknowledged within a minute; see the log above")
         tell("Explaining", 1.0)
         window = Window(end + begins - timedelta(minutes=5), end)
-        incidents = analyze(
-            application.store, window, end, application.objectives(), Settings().analytics.to_job(), lambda _: None
-        )
+        settings = Settings()
+        job = settings.analytics.to_job(settings.knowledge.known)
+        incidents = analyze(application.store, window, end, application.objectives(), job, lambda _: None)
         worst = max(incidents, key=lambda incident: incident.slow_requests_count, default=None)
         page = page_for(worst, application.addresses.web_url) if worst else None
         return {

@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from analytics.jobs import AnalyzeSettings
+from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
@@ -24,6 +34,7 @@ from domain.incident import Indicator
 from domain.slo import Objective
 from storage.settings import StoreSettings
 from tailsight.errors import SettingsError
+from tailsight.knowledge import read_own_knowledge
 
 _PREFIX = "TAILSIGHT_"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -56,9 +67,37 @@ class AnalyticsSettings(BaseModel):
             raise ValueError(f"history_s is {self.history_s}; {self.step_s} s steps need at least {least_s}")
         return self
 
-    def to_job(self) -> AnalyzeSettings:
-        """What the job takes."""
-        return AnalyzeSettings(spikes=SpikeSettings(step_s=self.step_s, history_s=self.history_s))
+    def to_job(self, knowledge: Knowledge) -> AnalyzeSettings:
+        """What the job takes; `knowledge` is that of `KnowledgeSettings.known`."""
+        return AnalyzeSettings(SpikeSettings(step_s=self.step_s, history_s=self.history_s), knowledge)
+
+
+class KnowledgeSettings(BaseModel):
+    """Signals and causes of somebody's own, beside those that Tailsight knows. Read once, with the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signals: Path | None = Field(None, description="YAML of signals of your own (adding-a-cause.md); read at start")
+    causes: Path | None = Field(None, description="YAML of causes of your own, in place of ours; read at start")
+    _known: Knowledge | None = PrivateAttr(None)
+
+    @field_validator("signals", "causes")
+    @classmethod
+    def _is_there(cls, file: Path | None) -> Path | None:
+        if file is not None and not file.is_file():
+            raise ValueError(f"there is no file {file}")
+        return file
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "KnowledgeSettings":
+        if self.signals is not None or self.causes is not None:
+            self._known = read_own_knowledge(self.signals, self.causes)
+        return self
+
+    @property
+    def known(self) -> Knowledge:
+        """All that is known: what Tailsight knows out of the box, and what the files say."""
+        return shipped_knowledge() if self._known is None else self._known
 
 
 class ObjectiveSettings(BaseModel):
@@ -105,6 +144,7 @@ class Settings(BaseModel):
     store: StoreSettings = StoreSettings()
     collector: CollectorSettings = CollectorSettings()
     analytics: AnalyticsSettings = AnalyticsSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     web: WebSettings = WebSettings()
     auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()

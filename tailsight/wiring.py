@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Application:
             raise SettingsError(openly)
         keep_freed_memory()
         self._settings = settings
+        self._job = settings.analytics.to_job(settings.knowledge.known)
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
         self._catching_up = _CatchUpTelemetry(self._registry)
@@ -191,7 +193,7 @@ class Application:
 
     def analyze_now(self, window: Window) -> None:
         """One look at a window, as the scheduler does every half minute."""
-        analyze(self.store, window, datetime.now(UTC), self.objectives(), self._settings.analytics.to_job())
+        analyze(self.store, window, datetime.now(UTC), self.objectives(), self._job)
 
     def _asgi_apps(self) -> dict[str, Any]:
         settings = self._settings
@@ -202,12 +204,20 @@ class Application:
             health=Health(loader=lambda: LoaderState(*self.collector.loading())),
             metrics_text=lambda: generate_latest(self._registry),
             objectives=self.objectives,
-            explain=explain_window,
+            explain=partial(explain_window, settings=self._job),
             render_report=incident_report,
             token=settings.auth.token,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})
-        create_dashboard(web, self.store, pages, objectives=self.objectives, now=_now, ingest=self.collector.report)
+        create_dashboard(
+            web,
+            self.store,
+            pages,
+            objectives=self.objectives,
+            now=_now,
+            ingest=self.collector.report,
+            analysis=self._job,
+        )
         return {"web": web, "otlp": self.collector.otlp_app}
 
     def _run(self) -> None:

@@ -121,7 +121,8 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None:
             return figures.empty("")
         window, step_s = pinned_window(incident, context.now())
-        series = await asyncio.to_thread(jobs.evidence_series, store, incident, window, step_s)
+        knowledge = context.analysis.knowledge
+        series = await asyncio.to_thread(jobs.evidence_series, store, incident, window, step_s, knowledge)
         return figures.evidence_multiples(series, incident, window=window)
 
     @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from domain.incident import Indicator
 from tailsight.errors import SettingsError
 from tailsight.settings import Settings, listens_openly, read_settings
@@ -25,7 +26,7 @@ def test_a_file_says_what_it_says_and_the_rest_stays_usual(tmp_path: Path) -> No
     file = written(tmp_path, "web: {port: 9090}\nanalytics: {step_s: 30}\n")
     settings = read_settings(file, {})
     assert (settings.web.port, settings.web.host) == (9090, "127.0.0.1")
-    assert settings.analytics.to_job().spikes.step_s == 30
+    assert settings.analytics.to_job(settings.knowledge.known).spikes.step_s == 30
 
 
 def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
@@ -169,6 +170,47 @@ def test_a_history_too_short_for_its_steps_is_refused() -> None:
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read .*absent\.yaml: No such file or directory"):
         read_settings(tmp_path / "absent.yaml", {})
+
+
+# -- signals and causes of somebody's own ------------------------------------------------------------------------------
+
+OUR_SIGNAL = "our_errors: {title: Errors, layer: gpu, entity: gpu, unit: 1/s, worse: up, floor: 0.1, metrics: [a]}\n"
+
+
+def test_without_files_all_that_is_known_is_what_we_know() -> None:
+    settings = read_settings(None, {})
+    assert settings.analytics.to_job(settings.knowledge.known).knowledge is shipped_knowledge()
+
+
+def test_own_knowledge_is_read_with_the_settings_and_never_again(tmp_path: Path) -> None:
+    signals = tmp_path / "signals.yaml"
+    signals.write_text(OUR_SIGNAL)
+    settings = read_settings(written(tmp_path, f"knowledge: {{signals: '{signals}'}}"), {})
+    signals.unlink()
+    assert settings.knowledge.known.signals["our_errors"].metrics == ("a",)
+    copied = settings.model_copy(update={"web": settings.web})
+    assert copied.knowledge.known is settings.knowledge.known
+
+
+def test_a_variable_names_a_file_of_own_knowledge_too(tmp_path: Path) -> None:
+    (tmp_path / "signals.yaml").write_text(OUR_SIGNAL)
+    settings = read_settings(None, {"TAILSIGHT_KNOWLEDGE__SIGNALS": str(tmp_path / "signals.yaml")})
+    assert "our_errors" in settings.knowledge.known.signals
+
+
+def test_a_fault_in_own_knowledge_stops_the_start_with_file_entry_and_field(tmp_path: Path) -> None:
+    (tmp_path / "our.yaml").write_text(OUR_SIGNAL.replace("unit", "units"))
+    file = written(tmp_path, f"knowledge: {{signals: '{tmp_path / 'our.yaml'}'}}")
+    with pytest.raises(
+        SettingsError, match=r"^knowledge: .*our\.yaml, our_errors: unknown field units; valid are .*unit"
+    ):
+        read_settings(file, {})
+
+
+@pytest.mark.parametrize("key", ["signals", "causes"])
+def test_a_file_of_own_knowledge_that_is_not_there_is_told(key: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^knowledge\.{key}: there is no file /absent/our\.yaml$"):
+        read_settings(None, {f"TAILSIGHT_KNOWLEDGE__{key.upper()}": "/absent/our.yaml"})
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------

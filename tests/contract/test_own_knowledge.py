@@ -1,0 +1,107 @@
+"""A signal and a cause of somebody's own, from two files to the verdict, without a line of code.
+
+The files are those that docs/adding-a-cause.md walks through.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from analytics.jobs import AnalyzeSettings, analyze, evidence_series, explain_window
+from domain.cause import CauseKind
+from domain.entity import Entity, EntityKind
+from domain.window import Window
+from storage.store import Store
+from tailsight.settings import read_settings
+from tests.contract.payloads import SECOND_NS, gauge, metrics, point
+from tests.documents import yaml_blocks
+
+END = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+BEGAN = END - timedelta(minutes=8)
+START = END - timedelta(minutes=60)
+SPIKE = Window(BEGAN, END)
+REPLICAS = {f"chat-{number}": f"gpu-0{number}" for number in range(6)}
+BAD_PORT = Entity(EntityKind.PORT, "gpu-03/mlx5_0/1")
+
+
+@pytest.fixture
+def own_settings(tmp_path: Path) -> AnalyzeSettings:
+    """The settings of a site with the two files of the page."""
+    signals, causes, *_ = yaml_blocks("adding-a-cause.md")
+    (tmp_path / "signals.yaml").write_text(signals)
+    (tmp_path / "causes.yaml").write_text(causes)
+    settings = read_settings(
+        None,
+        {
+            "TAILSIGHT_KNOWLEDGE__SIGNALS": str(tmp_path / "signals.yaml"),
+            "TAILSIGHT_KNOWLEDGE__CAUSES": str(tmp_path / "causes.yaml"),
+            "TAILSIGHT_ANALYTICS__HISTORY_S": "2700",
+        },
+    )
+    return settings.analytics.to_job(settings.knowledge.known)
+
+
+@pytest.fixture
+def dim_light(any_store: Store) -> Store:
+    """A store in which one replica's transfers slow down while its port gets less and less light."""
+    random = np.random.default_rng(5)
+    size = 3 * int((END - START).total_seconds())
+    ago = np.sort(random.uniform(0, (END - START).total_seconds(), size))[::-1]
+    replica = random.integers(0, len(REPLICAS), size)
+    hurt = (replica == 3) & (ago < (END - BEGAN).total_seconds())
+    transfer = random.lognormal(3.5, 0.3, size) + np.where(hurt, 2500.0, 0.0)
+    queue, prefill, decode = random.lognormal(2.5, 0.4, size), random.normal(120, 8, size), random.normal(900, 30, size)
+    requests = pl.DataFrame(
+        {
+            "time": pl.Series((END.timestamp() * 1e6 - ago * 1e6).astype(np.int64)).cast(pl.Datetime("us", "UTC")),
+            "replica": pl.Series(list(REPLICAS)).gather(replica),
+            "node": pl.Series(list(REPLICAS.values())).gather(replica),
+            "trace_id": [f"{number:032x}" for number in range(size)],
+            "is_error": False,
+            "input_tokens": pl.Series(np.full(size, 1000), dtype=pl.UInt32),
+            "output_tokens": pl.Series(np.full(size, 60), dtype=pl.UInt32),
+            "ttft_ms": queue + prefill + transfer,
+            "latency_ms": queue + prefill + transfer + decode,
+            "queue_ms": queue,
+            "prefill_ms": prefill,
+            "decode_ms": decode,
+        }
+    ).with_columns(
+        service=pl.lit("chat"), model=pl.lit("llama-70b"), version=pl.lit("1"), tenant=pl.lit("acme"), user=pl.lit("")
+    )
+    any_store.insert("tailsight_requests", requests)
+    points = []
+    for node in REPLICAS.values():
+        labels = {"node": node, "device": "mlx5_0", "port": "1"}
+        for second in range(int(START.timestamp()), int(END.timestamp()), 15):
+            dim = node == "gpu-03" and second >= BEGAN.timestamp() - 30
+            level_dbm = float(random.normal(-8.0 if dim else -2.5, 0.05))
+            points.append(point(level_dbm, time_ns=second * SECOND_NS, attributes=labels))
+    payload = metrics(gauge("Acme_Optic_Receive_Power_dBm", *points), resource={"service.name": "optics"})
+    any_store.load_otlp("otel_metrics_gauge", payload, token="optics")
+    return any_store
+
+
+def test_a_spike_is_explained_by_a_signal_of_somebodys_own(dim_light: Store, own_settings: AnalyzeSettings) -> None:
+    (incident,) = analyze(dim_light, SPIKE, END, (), own_settings)
+    assert (incident.cause.kind, incident.cause.entity) == (CauseKind.NETWORK_LINK_FAULT, BAD_PORT)
+    assert incident.cause.evidence[0].signal == "optic_receive_power"
+    assert incident.cause.evidence[0].during == pytest.approx(-8.0, abs=0.3)
+    assert incident.cause.lead_s is not None
+    assert "light received" in incident.cause.summary
+    series = evidence_series(dim_light, incident, Window(START, END), 60, own_settings.knowledge)
+    told = series.filter((pl.col("signal") == "optic_receive_power") & pl.col("value").is_not_null())
+    assert told["entity_name"].unique().to_list() == [BAD_PORT.name]
+    assert told.height == 60
+
+
+def test_without_the_files_nobody_knows_of_the_light(dim_light: Store, own_settings: AnalyzeSettings) -> None:
+    shipped = AnalyzeSettings(own_settings.spikes)
+    causes = explain_window(dim_light, "chat", SPIKE, settings=shipped).causes
+    assert CauseKind.NETWORK_LINK_FAULT not in {cause.kind for cause in causes}
+    assert causes[0].kind is CauseKind.STRAGGLER or causes[0].kind is CauseKind.UNKNOWN
+    with_files = explain_window(dim_light, "chat", SPIKE, settings=own_settings).causes
+    assert with_files[0].kind is CauseKind.NETWORK_LINK_FAULT
