@@ -2,24 +2,28 @@
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 import pytest
 import typer
+import yaml
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
-from analytics.knowledge import shipped_knowledge
+from analytics.knowledge import Pattern, Reach, Sign, Signal, extended, shipped_knowledge
 from collector.cardinality import CardinalityGuard
 from collector.settings import CardinalitySettings
 from collector.telemetry import Telemetry
+from domain.cause import CauseKind
 from storage.store import Store
 from tailsight.cli import app
-from tailsight.settings import Settings
+from tailsight.settings import KnowledgeSettings, Settings
 from tailsight.upkeep import _UpkeepTelemetry
 from tailsight.wiring import _AnalysisTelemetry, _CatchUpTelemetry
+from tests.documents import yaml_blocks
 
 _ROOT = Path(__file__).parents[1]
 _DOCS = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")])
@@ -126,11 +130,64 @@ def test_nothing_is_left_to_fill_in(document: Path) -> None:
     assert "@@" not in document.read_text()
 
 
-def test_every_cause_that_is_looked_for_is_documented() -> None:
-    text = (_ROOT / "docs" / "causes.md").read_text()
-    assert [kind for kind in shipped_knowledge().patterns if f"`{kind}`" not in text] == []
+def _kinds_table() -> dict[str, list[str]]:
+    """The rows of the table of kinds: pinned on, known by, speaks against it, confused with."""
+    _, table = (_ROOT / "docs" / "causes.md").read_text().split("## The kinds", 1)
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table.split("\n## ", 1)[0], re.MULTILINE)
+    return {kind: [cell.strip() for cell in cells.split("|")] for kind, cells in rows}
+
+
+def test_every_kind_of_cause_has_a_row_and_no_row_is_of_another() -> None:
+    assert list(_kinds_table()) == [*shipped_knowledge().patterns, CauseKind.UNKNOWN]
+
+
+@pytest.mark.parametrize("pattern", shipped_knowledge().patterns.values(), ids=lambda pattern: pattern.kind.value)
+def test_the_row_of_a_kind_says_what_its_pattern_says(pattern: Pattern) -> None:
+    pinned_on, known_by, against, confused = _kinds_table()[pattern.kind]
+    assert pinned_on.split(", ") == list(pattern.entities)
+    assert known_by.split(", ") == [_sign(sign) for sign in pattern.requires]
+    named = re.findall(r"`(\w+)`", against)
+    assert [signal for signal in named if signal not in pattern.against] == []
+    assert bool(named) == bool(pattern.against)
+    others = set(re.findall(r"`(\w+)`", confused))
+    assert others
+    assert others <= shipped_knowledge().patterns.keys() - {pattern.kind}
+
+
+def _sign(sign: Sign) -> str:
+    levels = ((" ≥ ", sign.at_least), (" ≤ ", sign.at_most), (" × ", sign.times))
+    return f"`{sign.signal}`" + "".join(f"{mark}{level:g}" for mark, level in levels if level is not None)
+
+
+def test_every_module_of_analytics_has_its_place_in_the_architecture() -> None:
+    text = (_ROOT / "docs" / "architecture.md").read_text()
+    modules = [path.name for path in (_ROOT / "analytics").glob("*.py") if path.name != "__init__.py"]
+    assert [name for name in modules if f"`{name}`" not in text and f"`analytics/{name}`" not in text] == []
 
 
 def test_every_decision_is_listed_in_the_architecture() -> None:
     text = (_ROOT / "docs" / "architecture.md").read_text()
     assert [path.name for path in (_ROOT / "docs" / "adr").glob("*.md") if f"adr/{path.name}" not in text] == []
+
+
+def test_the_example_of_a_cause_of_ones_own_can_be_read_as_it_stands() -> None:
+    signals, causes, settings = yaml_blocks("adding-a-cause.md")
+    known, shipped = extended(shipped_knowledge(), signals, causes), shipped_knowledge()
+    ((name, _),) = yaml.safe_load(signals).items()
+    ((kind, _),) = yaml.safe_load(causes).items()
+    assert known.signals.keys() - shipped.signals.keys() == {name}
+    ours, theirs = shipped.patterns[kind], known.patterns[kind]
+    assert set(theirs.requires) - set(ours.requires) == {Sign(name)}
+    assert (theirs.through, theirs.supports, theirs.brings) == (ours.through, ours.supports, ours.brings)
+    assert yaml.safe_load(settings).keys() <= Settings.model_fields.keys()
+    assert set(yaml.safe_load(settings)["knowledge"]) == set(KnowledgeSettings.model_fields)
+
+
+def test_every_field_of_a_signal_and_of_a_cause_is_explained() -> None:
+    text = (_ROOT / "docs" / "adding-a-cause.md").read_text()
+    rows = "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+    of_signals = {field.name for field in fields(Signal)} - {"name"}
+    of_causes = {field.name for field in fields(Pattern)} - {"kind", "entities"} | {"entity"}
+    of_signs = {field.name for field in fields(Sign)} - {"signal"}
+    assert {field for field in of_signals | of_causes if f"`{field}`" not in rows} == set()
+    assert {one for one in (*get_args(Reach), *of_signs) if f"`{one}`" not in text} == set()

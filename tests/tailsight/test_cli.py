@@ -90,6 +90,22 @@ def test_a_faulty_configuration_is_told(tmp_path: Path, text: str, status: int, 
     assert told in finished.stderr
 
 
+@pytest.mark.parametrize("command", [("check-config",), ("serve", "--config"), ("migrate", "--config")])
+def test_a_fault_in_own_knowledge_stops_every_command_with_file_entry_and_field(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "ours.yaml").write_text("symbol_errors: {title: Errors, layer: fabric, entity: port, floor: 0.1}")
+    (tmp_path / "tailsight.yaml").write_text(
+        f"{{store: 'chdb://{tmp_path / 'data'}', knowledge: {{signals: '{tmp_path / 'ours.yaml'}'}}}}"
+    )
+    finished = tailsight(*command, str(tmp_path / "tailsight.yaml"))
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    assert f"{tmp_path / 'ours.yaml'}, symbol_errors: " in finished.stderr
+    assert "'unit'" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_dry_run_of_the_migrations_prints_their_sql_and_makes_no_table(tmp_path: Path) -> None:
     store = f"chdb://{tmp_path / 'data'}"
     first, second = (tailsight("migrate", "--dry-run", TAILSIGHT_STORE=store) for _ in range(2))

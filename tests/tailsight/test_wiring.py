@@ -100,6 +100,35 @@ print("done")
     assert finished.stdout == "done\n", finished.stderr
 
 
+def test_own_knowledge_reaches_the_analysis_the_api_and_the_pages_and_is_read_once(tmp_path: Path) -> None:
+    program = """
+signals = folder.parent / "signals.yaml"
+signals.write_text(
+    "ours: {title: Ours, layer: gpu, entity: gpu, unit: 1/s, worse: up, floor: 1, metrics: [ours_total]}"
+)
+used = []
+wiring.analyze = lambda store, window, now, objectives, settings: used.append(settings)
+create_dashboard = wiring.create_dashboard
+def watched(*arguments, analysis, **others):
+    used.append(analysis)
+    return create_dashboard(*arguments, analysis=analysis, **others)
+wiring.create_dashboard = watched
+given = {"analytics": {"step_s": 30}, "knowledge": {"signals": str(signals)}}
+application = Application(Settings.model_validate(document | given))
+signals.unlink()
+application.start()
+application.analyze_now(None)
+used.append(application._apps["web"].state.context.explain.keywords["settings"])
+assert application.stop()
+assert len(used) >= 3
+for settings in used:
+    assert (settings.spikes.step_s, settings.knowledge.signals["ours"].metrics) == (30, ("ours_total",))
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
 def test_whatever_ends_by_itself_ends_the_application_and_is_named(tmp_path: Path) -> None:
     program = """
 for name in ("server of web", "server of gateway", "analysis"):
