@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from analytics.knowledge import shipped_knowledge
+from analytics.spikes import SpikeSettings
 from domain.incident import Indicator
 from tailsight.errors import SettingsError
 from tailsight.settings import Settings, listens_openly, read_settings
@@ -163,7 +164,7 @@ def test_the_password_of_a_store_is_never_told() -> None:
 
 def test_a_history_too_short_for_its_steps_is_refused() -> None:
     variables = {"TAILSIGHT_ANALYTICS__STEP_S": "60", "TAILSIGHT_ANALYTICS__HISTORY_S": "120"}
-    with pytest.raises(SettingsError, match="60 s steps need at least 300"):
+    with pytest.raises(SettingsError, match=f"60 s steps need at least {60 * SpikeSettings().history_buckets_min}"):
         read_settings(None, variables)
 
 
