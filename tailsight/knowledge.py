@@ -122,6 +122,10 @@ def _check_signal(place: str, signal: Signal, ours: Signal | None) -> None:
     if signal.entity not in _CARRY_METRICS:
         valid = ", ".join(_CARRY_METRICS)
         raise KnowledgeError(f"{place}: entity is {signal.entity}, which no metric is of; valid are {valid}")
+    if signal.transform == "count":
+        raise KnowledgeError(
+            f"{place}: transform is count, which is of requests; rate tells the events a second of a counter"
+        )
     needed = _NEEDED.get(signal.transform)
     if needed is not None and not getattr(signal, needed):
         raise KnowledgeError(f"{place}: {needed} is missing; transform {signal.transform} needs it")

@@ -67,6 +67,8 @@ def test_an_empty_file_changes_nothing(tmp_path: Path, text: str) -> None:
         ((", metrics: [a_total]", ""), "our_errors: metrics is missing"),
         (("port", "service"), "our_errors: entity is service, which no metric is of; valid are replica, gpu, node"),
         (("floor", "transform: utilisation, floor"), "our_errors: capacity is missing; transform utilisation needs it"),
+        (("floor", "transform: count, floor"), "our_errors: transform is count, which is of requests; rate tells"),
+        (("floor", "transform: slope, floor"), "our_errors: transform is 'slope'; valid are level, rate"),
         (("floor", "transform: codes, floor"), "our_errors: codes is missing"),
         (("floor", "transform: bits, floor"), "our_errors: bits is missing"),
         (("our_errors", "queue_time"), "queue_time: metrics and entity cannot be changed: .* requests, by replica"),
