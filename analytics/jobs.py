@@ -127,7 +127,7 @@ def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> li
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
     cases = {spike: _case(store, spike, settings) for spike in spikes}
     real = [spike for spike, case in cases.items() if case.scope.is_unusual]
-    return [(spike, cases[spike]) for spike in one_for_overlapping(real, settings.spikes)]
+    return [(spike, cases[spike]) for spike in one_for_overlapping(real)]
 
 
 def _on_steps(window: Window, step_s: int) -> Window:

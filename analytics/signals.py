@@ -197,7 +197,7 @@ def _matrix(signal: Signal, table: _Table, grid: Grid) -> SignalMatrix | None:
         values = np.where(np.isnan(values), np.nan, (whole & signal.bits) != 0)
     if signal.transform == "utilisation":
         limits = {owned[row]: row for row in table.carrying(signal.capacity, signal)}
-        values = _over_two(values / _greatest(table.mean, [limits.get(owner) for owner in owners]))
+        values = values / _greatest(table.mean, [limits.get(owner) for owner in owners])
     if signal.bounds is not None:
         low, high = signal.bounds
         values = np.where((values >= low) & (values <= high), values, np.nan)
@@ -271,15 +271,6 @@ def request_signals(
         if len(owners):
             matrices.append(SignalMatrix(signal, tuple(Entity(signal.entity, owner) for owner in owners), values))
     return matrices
-
-
-def _over_two(values: Matrix) -> Matrix:
-    """The mean of each step and the one before it, where both are known.
-
-    Where scrapes and steps do not fall together, a step holds the growth of none or of two scrapes.
-    """
-    pairs = (values + np.pad(values[:, :-1], ((0, 0), (1, 0)), constant_values=np.nan)) / 2
-    return np.where(np.isnan(pairs), values, pairs)
 
 
 def _sum(column: str) -> pl.Expr:

@@ -19,9 +19,11 @@ from domain.window import Window
 
 _MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
 _FAINT_RATIO = 0.1
+_FEW_WIDEN = 8.0  # a spread known from eight buckets may well be twice as wide
 _STEP_BUCKETS_MIN = 8  # fewer tell no step
-_STEP_NEAR = 8
+_STEP_NEAR = 2  # further into the run it would be the middle of a ramp
 _FAINT_BEFORE = 0.5
+_HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class SpikeSettings:
 
     step_s: int = 15
     history_s: int = 7200
-    history_buckets_min: int = 20
+    history_buckets_min: int = 6
     sigmas: float = 3.0
     ratio_min: float = 1.5
     excess_ms_min: float = 20.0
@@ -220,7 +222,8 @@ def usual_and_raised(
         past = logs[start:i][~held[start:i]]
         if len(past) >= settings.history_buckets_min:
             median = float(np.median(past))
-            sigma = max(_MAD_TO_SIGMA * float(np.median(np.abs(past - median))), math.log(1.05))
+            spread = _MAD_TO_SIGMA * float(np.median(np.abs(past - median)))
+            sigma = max(spread, math.log(1.05)) * (1.0 + _FEW_WIDEN / len(past))
         elif not raised[max(0, i - settings.raised_of) : i].any():
             median = sigma = math.nan  # what was usual is too long ago; within a long spike it still holds
         if math.isnan(median):
@@ -350,12 +353,11 @@ def _cut_faint_ends(run: _Run, excess: NDArray[np.float64], settings: SpikeSetti
     run.opened = max(run.opened, min(run.first + settings.raised_min - 1, run.last))
 
 
-def one_for_overlapping(spikes: Sequence[Spike], settings: SpikeSettings) -> list[Spike]:
+def one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
     """Indicators spike together: keep the one that began first; those that say more have a head start."""
-    head_start = timedelta(seconds=4 * settings.step_s)
 
     def order(spike: Spike) -> datetime:
-        return spike.window.start + INDICATORS.index(spike.indicator) * head_start
+        return spike.window.start + INDICATORS.index(spike.indicator) * _HEAD_START
 
     ordered = sorted(spikes, key=order)
     kept: list[Spike] = []

@@ -55,7 +55,7 @@ def raised(
         if len(usual) >= history_buckets_min:
             median = statistics.median(usual)
             spread = 1.4826 * statistics.median(abs(log - median) for log in usual)
-            known = (median, max(spread, math.log(1.05)))
+            known = (median, max(spread, math.log(1.05)) * (1.0 + 8.0 / len(usual)))
         elif not recently_raised:
             known = None
         if known is None:
