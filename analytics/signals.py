@@ -359,12 +359,7 @@ def shifts(
     signal = matrix.signal
     sign = 1.0 if signal.worse == "up" else -1.0
     is_event = signal.transform in ("rate", "count")
-    parts = [matrix.values[:, first:end]]
-    if is_event and signal.transform != "count":
-        parts[0] = matrix.values[:, max(0, first - _LOOK_BACK_S // grid.step_s) : end]
-    opening = first + max(1, _FIRST_S // grid.step_s)
-    if opening < end:
-        parts.append(parts[0][:, : parts[0].shape[1] - (end - opening)])
+    parts = _parts(matrix, grid, first, end)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
         quantile = 0.7 if sign > 0 else 0.3
@@ -378,12 +373,11 @@ def shifts(
             before = usual_level
         level = sign * np.fmax.reduce(sign * levels)
     least = np.maximum(signal.floor, signal.relative_floor * np.abs(np.nan_to_num(before)))
+    steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
     if signal.transform == "count":  # the mean of many steps is steadier than one step, but never than chance
-        steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
         chance = np.sqrt(np.nan_to_num(before) / (steps_count * grid.step_s))
         scale = np.maximum(least, np.maximum(chance, spread / np.sqrt(steps_count)))
     else:  # the level of a window is steadier than one step, as far as its steps are independent of each other
-        steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
         scale = np.maximum(least, spread / np.sqrt(np.maximum(steps_count / _STEPS_ALIKE, 1.0)))
     moved = sign * (level - usual_level)
     alone = moved
@@ -412,6 +406,14 @@ def shifts(
             )
         )
     return found
+
+
+def _parts(matrix: SignalMatrix, grid: Grid, first: int, end: int) -> list[Matrix]:
+    """The values of a spike, and those of its first minutes alone; of what grows by events, the minute before too."""
+    begin = first if matrix.signal.transform != "rate" else max(0, first - _LOOK_BACK_S // grid.step_s)
+    opening = first + max(1, _FIRST_S // grid.step_s)
+    whole = matrix.values[:, begin:end]
+    return [whole, matrix.values[:, begin:opening]] if opening < end else [whole]
 
 
 def _onset(outside: NDArray[np.bool_], grid: Grid, first: int, end: int) -> datetime | None:

@@ -95,7 +95,7 @@ def _spans(calls: pl.DataFrame, value: str) -> pl.DataFrame:
 
 def _callee(node: str) -> str:
     """The service at the far end of a link; a service is its own."""
-    return node.split(" → ")[-1]
+    return node.rpartition(" → ")[2]
 
 
 def _mean(steps: pl.DataFrame, node: str) -> float | None:

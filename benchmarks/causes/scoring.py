@@ -96,7 +96,7 @@ def as_dict(rows: Sequence[Row]) -> dict[str, float]:
     return figures
 
 
-def show(title: str, rows: Sequence[Row]) -> None:
+def show(title: str, rows: Sequence[Row], console: Console | None = None) -> None:
     """Print the rows as a table."""
     table = Table("method", "cases", title=title)
     for heading in ("n", "first", "95 %", "first 3"):
@@ -109,4 +109,4 @@ def show(title: str, rows: Sequence[Row]) -> None:
         third = "" if line.at_3 is None else f"{line.at_3:.3f}"
         table.add_row(line.method, line.cases_group, str(line.cases), f"{line.at_1:.3f}", between, third)
         method = line.method
-    Console(width=120).print(table)
+    (console or Console(width=120)).print(table)

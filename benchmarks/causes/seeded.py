@@ -20,7 +20,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -53,8 +53,10 @@ from storage.settings import StoreSettings
 from storage.store import Store
 
 SUITES = ("one", "confused", "two", "removed", "clean")
-KINDS = tuple(kind for kind in CauseKind if kind is not CauseKind.UNKNOWN)
-PARENTS = {kind: {CauseKind.UNKNOWN, CauseKind.STRAGGLER, CauseKind.CAPACITY_LOSS} for kind in KINDS}
+KINDS: tuple[CauseKind, ...] = tuple(kind for kind in CauseKind if kind is not CauseKind.UNKNOWN)
+PARENTS: Mapping[CauseKind, set[CauseKind]] = {
+    kind: {CauseKind.UNKNOWN, CauseKind.STRAGGLER, CauseKind.CAPACITY_LOSS} for kind in KINDS
+}
 """What may be said of a cause that nobody can see: nothing, or what it looks like from outside."""
 ABLATIONS = ("load model", "scope", "order", "knowledge")
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -147,7 +149,7 @@ def play(store: Store, case: Case) -> Answer:
     incidents = analyze(store, window, end, (), settings)
     near = [one for one in incidents if _meets(one, faults)] if faults else incidents
     best = max(near, key=lambda one: (one.cause.kind is not CauseKind.UNKNOWN, one.slow_requests_count), default=None)
-    truth = tuple((fault.kind, fault.entity) for fault in faults)
+    truth = tuple((CauseKind(fault.kind), fault.entity) for fault in faults)
     said = () if best is None else tuple(Said(one.kind, one.entity, one.confidence) for one in best.explanation.causes)
     if case.suite == "two":  # of two causes each may have an incident of its own
         said = tuple(
@@ -176,7 +178,7 @@ def play(store: Store, case: Case) -> Answer:
 
 
 def _felt(store: Store, cloud: Cloud, faults: Sequence[Fault]) -> bool:
-    """Did users feel it: is a percentile of a service it hit, or its failures, clearly above before, by all requests."""
+    """Did users feel it: is a percentile of a service it hit, or its failures, clearly above before."""
     for service in {replica.service.name for fault in faults for replica in hit_replicas(cloud, fault)}:
         first, last = min(fault.started_at for fault in faults), max(fault.ended_at for fault in faults)
         requests = stage_split(read_requests(store, Window(first - timedelta(seconds=HISTORY_S), last), service))
@@ -344,12 +346,14 @@ def _sureness(answers: Sequence[Answer]) -> dict[str, float]:
         "onset_error_s_median": float(np.median(onset)) if onset else float("nan"),
         "detected_after_s_median": float(np.median(delay)) if delay else float("nan"),
         "calibration_error": calibration_error(sure),
-        "accuracy_at_0.9": float(np.mean([right for confidence, right in sure if confidence >= 0.9] or [float("nan")])),
+        "accuracy_at_0.9": float(
+            np.mean([float(right) for confidence, right in sure if confidence >= 0.9] or [float("nan")])
+        ),
     }
 
 
 def calibration_error(sure: Sequence[tuple[float, int]], bins: int = 10) -> float:
-    """Expected calibration error: the mean distance of confidence from accuracy over equal bins (Naeini et al. 2015)."""
+    """Expected calibration error: how far confidence is from accuracy, over equal bins (Naeini et al. 2015)."""
     if not sure:
         return float("nan")
     confidence, right = (np.array(column, dtype=float) for column in zip(*sure, strict=True))
