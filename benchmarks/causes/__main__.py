@@ -3,7 +3,8 @@
     make bench-causes [BENCH_ARGS="--quick --out docs/benchmarks/causes.md"]
 
 Seeded incidents of our own simulator (`seeded`), incidents of another make (`outside`), two public sets of labelled
-incidents (`petshop`, `nezha`), real A100 nodes (`gwdg`) and recorded devices (`devices`). Sets and recordings from ../shared/data; without them their part is left out, and said so. Each part runs alone as well:
+incidents (`petshop`, `nezha`), real A100 nodes (`gwdg`) and recorded devices (`devices`). Sets and recordings are read
+from ../shared/data; without them their part is left out, and said so. Each part runs alone as well:
 `python -m benchmarks.causes.PART`. The last line is one JSON object.
 """
 
