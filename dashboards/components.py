@@ -7,6 +7,8 @@ from urllib.parse import quote
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from dashboards import text
+
 Children: TypeAlias = str | Component | Sequence[str | Component | None] | None
 
 _SPARK_HEIGHT = 30
@@ -120,6 +122,35 @@ def fact(
         ],
         className="fact",
         title=title,
+    )
+
+
+def pair_of_bars(
+    label: Children, ratio: float, other_ratio: float, *, name: str, meaning: str, standing_out: bool
+) -> Component:
+    """One line of a comparison: two shares of the same thing (0-1) as bars above each other, the first in figures.
+
+    Args:
+        label: what is compared.
+        ratio: its share that matters.
+        other_ratio: the share to hold it against.
+        name: the label in words, told in full where it is too long to show.
+        meaning: both shares in words.
+        standing_out: is the first so much larger that it deserves attention.
+    """
+    return html.Div(
+        [
+            html.Dt(label, className="clip", title=name),
+            html.Dd(
+                [
+                    html.Span(className="bar-slow", style={"width": f"{min(max(ratio, 0), 1):.1%}"}),
+                    html.Span(className="bar-rest", style={"width": f"{min(max(other_ratio, 0), 1):.1%}"}),
+                ],
+                className="bars",
+            ),
+            html.Dd(text.percent_whole(ratio), className="share", title=meaning),
+        ],
+        className="pair standing-out" if standing_out else "pair",
     )
 
 

@@ -7,37 +7,38 @@ from dash.development.base_component import Component
 
 from dashboards import text
 from dashboards.components import icon, page_link
+from dashboards.icons import CAUSE_ICONS, ENTITY_ICONS
 from dashboards.state import PageState, link
-from domain.cause import Cause, CauseKind, Evidence, Explanation
-from domain.entity import EntityKind
+from domain.cause import Cause, CauseKind, Evidence, Explanation, Step
+from domain.incident import Indicator
 from domain.window import Window
 
-_ENTITY_ICONS = {
-    EntityKind.SERVICE: "activity",
-    EntityKind.TENANT: "users",
-    EntityKind.VERSION: "file-text",
-    EntityKind.REPLICA: "server",
-    EntityKind.GPU: "gpu",
-    EntityKind.NODE: "server",
-    EntityKind.PORT: "network",
-    EntityKind.LINK: "network",
-    EntityKind.SWITCH: "network",
-}
+_NOT_LOOKED_AT = "not looked at: "
+_UNFOLDED_MAX = 4
 
 
-def why(explanation: Explanation) -> list[Component]:
-    """Causes by rank, how the trouble spread, what was ruled out and the next steps."""
-    first = explanation.causes[0]
+def why(explanation: Explanation, indicator: Indicator) -> list[Component]:
+    """The likeliest cause, how it spread and what to do; then the other causes, and what was set aside.
+
+    Args:
+        explanation: of the incident.
+        indicator: what spiked.
+    """
+    first, *others = explanation.causes
     return [
-        html.Ol([_cause(cause) for cause in explanation.causes], className="causes"),
-        *_spread(explanation),
-        *_ruled_out(explanation),
+        html.Ol(_cause(first, indicator)),
+        *(_chain(first.chain) if first.chain else _spread(explanation)),
         *_next_steps(first),
+        *([_subhead("Less likely", None), _causes(others, indicator)] if others else []),
+        *_set_aside(explanation),
     ]
 
 
-def explained_window(window: Window, explanation: Explanation, path: str, state: PageState, what: str) -> Component:
+def explained_window(
+    window: Window, explanation: Explanation, indicator: Indicator, path: str, state: PageState, service: str
+) -> Component:
     """The answer to a drag across a chart; the link at its head takes it away again."""
+    what = f"{service}, {text.INDICATORS[indicator]}"
     first = explanation.causes[0]
     unknown = first.kind is CauseKind.UNKNOWN
     head = html.Header(
@@ -56,33 +57,50 @@ def explained_window(window: Window, explanation: Explanation, path: str, state:
             html.P(first.summary, className="calm"),
         ]
         if unknown
-        else [html.Ol([_cause(cause) for cause in explanation.causes], className="causes")]
+        else [_causes(explanation.causes, indicator)]
     )
-    return html.Section([head, *body, *_ruled_out(explanation)], className="panel explained")
+    return html.Section([head, *body, *_set_aside(explanation)], className="panel explained")
 
 
-def _cause(cause: Cause) -> Component:
+def uncharted(evidence: Sequence[Evidence]) -> Component | None:
+    """What moved and has no course in time to draw: compared once, before with during."""
+    if not evidence:
+        return None
+    return html.Div(
+        [
+            _subhead("Compared once", "before with during; there is no course to draw"),
+            html.Ul([_evidence_line(one, one.entity.name) for one in evidence], className="evidence"),
+        ]
+    )
+
+
+def _causes(causes: Sequence[Cause], indicator: Indicator) -> Component:
+    return html.Ol([_cause(cause, indicator) for cause in causes], start=str(causes[0].rank))
+
+
+def _cause(cause: Cause, indicator: Indicator) -> Component:
     known = cause.kind is not CauseKind.UNKNOWN
     return html.Li(
         [
             html.Div(
                 [
                     html.Span(str(cause.rank), className="rank"),
-                    html.Div(
-                        [
-                            html.H3(text.cause_title(cause.kind)),
-                            html.Code(cause.entity.name, title=str(cause.entity.kind)),
-                        ],
-                        className="cause-name",
-                    ),
+                    html.H3([icon(CAUSE_ICONS[cause.kind]), text.cause_title(cause.kind)]),
                     _confidence(cause.confidence) if known else None,
                 ],
                 className="cause-head",
             ),
-            html.P(cause.summary, className="cause-summary"),
-            html.Ul([_evidence_line(evidence) for evidence in cause.evidence], className="evidence")
-            if cause.evidence
-            else None,
+            html.Div(
+                [
+                    html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind)),
+                    _explained(cause.explained_ratio, indicator) if known else None,
+                    html.P(cause.summary),
+                    html.Ul([_evidence_line(evidence) for evidence in cause.evidence], className="evidence")
+                    if cause.evidence
+                    else None,
+                ],
+                className="cause-body",
+            ),
         ],
         className="cause cause-first" if cause.rank == 1 and known else "cause",
     )
@@ -93,18 +111,29 @@ def _confidence(confidence: float) -> Component:
     return html.Div(
         [html.Span(html.Span(style={"width": f"{confidence:.0%}"}), className="bar"), html.Span(words)],
         className="confidence",
-        title=f"Confidence {words}: how well the evidence fits; it ranks, and is not calibrated yet",
+        title=f"Confidence {words}: {text.CONFIDENCE_MEANING}",
     )
 
 
-def _evidence_line(evidence: Evidence) -> Component:
+def _explained(ratio: float | None, indicator: Indicator) -> Component | None:
+    """How much of the trouble lies where the cause reaches."""
+    if ratio is None:
+        return None
+    return html.Div(
+        ["explains ", html.Strong(text.percent_whole(min(ratio, 1.0))), f" {text.of_the_added(indicator)}"],
+        className="explains",
+    )
+
+
+def _evidence_line(evidence: Evidence, of: str = "") -> Component:
     return html.Li(
         [
-            icon(_ENTITY_ICONS[evidence.entity.kind]),
+            icon(ENTITY_ICONS[evidence.entity.kind]),
             html.Span(
                 [
                     text.signal_title(evidence.signal),
                     " ",
+                    *([html.Code(of), " "] if of else []),
                     html.Strong(text.change(evidence)),
                     html.Span(
                         f", {text.lead(evidence.lead_s)}" if evidence.lead_s is not None else "", className="lead"
@@ -115,7 +144,53 @@ def _evidence_line(evidence: Evidence) -> Component:
     )
 
 
+def _chain(chain: Sequence[Step]) -> list[Component]:
+    """The way from the cause to the users, a station for each step."""
+    last = len(chain) - 1
+    return [
+        _subhead("How it spread", "times against the onset"),
+        html.Ol(
+            [
+                _station(step, "is-cause" if number == 0 < last else "is-felt" if number == last else "")
+                for number, step in enumerate(chain)
+            ],
+            className="chain",
+        ),
+    ]
+
+
+def _station(step: Step, class_name: str) -> Component:
+    felt = class_name == "is-felt"
+    kind = text.entity_title(step.entity.kind)
+    return html.Li(
+        [
+            html.Span(icon("users" if felt else ENTITY_ICONS[step.entity.kind]), className="station", title=kind),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.Span(
+                                [
+                                    "Users of " if felt else html.Span(f"{kind} ", className="unseen"),
+                                    html.Code(step.entity.name),
+                                ],
+                                className="clip",
+                                title=f"{kind} {step.entity.name}",
+                            ),
+                            html.Span(text.against_onset(step.lead_s), className="when"),
+                        ],
+                        className="station-head",
+                    ),
+                    html.P(step.text),
+                ]
+            ),
+        ],
+        className=class_name,
+    )
+
+
 def _spread(explanation: Explanation) -> list[Component]:
+    """For incidents that were stored before causes had chains: their evidence, in order."""
     moved = [evidence for cause in explanation.causes for evidence in cause.evidence if evidence.lead_s is not None]
     if len(moved) < 2:
         return []
@@ -127,7 +202,7 @@ def _spread(explanation: Explanation) -> list[Component]:
         html.Ol(
             [
                 *(_spread_line(evidence) for evidence in before),
-                html.Li([html.Span("0 s", className="when"), html.Span("the spike begins")], className="spike"),
+                html.Li([html.Span(text.against_onset(0.0), className="when"), "the spike begins"], className="spike"),
                 *(_spread_line(evidence) for evidence in after),
             ],
             className="spread",
@@ -136,11 +211,9 @@ def _spread(explanation: Explanation) -> list[Component]:
 
 
 def _spread_line(evidence: Evidence) -> Component:
-    lead_s = evidence.lead_s or 0.0
-    sign = "" if abs(lead_s) < 1 else "−" if lead_s > 0 else "+"
     return html.Li(
         [
-            html.Span(f"{sign}{text.lasting(abs(lead_s))}", className="when"),
+            html.Span(text.against_onset(evidence.lead_s), className="when"),
             html.Span([text.signal_title(evidence.signal), " ", html.Code(evidence.entity.name)]),
         ]
     )
@@ -151,18 +224,35 @@ def _once(evidence: Sequence[Evidence]) -> list[Evidence]:
     return list({(one.signal, one.entity): one for one in reversed(evidence)}.values())[::-1]
 
 
-def _ruled_out(explanation: Explanation) -> list[Component]:
-    if not explanation.ruled_out:
-        return []
+def _set_aside(explanation: Explanation) -> list[Component]:
+    """What was ruled out, and what nobody could look at: that is no finding. Long lists are folded."""
+    unseen = [one for one in explanation.ruled_out if one.why.startswith(_NOT_LOOKED_AT)]
+    ruled_out = [one for one in explanation.ruled_out if one not in unseen]
     return [
-        _subhead("Ruled out", "looked at and set aside"),
-        html.Ul(
+        html.Details(
             [
-                html.Li([html.Strong(text.cause_title(ruled_out.kind)), f": {ruled_out.why}"])
-                for ruled_out in explanation.ruled_out
+                html.Summary([_subhead(title, f"{len(kinds)}, {note}"), icon("chevrons-up-down")]),
+                html.Ul(
+                    [
+                        html.Li(
+                            [
+                                html.Strong(text.cause_title(one.kind)),
+                                f": {one.why.removeprefix(_NOT_LOOKED_AT)}",
+                            ]
+                        )
+                        for one in kinds
+                    ],
+                    className="ruled-out",
+                ),
             ],
-            className="ruled-out",
-        ),
+            open=len(explanation.ruled_out) <= _UNFOLDED_MAX,
+            className="set-aside",
+        )
+        for title, note, kinds in (
+            ("Ruled out", "each with its reason", ruled_out),
+            ("Not looked at", "for want of data", unseen),
+        )
+        if kinds
     ]
 
 

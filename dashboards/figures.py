@@ -513,11 +513,9 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
         incident: its causes' evidence gives order, before, during and lead.
         window: what the x axis shows.
     """
-    told = [(cause.rank, evidence) for cause in incident.explanation.causes for evidence in cause.evidence]
-    first_told = {(evidence.signal, evidence.entity): (rank, evidence) for rank, evidence in reversed(told)}
     bands = [
         Band(rank, evidence, rows)
-        for rank, evidence in sorted(first_told.values(), key=told.index)
+        for rank, evidence in _told_once(incident)
         if not (rows := _rows_of(series, evidence)).is_empty()
     ][:_BANDS_MAX]
     if not bands:
@@ -538,6 +536,18 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
         hoversubplots="axis",
         **axes,
     )
+
+
+def evidence_without_course(series: pl.DataFrame, incident: Incident) -> list[Evidence]:
+    """The evidence that `evidence_multiples` has no band for: what is compared once, or is no longer kept."""
+    return [evidence for _, evidence in _told_once(incident) if _rows_of(series, evidence).is_empty()]
+
+
+def _told_once(incident: Incident) -> list[tuple[int, Evidence]]:
+    """The evidence with the rank of its cause; what several causes share belongs to the likeliest."""
+    told = [(cause.rank, evidence) for cause in incident.explanation.causes for evidence in cause.evidence]
+    first_told = {(evidence.signal, evidence.entity): (rank, evidence) for rank, evidence in reversed(told)}
+    return sorted(first_told.values(), key=told.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,7 +582,7 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
     low, high = _extent(band.rows["value"])
     trace = {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines" if band.rows.height > 1 else "markers",  # a line of one point would not be seen
         "name": _escaped(band.name),
         **_course(band.rows["time"], band.rows["value"]),
         "yaxis": f"y{_axis_number(index)}",

@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from analytics.scope import contrast, stage_split
 from dashboards import text
-from dashboards.components import badge, panel
+from dashboards.components import badge, pair_of_bars, panel
 from domain.incident import Incident, Indicator
 from domain.window import Window
 from storage.readers import read_requests
@@ -68,13 +68,15 @@ def in_common(table: pl.DataFrame, note: str) -> Component:
         if told.height < 2:
             continue
         lines = [
-            _pair(value, slow, rest)
+            _slow_and_rest(value, slow, rest)
             for value, slow, rest in told.head(_VALUES_MAX).select("value", "slow_ratio", "rest_ratio").iter_rows()
         ]
         others = told.slice(_VALUES_MAX)
         if others.height:
             lines.append(
-                _pair(f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum()))
+                _slow_and_rest(
+                    f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum())
+                )
             )
         groups.append(
             html.Div(
@@ -103,7 +105,8 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
     # The time to the first token ends before the first decode step.
     stages = [(name, word) for name, word in _STAGES if indicator is not Indicator.TTFT or name != "decode_ms"]
     longest_ms = slowest[column].max()
-    heads = ("Trace", text.INDICATORS[indicator], "Where the time went", "Replica", "Tenant", "Prompt tokens")
+    measured = Indicator.TTFT if indicator is Indicator.TTFT else Indicator.LATENCY
+    heads = ("Trace", text.INDICATORS[measured], "Where the time went", "Replica", "Tenant", "Prompt tokens")
     rows = [
         html.Tr(
             [
@@ -146,25 +149,14 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
     )
 
 
-def _pair(name: str, slow_ratio: float, rest_ratio: float) -> Component:
-    standing_out = slow_ratio - rest_ratio > _STANDS_OUT_RATIO
-    return html.Div(
-        [
-            html.Dt(name, className="clip", title=name),
-            html.Dd(
-                [
-                    html.Span(className="bar-slow", style={"width": f"{slow_ratio:.1%}"}),
-                    html.Span(className="bar-rest", style={"width": f"{rest_ratio:.1%}"}),
-                ],
-                className="bars",
-            ),
-            html.Dd(
-                text.percent_whole(slow_ratio),
-                className="share",
-                title=f"{text.percent_whole(slow_ratio)} of the slow, {text.percent_whole(rest_ratio)} of the rest",
-            ),
-        ],
-        className="pair standing-out" if standing_out else "pair",
+def _slow_and_rest(name: str, slow_ratio: float, rest_ratio: float) -> Component:
+    return pair_of_bars(
+        name,
+        slow_ratio,
+        rest_ratio,
+        name=name,
+        meaning=f"{text.percent_whole(slow_ratio)} of the slow, {text.percent_whole(rest_ratio)} of the rest",
+        standing_out=slow_ratio - rest_ratio > _STANDS_OUT_RATIO,
     )
 
 

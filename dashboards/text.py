@@ -1,10 +1,11 @@
 """Numbers, times and names as people read them. Everything is UTC; what is not known is an em dash, never 0."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind, Evidence
+from domain.entity import EntityKind
 from domain.incident import Incident, Indicator
 from domain.slo import Objective
 from domain.window import Window
@@ -20,6 +21,11 @@ INDICATORS = {
 }
 INDICATORS_IN_FULL = INDICATORS | {Indicator.TTFT: "Time to first token"}
 
+CONFIDENCE_MEANING = "how well the evidence fits; it ranks, and is not calibrated yet"
+"""What a confidence is, for whoever hovers over one."""
+
+_ABBREVIATIONS = {EntityKind.GPU: "GPU"}
+_UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -83,6 +89,11 @@ def duration_ms(value: float | None) -> str:
     return f"{value / 60_000:.1f} min"
 
 
+def milliseconds(value: float) -> str:
+    """`1,105 ms`, `0.2 ms`: one unit throughout, where values stand beside each other to be compared."""
+    return f"{significant(value, 1) if value < 1 else f'{value:,.0f}'} ms"
+
+
 def lasting(seconds: float) -> str:
     """`90 s`, `2 min 15 s`, `26 min`, `2 h 43 min`, `3 d 4 h`; no line break between a number and its unit."""
     whole = round(seconds)
@@ -105,6 +116,15 @@ def lead(lead_s: float | None) -> str:
     if abs(lead_s) < 1:
         return "same time"
     return f"{lasting(abs(lead_s))} {'earlier' if lead_s > 0 else 'later'}"
+
+
+def against_onset(lead_s: float | None) -> str:
+    """The same on a time line: `−45 s`, `+15 s`, `at the onset`."""
+    if lead_s is None:
+        return "time unknown"
+    if abs(lead_s) < 1:
+        return "at the onset"
+    return f"{'−' if lead_s > 0 else '+'}{lasting(abs(lead_s))}"
 
 
 def clock(moment: datetime) -> str:
@@ -140,6 +160,8 @@ def quantity(value: float | None, unit: str) -> str:
         return UNKNOWN
     if unit == "ratio":
         return percent(value)
+    if unit == "s" and value >= _UNIX_TIMES_FROM_S:
+        return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
     if unit in ("ms", "s"):
         return duration_ms(value * (1_000 if unit == "s" else 1))
     if unit == "MiB":
@@ -171,14 +193,36 @@ def cause_title(kind: CauseKind) -> str:
     return known.title if known else "Cause unknown" if kind is CauseKind.UNKNOWN else _readable(kind.value)
 
 
+def sentence(words: str) -> str:
+    """With a capital at its beginning; what follows keeps its own."""
+    return words[:1].upper() + words[1:]
+
+
+def entity_title(kind: EntityKind) -> str:
+    """What we call a kind of thing: `GPU`, `node`."""
+    return _ABBREVIATIONS.get(kind, kind.value)
+
+
+def of_the_added(indicator: Indicator) -> str:
+    """What shares of a spike are shares of: `of the added time`, or of the failures where those were counted."""
+    return "of the failures" if indicator is Indicator.ERRORS else "of the added time"
+
+
 def objective_title(objective: Objective) -> str:
     """`TTFT < 800 ms`, `Availability`."""
     title = INDICATORS[objective.indicator]
     return title if objective.threshold_ms is None else f"{title} < {duration_ms(objective.threshold_ms)}"
 
 
+def percentile_title(indicator: Indicator) -> str:
+    """`TTFT p99`; an incident of failures shows the latency beside them."""
+    return f"{INDICATORS[Indicator.LATENCY if indicator is Indicator.ERRORS else indicator]} p99"
+
+
 def incident_title(incident: Incident) -> str:
-    """`TTFT p99 at 4.1 s on chat`."""
+    """`TTFT p99 at 4.1 s on chat`, `13 % of requests fail on chat`."""
+    if incident.indicator is Indicator.ERRORS:
+        return f"{percent(incident.slow_requests_ratio, 2)} of requests fail on {incident.service}"
     return f"{INDICATORS[incident.indicator]} p99 at {duration_ms(incident.peak_ms_p99)} on {incident.service}"
 
 
@@ -195,8 +239,7 @@ def incident_lasted(incident: Incident, now: datetime) -> timedelta:
 
 
 def _readable(key: str) -> str:
-    words = key.replace("_", " ").replace(":", " ").strip()
-    return words[:1].upper() + words[1:]
+    return sentence(key.replace("_", " ").replace(":", " ").strip())
 
 
 def _joined(first: tuple[int, str], *rest: tuple[int, str]) -> str:

@@ -95,6 +95,10 @@ class EntityShare:
     traffic_ratio: float
 
 
+_NOISE_RATIO = 0.005
+_UNTOLD_RATIO = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
     """Where the added time lies: by how much a mean request took longer, in which of its stages (ms), and on whom."""
@@ -102,6 +106,18 @@ class Whereabouts:
     excess_ms: float
     stages_ms: Mapping[str, float]
     shares: tuple[EntityShare, ...]
+
+    @property
+    def added_ms(self) -> Mapping[str, float]:
+        """The stages that took longer by more than noise, in their order."""
+        least_ms = _NOISE_RATIO * self.excess_ms
+        return {stage: added_ms for stage, added_ms in self.stages_ms.items() if added_ms > max(0.0, least_ms)}
+
+    @property
+    def untold_ms(self) -> float:
+        """What of the added time no stage tells; 0 where that is little."""
+        rest_ms = self.excess_ms - sum(self.stages_ms.values())
+        return rest_ms if rest_ms > max(0.0, _UNTOLD_RATIO * self.excess_ms) else 0.0
 
 
 @dataclass(frozen=True, slots=True)

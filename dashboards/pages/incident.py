@@ -15,11 +15,12 @@ from dashboards import figures, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
-from dashboards.explanation import explained_window, why
+from dashboards.explanation import explained_window, uncharted, why
 from dashboards.gpus import affected_names, gpu_tiles, mean_activity, read_activity, read_gpus
 from dashboards.severity import SEVERITIES
 from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_id_of, incident_path, parse_state
+from dashboards.whereabouts import show_whereabouts
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
 from storage.readers import read_incident, read_latency, read_topology
@@ -48,7 +49,12 @@ def layout() -> Component:
                                 note="with p50 and the usual level",
                                 aside="Drag to explain another window",
                             ),
-                            panel("What moved with it", chart("incident-evidence", 360), note="same time axis"),
+                            html.Div(id="incident-whereabouts"),
+                            panel(
+                                "What moved with it",
+                                [chart("incident-evidence", 360), html.Div(id="incident-uncharted")],
+                                note="same time axis",
+                            ),
                             panel(
                                 "Where",
                                 html.Div(id="incident-where"),
@@ -86,15 +92,22 @@ def register(app: Dash, context: PageContext) -> None:
         Output("incident-impact", "children"),
         Output("incident-why-note", "children"),
         Output("incident-why", "children"),
+        Output("incident-whereabouts", "children"),
         Input("url", "pathname"),
         Input("tick", "n_intervals"),
     )
     async def show_incident(path: str | None, _ticks: int | None) -> tuple[Any, ...]:
         incident = await _read(context, path)
         if incident is None:
-            return no_such_incident(path), [], "", []
-        now = context.now()
-        return head(incident, now), impact(incident), why_note(incident, now), why(incident.explanation)
+            return no_such_incident(path), [], "", [], None
+        now, found = context.now(), incident.explanation
+        return (
+            head(incident, now),
+            impact(incident),
+            why_note(incident, now),
+            why(found, incident.indicator),
+            show_whereabouts(found.whereabouts, incident.indicator),
+        )
 
     @callback(
         app,
@@ -109,21 +122,26 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None:
             return "p99", figures.empty("")
         return (
-            f"{text.INDICATORS[incident.indicator]} p99",
+            text.percentile_title(incident.indicator),
             await asyncio.to_thread(_latency, context, incident, parse_state(search).explain),
         )
 
     @callback(
-        app, Output(figure_of("incident-evidence"), "data"), Input("url", "pathname"), Input("tick", "n_intervals")
+        app,
+        Output(figure_of("incident-evidence"), "data"),
+        Output("incident-uncharted", "children"),
+        Input("url", "pathname"),
+        Input("tick", "n_intervals"),
     )
-    async def show_evidence(path: str | None, _ticks: int | None) -> figures.Figure:
+    async def show_evidence(path: str | None, _ticks: int | None) -> tuple[figures.Figure, Component | None]:
         incident = await _read(context, path)
         if incident is None:
-            return figures.empty("")
+            return figures.empty(""), None
         window, step_s = pinned_window(incident, context.now())
         knowledge = context.analysis.knowledge
         series = await asyncio.to_thread(jobs.evidence_series, store, incident, window, step_s, knowledge)
-        return figures.evidence_multiples(series, incident, window=window)
+        without_course = figures.evidence_without_course(series, incident)
+        return figures.evidence_multiples(series, incident, window=window), uncharted(without_course)
 
     @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_where(path: str | None, _ticks: int | None) -> Component | None:
@@ -141,8 +159,9 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None or state.explain is None:
             return None
         found = await asyncio.to_thread(jobs.explain_window, store, incident.service, state.explain, incident.indicator)
-        what = f"{incident.service}, {text.INDICATORS[incident.indicator]}"
-        return explained_window(state.explain, found, incident_path(incident.id), state, what)
+        return explained_window(
+            state.explain, found, incident.indicator, incident_path(incident.id), state, incident.service
+        )
 
 
 # -- Pieces, from what was read ------------------------------------------------------------------------------------
@@ -249,12 +268,12 @@ def impact(incident: Incident) -> list[Component]:
     """How many it hit and what it cost; what is not known has no number."""
     facts = [
         fact(
-            "Slow or failed requests",
+            "Failed requests" if incident.indicator is Indicator.ERRORS else "Slow or failed requests",
             text.count(incident.slow_requests_count),
             f"{text.percent(incident.slow_requests_ratio, 2)} of all",
         ),
         fact(
-            f"{text.INDICATORS[incident.indicator]} p99",
+            text.percentile_title(incident.indicator),
             text.duration_ms(incident.peak_ms_p99),
             f"usually {text.duration_ms(incident.baseline_ms_p99)}",
         ),
@@ -269,6 +288,9 @@ def impact(incident: Incident) -> list[Component]:
             "" if incident.tenants_affected_count is not None else "requests name no tenant",
         ),
     ]
+    if len(incident.services_affected) > 1:
+        names = ", ".join(incident.services_affected)
+        facts.append(fact("Services affected", text.count(len(incident.services_affected)), names))
     if incident.cost_usd is not None:
         facts.append(fact("GPU time wasted", f"${incident.cost_usd:,.0f}"))
     return facts

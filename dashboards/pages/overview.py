@@ -298,7 +298,7 @@ def _explained(context: PageContext, state: PageState) -> Component | None:
     if window is None or service is None:
         return None
     found = jobs.explain_window(store, service, window, indicator)
-    return explained_window(window, found, "/", state, f"{service}, {text.INDICATORS[indicator]}")
+    return explained_window(window, found, indicator, "/", state, service)
 
 
 def _services(store: Store, now: datetime, state: PageState) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
+from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
@@ -45,7 +45,7 @@ def fill(store: Store) -> None:
     series, samples = _telemetry(random)
     store.insert("tailsight_series", series)
     store.insert("tailsight_samples", samples)
-    write_incidents(store, [incident(), earlier_incident()], NOW)
+    write_incidents(store, [incident(), earlier_incident(), released_incident()], NOW)
 
 
 def incident() -> Incident:
@@ -87,6 +87,18 @@ def incident() -> Incident:
                         "Reset the port (ibportstate reset), then watch symbol errors for five minutes.",
                         "If errors return, reseat or swap the cable or optic; check the other end of the link too.",
                     ),
+                    explained_ratio=0.972,
+                    chain=(
+                        Step(BAD_PORT, "symbol errors 0.37 → 85.4 per second", 50.0),
+                        Step(transfer, "time to first token outside queue and prefill 41 → 2,930 ms", 0.0),
+                        Step(transfer, "KV cache in use 61% → 93%", -90.0),
+                        Step(
+                            Entity(EntityKind.SERVICE, "chat"),
+                            "a mean request takes 612 ms longer, most of it before the first token, "
+                            "outside queue and prefill",
+                            0.0,
+                        ),
+                    ),
                 ),
                 Cause(
                     rank=2,
@@ -96,8 +108,12 @@ def incident() -> Incident:
                     lead_s=-90.0,
                     summary="The KV cache of chat-4 is full: its own requests wait for blocks or are preempted "
                     "(KV cache in use 61% → 93%).",
-                    evidence=(Evidence("kv_cache_usage", transfer, 0.61, 0.93, "ratio", 0.8, -90.0),),
+                    evidence=(
+                        Evidence("kv_cache_usage", transfer, 0.61, 0.93, "ratio", 0.8, -90.0),
+                        Evidence("replica_start", transfer, 0.0, 1.0, "replicas", 0.5, 50.0),
+                    ),
                     next_steps=("Route new requests away from chat-4 and watch the KV cache drain.",),
+                    explained_ratio=0.49,
                 ),
             ),
             ruled_out=(
@@ -105,8 +121,18 @@ def incident() -> Incident:
                 RuledOut(CauseKind.NETWORK_SATURATION, "busiest port of these nodes at 41% of its rate"),
                 RuledOut(CauseKind.GPU_MEMORY_CONTENTION, "GPU memory in use unchanged at 71,200 MiB"),
             ),
+            whereabouts=Whereabouts(
+                excess_ms=612.0,
+                stages_ms={"queue_ms": 104.0, "transfer_ms": 497.0, "prompt_ms": -3.1, "prefill_ms": 14.1},
+                shares=(
+                    EntityShare(Entity(EntityKind.NODE, "gpu-07-03"), 0.972, 0.331),
+                    EntityShare(transfer, 0.487, 0.166),
+                    EntityShare(Entity(EntityKind.REPLICA, "chat-5"), 0.485, 0.165),
+                ),
+            ),
         ),
         exemplar_trace_ids=(),
+        services_affected=("chat", "assistant"),
     )
 
 
@@ -146,6 +172,66 @@ def earlier_incident() -> Incident:
             ruled_out=(RuledOut(CauseKind.TRAFFIC_SURGE, "request rate at 1.0 1/s, usual 1.0"),),
         ),
         exemplar_trace_ids=(),
+    )
+
+
+def released_incident() -> Incident:
+    """Failures of a version that was taken back, nine days ago: none of its evidence has a course in time."""
+    began = NOW - timedelta(days=9)
+    version, replica = Entity(EntityKind.VERSION, "1.5.0"), Entity(EntityKind.REPLICA, "rerank-2")
+    return Incident(
+        id="rerank-errors-20261114T030700",
+        service="rerank",
+        model="bge-reranker",
+        indicator=Indicator.ERRORS,
+        status=Status.RESOLVED,
+        severity=Severity.PAGE,
+        started_at=began,
+        detected_at=began + timedelta(seconds=45),
+        ended_at=began + timedelta(minutes=7),
+        baseline_ms_p99=88.0,
+        peak_ms_p99=92.0,
+        slow_requests_count=74,
+        slow_requests_ratio=0.13,
+        budget_spent_ratio=0.21,
+        cost_usd=None,
+        tenants_affected_count=6,
+        explanation=Explanation(
+            causes=(
+                Cause(
+                    rank=1,
+                    kind=CauseKind.BAD_RELEASE,
+                    entity=version,
+                    confidence=0.97,
+                    lead_s=45.0,
+                    summary="Version 1.5.0 is worse than the one before it at the same time (failures on the version "
+                    "against the other 0% → 42%).",
+                    evidence=(
+                        Evidence("version_errors", version, 0.0, 0.42, "ratio", 1.0, 45.0),
+                        Evidence("replica_start", replica, 0.0, 1.0, "replicas", 0.9, 15.0),
+                    ),
+                    next_steps=("Roll back 1.5.0, or stop the rollout; the old version is healthy on the same nodes.",),
+                    explained_ratio=1.0,
+                    chain=(
+                        Step(version, "failures on the version against the other 0% → 42%", 45.0),
+                        Step(replica, "replica started", 15.0),
+                        Step(Entity(EntityKind.SERVICE, "rerank"), "13.0% of the requests are slow or fail", 0.0),
+                    ),
+                ),
+            ),
+            ruled_out=tuple(
+                RuledOut(kind, "as usual")
+                for kind in CauseKind
+                if kind not in (CauseKind.BAD_RELEASE, CauseKind.UNKNOWN)
+            ),
+            whereabouts=Whereabouts(
+                excess_ms=-1.4,
+                stages_ms={},
+                shares=(EntityShare(version, 1.0, 0.32), EntityShare(replica, 0.53, 0.17)),
+            ),
+        ),
+        exemplar_trace_ids=(),
+        services_affected=("rerank",),
     )
 
 

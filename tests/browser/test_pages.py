@@ -10,7 +10,8 @@ from tests.browser import fixture_data
 from tests.browser.conftest import OpenPage, wait_until_drawn
 
 _OPEN = incident_path(fixture_data.incident().id)
-_ALL = ["/", "/incidents", _OPEN, incident_path(fixture_data.earlier_incident().id)]
+_RELEASED = incident_path(fixture_data.released_incident().id)
+_ALL = ["/", "/incidents", _OPEN, incident_path(fixture_data.earlier_incident().id), _RELEASED]
 
 
 def _drag(page: Page, chart: str, start: float, end: float) -> None:
@@ -27,7 +28,7 @@ def _drag(page: Page, chart: str, start: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
-@pytest.mark.parametrize("path", _ALL, ids=["overview", "incidents", "open incident", "resolved incident"])
+@pytest.mark.parametrize("path", _ALL, ids=["overview", "incidents", "open incident", "resolved incident", "failures"])
 def test_a_page_is_drawn_whole_without_a_sideways_scroll(
     open_page: OpenPage, path: str, width: int, theme: str
 ) -> None:
@@ -60,10 +61,36 @@ def test_an_incident_opened_by_its_address_tells_the_cause_first(open_page: Open
     first = page.locator(".cause").first
     expect(first).to_contain_text("Bad link")
     expect(first).to_contain_text("gpu-07-03/mlx5_2/1")
+    expect(first).to_contain_text("explains 97 % of the added time")
+    expect(page.locator(".chain li")).to_have_count(4)
+    expect(page.locator(".chain .is-felt")).to_contain_text("Users of chat")
+    expect(
+        page.get_by_role("img", name=re.compile("^Added to a mean request: 104 ms in the queue, 497 ms"))
+    ).to_be_visible()
+    expect(page.locator("#incident-whereabouts .pair")).to_have_count(3)
+    expect(page.locator("#incident-uncharted")).to_contain_text("Replica started chat-4")
     expect(page.locator(".tile")).to_have_count(32)
     expect(page.locator(".node-affected code")).to_have_text("gpu-07-03")
     expect(page.get_by_role("img", name=re.compile("What moved with the spike: Symbol errors"))).to_be_visible()
     expect(page.get_by_role("row")).to_have_count(9)
+
+
+def test_evidence_that_has_no_course_leaves_no_empty_frame(open_page: OpenPage) -> None:
+    page = open_page(_RELEASED)
+    expect(page.locator("#incident-uncharted")).to_contain_text("1.5.0")
+    expect(page.locator("[id*='incident-evidence'].chart")).to_be_hidden()
+
+
+def test_a_folded_list_opens_by_keyboard_and_stays_open_after_a_refresh(open_page: OpenPage) -> None:
+    page = open_page(_RELEASED)
+    folded = page.locator(".set-aside")
+    expect(folded.locator("ul")).to_be_hidden()
+    folded.locator("summary").press("Enter")
+    expect(folded.locator("ul")).to_be_visible()
+    with page.expect_response(lambda response: "incident-why" in str(response.request.post_data)):
+        page.evaluate("dash_clientside.set_props('tick', {n_intervals: 1})")
+    wait_until_drawn(page)
+    expect(folded.locator("ul")).to_be_visible()
 
 
 def test_report_and_api_links_of_an_incident_lead_somewhere(open_page: OpenPage) -> None:

@@ -284,6 +284,23 @@ def test_a_signal_without_any_value_has_no_band() -> None:
     told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence()))
     figure = figures.evidence_multiples(_series(PORT, [None, None]), told, window=HOUR)
     assert figure["layout"]["meta"]["empty"] == "No signal of the evidence is kept for this time"
+    assert figures.evidence_without_course(_series(PORT, [None, None]), told) == [_evidence()]
+
+
+def test_evidence_without_a_band_is_named_once_and_the_rest_is_drawn() -> None:
+    started = _evidence(Entity(EntityKind.REPLICA, "chat-4"), "replica_start")
+    told = incident(
+        cause(CauseKind.NETWORK_LINK_FAULT, _evidence(), started), cause(CauseKind.COLD_START, started, rank=2)
+    )
+    series = _series(PORT, [0.0, 1.0, 85.0])
+    assert figures.evidence_without_course(series, told) == [started]
+    assert len(figures.evidence_multiples(series, told, window=HOUR)["data"]) == 1
+
+
+def test_a_signal_with_one_value_is_drawn_as_a_point() -> None:
+    told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence()))
+    (trace,) = figures.evidence_multiples(_series(PORT, [None, 85.0]), told, window=HOUR)["data"]
+    assert trace["mode"] == "markers"
 
 
 def test_a_signal_that_never_changes_still_has_an_axis() -> None:

@@ -36,7 +36,9 @@ _INCIDENT = (
     "incident-impact.children",
     "incident-why-note.children",
     "incident-why.children",
+    "incident-whereabouts.children",
 )
+_EVIDENCE = ("figure:incident-evidence.data", "incident-uncharted.children")
 _FIGURE = '{"name":"%s","type":"figure"}'
 
 
@@ -177,7 +179,7 @@ def test_samples_each_minute_in_columns_of_a_quarter_minute_look_unbroken(pages:
 def test_a_window_in_the_address_is_explained(pages: Asker) -> None:
     search = "?explain=2026-11-23T02:41:20Z~2026-11-23T03:06:00Z"
     told = words(pages.callback("overview-explained.children", url__search=search)["overview-explained"]["children"])
-    assert told.startswith("23 Nov, 02:41:20 to 03:06:00 UTC chat, TTFT Close 1 Bad link gpu-07-03/mlx5_2/1")
+    assert told.startswith("23 Nov, 02:41:20 to 03:06:00 UTC chat, TTFT Close 1 Bad link")
     assert pages.callback("overview-explained.children", url__search="")["overview-explained"]["children"] is None
 
 
@@ -230,15 +232,21 @@ def test_an_incident_is_told_from_severity_to_next_steps(pages: Asker) -> None:
     assert impact.startswith("Slow or failed requests 1,018 31 % of all")
     assert "Error budget spent 37 %" in impact
     assert "Tenants affected 6" in impact
+    assert "Services affected 2 chat, assistant" in impact
     assert "$" not in impact
-    assert words(answer["incident-why"]["children"]).startswith("1 Bad link gpu-07-03/mlx5_2/1 93 %")
+    assert words(answer["incident-why"]["children"]).startswith("1 Bad link 93 % gpu-07-03/mlx5_2/1 explains 97 %")
     assert answer["incident-why-note"]["children"] == "02:41 to now UTC, against the time before"
+    assert words(answer["incident-whereabouts"]["children"]).startswith(
+        "Where the time went a mean request took 612 ms longer"
+    )
 
 
 def test_what_is_not_known_of_an_incident_has_no_number(pages: Asker) -> None:
     answer = pages.callback(*_INCIDENT, url__pathname=_RESOLVED, tick__n_intervals=1)
     impact = words(answer["incident-impact"]["children"])
     assert "Error budget spent — no objective Tenants affected — requests name no tenant" in impact
+    assert "Services affected" not in impact
+    assert answer["incident-whereabouts"]["children"] is None
     assert "Resolved" in words(answer["incident-head"]["children"])
 
 
@@ -255,8 +263,8 @@ def test_an_incident_that_does_not_exist_says_so_everywhere(pages: Asker) -> Non
         tick__n_intervals=1,
     )
     assert latency[_FIGURE % "incident-latency"]["data"]["data"] == []
-    for output in ("figure:incident-evidence.data", "incident-where.children", "incident-requests.children"):
-        pages.callback(output, url__pathname=path, tick__n_intervals=1)
+    for outputs in (_EVIDENCE, ("incident-where.children",), ("incident-requests.children",)):
+        pages.callback(*outputs, url__pathname=path, tick__n_intervals=1)
 
 
 def test_the_incident_pins_the_time_around_it(pages: Asker) -> None:
@@ -274,10 +282,13 @@ def test_the_incident_pins_the_time_around_it(pages: Asker) -> None:
 
 
 def test_what_moved_with_it_has_a_band_for_each_evidence_that_is_kept(pages: Asker) -> None:
-    answer = pages.callback("figure:incident-evidence.data", url__pathname=_OPEN, tick__n_intervals=1)
+    answer = pages.callback(*_EVIDENCE, url__pathname=_OPEN, tick__n_intervals=1)
     names = [trace["name"] for trace in answer[_FIGURE % "incident-evidence"]["data"]["data"]]
     assert names[0] == "Symbol errors of gpu-07-03/mlx5_2/1"
     assert len(names) == 3
+    assert words(answer["incident-uncharted"]["children"]).endswith(
+        "Replica started chat-4 0 → 1 replicas , 50 s earlier"
+    )
 
 
 def test_where_frames_the_node_of_the_port(pages: Asker) -> None:

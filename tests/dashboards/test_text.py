@@ -2,8 +2,11 @@ from datetime import timedelta
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from dashboards import text
 from domain.cause import CauseKind, Evidence
+from domain.entity import EntityKind
+from domain.incident import Indicator
 from tests.dashboards.frames import HOUR, NOON, PORT, cause, incident, minutes_ago, objective
 
 
@@ -55,6 +58,18 @@ def test_a_lead_says_whether_a_signal_moved_before_the_spike(lead_s: float | Non
     assert text.lead(lead_s).replace("\N{NO-BREAK SPACE}", " ") == words
 
 
+@pytest.mark.parametrize(
+    ("lead_s", "words"),
+    [(None, "time unknown"), (-0.4, "at the onset"), (45.0, "−45 s"), (-15.0, "+15 s"), (135.0, "−2 min 15 s")],
+)
+def test_on_a_time_line_what_came_before_the_onset_is_negative(lead_s: float | None, words: str) -> None:
+    assert text.against_onset(lead_s).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+def test_milliseconds_that_are_compared_keep_their_unit() -> None:
+    assert [text.milliseconds(value) for value in (1_105.2, 35.4, 0.21)] == ["1,105 ms", "35 ms", "0.2 ms"]
+
+
 def test_a_budget_is_rounded_down_so_that_it_never_looks_fuller_than_it_is() -> None:
     assert text.percent_floor(0.4199) == "41 %"
     assert text.percent_floor(-0.201) == "−21 %"
@@ -79,6 +94,7 @@ def test_a_share_too_small_to_show_is_not_zero() -> None:
         (41.0, 2_930.0, "ms", "41 ms → 2.9 s"),
         (512.0, 71_680.0, "MiB", "512 MiB → 70 GiB"),
         (None, 3.0, "requests", "no data before → 3 requests"),
+        (1_795_479_584.0, 1_795_915_500.0, "s", "24 Nov 00:19:44 → 29 Nov 01:25:00"),
     ],
 )
 def test_a_change_names_its_unit_once_where_both_values_share_it(
@@ -92,6 +108,27 @@ def test_signals_and_causes_bear_the_titles_of_the_knowledge_and_unknown_keys_ar
     assert text.signal_title("some_old:signal") == "Some old signal"
     assert text.cause_title(CauseKind.NETWORK_LINK_FAULT) == "Bad link"
     assert text.cause_title(CauseKind.UNKNOWN) == "Cause unknown"
+
+
+@pytest.mark.parametrize("kind", CauseKind)
+def test_every_kind_of_cause_has_a_title_of_its_own(kind: CauseKind) -> None:
+    assert [text.cause_title(other) for other in CauseKind].count(text.cause_title(kind)) == 1
+    assert kind is CauseKind.UNKNOWN or text.cause_title(kind) == shipped_knowledge().patterns[kind].title
+
+
+def test_every_kind_of_thing_has_a_title() -> None:
+    assert [text.entity_title(kind) for kind in (EntityKind.GPU, EntityKind.NODE, EntityKind.VERSION)] == [
+        "GPU",
+        "node",
+        "version",
+    ]
+
+
+def test_an_incident_of_failures_is_titled_by_them_and_not_by_a_percentile() -> None:
+    failing = incident(indicator=Indicator.ERRORS)
+    assert text.incident_title(failing) == "31 % of requests fail on chat"
+    assert text.percentile_title(failing.indicator) == "Latency p99"
+    assert text.percentile_title(Indicator.TTFT) == "TTFT p99"
 
 
 def test_the_likely_cause_names_the_entity_unless_there_is_no_cause() -> None:

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
-from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
+from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 
 PORT = Entity(EntityKind.PORT, "gpu-07-03/mlx5_2/1")
+REPLICA = Entity(EntityKind.REPLICA, "chat-3")
 BAD_LINK = Cause(
     rank=1,
     kind=CauseKind.NETWORK_LINK_FAULT,
@@ -16,10 +17,16 @@ BAD_LINK = Cause(
     summary="gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 1/s; retransmissions slow every transfer.",
     evidence=(
         Evidence("symbol_errors", PORT, 0.37, 85.4, "1/s", 0.99, 50.0),
-        Evidence("transfer_time", Entity(EntityKind.REPLICA, "chat-3"), None, 1340.0, "ms", 0.97, -15.0),
+        Evidence("transfer_time", REPLICA, None, 1340.0, "ms", 0.97, -15.0),
         Evidence("link_recoveries", PORT, 0.0, 0.05, "1/s", 0.6, None),
     ),
     next_steps=("Drain the node from the service.", "Reset the port."),
+    explained_ratio=0.97,
+    chain=(
+        Step(PORT, "symbol errors 0.37 → 85.4 per second", 50.0),
+        Step(REPLICA, "time to first token outside queue and prefill 41 → 1,340 ms", -15.0),
+        Step(Entity(EntityKind.SERVICE, "chat"), "a mean request takes 1,240 ms longer, most of it in the queue", 0.0),
+    ),
 )
 PAGING = Incident(
     id="inc-0123456789",
@@ -41,8 +48,14 @@ PAGING = Incident(
     explanation=Explanation(
         causes=(BAD_LINK,),
         ruled_out=(RuledOut(CauseKind.TRAFFIC_SURGE, "request rate within 3 % of usual"),),
+        whereabouts=Whereabouts(
+            excess_ms=1240.0,
+            stages_ms={"queue_ms": 1108.0, "transfer_ms": 0.2, "prompt_ms": -3.0, "prefill_ms": 134.8},
+            shares=(EntityShare(REPLICA, 0.97, 0.17),),
+        ),
     ),
     exemplar_trace_ids=("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7a3ce929d0e0e4736"),
+    services_affected=("chat", "assistant"),
 )
 UNEXPLAINED = Incident(
     id="inc-9876543210",

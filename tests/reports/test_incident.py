@@ -1,11 +1,13 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from domain.incident import Incident
+from domain.cause import Evidence, Whereabouts
+from domain.incident import Incident, Indicator
 from reports.incident import incident_report
-from tests.domain.examples import PAGING, UNEXPLAINED
+from tests.domain.examples import BAD_LINK, PAGING, REPLICA, UNEXPLAINED
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REGENERATE = "TAILSIGHT_TEST_REGENERATE_GOLDEN"
@@ -34,3 +36,30 @@ def test_what_is_not_known_is_said_to_be_and_never_zero() -> None:
 def test_an_incident_that_goes_on_has_no_end() -> None:
     assert "| Ended | still going on |" in incident_report(PAGING)
     assert "| Ended | 2026-11-23T02:55:00Z |" in incident_report(UNEXPLAINED)
+
+
+def test_failures_are_told_as_failures_and_without_stages() -> None:
+    report = incident_report(replace(PAGING, indicator=Indicator.ERRORS))
+    assert report.startswith("# 31% of requests fail on chat\n")
+    assert "Explains 97% of the failures." in report
+    assert "- replica chat-3: 97% of the failures, 17% of the traffic" in report
+    assert "A mean request" not in report
+
+
+def test_time_that_no_stage_tells_is_said_to_be_untold() -> None:
+    where = Whereabouts(500.0, {"queue_ms": 100.0}, ())
+    report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, whereabouts=where)))
+    assert "500 ms longer: 100 ms in the queue; 400 ms in no stage that is told" in report
+
+
+def test_an_incident_that_was_stored_before_there_were_chains_has_no_empty_headings() -> None:
+    bare = replace(BAD_LINK, chain=(), explained_ratio=None)
+    report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, causes=(bare,), whereabouts=None)))
+    assert not [words for words in ("How it spread", "Where it lies", "Explains") if words in report]
+
+
+def test_the_start_of_an_engine_is_told_as_a_moment() -> None:
+    started = Evidence("engine_start", REPLICA, 1_795_479_584.0, 1_795_915_500.0, "s", 1.0, 15.0)
+    causes = (replace(BAD_LINK, evidence=(started,)),)
+    report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, causes=causes)))
+    assert "- engine start of chat-3: at 2026-11-29T01:25:00Z, 15 s before the spike" in report
