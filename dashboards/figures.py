@@ -262,7 +262,7 @@ def incident_latency(
     lines, notes = _objective_line(threshold_ms, logarithmic=False)
     return _figure(
         traces,
-        f"{text.INDICATORS_IN_FULL[incident.indicator]}: p99 usually {text.duration_ms(usual)}, "
+        f"{text.INDICATORS_IN_FULL[text.timed(incident.indicator)]}: p99 usually {text.duration_ms(usual)}, "
         f"{text.duration_ms(incident.peak_ms_p99)} at its peak",
         narrow_margin_right=12,
         margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},

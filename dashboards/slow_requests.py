@@ -9,7 +9,7 @@ import polars as pl
 from dash import html
 from dash.development.base_component import Component
 
-from analytics.scope import contrast, stage_split
+from analytics.scope import VALUES, contrast, stage_split
 from dashboards import text
 from dashboards.components import badge, pair_of_bars, panel
 from domain.incident import Incident, Indicator
@@ -40,42 +40,60 @@ def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | N
     requests = _read(store, incident, now, one_in)
     if requests.is_empty():
         return _named_traces(incident.exemplar_trace_ids)
+    requests = stage_split(requests)
+    sample = "" if one_in == 1 else f"; a sample, one request in {one_in:,}"
+    if incident.indicator is Indicator.ERRORS:
+        return _show_failures(requests, incident, sample)
     # A spike may stay below the objective: then that tells nothing apart.
     promised = threshold_ms is not None and threshold_ms < incident.peak_ms_p99
     slow_over_ms = threshold_ms if promised and threshold_ms is not None else incident.baseline_ms_p99
     meaning = "the objective" if promised else "the usual p99"
-    sample = "" if one_in == 1 else f"; a sample, one request in {one_in:,}"
     shared = contrast(requests, slow_over_ms, incident.indicator, _DIMENSIONS)
-    slowest = stage_split(requests).sort(_column(incident.indicator), descending=True, nulls_last=True)
+    slowest = requests.sort(VALUES[incident.indicator], descending=True, nulls_last=True)
     return [
         in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}, or failed{sample}"),
         traces_table(slowest.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids),
     ]
 
 
-def in_common(table: pl.DataFrame, note: str) -> Component:
+def _show_failures(requests: pl.DataFrame, incident: Incident, sample: str) -> list[Component]:
+    failed = requests.filter("is_error").sort("latency_ms", descending=True, nulls_last=True)
+    shared = contrast(requests, math.inf, Indicator.LATENCY, _DIMENSIONS)  # no time is too long: only failures count
+    return [
+        in_common(shared, f"failed requests against the others{sample}", "failed"),
+        *(
+            [traces_table(failed.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids)]
+            if failed.height
+            else []
+        ),
+    ]
+
+
+def in_common(table: pl.DataFrame, note: str, word: str = "slow") -> Component:
     """What slow requests share and the others do not.
 
     Args:
         table: of `analytics.scope.contrast`; a dimension with one value only tells nothing, and is left out.
         note: what counts as slow.
+        word: `slow`, or `failed` where only that counts.
     """
-    title = "What slow requests have in common"
+    title = f"What {word} requests have in common"
     if not table["slow_ratio"].sum():
-        return panel(title, html.P("No request of this incident that is kept was slow.", className="calm"), note=note)
+        none = f"No request of this incident that is kept {'was slow' if word == 'slow' else word}."
+        return panel(title, html.P(none, className="calm"), note=note)
     groups = []
     for (dimension,), told in table.group_by(["dimension"], maintain_order=True):
         if told.height < 2:
             continue
         lines = [
-            _slow_and_rest(value, slow, rest)
+            _slow_and_rest(value, slow, rest, word)
             for value, slow, rest in told.head(_VALUES_MAX).select("value", "slow_ratio", "rest_ratio").iter_rows()
         ]
         others = told.slice(_VALUES_MAX)
         if others.height:
             lines.append(
                 _slow_and_rest(
-                    f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum())
+                    f"{others.height} more", float(others["slow_ratio"].sum()), float(others["rest_ratio"].sum()), word
                 )
             )
         groups.append(
@@ -86,7 +104,7 @@ def in_common(table: pl.DataFrame, note: str) -> Component:
         )
     legend = [
         html.Span(className="swatch swatch-accent"),
-        "slow",
+        word,
         html.Span(className="swatch swatch-rest"),
         "the rest",
     ]
@@ -101,12 +119,20 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
         indicator: which time counts.
         exemplars: trace ids that the incident itself names.
     """
-    column = _column(indicator)
+    column = VALUES[indicator]
     # The time to the first token ends before the first decode step.
     stages = [(name, word) for name, word in _STAGES if indicator is not Indicator.TTFT or name != "decode_ms"]
-    longest_ms = slowest[column].max()
-    measured = Indicator.TTFT if indicator is Indicator.TTFT else Indicator.LATENCY
-    heads = ("Trace", text.INDICATORS[measured], "Where the time went", "Replica", "Tenant", "Prompt tokens")
+    # A time per token is no length of a request: then the longest request is as long as the bar.
+    longest_ms = slowest["latency_ms" if indicator is Indicator.TPOT else column].max()
+    failures = indicator is Indicator.ERRORS
+    heads = (
+        "Trace",
+        text.INDICATORS[text.timed(indicator)],
+        "Where the time went",
+        "Replica",
+        "Tenant",
+        "Prompt tokens",
+    )
     rows = [
         html.Tr(
             [
@@ -124,7 +150,7 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
     ]
     legend = [part for _, name in stages for part in (html.Span(className=f"swatch stage-{name}"), name)]
     return panel(
-        "Slowest traces",
+        "Failed traces" if failures else "Slowest traces",
         html.Div(
             html.Table(
                 [
@@ -149,13 +175,13 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
     )
 
 
-def _slow_and_rest(name: str, slow_ratio: float, rest_ratio: float) -> Component:
+def _slow_and_rest(name: str, slow_ratio: float, rest_ratio: float, word: str) -> Component:
     return pair_of_bars(
         name,
         slow_ratio,
         rest_ratio,
         name=name,
-        meaning=f"{text.percent_whole(slow_ratio)} of the slow, {text.percent_whole(rest_ratio)} of the rest",
+        meaning=f"{text.percent_whole(slow_ratio)} of the {word}, {text.percent_whole(rest_ratio)} of the rest",
         standing_out=slow_ratio - rest_ratio > _STANDS_OUT_RATIO,
     )
 
@@ -197,7 +223,3 @@ def _read(store: Store, incident: Incident, now: datetime, one_in: int) -> pl.Da
     end = min(incident.ended_at or now, incident.started_at + timedelta(seconds=_WINDOW_S_MAX))
     window = Window(incident.started_at, max(end, incident.started_at + timedelta(seconds=1)))
     return read_requests(store, window, incident.service, incident.model, one_in)
-
-
-def _column(indicator: Indicator) -> str:
-    return "ttft_ms" if indicator is Indicator.TTFT else "latency_ms"

@@ -214,9 +214,14 @@ def objective_title(objective: Objective) -> str:
     return title if objective.threshold_ms is None else f"{title} < {duration_ms(objective.threshold_ms)}"
 
 
+def timed(indicator: Indicator) -> Indicator:
+    """Which time is shown of an incident: of failures the latency, else what spiked."""
+    return Indicator.LATENCY if indicator is Indicator.ERRORS else indicator
+
+
 def percentile_title(indicator: Indicator) -> str:
-    """`TTFT p99`; an incident of failures shows the latency beside them."""
-    return f"{INDICATORS[Indicator.LATENCY if indicator is Indicator.ERRORS else indicator]} p99"
+    """`TTFT p99`."""
+    return f"{INDICATORS[timed(indicator)]} p99"
 
 
 def incident_title(incident: Incident) -> str:

@@ -11,6 +11,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from analytics import jobs
+from analytics.scope import VALUES
 from dashboards import figures, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
@@ -23,7 +24,8 @@ from dashboards.state import incident_id_of, incident_path, parse_state
 from dashboards.whereabouts import show_whereabouts
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
-from storage.readers import read_incident, read_latency, read_topology
+from storage.readers import read_incident, read_latency, read_request_series, read_topology
+from storage.store import Store
 
 _BEFORE_S_MIN, _BEFORE_S_MAX = 1_800, 21_600
 _AFTER_S = 600
@@ -319,16 +321,25 @@ async def _read(context: PageContext, path: str | None) -> Incident | None:
     return incident
 
 
+def read_percentiles(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
+    """Columns time, p50_ms, p99_ms of the time that is shown of an incident, null where nothing was measured."""
+    value = VALUES[incident.indicator]
+    if incident.indicator is Indicator.TPOT:  # the rollup has no time per token
+        frame = read_request_series(store, window, step_s, incident.service)
+    else:
+        frame = read_latency(store, window, incident.service, step_s, by=("model",))
+    of_model = frame.filter(pl.col("model").eq_missing(incident.model))
+    return of_model.select("time", p50_ms=f"{value}_p50", p99_ms=f"{value}_p99")
+
+
 def _latency(context: PageContext, incident: Incident, explained: Window | None) -> figures.Figure:
     window, step_s = pinned_window(incident, context.now())
-    prefix = "ttft_ms" if incident.indicator is Indicator.TTFT else "latency_ms"
-    frame = read_latency(context.store, window, incident.service, step_s, by=("model",))
-    percentiles = frame.filter(pl.col("model").eq_missing(incident.model)).select(
-        "time", p50_ms=f"{prefix}_p50", p99_ms=f"{prefix}_p99"
-    )
-    threshold_ms = context.threshold_ms(incident.service, incident.indicator)
     return figures.incident_latency(
-        percentiles, incident, window=window, threshold_ms=threshold_ms, explained=explained
+        read_percentiles(context.store, incident, window, step_s),
+        incident,
+        window=window,
+        threshold_ms=context.threshold_ms(incident.service, incident.indicator),
+        explained=explained,
     )
 
 

@@ -10,10 +10,11 @@ from fastapi import FastAPI
 
 from dashboards import shell
 from dashboards.app import create_dashboard
-from dashboards.pages.incident import pinned_window
+from dashboards.pages.incident import pinned_window, read_percentiles
 from dashboards.settings import DashboardSettings
 from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_path
+from domain.incident import Indicator
 from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
@@ -322,6 +323,31 @@ def test_of_very_many_requests_a_sample_is_read_and_said_to_be_one(filled_store:
     assert words(shared).startswith(
         "What slow requests have in common slow is over the objective, 800 ms, or failed; a sample, one request in 3"
     )
+
+
+def test_of_failures_the_failed_requests_are_held_against_the_others(filled_store: Store) -> None:
+    failing = replace(fixture_data.incident(), indicator=Indicator.ERRORS)
+    shared, traces = show_slow_requests(filled_store, failing, None, fixture_data.NOW)
+    assert words(shared).startswith("What failed requests have in common failed requests against the others failed")
+    assert words(traces).startswith("Failed traces of the incident queue prefill transfer decode Trace Latency")
+
+
+def test_where_none_failed_there_are_no_failed_traces(filled_store: Store) -> None:
+    began = fixture_data.NOW - timedelta(seconds=30)
+    calm = replace(fixture_data.incident(), indicator=Indicator.ERRORS, started_at=began)
+    (shared,) = show_slow_requests(filled_store, calm, None, fixture_data.NOW)
+    assert words(shared).endswith("No request of this incident that is kept failed.")
+
+
+def test_a_spike_of_the_time_per_token_shows_that_time(filled_store: Store) -> None:
+    paced = replace(fixture_data.incident(), indicator=Indicator.TPOT, baseline_ms_p99=60.0, peak_ms_p99=90.0)
+    _, traces = show_slow_requests(filled_store, paced, None, fixture_data.NOW)
+    assert "Trace Time per output token Where the time went" in words(traces)
+    assert classes(traces).count("split") == 8
+    window, step_s = pinned_window(paced, fixture_data.NOW)
+    percentiles = read_percentiles(filled_store, paced, window, step_s)
+    assert percentiles.columns == ["time", "p50_ms", "p99_ms"]
+    assert 1 < percentiles["p50_ms"].median() < 100  # type: ignore[operator]  # there are values
 
 
 def test_of_an_incident_whose_requests_are_gone_the_named_traces_are_left(filled_store: Store) -> None:
