@@ -275,6 +275,38 @@ def incident_latency(
     )
 
 
+def incident_failures(
+    counts: pl.DataFrame, incident: Incident, *, window: Window, explained: Window | None = None
+) -> Figure:
+    """Failures: the share of the requests that failed, with the time of the spike shaded.
+
+    Args:
+        counts: columns time, requests, errors.
+        incident: its share of failures, beginning and end.
+        window: what the x axis shows.
+        explained: another window being explained, shaded too.
+    """
+    known = counts.filter(pl.col("requests") > 0).sort("time")
+    if known.is_empty():
+        return empty("No requests of this time are kept")
+    failed = known["errors"] / known["requests"] * 100
+    mean = incident.slow_requests_ratio * 100
+    top = min(max(_greatest(failed), mean, 1.0) * 1.1, 104.0)
+    ends = [(mean, f"<b>{text.percent(incident.slow_requests_ratio, 2)} failed</b> in the spike", "strong")]
+    return _figure(
+        [_line(known["time"], failed, "strong", "%{y:.3~g} % failed", width=2)],
+        f"Failures: {text.percent(incident.slow_requests_ratio, 2)} of the requests in the spike",
+        narrow_margin_right=12,
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},
+        shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(mean, "muted")],
+        annotations=_spread_labels(ends, top),
+        xaxis=_time_axis(window),
+        yaxis=_axis() | {"range": [0, top], "fixedrange": True, "ticksuffix": " %", "nticks": 5},
+        hovermode="x unified",
+        **_selectable(explained),
+    )
+
+
 def _greatest(values: pl.Series) -> float:
     return max(float(value) for value in values if value is not None)
 

@@ -48,7 +48,7 @@ def layout() -> Component:
                             panel(
                                 html.Span("p99", id="incident-latency-title"),
                                 chart("incident-latency", 250, selectable=True),
-                                note="with p50 and the usual level",
+                                note=html.Span(id="incident-latency-note"),
                                 aside="Drag to explain another window",
                             ),
                             html.Div(id="incident-whereabouts"),
@@ -114,18 +114,24 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(
         app,
         Output("incident-latency-title", "children"),
+        Output("incident-latency-note", "children"),
         Output(figure_of("incident-latency"), "data"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
     )
-    async def show_latency(path: str | None, search: str | None, _ticks: int | None) -> tuple[str, figures.Figure]:
+    async def show_latency(path: str | None, search: str | None, _ticks: int | None) -> tuple[str, str, figures.Figure]:
         incident = await _read(context, path)
         if incident is None:
-            return "p99", figures.empty("")
+            return "p99", "", figures.empty("")
+        explained = parse_state(search).explain
+        if incident.indicator is Indicator.ERRORS:
+            failures = await asyncio.to_thread(_failures, context, incident, explained)
+            return "Failures", "share of the requests", failures
         return (
             text.percentile_title(incident.indicator),
-            await asyncio.to_thread(_latency, context, incident, parse_state(search).explain),
+            "with p50 and the usual level",
+            await asyncio.to_thread(_latency, context, incident, explained),
         )
 
     @callback(
@@ -322,7 +328,7 @@ async def _read(context: PageContext, path: str | None) -> Incident | None:
 
 
 def read_percentiles(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:
-    """Columns time, p50_ms, p99_ms of the time that is shown of an incident, null where nothing was measured."""
+    """Columns time, p50_ms, p99_ms of the time that spiked, null where nothing was measured."""
     value = VALUES[incident.indicator]
     if incident.indicator is Indicator.TPOT:  # the rollup has no time per token
         frame = read_request_series(store, window, step_s, incident.service)
@@ -341,6 +347,13 @@ def _latency(context: PageContext, incident: Incident, explained: Window | None)
         threshold_ms=context.threshold_ms(incident.service, incident.indicator),
         explained=explained,
     )
+
+
+def _failures(context: PageContext, incident: Incident, explained: Window | None) -> figures.Figure:
+    window, step_s = pinned_window(incident, context.now())
+    counts = read_latency(context.store, window, incident.service, step_s, by=("model",))
+    of_model = counts.filter(pl.col("model").eq_missing(incident.model))
+    return figures.incident_failures(of_model, incident, window=window, explained=explained)
 
 
 def _where(context: PageContext, incident: Incident) -> Component:

@@ -26,6 +26,16 @@ _LEVELS = pl.DataFrame(
 )
 
 
+_COUNTS = pl.DataFrame(
+    {
+        "time": [minutes_ago(m) for m in range(60, 0, -1)],
+        "requests": [10] * 59 + [0],
+        "errors": [0] * 40 + [4] * 19 + [0],
+    },
+    schema_overrides={"time": TIME},
+)
+
+
 def _heatmap(**changes: Any) -> figures.Figure:
     cells = pl.DataFrame(
         {"time": [minutes_ago(60), minutes_ago(60), minutes_ago(30)], "bucket": [28, 44, 30], "requests": [5, 2, 9]},
@@ -78,6 +88,7 @@ def _all_figures() -> dict[str, figures.Figure]:
         "budgets": figures.budget_burn_down([status()], {status().objective.name: "critical"}, NOON),
         "heatmap": _heatmap(incidents=[incident()], explained=Window(minutes_ago(30), minutes_ago(20))),
         "latency": figures.incident_latency(_LEVELS, incident(), window=HOUR, threshold_ms=800.0),
+        "failures": figures.incident_failures(_COUNTS, incident(indicator=Indicator.ERRORS), window=HOUR),
         "gpus": figures.gpu_activity(_activity(), window=HOUR, step_s=60, incidents=[incident()]),
         "evidence": figures.evidence_multiples(_series(PORT, [0.0, 1.0, 85.0]), told, window=HOUR),
     }
@@ -245,6 +256,21 @@ def test_a_gpu_without_samples_is_a_gap_and_an_idle_one_is_zero() -> None:
 def test_without_gpu_metrics_the_chart_names_the_metric_to_send() -> None:
     empty = figures.gpu_activity(_activity().clear(), window=HOUR, step_s=60)["layout"]["meta"]["empty"]
     assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE" in empty
+
+
+# -- failures ------------------------------------------------------------------------------------------------------
+
+
+def test_failures_are_shares_of_the_requests_and_a_step_without_any_has_none() -> None:
+    figure = figures.incident_failures(_COUNTS, incident(indicator=Indicator.ERRORS), window=HOUR)
+    (line,) = figure["data"]
+    assert line["y"] == [0.0] * 40 + [40.0] * 19
+    assert figure["layout"]["yaxis"]["range"][1] == pytest.approx(44)
+
+
+def test_failures_of_requests_that_are_no_longer_kept_say_so() -> None:
+    figure = figures.incident_failures(_COUNTS.clear(), incident(indicator=Indicator.ERRORS), window=HOUR)
+    assert figure["layout"]["meta"]["empty"] == "No requests of this time are kept"
 
 
 # -- evidence ------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ _INCIDENT = (
     "incident-whereabouts.children",
 )
 _EVIDENCE = ("figure:incident-evidence.data", "incident-uncharted.children")
+_LEVELS = ("incident-latency-title.children", "incident-latency-note.children", "figure:incident-latency.data")
 _FIGURE = '{"name":"%s","type":"figure"}'
 
 
@@ -257,8 +258,7 @@ def test_an_incident_that_does_not_exist_says_so_everywhere(pages: Asker) -> Non
     assert words(answer["incident-head"]["children"]).startswith("There is no such incident")
     assert answer["incident-why"]["children"] == []
     latency = pages.callback(
-        "incident-latency-title.children",
-        "figure:incident-latency.data",
+        *_LEVELS,
         url__pathname=path,
         url__search="",
         tick__n_intervals=1,
@@ -270,8 +270,7 @@ def test_an_incident_that_does_not_exist_says_so_everywhere(pages: Asker) -> Non
 
 def test_the_incident_pins_the_time_around_it(pages: Asker) -> None:
     answer = pages.callback(
-        "incident-latency-title.children",
-        "figure:incident-latency.data",
+        *_LEVELS,
         url__pathname=_OPEN,
         url__search="",
         tick__n_intervals=1,
@@ -337,6 +336,15 @@ def test_where_none_failed_there_are_no_failed_traces(filled_store: Store) -> No
     calm = replace(fixture_data.incident(), indicator=Indicator.ERRORS, started_at=began)
     (shared,) = show_slow_requests(filled_store, calm, None, fixture_data.NOW)
     assert words(shared).endswith("No request of this incident that is kept failed.")
+
+
+def test_an_incident_of_failures_shows_their_share_over_time(pages: Asker) -> None:
+    path = incident_path(fixture_data.released_incident().id)
+    answer = pages.callback(*_LEVELS, url__pathname=path, url__search="", tick__n_intervals=1)
+    assert answer["incident-latency-title"]["children"] == "Failures"
+    assert answer["incident-latency-note"]["children"] == "share of the requests"
+    figure = answer[_FIGURE % "incident-latency"]["data"]
+    assert figure["layout"]["meta"]["label"] == "Failures: 13 % of the requests in the spike"
 
 
 def test_a_spike_of_the_time_per_token_shows_that_time(filled_store: Store) -> None:
