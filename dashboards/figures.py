@@ -551,7 +551,8 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
         if not (rows := _rows_of(series, evidence)).is_empty()
     ][:_BANDS_MAX]
     if not bands:
-        return empty("No signal of the evidence is kept for this time", height=96)
+        kept = "is kept for this time" if _told_once(incident) else "moved in a way that explains it"
+        return empty(f"No signal {kept}", height=96)
     height = _BAND_PX * len(bands) + _TIME_AXIS_PX
     drawn = [_draw_band(band, index, len(bands)) for index, band in enumerate(bands)]
     axes: Figure = {f"yaxis{_axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}

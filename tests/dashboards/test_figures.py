@@ -309,8 +309,13 @@ def test_charts_above_each_other_line_up() -> None:
 def test_a_signal_without_any_value_has_no_band() -> None:
     told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence()))
     figure = figures.evidence_multiples(_series(PORT, [None, None]), told, window=HOUR)
-    assert figure["layout"]["meta"]["empty"] == "No signal of the evidence is kept for this time"
+    assert figure["layout"]["meta"]["empty"] == "No signal is kept for this time"
     assert figures.evidence_without_course(_series(PORT, [None, None]), told) == [_evidence()]
+
+
+def test_where_nothing_moved_the_chart_says_so_and_not_that_something_was_lost() -> None:
+    figure = figures.evidence_multiples(_series(PORT, []), incident(cause(CauseKind.UNKNOWN)), window=HOUR)
+    assert figure["layout"]["meta"]["empty"] == "No signal moved in a way that explains it"
 
 
 def test_evidence_without_a_band_is_named_once_and_the_rest_is_drawn() -> None:
