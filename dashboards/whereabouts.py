@@ -29,9 +29,15 @@ def show_whereabouts(where: Whereabouts | None, indicator: Indicator) -> Compone
             [_stages(where) if timed else None, _who(where.shares, indicator, titled=timed)],
             className="whereabouts" if timed else "whereabouts-single",
         ),
-        note=f"a mean request took {text.milliseconds(where.excess_ms)} longer" if timed else None,
+        note=_note(where, indicator) if timed else None,
         aside=None if timed else _legend(indicator),
     )
+
+
+def _note(where: Whereabouts, indicator: Indicator) -> str:
+    if indicator is Indicator.TPOT:
+        return f"a mean token took {text.duration_ms(where.excess_ms)} longer"
+    return f"a mean request took {text.milliseconds(where.excess_ms)} longer"
 
 
 def _stages(where: Whereabouts) -> Component:

@@ -101,7 +101,10 @@ _UNTOLD_RATIO = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """Where the added time lies: by how much a mean request took longer, in which of its stages (ms), and on whom."""
+    """Where the added time lies: by how much a mean request took longer, in which of its stages (ms), and on whom.
+
+    Where the time per token spiked, `excess_ms` is of a mean token; the stages are those of a request all the same.
+    """
 
     excess_ms: float
     stages_ms: Mapping[str, float]
@@ -110,8 +113,9 @@ class Whereabouts:
     @property
     def added_ms(self) -> Mapping[str, float]:
         """The stages that took longer by more than noise, in their order."""
-        least_ms = _NOISE_RATIO * self.excess_ms
-        return {stage: added_ms for stage, added_ms in self.stages_ms.items() if added_ms > max(0.0, least_ms)}
+        added = {stage: added_ms for stage, added_ms in self.stages_ms.items() if added_ms > 0}
+        least_ms = _NOISE_RATIO * sum(added.values())
+        return {stage: added_ms for stage, added_ms in added.items() if added_ms > least_ms}
 
     @property
     def untold_ms(self) -> float:

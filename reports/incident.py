@@ -86,12 +86,12 @@ def _whereabouts_lines(where: Whereabouts, indicator: Indicator) -> list[str]:
     """In which stages the time went, most first, and who has more of it than of the traffic."""
     lines = []
     if indicator is not Indicator.ERRORS and where.excess_ms > 0:
+        per_token = indicator is Indicator.TPOT
+        took = f"token took {where.excess_ms:.1f} ms" if per_token else f"request took {where.excess_ms:,.0f} ms"
         added = sorted(where.added_ms.items(), key=lambda stage: -stage[1])
         stages = [f"{added_ms:,.0f} ms {STAGES.get(stage, stage)}" for stage, added_ms in added]
         stages += [f"{where.untold_ms:,.0f} ms in no stage that is told"] if where.untold_ms else []
-        lines.append(
-            f"- A mean request took {where.excess_ms:,.0f} ms longer" + (f": {'; '.join(stages)}" if stages else "")
-        )
+        lines.append(f"- A mean {took} longer" + (f": {'; '.join(stages)}" if stages else ""))
     lines += [
         f"- {share.entity}: {share.excess_ratio:.0%} {_of_the_added(indicator)}, "
         f"{share.traffic_ratio:.0%} of the traffic"

@@ -38,6 +38,13 @@ def test_time_that_no_stage_tells_is_not_left_out() -> None:
     assert "In the queue 100 ms In no stage that is told 400 ms" in told
 
 
+def test_where_the_time_per_token_spiked_the_rise_is_that_of_a_token() -> None:
+    shown = show_whereabouts(Whereabouts(3.1, {"queue_ms": 0.2, "decode_ms": 499.0}, ()), Indicator.TPOT)
+    assert words(shown).startswith(
+        "Where the time went a mean token took 3.1 ms longer By stage of the request In slower decode 499 ms Who"
+    )
+
+
 def test_whoever_has_more_of_it_than_of_the_traffic_has_both_bars() -> None:
     shown = show_whereabouts(_WHERE, Indicator.TTFT)
     assert words(shown).endswith("Who has it of the added time of the traffic replica chat-4 97 %")

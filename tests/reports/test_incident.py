@@ -52,6 +52,12 @@ def test_time_that_no_stage_tells_is_said_to_be_untold() -> None:
     assert "500 ms longer: 100 ms in the queue; 400 ms in no stage that is told" in report
 
 
+def test_where_the_time_per_token_spiked_the_rise_is_that_of_a_token() -> None:
+    where = Whereabouts(3.1, {"decode_ms": 499.0}, ())
+    paced = replace(PAGING, indicator=Indicator.TPOT, explanation=replace(PAGING.explanation, whereabouts=where))
+    assert "- A mean token took 3.1 ms longer: 499 ms in slower decode\n" in incident_report(paced)
+
+
 def test_an_incident_that_was_stored_before_there_were_chains_has_no_empty_headings() -> None:
     bare = replace(BAD_LINK, chain=(), explained_ratio=None)
     report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, causes=(bare,), whereabouts=None)))
