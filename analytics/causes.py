@@ -9,13 +9,14 @@ explanation brings about is a step of its chain.
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
+from domain.incident import Indicator
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
@@ -29,6 +30,7 @@ _CLAIMS = 0.75  # of another's confidence that what brings it about must have it
 _STANDS_OUT = 0.15
 _SHARES_MAX = 6
 _NAMES_MAX = 3
+_UNIX_TIMES_FROM_S = 1e9
 _SLACK_S = 60  # clocks of scrapes and requests, and the step between samples
 
 
@@ -66,6 +68,7 @@ class Findings:
     neighbourhood: Neighbourhood
     step_s: int
     load_explains: float | None = None
+    indicator: Indicator = Indicator.LATENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class _Spike:
     by_signal: Mapping[str, Sequence[Shift]]
     load_explains: float | None
     step_s: int
+    indicator: Indicator
 
     def replicas_of(self, entity: Entity) -> frozenset[str]:
         return self.near.replicas_of.get(entity, frozenset())
@@ -104,6 +108,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         by_signal,
         findings.load_explains,
         findings.step_s,
+        findings.indicator,
     )
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
@@ -137,10 +142,16 @@ def _candidates(pattern: Pattern, spike: _Spike) -> Iterable[_Candidate]:
         return
     for sign in pattern.requires:
         for shift in spike.by_signal.get(sign.signal, ()):
-            if shift.entity.kind in pattern.entities and _shows(sign, shift, common=_has_no_peers(shift, spike)):
+            if shift.entity.kind not in pattern.entities or not _measured(sign.needs, shift.entity, spike):
+                continue
+            if _shows(sign, shift, common=_has_no_peers(shift, spike)):
                 signs.setdefault(shift.entity, []).append(shift)
     for entity, shown in signs.items():
         yield _candidate(pattern, entity, shown, spike)
+
+
+def _measured(signal: str | None, entity: Entity, spike: _Spike) -> bool:
+    return signal is None or any(shift.entity == entity for shift in spike.by_signal.get(signal, ()))
 
 
 def _has_no_peers(shift: Shift, spike: _Spike) -> bool:
@@ -227,7 +238,9 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
             found = max(found, scope.upstream_ratio.get(entity.name, 0.0))
         elif reach == "version" and entity.name in scope.shares.get(EntityKind.VERSION, {}):
             share = scope.shares[EntityKind.VERSION][entity.name]
-            found = max(found, share.excess_ratio, share.failures_ratio)
+            # What one replica alone, or a called service, holds is not the version's doing.
+            own = share.excess_ratio * scope.evenness(entity.name) * max(0.0, 1.0 - sum(scope.upstream_ratio.values()))
+            found = max(found, own, share.failures_ratio)
     return min(1.0, found)
 
 
@@ -362,15 +375,18 @@ def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
     steps = [Step(shift.entity, _told(shift), _lead_s(shift, spike.onset)) for shift in dict.fromkeys(told)]
     stage = _main_stage(spike.scope)
     where = f", most of it {STAGES[stage]}" if stage else ""
-    felt = f"a mean request takes {spike.scope.excess_ms:,.0f} ms longer{where}" if spike.scope.excess_ms > 0 else None
-    failing = f"{spike.scope.slow_ratio:.1%} of the requests are slow or fail"
-    return (*steps, Step(spike.service, felt or failing, 0.0))
+    felt = f"{spike.scope.slow_ratio:.1%} of the requests are slow or fail"
+    if spike.indicator is Indicator.TPOT:
+        felt = f"each further token takes {spike.scope.excess_ms:,.1f} ms longer"
+    elif spike.indicator is not Indicator.ERRORS and spike.scope.excess_ms > 0:
+        felt = f"a mean request takes {spike.scope.excess_ms:,.0f} ms longer{where}"
+    return (*steps, Step(spike.service, felt, 0.0))
 
 
 def _told(shift: Shift) -> str:
     unit = _UNIT_WORDS.get(shift.signal.unit, shift.signal.unit)
     before, during = (_quantity(value, shift.signal.unit) for value in (shift.before, shift.during))
-    return f"{shift.signal.title.lower()} {before} → {during} {unit}".rstrip()
+    return f"{_lower(shift.signal.title)} {before} → {during} {unit}".rstrip()
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -499,7 +515,7 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
 
 
 def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
-    moved = f"{candidate.signs[0].signal.title.lower()} moved on {candidate.entity.name}"
+    moved = f"{_lower(candidate.signs[0].signal.title)} moved on {candidate.entity.name}"
     if candidate.explained < 0.5:
         return f"{moved}, but only {candidate.explained:.0%} of the added time lies there"
     late_s = _late_s(candidate.signs, spike)
@@ -510,7 +526,7 @@ def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
     ways = _near(candidate.pattern.through, candidate.entity, spike)
     common = spike.is_common(candidate.pattern, candidate.entity)
     if ways and not any(shift.moved(with_peers=common) for shift in ways):
-        titles = sorted({shift.signal.title.lower() for shift in ways})
+        titles = sorted({_lower(shift.signal.title) for shift in ways})
         return f"{moved}, but it did not reach the requests there: {', '.join(titles)} stayed as usual"
     return f"{moved}, but what usually goes with it did not, or something else explains it better"
 
@@ -519,7 +535,7 @@ def _filled(template: str, entity: Entity, shift: Shift) -> str:
     return (
         template.format(
             entity=entity.name,
-            signal=shift.signal.title.lower(),
+            signal=_lower(shift.signal.title),
             before=_quantity(shift.before, shift.signal.unit),
             during=_quantity(shift.during, shift.signal.unit),
             unit=_UNIT_WORDS.get(shift.signal.unit, shift.signal.unit),
@@ -531,10 +547,29 @@ def _filled(template: str, entity: Entity, shift: Shift) -> str:
     )
 
 
-_UNIT_WORDS = {"ratio": "", "1/s": "per second", "metrics": "", "generation": "", "errors": "", "events": ""}
+def _lower(title: str) -> str:
+    """As within a sentence: names in capitals stay as they are."""
+    first = title.partition(" ")[0]
+    return title if sum(letter.isupper() for letter in first) > 1 else title[0].lower() + title[1:]
+
+
+_UNIT_WORDS = {
+    "ratio": "",
+    "1/s": "per second",
+    "metrics": "",
+    "generation": "",
+    "errors": "",
+    "events": "",
+    "flag": "",
+    "replicas": "",
+}
 
 
 def _quantity(value: float, unit: str) -> str:
     if unit == "ratio":
         return f"{value:.0%}"
+    if unit == "flag":
+        return "no" if value < 0.05 else "yes" if value > 0.95 else f"{value:.0%} of the time"
+    if unit == "s" and value > _UNIX_TIMES_FROM_S:
+        return f"{datetime.fromtimestamp(value, UTC):%H:%M:%S}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

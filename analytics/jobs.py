@@ -125,9 +125,16 @@ def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> li
     history = window.widened(before_s=settings.spikes.history_s)
     series = read_request_series(store, history, settings.spikes.step_s)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
-    cases = {spike: _case(store, spike, settings) for spike in spikes}
-    real = [spike for spike, case in cases.items() if case.scope.is_unusual]
-    return [(spike, cases[spike]) for spike in one_for_overlapping(real)]
+    real: dict[Spike, Case] = {}
+    for spike in spikes:
+        earlier = tuple(
+            other.window for other in real if (other.service, other.model) == (spike.service, spike.model)
+            and other.window.end <= spike.window.start
+        )  # fmt: skip
+        case = _case(store, spike, earlier, settings)
+        if case.scope.is_unusual:
+            real[spike] = case
+    return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
 
 
 def _on_steps(window: Window, step_s: int) -> Window:
@@ -250,8 +257,10 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     )
 
 
-def _case(store: Store, spike: Spike, settings: AnalyzeSettings) -> Case:
-    return _read_case(store, spike.service, spike.model, spike.window, spike.indicator, settings, spike.earlier)
+def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:
+    history = spike.window.before(settings.spikes.history_s)
+    excluded = tuple(window for window in earlier if window.end > history.start)
+    return _read_case(store, spike.service, spike.model, spike.window, spike.indicator, settings, excluded)
 
 
 def _read_case(
@@ -310,6 +319,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         neighbourhood=near,
         step_s=grid.step_s,
         load_explains=explained_by_load(measured, column, case.window, case.reference, case.one_in),
+        indicator=case.indicator,
     )
 
 

@@ -44,6 +44,8 @@ class Scope:
 
     A request is slow when it took longer than 99 % of usual ones (`slow_over_ms`) or failed; `slow_by_chance` is the
     probability of as many slow ones in usual time (binomial). Both are None without usual time to compare with.
+    `usual_worst_ratio` is the greatest share of slow requests in a stretch of usual time as long.
+
     `excess_ms` is by how much the mean request took longer; `shares` tells whose that is, `stage_excess_ms` where in a
     mean request it was spent (`STAGES`), `upstream_ratio` how much of it in each called service. `added_tokens_ratio`
     is each tenant's share of the work that was asked for beyond usual; `lost` are replicas that serve no more.
@@ -60,12 +62,28 @@ class Scope:
     exemplar_trace_ids: tuple[str, ...]
     added_tokens_ratio: Mapping[str, float] = field(default_factory=dict)
     upstream_ratio: Mapping[str, float] = field(default_factory=dict)
+    replicas_of_version: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    usual_worst_ratio: float = 0.0
     lost: frozenset[str] = frozenset()
 
     @property
     def is_unusual(self) -> bool:
-        """Are there more slow requests than chance allows: a percentile of few requests jumps by itself."""
-        return self.slow_by_chance is not None and self.slow_by_chance <= _CHANCE_MAX
+        """Are there more slow requests than chance allows, and clearly more than in any stretch of usual time as long.
+
+        A percentile of few requests jumps by itself. Where slow requests come in bursts, as in a queue that is often
+        nearly full, a burst is no incident.
+        """
+        if self.slow_by_chance is None or self.slow_by_chance > _CHANCE_MAX:
+            return False
+        return self.slow_ratio > _WORSE_THAN_WORST * self.usual_worst_ratio
+
+    def evenness(self, version: str) -> float:
+        """How evenly a version's excess lies on its replicas: 1 when as its traffic does, towards 0 on one of many."""
+        own = [self.replicas[name] for name in self.replicas_of_version.get(version, ()) if name in self.replicas]
+        excess, traffic = sum(share.excess_ratio for share in own), sum(share.traffic_ratio for share in own)
+        if not excess or not traffic:
+            return 1.0
+        return 1.0 - sum(max(0.0, share.excess_ratio / excess - share.traffic_ratio / traffic) for share in own)
 
     @property
     def work_ratio(self) -> float:
@@ -105,6 +123,8 @@ class Neighbourhood:
 
 
 _CHANCE_MAX = 1e-6
+_WORSE_THAN_WORST = 1.5
+_STEP_US = 15_000_000
 _TOKENS_MIN = 16  # a time per token of fewer means little
 _SEVERAL = 8  # fewer requests than this have no mean to speak of
 
@@ -184,6 +204,8 @@ def localise(
         stage_excess_ms=_stage_excess(usual, during, indicator),
         exemplar_trace_ids=tuple(bad.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
         added_tokens_ratio=_added_tokens(usual_all, during_all, reference, spike, excluded),
+        replicas_of_version=_replicas_of_version(during_all),
+        usual_worst_ratio=_worst_ratio(usual_all, column, slow_over_ms, indicator, spike),
     )
 
 
@@ -332,6 +354,35 @@ def _stage_excess(usual: pl.DataFrame, during: pl.DataFrame, indicator: Indicato
         found.pop("decode_ms", None)
         found.pop("answer_ms", None)
     return {stage: found[stage] for stage in STAGES if stage in found}
+
+
+def _replicas_of_version(requests: pl.DataFrame) -> dict[str, frozenset[str]]:
+    placed = requests.select("version", "replica").drop_nulls().unique()
+    return {str(version): frozenset(group["replica"].to_list()) for (version,), group in placed.group_by("version")}
+
+
+def _worst_ratio(
+    usual: pl.DataFrame, column: str, slow_over_ms: float | None, indicator: Indicator, spike: Window
+) -> float:
+    """The greatest share of slow or failed requests in a stretch of usual time as long as the spike; 0 without one."""
+    if slow_over_ms is None or usual.is_empty():
+        return 0.0
+    is_slow = (pl.col(column) > slow_over_ms).fill_null(value=False) if indicator is not Indicator.ERRORS else False
+    step = pl.col("time").dt.epoch("us") // _STEP_US
+    by_step = (
+        usual.group_by(step.alias("step"))
+        .agg((is_slow | pl.col("is_error")).sum().alias("bad"), pl.len().alias("total"))
+        .sort("step")
+    )
+    length = max(1, round(spike.seconds * 1e6 / _STEP_US))
+    steps = by_step["step"].to_numpy()
+    counts = np.zeros((2, int(steps[-1] - steps[0]) + 1))
+    counts[:, steps - steps[0]] = by_step.select("bad", "total").to_numpy().T
+    if counts.shape[1] < length:
+        return 0.0
+    sums = np.cumsum(np.pad(counts, ((0, 0), (1, 0))), axis=1)
+    bad, total = sums[:, length:] - sums[:, :-length]
+    return float((bad[total >= _SEVERAL] / total[total >= _SEVERAL]).max(initial=0.0))
 
 
 def _added_tokens(

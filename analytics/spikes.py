@@ -62,10 +62,7 @@ class SpikeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """One spike of one indicator. `ongoing` when it had not closed by the end of the data.
-
-    `earlier` are the spikes before it in its history: what they held is not usual.
-    """
+    """One spike of one indicator. `ongoing` when it had not closed by the end of the data."""
 
     service: str
     model: str | None
@@ -75,7 +72,6 @@ class Spike:
     ongoing: bool
     baseline_ms_p99: float
     peak_ms_p99: float
-    earlier: tuple[Window, ...] = ()
 
 
 def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) -> list[Spike]:
@@ -136,7 +132,6 @@ def _spikes_of(
             run.first = _change_at(np.log(level), excess, run, settings)
             run.opened = max(run.opened, min(run.first + settings.raised_min - 1, run.last))
         window = Window(times[run.first], times[run.last] + step)
-        history = window.before(settings.history_s)
         spikes.append(
             Spike(
                 service=service,
@@ -147,7 +142,6 @@ def _spikes_of(
                 ongoing=not run.closed,
                 baseline_ms_p99=float(baseline[run.first]),
                 peak_ms_p99=float(level[run.first : run.last + 1].max()),
-                earlier=tuple(one.window for one in spikes if one.window.end > history.start),
             )
         )
     return spikes

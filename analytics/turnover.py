@@ -55,20 +55,26 @@ class Turnover:
         earliest = max(1, grid.step_at(spike.start) - _START_SEARCH_S // grid.step_s)
         end = grid.step_at(spike.end)
         signal = knowledge.signals["replica_start"]
-        found = []
+        began: dict[str, int] = {}
         for name, serving in zip(self.replicas, self.serving, strict=True):
             begins = np.flatnonzero(serving[1:] & ~serving[:-1]) + 1
             begins = begins[(begins >= earliest) & (begins < end)]
-            entity = Entity(EntityKind.REPLICA, name)
             if not len(begins):
-                found.append(Shift(signal, entity, 0.0, 0.0, 0.0, 0.0, None))
                 continue
             # While a replica is away, the others carry its load: then that is when it began to be felt.
             away = begins[0] - 1
             while away > 0 and not serving[away - 1]:
                 away -= 1
-            felt = int(away) if serving[:away].any() else int(begins[0])
-            found.append(Shift(signal, entity, 0.0, 1.0, _CERTAIN, _CERTAIN, grid.time(felt)))
+            began[name] = int(away) if serving[:away].any() else int(begins[0])
+        found = []
+        for name in self.replicas:
+            entity = Entity(EntityKind.REPLICA, name)
+            if name not in began:
+                found.append(Shift(signal, entity, 0.0, 0.0, 0.0, 0.0, None))
+                continue
+            # Where the others have started too (a rollout) and are well, starting is not what is wrong with this one.
+            others = (len(began) - 1) / max(len(self.replicas) - 1, 1)
+            found.append(Shift(signal, entity, 0.0, 1.0, _CERTAIN, _CERTAIN * (1.0 - others), grid.time(began[name])))
         return found
 
 

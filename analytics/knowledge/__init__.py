@@ -57,12 +57,13 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A signal that moved in its bad direction, and how far it must have gone."""
+    """A signal that moved in its bad direction, how far it must have gone, and what must be measured beside it."""
 
     signal: str
     at_least: float | None = None
     at_most: float | None = None
     times: float | None = None
+    needs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Pattern:
     @property
     def signals(self) -> tuple[str, ...]:
         """Every signal that it speaks of."""
-        return (*(sign.signal for sign in self.requires), *self.through, *self.expects, *self.supports, *self.against)
+        required = (name for sign in self.requires for name in (sign.signal, sign.needs) if name is not None)
+        return (*required, *self.through, *self.expects, *self.supports, *self.against)
 
 
 @dataclass(frozen=True, slots=True)

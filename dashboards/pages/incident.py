@@ -166,7 +166,9 @@ def register(app: Dash, context: PageContext) -> None:
         state, incident = parse_state(search), await _read(context, path)
         if incident is None or state.explain is None:
             return None
-        found = await asyncio.to_thread(jobs.explain_window, store, incident.service, state.explain, incident.indicator)
+        found = await asyncio.to_thread(
+            jobs.explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
+        )
         return explained_window(
             state.explain, found, incident.indicator, incident_path(incident.id), state, incident.service
         )

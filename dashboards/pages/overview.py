@@ -297,7 +297,7 @@ def _explained(context: PageContext, state: PageState) -> Component | None:
     service, indicator = _focus(store, now, state, _services(store, now, state))
     if window is None or service is None:
         return None
-    found = jobs.explain_window(store, service, window, indicator)
+    found = jobs.explain_window(store, service, window, indicator, context.analysis)
     return explained_window(window, found, indicator, "/", state, service)
 
 

@@ -349,7 +349,14 @@ def test_what_a_cause_brings_about_is_told_in_its_chain_and_ranks_behind_it() ->
     explanation = explain(Findings("chat", ONSET, who, [*shifts, *full], alone, STEP_S), KNOWLEDGE)
     first, second = explanation.causes[:2]
     assert (first.kind, second.kind) == (CauseKind.TRAFFIC_SURGE, CauseKind.GPU_MEMORY_PRESSURE)
-    assert any("kv cache" in step.text or "preemptions" in step.text for step in first.chain)
+    assert any("KV cache" in step.text or "preemptions" in step.text for step in first.chain)
+
+
+def test_a_clock_that_falls_is_a_sign_only_where_the_temperature_is_measured_too() -> None:
+    slow = [moved("sm_clock", GPU, 1980, 1100), *SLOW_STEPS]
+    with_temperature = explained([*slow, still("gpu_temperature", GPU, 60)]).causes[0]
+    assert (with_temperature.kind, with_temperature.entity) == (CauseKind.GPU_POWER_THROTTLE, GPU)
+    assert explained(slow).causes[0].kind is not CauseKind.GPU_POWER_THROTTLE
 
 
 def test_traffic_that_brought_no_such_times_before_is_doubted() -> None:

@@ -143,12 +143,6 @@ def test_a_spike_that_was_followed_by_silence_has_closed_when_that_was_long_enou
     assert soon.window == later.window
 
 
-def test_a_spike_knows_the_earlier_ones_of_its_history() -> None:
-    first, second = spikes_of([*calm(50), *([2000.0] * 5), *calm(30, seed=2), *([2000.0] * 5), *calm(30, seed=3)])
-    assert first.earlier == ()
-    assert second.earlier == (first.window,)
-
-
 def test_a_bucket_without_a_measurement_is_neither_raised_nor_usual() -> None:
     values: list[float | None] = [*calm(50), 2000.0, None, 2000.0, *calm(20, seed=2)]
     (spike,) = spikes_of(values)
