@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
@@ -26,7 +28,10 @@ _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is t
 _SEVERAL = 3
 _TENANT_SHARE_MIN = 0.6
 _FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
-_CLAIMS = 0.75  # of another's confidence that what brings it about must have itself
+_RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.99, 0.99))
+_WHOLE = 0.95  # of the traffic
+_NONE_BESIDE = 0.65
+_CLAIMS = 0.85  # of another's confidence that what brings it about must have itself
 _STANDS_OUT = 0.15
 _SHARES_MAX = 6
 _NAMES_MAX = 3
@@ -147,7 +152,12 @@ def _candidates(pattern: Pattern, spike: _Spike) -> Iterable[_Candidate]:
             if _shows(sign, shift, common=_has_no_peers(shift, spike)):
                 signs.setdefault(shift.entity, []).append(shift)
     for entity, shown in signs.items():
-        yield _candidate(pattern, entity, shown, spike)
+        candidate = _candidate(pattern, entity, shown, spike)
+        if pattern.alone:
+            others = sum(one.kind is entity.kind for one in spike.near.replicas_of) - 1
+            lonely = 1.0 - (len(signs) - 1) / max(others, 1)
+            candidate = replace(candidate, confidence=candidate.confidence * lonely)
+        yield candidate
 
 
 def _measured(signal: str | None, entity: Entity, spike: _Spike) -> bool:
@@ -239,8 +249,10 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
         elif reach == "version" and entity.name in scope.shares.get(EntityKind.VERSION, {}):
             share = scope.shares[EntityKind.VERSION][entity.name]
             # What one replica alone, or a called service, holds is not the version's doing.
-            own = share.excess_ratio * scope.evenness(entity.name) * max(0.0, 1.0 - sum(scope.upstream_ratio.values()))
-            found = max(found, own, share.failures_ratio)
+            elsewhere = min(1.0, sum(scope.upstream_ratio.values()))
+            own = max(share.excess_ratio * (1.0 - elsewhere), share.failures_ratio) * scope.evenness(entity.name)
+            # Once it serves everybody there is none beside it to compare with: what came with it may be chance.
+            found = max(found, own * (1.0 if share.traffic_ratio < _WHOLE else _NONE_BESIDE))
     return min(1.0, found)
 
 
@@ -389,6 +401,15 @@ def _told(shift: Shift) -> str:
     return f"{_lower(shift.signal.title)} {before} → {during} {unit}".rstrip()
 
 
+def calibrated(product: float) -> float:
+    """How often a first cause with this product of factors is right, 0-1: a monotone curve through `_RIGHT_AT`.
+
+    Measured on incidents of our simulator and of another make (`make bench-causes`); it changes no order.
+    """
+    products, ratios = zip(*_RIGHT_AT, strict=True)
+    return float(np.interp(product, products, ratios))
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
@@ -401,7 +422,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         rank=rank,
         kind=pattern.kind,
         entity=candidate.entity,
-        confidence=round(candidate.confidence, 3),
+        confidence=round(calibrated(candidate.confidence) if rank == 1 else candidate.confidence, 3),
         lead_s=max((lead for lead in leads if lead is not None), default=None),
         summary=_filled(pattern.summary, candidate.entity, candidate.signs[0]),
         evidence=evidence,

@@ -75,7 +75,7 @@ class Scope:
         """
         if self.slow_by_chance is None or self.slow_by_chance > _CHANCE_MAX:
             return False
-        return self.slow_ratio > _WORSE_THAN_WORST * self.usual_worst_ratio
+        return self.slow_ratio > max(_SLOW_MIN, _WORSE_THAN_WORST * self.usual_worst_ratio)
 
     def evenness(self, version: str) -> float:
         """How evenly a version's excess lies on its replicas: 1 when as its traffic does, towards 0 on one of many."""
@@ -123,7 +123,8 @@ class Neighbourhood:
 
 
 _CHANCE_MAX = 1e-6
-_WORSE_THAN_WORST = 1.5
+_WORSE_THAN_WORST = 2.0
+_SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _TOKENS_MIN = 16  # a time per token of fewer means little
 _SEVERAL = 8  # fewer requests than this have no mean to speak of

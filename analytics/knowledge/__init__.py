@@ -85,6 +85,7 @@ class Pattern:
     next_steps: tuple[str, ...]
     weight: float = 1.0
     replicas_min: int = 1
+    alone: bool = False
 
     @property
     def signals(self) -> tuple[str, ...]:
