@@ -164,7 +164,7 @@ def play(store: Store, case: Case) -> Answer:
             for rank in range(3)
             for incident in near
             for one in incident.explanation.causes[rank : rank + 1]
-        )[: max(3, len(near) * 2)]
+        )
     ablated, others = _compared(store, window, best, settings) if best is not None and case.suite == "one" else ({}, {})
     first_start = min((fault.started_at for fault in faults), default=start)
     return Answer(
@@ -328,7 +328,7 @@ def figures(answers: Sequence[Answer]) -> dict[str, float]:
                 / (sum(len(build_cloud(one.case.seed, varied=True).services) for one in own) * CLEAN_S)
             )
         elif suite == "two":
-            found["two_both_within_3"] = float(np.mean([one.names(3, entity=False) == 2 for one in own]))
+            found["two_both_within_3"] = float(np.mean([one.names(len(one.said), entity=False) == 2 for one in own]))
         elif suite == "removed":
             right = [not one.said or one.said[0].kind in PARENTS[one.case.kinds[0]] for one in own]
             found["removed_unknown_or_parent"] = float(np.mean(right))
