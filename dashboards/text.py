@@ -25,6 +25,7 @@ CONFIDENCE_MEANING = "of the first causes given so much, that share was right on
 """What a confidence is, for whoever hovers over one."""
 
 _ABBREVIATIONS = {EntityKind.GPU: "GPU"}
+_HARDLY = 0.05
 _UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -160,6 +161,8 @@ def quantity(value: float | None, unit: str) -> str:
         return UNKNOWN
     if unit == "ratio":
         return percent(value)
+    if unit == "flag":  # a code or a bit that is there or not, as a share of the samples
+        return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{percent_whole(value)} of the time"
     if unit == "s" and value >= _UNIX_TIMES_FROM_S:
         return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
     if unit in ("ms", "s"):

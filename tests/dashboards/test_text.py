@@ -148,3 +148,7 @@ def test_an_objective_and_an_incident_have_a_title() -> None:
     assert text.incident_title(incident()) == "TTFT p99 at 4.1 s on chat"
     assert text.incident_lasted(incident(), NOON) == timedelta(minutes=20)
     assert text.incident_lasted(incident(ended_at=minutes_ago(15)), NOON) == timedelta(minutes=5)
+
+
+def test_what_is_there_or_not_is_told_in_words() -> None:
+    assert [text.quantity(value, "flag") for value in (0.0, 0.4, 1.0)] == ["no", "40 % of the time", "yes"]
