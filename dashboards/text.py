@@ -159,10 +159,8 @@ def quantity(value: float | None, unit: str) -> str:
     """A value with its unit: ratios as per cent, bytes and counts scaled."""
     if value is None:
         return UNKNOWN
-    if unit == "ratio":
-        return percent(value)
-    if unit == "flag":  # a code or a bit that is there or not, as a share of the samples
-        return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{percent_whole(value)} of the time"
+    if unit in ("ratio", "flag"):
+        return percent(value) if unit == "ratio" else _flag(value)
     if unit == "s" and value >= _UNIX_TIMES_FROM_S:
         return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
     if unit in ("ms", "s"):
@@ -172,6 +170,11 @@ def quantity(value: float | None, unit: str) -> str:
     number, prefix = compact(value)
     shown = _UNITS.get(unit, unit)
     return f"{number} {prefix}{shown}".strip()
+
+
+def _flag(value: float) -> str:
+    """A code or a bit that is there or not, from the share of the samples that had it."""
+    return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{percent_whole(value)} of the time"
 
 
 def change(evidence: Evidence) -> str:
