@@ -123,7 +123,7 @@ class Neighbourhood:
 
 
 _CHANCE_MAX = 1e-6
-_WORSE_THAN_WORST = 2.0
+_WORSE_THAN_WORST = 1.75
 _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _TOKENS_MIN = 16  # a time per token of fewer means little

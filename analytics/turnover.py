@@ -26,10 +26,15 @@ _CERTAIN = 20.0  # sigmas of what was counted and not measured
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """Who served in each step of a grid: `serving` is (replicas, steps)."""
+    """Who served in each step of a grid: (replicas, steps).
+
+    `serving` tells who was sent requests, `alive` who was or whose engine reported all the same: one that is there and
+    gets no work is not lost capacity, but slow, hung or passed over.
+    """
 
     replicas: tuple[str, ...]
     serving: NDArray[np.bool_]
+    alive: NDArray[np.bool_]
 
     def lost(self, grid: Grid, spike: Window) -> frozenset[str]:
         """Those that served in usual time and do not for a quarter of the spike or more."""
@@ -41,10 +46,10 @@ class Turnover:
         )
 
     def signals(self, service: str, knowledge: Knowledge) -> list[SignalMatrix]:
-        """The number of replicas serving, as a signal of the service."""
+        """The number of replicas that are there to serve, as a signal of the service."""
         if not self.replicas:
             return []
-        counts = self.serving.sum(axis=0, keepdims=True).astype(float)
+        counts = self.alive.sum(axis=0, keepdims=True).astype(float)
         counts[:, : int(np.argmax(counts[0] > 0))] = np.nan  # before the first request nothing is known
         return [
             SignalMatrix(knowledge.signals["serving_replicas"], (Entity(EntityKind.SERVICE, service),), counts),
@@ -89,11 +94,12 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
     counts = _counts(requests, grid)
     reporting = _reporting(matrices, counts.keys(), grid)
     names = tuple(sorted(counts))
-    serving = np.zeros((len(names), grid.steps), dtype=bool)
+    serving, alive = (np.zeros((len(names), grid.steps), dtype=bool) for _ in range(2))
     everyone = sum(counts.values(), np.zeros(grid.steps, dtype=np.int64))
     for row, name in enumerate(names):
         serving[row] = _serving(counts[name], everyone - counts[name], reporting.get(name), grid.step_s)
-    return Turnover(names, serving)
+        alive[row] = serving[row] | _there(reporting.get(name), grid.steps)
+    return Turnover(names, serving, alive)
 
 
 def _counts(requests: pl.DataFrame, grid: Grid) -> dict[str, NDArray[np.int64]]:
@@ -143,12 +149,28 @@ def _serving(
     return serving
 
 
+def _there(reporting: NDArray[np.bool_] | None, steps: int) -> NDArray[np.bool_]:
+    """When an engine was there by its samples, a few missed scrapes notwithstanding."""
+    there = np.zeros(steps, dtype=bool)
+    seen = np.flatnonzero(reporting) if reporting is not None else np.zeros(0, dtype=np.intp)
+    if not len(seen):
+        return there
+    patience = _MISSED_SCRAPES * _spread(seen)
+    for first, last in zip(seen, [*seen[1:], steps], strict=True):
+        there[first : last if last - first <= patience else first + 1] = True
+    return there
+
+
+def _spread(seen: NDArray[np.intp]) -> int:
+    """The usual number of steps from one sample to the next."""
+    return max(int(np.median(np.diff(seen))) if len(seen) > 1 else 1, 1)
+
+
 def _is_silent(reporting: NDArray[np.bool_] | None, first: int, end: int) -> bool:
     """Did the engine miss several scrapes in a row in this stretch, of which requests say nothing."""
     if reporting is None or not reporting[:first].any():
         return False
     seen = np.flatnonzero(reporting)
-    spread = max(int(np.median(np.diff(seen))) if len(seen) > 1 else 1, 1)
     within = np.flatnonzero(reporting[first:end])
     longest = int(np.diff([-1, *within, end - first]).max()) - 1
-    return longest >= _MISSED_SCRAPES * spread
+    return longest >= _MISSED_SCRAPES * _spread(seen)

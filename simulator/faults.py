@@ -224,13 +224,13 @@ def _nvlink(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
 
 def _saturation(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     port = _port_that_matters(cloud, randomness)
-    strength = _log_uniform(randomness, 0.004, 0.03)
+    strength = _log_uniform(randomness, 0.004, 0.015)
     return _on_port_or(cloud, randomness, port, strength, randomness.uniform(5, 30), "uplink")
 
 
 def _congestion(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     port = _port_that_matters(cloud, randomness)
-    strength = _log_uniform(randomness, 0.004, 0.03)
+    strength = _log_uniform(randomness, 0.004, 0.015)
     return _on_port_or(cloud, randomness, port, strength, randomness.uniform(5, 30), "switch")
 
 
@@ -251,7 +251,7 @@ def _link_fault(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     entity = Entity(EntityKind.PORT, _port_that_matters(cloud, randomness).name)
     match randomness.choice(("errors", "rate_drop", "flap")):
         case "errors":
-            return Plan(entity, _log_uniform(randomness, 0.004, 0.03), randomness.uniform(5, 30), "errors")
+            return Plan(entity, _log_uniform(randomness, 0.004, 0.015), randomness.uniform(5, 30), "errors")
         case "rate_drop":
             # One lane at SDR or DDR (2.5 or 5 Gb/s before coding) of the 400 Gb/s of four at NDR.
             return Plan(entity, randomness.choice((0.00625, 0.0125)), randomness.uniform(1, 3), "rate_drop")

@@ -81,6 +81,14 @@ def test_an_engine_that_reports_no_more_has_gone_though_requests_are_too_few_to_
     assert seen(rows, [engine("b", BEFORE)]).lost(GRID, SPIKE) == {"b"}
 
 
+def test_a_replica_that_is_there_and_gets_no_work_is_no_lost_capacity() -> None:
+    found = seen([*served("a", ALL), *served("b", BEFORE)], [engine("b", ALL)])
+    (matrix,) = found.signals("chat", KNOWLEDGE)
+    (shift,) = shifts(matrix, GRID, SPIKE, REFERENCE)
+    assert (shift.before, shift.during) == (2.0, 2.0)
+    assert found.lost(GRID, SPIKE) == {"b"}, "its work went to the other all the same"
+
+
 def test_a_missed_scrape_takes_no_replica_away() -> None:
     rows = [*served("a", ALL), *served("b", range(0, STEPS, 12), each=1)]
     assert seen(rows, [engine("b", [step for step in ALL if step not in (65, 66)])]).lost(GRID, SPIKE) == frozenset()

@@ -37,7 +37,7 @@ def test_the_demo_plays_every_kind_and_tells_the_truth_beside_the_verdict(kind: 
     assert outcome["truth"]["kind"] == kind
     for document in outcome["incidents"]:
         assert list(document) == INCIDENT_KEYS
-        assert from_document(document).causes
+        assert from_document(document).explanation.causes
 
 
 @pytest.mark.slow
