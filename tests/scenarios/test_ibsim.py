@@ -228,6 +228,7 @@ def test_a_congested_and_a_bad_link_become_rows_of_their_ports(
         f'PerformanceSet "{BAD} PortRcvErrorDetails.PortLocalPhysicalErrors=4200',
         'PerformanceSet "gpu-01-01 mlx5_0"[1] PortCounters.PortRcvErrors=9',
     )
+    time.sleep(1.1)  # samples are kept by the second: of two readings in one, neither is the later
     read(collector, registry)
 
     congested = latest(clean_store, "leaf-1", "3")
