@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analytics.call_tree import Blame, CallGraph, UsualTime, calls_of_spans, steps_of_spans
+from analytics.call_tree import Blame, CallGraph, UsualTime, calls_of_spans, link_ends, steps_of_spans
 from analytics.knowledge import Knowledge, Signal
 from analytics.signals import Shift
 from domain.entity import Entity, EntityKind
@@ -95,7 +95,7 @@ def _spans(calls: pl.DataFrame, value: str) -> pl.DataFrame:
 
 def _callee(node: str) -> str:
     """The service at the far end of a link; a service is its own."""
-    return node.rpartition(" → ")[2]
+    return (link_ends(node) or (node,))[-1]
 
 
 def _mean(steps: pl.DataFrame, node: str) -> float | None:
