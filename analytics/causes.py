@@ -30,12 +30,19 @@ _TENANT_SHARE_MIN = 0.6
 _FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
 _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.99, 0.99))
 _WHOLE = 0.95  # of the traffic
-_NONE_BESIDE = 0.65
-_CLAIMS = 0.85  # of another's confidence that what brings it about must have itself
+_NONE_BESIDE = 0.55
+_CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
+_BESIDE_MAX = 0.44
 _STANDS_OUT = 0.15
 _SHARES_MAX = 6
 _NAMES_MAX = 3
 _UNIX_TIMES_FROM_S = 1e9
+_STAGE_OF = {
+    "queue_time": "queue_ms",
+    "transfer_time": "transfer_ms",
+    "prefill_time": "prefill_ms",
+    "decode_time": "decode_ms",
+}
 _SLACK_S = 60  # clocks of scrapes and requests, and the step between samples
 
 
@@ -154,10 +161,14 @@ def _candidates(pattern: Pattern, spike: _Spike) -> Iterable[_Candidate]:
     for entity, shown in signs.items():
         candidate = _candidate(pattern, entity, shown, spike)
         if pattern.alone:
+            alike = sum(_names_of(shown) <= _names_of(theirs) for theirs in signs.values()) - 1
             others = sum(one.kind is entity.kind for one in spike.near.replicas_of) - 1
-            lonely = 1.0 - (len(signs) - 1) / max(others, 1)
-            candidate = replace(candidate, confidence=candidate.confidence * lonely)
+            candidate = replace(candidate, confidence=candidate.confidence * (1.0 - alike / max(others, 1)))
         yield candidate
+
+
+def _names_of(shifts: Iterable[Shift]) -> set[str]:
+    return {shift.signal.name for shift in shifts}
 
 
 def _measured(signal: str | None, entity: Entity, spike: _Spike) -> bool:
@@ -180,13 +191,13 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     confidence = (
         pattern.weight
         * _strength(ordered, expected, with_peers=alone or entity.kind is EntityKind.SERVICE)
-        * _placed(explained)
+        * max(_placed(explained), _felt_beside(ways))
         * _in_time(ordered, spike)
-        * (_reached(ways, common=common) if pattern.through else 1.0)
+        * (_reached(ways, _told_by_stages(pattern, entity, spike), common=common) if pattern.through else 1.0)
         * _expected(expected)
         * _supported(pattern, companions, common=common)
         * _unopposed(_near(pattern.against, entity, spike))
-        * (_by_load(spike) if pattern.kind is CauseKind.TRAFFIC_SURGE else 1.0)
+        * _as_load(pattern.kind, spike)
     )
     moved = [shift for shift in (*ways, *companions) if shift.moved(with_peers=common) and shift not in ordered]
     return _Candidate(pattern, entity, min(confidence, _CERTAINTY_MAX), explained, tuple(ordered), tuple(moved))
@@ -261,6 +272,15 @@ def _placed(explained: float) -> float:
     return math.sqrt(explained) if explained >= 0.5 else math.sqrt(2) * explained
 
 
+def _felt_beside(ways: Sequence[Shift]) -> float:
+    """What is felt on its own replicas, but little beside what the whole service waits for, may be named second.
+
+    The greater of two causes holds nearly all of the added time. Never enough to be blamed alone.
+    """
+    own = max((shift.score() for shift in ways if shift.moved()), default=0.0)
+    return _BESIDE_MAX * own
+
+
 def _in_time(signs: Sequence[Shift], spike: _Spike) -> float:
     """A cause is there when its effect begins, give or take both clocks' steps; an unknown order is a mild doubt."""
     late_s = _late_s(signs, spike)
@@ -278,13 +298,24 @@ def _late_after_s(spike: _Spike) -> float:
     return 2 * spike.step_s + 30.0
 
 
-def _reached(ways: Sequence[Shift], *, common: bool) -> float:
+def _reached(ways: Sequence[Shift], told_by_stages: float, *, common: bool) -> float:
     """From 0.35 when no way by which it reaches requests shows to 1; a little below 1 when none is measured."""
     if not ways:
         return 0.85
-    return 0.35 + 0.65 * max(
-        shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0 for shift in ways
-    )
+    moved = max(shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0 for shift in ways)
+    return 0.35 + 0.65 * max(moved, told_by_stages)
+
+
+def _told_by_stages(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
+    """The share of the added time that lies in the stages through which it reaches requests, 0-1.
+
+    Of what meets the whole service alone: a queue of few requests in a hundred moves no level of a replica.
+    """
+    if entity.kind is not EntityKind.SERVICE:
+        return 0.0
+    added = {stage: excess_ms for stage, excess_ms in spike.scope.stage_excess_ms.items() if excess_ms > 0}
+    reached = {_STAGE_OF[signal] for signal in pattern.through if signal in _STAGE_OF}
+    return sum(added.get(stage, 0.0) for stage in reached) / sum(added.values()) if added else 0.0
 
 
 def _supported(pattern: Pattern, companions: Sequence[Shift], *, common: bool) -> float:
@@ -314,9 +345,26 @@ def _unopposed(contradictions: Sequence[Shift]) -> float:
     return 1.0 - 0.7 * max((shift.score() for shift in contradictions if shift.moved()), default=0.0)
 
 
-def _by_load(spike: _Spike) -> float:
-    """From 0.3 when as much load as this brought no such excess before, to 1 when half of the excess is the load's."""
-    return 1.0 if spike.load_explains is None else min(1.0, 0.3 + 1.4 * spike.load_explains)
+def _as_load(kind: CauseKind, spike: _Spike) -> float:
+    """Of more requests and longer ones, the less is believed as its growth is the lesser part of the added work, 0-1.
+
+    Work is requests times their length, so the logarithms of both growths add up to that of the work. More requests
+    are doubted, down to 0.3, as far as as many brought no such excess before.
+    """
+    if kind not in (CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT):
+        return 1.0
+    more, longer = (math.log(_growth(names, spike)) for names in (("request_rate",), ("input_tokens", "output_tokens")))
+    own = more if kind is CauseKind.TRAFFIC_SURGE else longer
+    part = min(1.0, 2.0 * own / (more + longer)) if more + longer > 0 else 1.0
+    if kind is CauseKind.PROMPT_MIX_SHIFT or spike.load_explains is None:
+        return part
+    return part * min(1.0, 0.3 + 1.4 * spike.load_explains)
+
+
+def _growth(names: Iterable[str], spike: _Spike) -> float:
+    """The greatest factor, at least 1, by which one of these signals of the service rose."""
+    moves = [shift for name in names for shift in spike.by_signal.get(name, ()) if shift.entity == spike.service]
+    return max((shift.during / shift.before for shift in moves if shift.before > 0 and shift.moved()), default=1.0)
 
 
 def _near(names: Iterable[str], entity: Entity, spike: _Spike) -> list[Shift]:

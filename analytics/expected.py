@@ -11,7 +11,7 @@ from domain.window import Window
 _STEP_S = 60
 _STEPS_MIN = 20
 _REQUESTS_MIN = 5  # fewer have no percentile to learn from
-_SEEN_RATIO = 1.1  # of the heaviest load seen; beyond it, nobody knows what the service would do
+_SEEN_QUANTILE, _SEEN_RATIO = 0.9, 1.1  # of the load seen; held beyond it, nobody knows what the service would do
 
 
 def explained_by_load(
@@ -21,8 +21,8 @@ def explained_by_load(
 
     The logarithm of a minute's 90th percentile is fitted to its request rate and token rate by quantile regression
     (Koenker and Bassett 1978; the median, so that minutes that were bad for another reason do not pull), on usual time
-    alone. None when the spike's load was never seen in usual time, or when there is too little of it: then nothing
-    speaks against the load.
+    alone. None when the spike's load was hardly ever seen in usual time, or when there is too little of that: then
+    nothing speaks against the load.
 
     Args:
         requests: a frame of `read_requests` over both windows.
@@ -36,7 +36,7 @@ def explained_by_load(
         return None
     load, now = (frame.select("rate", "tokens").to_numpy() for frame in (usual, during))
     level = np.median(now, axis=0)
-    if (level > _SEEN_RATIO * load.max(axis=0)).any():
+    if (level > _SEEN_RATIO * np.quantile(load, _SEEN_QUANTILE, axis=0)).any():
         return None
     middle, scale = np.median(load, axis=0), np.maximum(load.std(axis=0), 1e-9)
     model = QuantileRegressor(quantile=0.5, alpha=1e-3, solver="highs")

@@ -1,12 +1,13 @@
 """Scope: which requests are slow, where their time went, and whose they are."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import betabinom
 
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
@@ -43,8 +44,9 @@ class Scope:
     """Who was slow in a spike, in milliseconds above usual.
 
     A request is slow when it took longer than 99 % of usual ones (`slow_over_ms`) or failed; `slow_by_chance` is the
-    probability of as many slow ones in usual time (binomial). Both are None without usual time to compare with.
-    `usual_worst_ratio` is the greatest share of slow requests in a stretch of usual time as long.
+    probability of as many slow ones in usual time, as far as that is known and as slow ones come in bursts there. Both
+    are None without usual time to compare with. `usual_worst_ratio` is the greatest share of slow requests in a
+    stretch of usual time as long.
 
     `excess_ms` is by how much the mean request took longer; `shares` tells whose that is, `stage_excess_ms` where in a
     mean request it was spent (`STAGES`), `upstream_ratio` how much of it in each called service. `added_tokens_ratio`
@@ -126,6 +128,7 @@ _CHANCE_MAX = 1e-6
 _WORSE_THAN_WORST = 1.75
 _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
+_STRETCHES_MIN = 10  # of usual time; fewer do not tell how counts vary
 _TOKENS_MIN = 16  # a time per token of fewer means little
 _SEVERAL = 8  # fewer requests than this have no mean to speak of
 
@@ -188,14 +191,16 @@ def localise(
     failed = during_all.height - during.height
     bad_count = failed if indicator is Indicator.ERRORS else slow.height + failed
     bad = during_all.filter(pl.col("is_error")) if indicator is Indicator.ERRORS else slow
-    usual_bad = (usual_all.height - usual.height, usual_all.height)
+    past = _usual_of(usual_all, column, slow_over_ms, indicator)
+    steps = max(1, round(spike.seconds * 1e6 / _STEP_US))
+    prior = 0.5 if indicator is Indicator.ERRORS else 1.0  # failures that never happened before still may
     tenants = pl.concat([slow["tenant"], during_all.filter(pl.col("is_error"))["tenant"]]).drop_nulls()
     expected = expected_of_work(usual, column)
     return Scope(
         slow_over_ms=slow_over_ms,
         slow_count=bad_count * one_in,
         slow_ratio=bad_count / during_all.height if during_all.height else 0.0,
-        slow_by_chance=_chance(bad_count, during_all.height, *usual_bad, slow_too=indicator is not Indicator.ERRORS),
+        slow_by_chance=past.chance(bad_count, during_all.height, steps, prior),
         tenants_count=tenants.n_unique() if during_all["tenant"].count() else None,
         excess_ms=(_number(during[column].mean()) or 0.0) - (_number(usual[column].mean()) or 0.0),
         shares={
@@ -206,7 +211,7 @@ def localise(
         exemplar_trace_ids=tuple(bad.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
         added_tokens_ratio=_added_tokens(usual_all, during_all, reference, spike, excluded),
         replicas_of_version=_replicas_of_version(during_all),
-        usual_worst_ratio=_worst_ratio(usual_all, column, slow_over_ms, indicator, spike),
+        usual_worst_ratio=past.worst_ratio(steps),
     )
 
 
@@ -362,28 +367,67 @@ def _replicas_of_version(requests: pl.DataFrame) -> dict[str, frozenset[str]]:
     return {str(version): frozenset(group["replica"].to_list()) for (version,), group in placed.group_by("version")}
 
 
-def _worst_ratio(
-    usual: pl.DataFrame, column: str, slow_over_ms: float | None, indicator: Indicator, spike: Window
-) -> float:
-    """The greatest share of slow or failed requests in a stretch of usual time as long as the spike; 0 without one."""
-    if slow_over_ms is None or usual.is_empty():
-        return 0.0
-    is_slow = (pl.col(column) > slow_over_ms).fill_null(value=False) if indicator is not Indicator.ERRORS else False
-    step = pl.col("time").dt.epoch("us") // _STEP_US
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """Slow or failed requests and all requests of usual time by step of `_STEP_US`, each (steps,); gaps are zeros."""
+
+    bad: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    def worst_ratio(self, steps: int) -> float:
+        """The greatest share of bad requests in so many steps in a row; 0 where there are not as many."""
+        if len(self.total) < steps:
+            return 0.0
+        sums = np.cumsum(np.pad(np.stack([self.bad, self.total]), ((0, 0), (1, 0))), axis=1)
+        bad, total = sums[:, steps:] - sums[:, :-steps]
+        return float((bad[total >= _SEVERAL] / total[total >= _SEVERAL]).max(initial=0.0))
+
+    def dispersion(self, steps: int) -> float:
+        """By what factor the count of bad ones in so many steps varies more than independent events do, at least 1.
+
+        Pearson's statistic over its degrees of freedom (McCullagh and Nelder 1989, section 4.5), of shorter stretches
+        where there are not enough as long.
+        """
+        length = max(1, min(steps, len(self.total) // _STRETCHES_MIN))
+        whole = len(self.total) // length * length
+        bad, total = (each[:whole].reshape(-1, length).sum(axis=1) for each in (self.bad, self.total))
+        bad, total = bad[total > 0], total[total > 0]
+        ratio = bad.sum() / max(total.sum(), 1.0)
+        if len(total) < _STRETCHES_MIN or not 0.0 < ratio < 1.0:
+            return 1.0
+        pearson = ((bad - total * ratio) ** 2 / (total * ratio * (1.0 - ratio))).sum()
+        return max(1.0, float(pearson) / (len(total) - 1))
+
+    def chance(self, bad: int, total: int, steps: int, prior: float) -> float | None:
+        """The probability of as many bad ones among so many requests in so many steps; None when nothing is known.
+
+        How many of new values exceed the one that so many of the usual ones exceeded is beta-binomial, whatever their
+        distribution (Gumbel and von Schelling 1950): of few usual requests the 99th percentile is hardly known. Where
+        bad ones come in bursts, all counts are worth less (quasi-likelihood). `prior` is added to the bad ones seen.
+        """
+        known, seen = self.total.sum(), self.bad.sum()
+        if not total or seen >= known:
+            return None
+        worth = 1.0 / self.dispersion(steps)
+        drawn, found = max(1, round(total * worth)), math.ceil(bad * worth)
+        return float(betabinom.sf(found - 1, drawn, (seen + prior) * worth, (known - seen) * worth))
+
+
+def _usual_of(usual: pl.DataFrame, column: str, slow_over_ms: float | None, indicator: Indicator) -> _Usual:
+    if usual.is_empty():
+        return _Usual(np.zeros(0), np.zeros(0))
+    is_bad = pl.col("is_error")
+    if indicator is not Indicator.ERRORS and slow_over_ms is not None:
+        is_bad |= (pl.col(column) > slow_over_ms).fill_null(value=False)
     by_step = (
-        usual.group_by(step.alias("step"))
-        .agg((is_slow | pl.col("is_error")).sum().alias("bad"), pl.len().alias("total"))
+        usual.group_by((pl.col("time").dt.epoch("us") // _STEP_US).alias("step"))
+        .agg(is_bad.sum().alias("bad"), pl.len().alias("total"))
         .sort("step")
     )
-    length = max(1, round(spike.seconds * 1e6 / _STEP_US))
     steps = by_step["step"].to_numpy()
     counts = np.zeros((2, int(steps[-1] - steps[0]) + 1))
     counts[:, steps - steps[0]] = by_step.select("bad", "total").to_numpy().T
-    if counts.shape[1] < length:
-        return 0.0
-    sums = np.cumsum(np.pad(counts, ((0, 0), (1, 0))), axis=1)
-    bad, total = sums[:, length:] - sums[:, :-length]
-    return float((bad[total >= _SEVERAL] / total[total >= _SEVERAL]).max(initial=0.0))
+    return _Usual(*counts)
 
 
 def _added_tokens(
@@ -406,15 +450,6 @@ def _added_tokens(
     )
     total = float(added["added"].sum())
     return {tenant: more / total for tenant, more in added.select("tenant", "added").iter_rows() if tenant and total}
-
-
-def _chance(bad: int, total: int, usual_failed: int, usual_total: int, *, slow_too: bool) -> float | None:
-    """The probability of so many bad ones in usual time, where one in a hundred is slow by definition."""
-    if not total or usual_total <= usual_failed:
-        return None
-    # Failures that never happened before still may: half a one is added to those seen.
-    usual_bad_ratio = (0.01 if slow_too else 0.0) + (usual_failed + (0.0 if slow_too else 0.5)) / usual_total
-    return float(binom.sf(bad - 1, total, min(usual_bad_ratio, 1.0)))
 
 
 def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, topology: Topology) -> Neighbourhood:

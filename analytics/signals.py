@@ -362,16 +362,19 @@ def shifts(
     parts = _parts(matrix, grid, first, end)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
-        quantile = 0.7 if sign > 0 else 0.3
-        before, usual_level = row_quantiles(usual, 0.5, quantile)
+        (before,) = row_quantiles(usual, 0.5)
         (middle,) = row_quantiles(np.abs(usual - before[:, None]), 0.5)
         spread = np.nan_to_num(_MAD_TO_SIGMA * middle)
-        if not is_event:  # the worse part of the window, against the same part of usual time
-            levels = np.stack([row_quantiles(part, quantile)[0] for part in parts])
-        else:  # events: a median of their rate is blind to the rare ones
-            levels, usual_level = np.stack([np.nanmean(part, axis=1) for part in parts]), np.nanmean(usual, axis=1)
-            before = usual_level
-        level = sign * np.fmax.reduce(sign * levels)
+        if is_event:  # a median of their rate is blind to the rare ones
+            levels = np.stack([np.nanmean(part, axis=1) for part in parts])[:, None]
+            usual_levels = np.nanmean(usual, axis=1)[None]
+            before = usual_levels[0]
+        else:  # a part of the window, against the same part of usual time
+            quantiles = _quantiles(signal)
+            levels = np.stack([row_quantiles(part, *quantiles) for part in parts])
+            usual_levels = np.stack(row_quantiles(usual, *quantiles))
+        level, usual_level = _furthest(sign * levels, sign * usual_levels)
+        level, usual_level = sign * level, sign * usual_level
     least = np.maximum(signal.floor, signal.relative_floor * np.abs(np.nan_to_num(before)))
     steps_count = np.maximum(np.isfinite(parts[-1]).sum(axis=1), 1)
     if signal.transform == "count":  # the mean of many steps is steadier than one step, but never than chance
@@ -406,6 +409,29 @@ def shifts(
             )
         )
     return found
+
+
+def _quantiles(signal: Signal) -> tuple[float, ...]:
+    """Which part of a window tells that a level moved: its worse part.
+
+    Of what is bounded above, the better part too: a GPU that was busy now and then cannot get busier than it was then,
+    but it may never rest any more.
+    """
+    if signal.worse == "down":
+        return (0.3,)
+    return (0.7,) if signal.bounds is None else (0.7, 0.3)
+
+
+def _furthest(levels: Matrix, usual_levels: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each entity the level that rose furthest, and the usual one beside it, each (entities,).
+
+    Args:
+        levels: (parts, quantiles, entities).
+        usual_levels: (quantiles, entities).
+    """
+    worst = np.fmax.reduce(levels)
+    best = np.nan_to_num(worst - usual_levels, nan=-np.inf).argmax(axis=0)[None]
+    return np.take_along_axis(worst, best, axis=0)[0], np.take_along_axis(usual_levels, best, axis=0)[0]
 
 
 def _parts(matrix: SignalMatrix, grid: Grid, first: int, end: int) -> list[Matrix]:

@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks.causes import devices, gwdg, nezha, outside, petshop, scoring, seeded
 from benchmarks.server import machine
 
-FULL = {"one": 10, "confused": 5, "two": 10, "removed": 3, "clean": 8}
+FULL = {"one": 30, "confused": 10, "two": 20, "removed": 3, "clean": 60}
 QUICK = {"one": 2, "confused": 1, "two": 5, "removed": 1, "clean": 2}
 OUTSIDE_SEEDS, OUTSIDE_SEEDS_QUICK = 3, 1
 

@@ -8,7 +8,7 @@ job as live data (`analytics.jobs.analyze`), and only then held against the trut
     confused  the same, with a harmless change or alarm at the same time, and the sensor faults of a real site
     two       two causes at once, on different entities
     removed   one cause, whose required signals nobody sends: `unknown`, or the kind that stands over it, is right
-    clean     no fault: six hours of usual life
+    clean     no fault: six hours of usual life; a busy hour that users felt may be told, and as nothing else
 
     python -m benchmarks.causes.seeded [--suites one,clean] [--seeds N] [--kinds KIND,…] [--jobs N] [--misses]
 """
@@ -42,7 +42,7 @@ from domain.incident import Incident
 from domain.window import Window
 from simulator.cloud import Cloud, build_cloud
 from simulator.confounders import plan_confounders
-from simulator.faults import Fault, hit_replicas, plan_fault
+from simulator.faults import Fault, Harmless, hit_replicas, plan_fault
 from simulator.fill import fill
 from simulator.quirks import Quirks
 from simulator.run import Simulation
@@ -148,13 +148,14 @@ def play(store: Store, case: Case) -> Answer:
     for fault in faults:
         end = max(end, fault.ended_at + timedelta(seconds=AFTER_S))
     quirks = Quirks.drawn(case.seed) if case.suite == "confused" else None
-    simulation = Simulation(case.seed, start, [*faults, *_harmless(case, cloud, faults)], cloud=cloud, quirks=quirks)
+    harmless = _harmless(case, cloud, faults)
+    simulation = Simulation(case.seed, start, [*faults, *harmless], cloud=cloud, quirks=quirks)
     write_topology(store, cloud.topology(), start)
     fill(store, simulation, start, end)
     settings = AnalyzeSettings(knowledge=_knowledge(case))
     window = Window(start + timedelta(seconds=600), end)
     incidents = analyze(store, window, end, (), settings)
-    near = [one for one in incidents if _meets(one, faults)] if faults else incidents
+    near = [one for one in incidents if (_meets(one, faults) if faults else not _is_busy_hour(one, harmless))]
     best = max(near, key=lambda one: (one.cause.kind is not CauseKind.UNKNOWN, one.slow_requests_count), default=None)
     truth = tuple((CauseKind(fault.kind), fault.entity) for fault in faults)
     said = () if best is None else tuple(Said(one.kind, one.entity, one.confidence) for one in best.explanation.causes)
@@ -174,7 +175,7 @@ def play(store: Store, case: Case) -> Answer:
         felt=not faults or _felt(store, cloud, faults),
         onset_error_s=None if best is None or not faults else (best.started_at - first_start).total_seconds(),
         detected_after_s=None if best is None or not faults else (best.detected_at - first_start).total_seconds(),
-        incidents=len(incidents),
+        incidents=len(near),
         seconds=time.process_time() - began,
         why_not="" if best is None else "; ".join(
             f"{one.kind}: {one.why}" for one in best.explanation.ruled_out if one.kind in {kind for kind, _ in truth}
@@ -244,6 +245,12 @@ def _meets(incident: Incident, faults: Sequence[Fault]) -> bool:
     first = min(fault.started_at for fault in faults)
     last = max(fault.ended_at for fault in faults)
     return first - timedelta(seconds=120) <= incident.started_at <= last + timedelta(seconds=120)
+
+
+def _is_busy_hour(incident: Incident, harmless: Sequence[Fault]) -> bool:
+    """Is it what a clean day has to tell: more traffic than usual, where there was more."""
+    busy = [one for one in harmless if one.kind is Harmless.BUSY_HOUR]
+    return bool(busy) and incident.cause.kind is CauseKind.TRAFFIC_SURGE and _meets(incident, busy)
 
 
 def _compared(
@@ -328,7 +335,7 @@ def figures(answers: Sequence[Answer]) -> dict[str, float]:
                 / (sum(len(build_cloud(one.case.seed, varied=True).services) for one in own) * CLEAN_S)
             )
         elif suite == "two":
-            found["two_both_within_3"] = float(np.mean([one.names(len(one.said), entity=False) == 2 for one in own]))
+            found["two_both_within_3"] = float(np.mean([_is_right(one) for one in own]))
         elif suite == "removed":
             right = [not one.said or one.said[0].kind in PARENTS[one.case.kinds[0]] for one in own]
             found["removed_unknown_or_parent"] = float(np.mean(right))
@@ -399,12 +406,17 @@ def show(console: Console, answers: Sequence[Answer], *, misses: bool) -> None:
         console.print(table)
     if misses:
         for one in answers:
-            if one.case.suite != "clean" and one.names(1, entity=True) < 1:
+            if one.case.suite != "clean" and not _is_right(one):
                 said = ", ".join(f"{said.kind} {said.entity.name} {said.confidence}" for said in one.said[:3])
                 truth = ", ".join(f"{kind} {entity.name}" for kind, entity in one.truth)
                 console.print(f"{one.case.suite} {one.case.seed}: {truth} ← {said or 'no incident'} | {one.why_not}")
             if one.case.suite == "clean" and one.incidents:
                 console.print(f"clean {one.case.seed}: {one.incidents} incidents, {[said.kind for said in one.said]}")
+
+
+def _is_right(one: Answer) -> bool:
+    """Is it right as its suite counts: both of two causes anywhere, else the one cause first."""
+    return one.names(len(one.said), entity=False) == 2 if one.case.suite == "two" else one.names(1, entity=True) == 1
 
 
 def _hits(said: Sequence[tuple[Answer, CauseKind, Entity]]) -> tuple[str, str]:
@@ -429,7 +441,7 @@ def _show_kinds(console: Console, suite: str, answers: Sequence[Answer]) -> None
             f"{np.mean([one.names(1, entity=True) for one in own]):.2f}",
             f"{np.mean([one.names(3, entity=True) for one in own]):.2f}",
             f"{low:.2f} to {high:.2f}",
-            ", ".join(f"{name} {count}" for name, count in wrong.most_common(3)),
+            ", ".join(f"{name} {count}" for name, count in wrong.most_common()),
         )
     console.print(table)
 

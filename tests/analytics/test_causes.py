@@ -368,6 +368,31 @@ def test_traffic_that_brought_no_such_times_before_is_doubted() -> None:
     assert "as much load brought 2% of the added time before" in why[CauseKind.TRAFFIC_SURGE]
 
 
+def test_of_more_and_longer_requests_the_one_that_grew_more_is_named() -> None:
+    for rate, tokens, kind in ((3.0, 1.2, CauseKind.TRAFFIC_SURGE), (1.4, 3.0, CauseKind.PROMPT_MIX_SHIFT)):
+        loads = [moved("request_rate", SERVICE, 5, 5 * rate), moved("input_tokens", SERVICE, 900, 900 * tokens)]
+        assert explained([*loads, *QUEUES], ALL_SLOW).causes[0].kind is kind
+
+
+def test_a_queue_of_few_requests_in_a_hundred_still_tells_of_a_surge() -> None:
+    surge = [moved("request_rate", SERVICE, 5, 8), *(still("queue_time", replica, 2) for replica in (SICK,))]
+    assert explained(surge, ALL_SLOW).causes[0].kind is CauseKind.TRAFFIC_SURGE
+
+
+def test_what_its_own_replica_feels_is_named_second_to_what_all_wait_for() -> None:
+    _, _, lost = SIGNS[CauseKind.CAPACITY_LOSS]
+    hot = [moved("thermal_violation", GPU, 0, 4e5), *SLOW_STEPS]
+    named = [cause.kind for cause in explained([*lost, *hot], ALL_SLOW).causes]
+    assert named[0] is CauseKind.CAPACITY_LOSS
+    assert CauseKind.GPU_THERMAL_THROTTLE in named[1:3]
+
+
+def test_when_a_rollout_starts_all_the_one_that_shows_more_than_the_others_is_still_named() -> None:
+    started = [moved("engine_start", Entity(EntityKind.REPLICA, name), 1.7e9, 1.77e9) for name in REPLICAS]
+    cause = explained([*started, moved("replica_start", SICK, 0, 1), *SLOW_STEPS]).causes[0]
+    assert (cause.kind, cause.entity) == (CauseKind.COLD_START, SICK)
+
+
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
     calm = [still("transfer_time", SICK, 15), still("prefill_time", SICK, 0.02), still("queue_time", SICK, 2)]
     explanation = explained([moved("symbol_errors", PORT, 0, 60, lead_s=30), *calm])

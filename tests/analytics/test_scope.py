@@ -74,6 +74,36 @@ def test_a_few_slow_requests_may_be_chance() -> None:
     assert scope.slow_by_chance > 0.1
 
 
+def test_of_few_usual_requests_the_slowest_is_no_measure_of_what_is_slow() -> None:
+    few = [{"time": at(100 + number), "replica": "a", "ttft_ms": 100.0 + number} for number in range(60)]
+    slower = [{"time": at(601 + number), "replica": "a", "ttft_ms": 100.0 + 1.2 * number} for number in range(60)]
+    chance = scope_of(few + slower).slow_by_chance
+    assert chance is not None
+    assert chance > 1e-6
+    all_slow = [{**row, "ttft_ms": 5000.0} for row in slower]
+    assert scope_of(few + all_slow).is_unusual
+
+
+def test_a_burst_is_no_incident_where_slow_requests_always_come_in_bursts() -> None:
+    def usual(burst_every: int) -> list[dict[str, Any]]:
+        slow = {
+            number for number in range(0, 2400, burst_every * 100) for number in range(number, number + burst_every)
+        }
+        return [
+            {"time": at(number / 4), "replica": "a", "ttft_ms": 900.0 if number in slow else 100.0 + number % 7}
+            for number in range(2400)
+        ]
+
+    during = [
+        {"time": at(601 + number / 4), "replica": "a", "ttft_ms": 1000.0 if number < 14 else 100.0}
+        for number in range(200)
+    ]
+    evenly, in_bursts = (scope_of(usual(every) + during).slow_by_chance for every in (1, 8))
+    assert evenly is not None
+    assert in_bursts is not None
+    assert evenly < 1e-6 < in_bursts
+
+
 def test_tenants_that_nobody_named_are_unknown_and_not_none() -> None:
     rows = usual_and_slow({"a": 900.0})
     assert scope_of(rows).tenants_count == 3
