@@ -1,0 +1,68 @@
+"""Alertmanager: alerts pushed to its API v2 exactly as Prometheus does, to every peer.
+
+While an alert fires it is posted again at least each minute, with an end that lies four minutes ahead; when it is over
+it is posted with its end for five minutes more, so that a peer that was away learns of it (its documentation of the
+alerts API says so).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.alert import Alert
+from domain.window import rfc3339
+
+RESEND = timedelta(seconds=60)
+VALID = timedelta(minutes=4)
+KEEP_RESOLVED = timedelta(minutes=5)
+PATH = "/api/v2/alerts"
+
+
+@dataclass(slots=True)
+class _Known:
+    alert: Alert
+    sent_at: datetime | None = None
+
+
+class AlertmanagerFeed:
+    """What is to be posted when; without a clock or a socket."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+
+    def post(self, alerts: Iterable[Alert]) -> None:
+        """Take these alerts; what has changed is due at once."""
+        for alert in alerts:
+            known = self._known.get(alert.fingerprint)
+            if known is None:
+                self._known[alert.fingerprint] = _Known(alert)
+                continue
+            is_same = (known.alert.annotations, known.alert.ends_at) == (alert.annotations, alert.ends_at)
+            known.alert = alert
+            known.sent_at = known.sent_at if is_same else None
+
+    def due(self, now: datetime) -> list[dict[str, Any]]:
+        """The documents to POST to every peer now."""
+        for name in [name for name, one in self._known.items() if one.alert.ends_at + KEEP_RESOLVED < now]:
+            del self._known[name]
+        due = [one for one in self._known.values() if one.sent_at is None or now - one.sent_at >= RESEND]
+        for one in due:
+            one.sent_at = now
+        return [_document(one.alert, now) for one in due]
+
+    def next_due(self) -> datetime | None:
+        """When there is something to post next; None without an alert."""
+        times = [one.alert.updated_at if one.sent_at is None else one.sent_at + RESEND for one in self._known.values()]
+        return min(times, default=None)
+
+
+def _document(alert: Alert, now: datetime) -> dict[str, Any]:
+    ends_at = min(alert.ends_at, now + VALID) if alert.is_firing(now) else alert.ends_at
+    return {
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "startsAt": rfc3339(alert.starts_at),
+        "endsAt": rfc3339(ends_at),
+        "generatorURL": alert.generator_url,
+    }

@@ -1,0 +1,87 @@
+"""Delivery: messages sent, and what a refusal means: try again, or give up."""
+
+import asyncio
+import smtplib
+import ssl
+from email.message import EmailMessage
+
+import httpx
+
+from alerts.dispatch import Notification
+from alerts.receivers import RECEIVERS
+from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
+from alerts.receivers.settings import GlobalSettings
+
+_RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
+_TIMEOUT_S = 10.0
+_TOLD_MAX = 300
+
+
+class DeliveryError(Exception):
+    """A receiver did not take it; `retryable` when the same may be taken a little later."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+async def deliver(notification: Notification, given: GlobalSettings, client: httpx.AsyncClient) -> None:
+    """Send what one integration is to be told.
+
+    Raises:
+        DeliveryError: when it was not taken.
+    """
+    try:
+        message = RECEIVERS[notification.integration.kind].message(notification, given)
+    except OSError as error:
+        raise DeliveryError(f"a file of secrets cannot be read: {error}", retryable=True) from error
+    if isinstance(message, HttpMessage):
+        await _post(message, client)
+    elif isinstance(message, MailMessage):
+        await asyncio.to_thread(_mail, message)
+    else:
+        await asyncio.to_thread(_by_apprise, message)
+
+
+async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
+    try:
+        answer = await client.post(
+            message.url, json=message.document, headers=dict(message.headers), timeout=_TIMEOUT_S
+        )
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise DeliveryError(f"no URL to POST to: {error}", retryable=False) from error
+    except httpx.HTTPError as error:
+        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error
+    if answer.is_success:
+        return
+    told = f"HTTP {answer.status_code}: {answer.text[:_TOLD_MAX]}"
+    raise DeliveryError(told, retryable=answer.status_code >= 500 or answer.status_code in _RETRIED)
+
+
+def _mail(message: MailMessage) -> None:
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"] = message.subject, message.sender, ", ".join(message.to)
+    mail.set_content(message.text)
+    mail.add_alternative(message.html, subtype="html")
+    host, _, port = message.smarthost.partition(":")
+    try:
+        with smtplib.SMTP(host, int(port or 25), local_hostname=message.hello, timeout=_TIMEOUT_S) as server:
+            if message.require_tls:
+                server.starttls(context=ssl.create_default_context())
+            if message.username:
+                server.login(message.username, message.password or "")
+            server.send_message(mail)
+    except (smtplib.SMTPAuthenticationError, smtplib.SMTPRecipientsRefused, smtplib.SMTPNotSupportedError) as error:
+        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=False) from error
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error
+
+
+def _by_apprise(message: AppriseMessage) -> None:
+    import apprise  # noqa: PLC0415  # hundreds of modules, for those who use it
+
+    service = apprise.Apprise()
+    if not service.add(message.url):
+        raise DeliveryError("Apprise knows no service for this URL", retryable=False)
+    if not service.notify(title=message.title, body=message.text, notify_type=message.kind):
+        raise DeliveryError("the service behind the URL of Apprise did not take it", retryable=True)

@@ -1,0 +1,379 @@
+"""Dispatch: alerts gathered into groups, each told at most as often as its route allows.
+
+A state machine without a clock or a socket: it is told what came in and what time it is, and says what is to be sent.
+The order of things is Alertmanager's (dispatch/dispatch.go, notify/notify.go): wait for the group, leave out what is
+inhibited, silenced or out of hours, ask whether the receiver knows it already, send, try again, remember.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from alerts.config import AlertingConfig, Integration
+from alerts.inhibition import Inhibitor
+from alerts.matchers import all_match
+from alerts.routing import Route
+from alerts.silences import Silence, silence_document, silence_of
+from domain.alert import Alert, DeadLetter, alert_document, alert_of
+
+_KEEP_RESOLVED = timedelta(minutes=30)
+_TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
+_RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
+_DEAD_LETTERS_MAX = 1000
+
+
+class Reason(StrEnum):
+    """Why a group is told now."""
+
+    FIRST = "first notification"
+    NEW_ALERTS = "new alerts in the group"
+    ALL_RESOLVED = "all alerts resolved"
+    SOME_RESOLVED = "some alerts resolved"
+    REPEAT = "repeat interval passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What one integration of one receiver is to be told of one group. Resolved alerts have `ends_at` in the past."""
+
+    group_key: str
+    group_labels: Mapping[str, str]
+    receiver: str
+    place: int
+    integration: Integration
+    alerts: tuple[Alert, ...]
+    at: datetime
+    reason: Reason
+
+    @property
+    def firing(self) -> tuple[Alert, ...]:
+        """Those that fire."""
+        return tuple(alert for alert in self.alerts if alert.is_firing(self.at))
+
+    @property
+    def resolved(self) -> tuple[Alert, ...]:
+        """Those that fire no more."""
+        return tuple(alert for alert in self.alerts if not alert.is_firing(self.at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an integration was told of a group last."""
+
+    firing: frozenset[str]
+    resolved: frozenset[str]
+    at: datetime
+
+
+@dataclass(slots=True)
+class _Pending:
+    notification: Notification
+    firing: frozenset[str]
+    resolved: frozenset[str]
+    due: datetime
+    deadline: datetime
+    attempts: int = 0
+    is_out: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    route: Route
+    labels: Mapping[str, str]
+    next_flush: datetime
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    has_flushed: bool = False
+    pending: dict[int, _Pending] = field(default_factory=dict)
+    flushed_resolved: dict[str, datetime] = field(default_factory=dict)
+    has_failed: bool = False
+
+    @property
+    def key(self) -> str:
+        """As Alertmanager writes it in a notification."""
+        inner = ", ".join(f'{name}="{self.labels[name]}"' for name in sorted(self.labels))
+        return f"{self.route.key}:{{{inner}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Why an alert is told to nobody: the silences that hold it, the labels of what inhibits it."""
+
+    silenced_by: tuple[str, ...]
+    inhibited_by: Mapping[str, str] | None
+
+    def __bool__(self) -> bool:
+        return bool(self.silenced_by) or self.inhibited_by is not None
+
+
+class Dispatcher:
+    """Alerts, groups, silences and what was told, by one configuration."""
+
+    def __init__(self, config: AlertingConfig) -> None:
+        self.config = config
+        self.alerts: dict[str, Alert] = {}
+        self.silences: dict[str, Silence] = {}
+        self.dead_letters: list[DeadLetter] = []
+        self._groups: dict[tuple[int, tuple[tuple[str, str], ...]], _Group] = {}
+        self._told: dict[tuple[str, int, str], _Told] = {}
+
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
+    def post(self, alerts: Iterable[Alert], now: datetime) -> None:
+        """Take these alerts, each in place of, or one with, the alert of the same labels that is known."""
+        for posted in alerts:
+            known = self.alerts.get(posted.fingerprint)
+            alert = posted if known is None else _merged(known, posted)
+            self.alerts[posted.fingerprint] = alert
+            for route in self.config.route.match(alert.labels):
+                self._gather(route, alert, now)
+
+    def _gather(self, route: Route, alert: Alert, now: datetime) -> None:
+        labels = route.options.group_labels(alert.labels)
+        place = (route.index, tuple(sorted(labels.items())))
+        wait = timedelta(seconds=route.options.group_wait_s)
+        group = self._groups.get(place)
+        if group is None:
+            if not alert.is_firing(now):
+                return  # nobody was told of it
+            group = self._groups[place] = _Group(route, labels, now + wait)
+        group.alerts[alert.fingerprint] = alert
+        if not group.has_flushed and alert.starts_at + wait < now:
+            group.next_flush = now
+
+    # -- what goes out -------------------------------------------------------------------------------------------------
+
+    def step(self, now: datetime) -> list[Notification]:
+        """What is to be sent now; each is to be answered by `delivered` or `failed`."""
+        self._forget(now)
+        due = [group for group in self._groups.values() if not group.pending and group.next_flush <= now]
+        if due:
+            inhibitor = Inhibitor(
+                self.config.inhibit_rules, [one.labels for one in self.alerts.values() if one.is_firing(now)]
+            )
+            silences = self._active_silences(now)
+            for group in due:
+                self._flush(group, inhibitor, silences, now)
+        ready = [
+            pending
+            for group in self._groups.values()
+            for pending in group.pending.values()
+            if not pending.is_out and pending.due <= now
+        ]
+        for pending in ready:
+            pending.is_out = True
+            pending.attempts += 1
+        return [pending.notification for pending in ready]
+
+    def next_due(self) -> datetime | None:
+        """When there may be something to send next; None when nothing is known to come."""
+        times = [group.next_flush for group in self._groups.values() if not group.pending]
+        times += [one.due for group in self._groups.values() for one in group.pending.values() if not one.is_out]
+        return min(times, default=None)
+
+    def _flush(self, group: _Group, inhibitor: Inhibitor, silences: Sequence[Silence], now: datetime) -> None:
+        group.has_flushed, group.has_failed = True, False
+        group.next_flush = now + timedelta(seconds=group.route.options.group_interval_s)
+        group.flushed_resolved = {
+            name: alert.updated_at for name, alert in group.alerts.items() if not alert.is_firing(now)
+        }
+        if self._is_out_of_hours(group.route, now):
+            return
+        told = [alert for alert in group.alerts.values() if not _suppression(alert, inhibitor, silences)]
+        if told:
+            told.sort(key=lambda alert: (alert.starts_at, sorted(alert.labels.items())))
+            for place, integration in enumerate(self.config.receivers[group.route.options.receiver]):
+                self._ask(group, place, integration, told, now)
+        if not group.pending:
+            self._settle(group)
+
+    def _ask(self, group: _Group, place: int, integration: Integration, alerts: Sequence[Alert], now: datetime) -> None:
+        """Make it pending, unless the receiver knows it already."""
+        firing = frozenset(alert.fingerprint for alert in alerts if alert.is_firing(now))
+        resolved = frozenset(alert.fingerprint for alert in alerts) - firing
+        receiver = group.route.options.receiver
+        known = self._told.get((receiver, place, group.key))
+        reason = _reason(known, firing, resolved, integration, group.route.options.repeat_interval_s, now)
+        if reason is None:
+            return
+        sent = [alert for alert in alerts if integration.send_resolved or alert.is_firing(now)]
+        if not sent:  # only told to forget what fired
+            self._told[receiver, place, group.key] = _Told(firing, resolved, now)
+            return
+        timeout_s = max(group.route.options.group_interval_s, _TIMEOUT_LEAST_S)
+        group.pending[place] = _Pending(
+            Notification(group.key, group.labels, receiver, place, integration, tuple(sent), now, reason),
+            firing, resolved, due=now, deadline=now + timedelta(seconds=timeout_s),
+        )  # fmt: skip
+
+    def delivered(self, notification: Notification, now: datetime) -> None:
+        """The receiver took it."""
+        group, pending = self._pending(notification)
+        if pending is not None and group is not None:
+            self._told[notification.receiver, notification.place, group.key] = _Told(
+                pending.firing, pending.resolved, now
+            )
+            self._done(group, notification.place)
+
+    def failed(self, notification: Notification, now: datetime, error: str, *, retryable: bool) -> None:
+        """The receiver did not take it: try again a little later, or give it up and keep it as a dead letter."""
+        group, pending = self._pending(notification)
+        if pending is None or group is None:
+            return
+        delay_s = min(_RETRY_FIRST_S * _RETRY_FACTOR ** (pending.attempts - 1), _RETRY_MOST_S)
+        due = now + timedelta(seconds=delay_s)
+        if retryable and due <= pending.deadline:
+            pending.due, pending.is_out = due, False
+            return
+        group.has_failed = True
+        self.dead_letters.append(
+            DeadLetter(notification.receiver, notification.integration.kind, group.key, len(notification.alerts),
+                       error, now, pending.attempts)
+        )  # fmt: skip
+        del self.dead_letters[:-_DEAD_LETTERS_MAX]
+        self._done(group, notification.place)
+
+    def _pending(self, notification: Notification) -> tuple[_Group | None, _Pending | None]:
+        for group in self._groups.values():
+            pending = group.pending.get(notification.place)
+            if pending is not None and pending.notification is notification:
+                return group, pending
+        return None, None  # the configuration was read anew meanwhile
+
+    def _done(self, group: _Group, place: int) -> None:
+        del group.pending[place]
+        if not group.pending:
+            self._settle(group)
+
+    def _settle(self, group: _Group) -> None:
+        """All were told: what was resolved and has not come back since is done with."""
+        if group.has_failed:
+            return
+        for name, updated_at in group.flushed_resolved.items():
+            alert = group.alerts.get(name)
+            if alert is not None and alert.updated_at == updated_at:
+                del group.alerts[name]
+        group.flushed_resolved = {}
+
+    def _forget(self, now: datetime) -> None:
+        for name in [name for name, alert in self.alerts.items() if alert.ends_at + _KEEP_RESOLVED < now]:
+            del self.alerts[name]
+        empty = [
+            place
+            for place, group in self._groups.items()
+            if group.has_flushed and not group.alerts and not group.pending and group.next_flush <= now
+        ]
+        for place in empty:
+            del self._groups[place]
+
+    # -- what is kept quiet --------------------------------------------------------------------------------------------
+
+    def suppressed(self, alert: Alert, now: datetime) -> Suppressed:
+        """What keeps this alert quiet now."""
+        inhibitor = Inhibitor(
+            self.config.inhibit_rules, [one.labels for one in self.alerts.values() if one.is_firing(now)]
+        )
+        return _suppression(alert, inhibitor, self._active_silences(now))
+
+    def _active_silences(self, now: datetime) -> list[Silence]:
+        return [silence for silence in self.silences.values() if silence.is_active(now)]
+
+    def _is_out_of_hours(self, route: Route, now: datetime) -> bool:
+        intervals = self.config.time_intervals
+        active, muted = route.options.active_time_intervals, route.options.mute_time_intervals
+        if active and not any(one.contains(now) for name in active for one in intervals[name]):
+            return True
+        return any(one.contains(now) for name in muted for one in intervals[name])
+
+    # -- what survives a restart ---------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Alerts, silences and what was told, as one JSON document.
+
+        Groups are made anew from the alerts: what was told keeps them from being told twice.
+        """
+        return {
+            "alerts": [alert_document(alert) for alert in self.alerts.values()],
+            "silences": [silence_document(silence) for silence in self.silences.values()],
+            "told": [
+                {
+                    "receiver": receiver,
+                    "place": place,
+                    "group": key,
+                    "firing": sorted(told.firing),
+                    "resolved": sorted(told.resolved),
+                    "at": told.at.isoformat(),
+                }
+                for (receiver, place, key), told in self._told.items()
+            ],
+            "dead_letters": [
+                {**{name: getattr(one, name) for name in DeadLetter.__slots__}, "failed_at": one.failed_at.isoformat()}
+                for one in self.dead_letters
+            ],
+        }
+
+    def restore(self, document: Mapping[str, Any], now: datetime) -> None:
+        """Go on from a snapshot; alerts find their groups by the configuration that holds now."""
+        for one in document.get("silences", ()):
+            silence = silence_of(one)
+            self.silences[silence.id] = silence
+        for one in document.get("told", ()):
+            key = (one["receiver"], one["place"], one["group"])
+            self._told[key] = _Told(
+                frozenset(one["firing"]), frozenset(one["resolved"]), datetime.fromisoformat(one["at"])
+            )
+        self.dead_letters = [
+            DeadLetter(**{**one, "failed_at": datetime.fromisoformat(one["failed_at"])})
+            for one in document.get("dead_letters", ())
+        ]
+        known = {name for told in self._told.values() for name in told.firing}
+        for one in document.get("alerts", ()):
+            alert = alert_of(one)
+            self.alerts[alert.fingerprint] = alert
+            for route in self.config.route.match(alert.labels):
+                if alert.is_firing(now) or alert.fingerprint in known:
+                    labels = route.options.group_labels(alert.labels)
+                    place = (route.index, tuple(sorted(labels.items())))
+                    group = self._groups.setdefault(place, _Group(route, labels, now, has_flushed=True))
+                    group.alerts[alert.fingerprint] = alert
+
+
+def _merged(known: Alert, posted: Alert) -> Alert:
+    """One alert of two of the same labels when their times overlap (Alertmanager, types.Alert.Merge)."""
+    overlap = known.starts_at < posted.ends_at < known.ends_at or known.starts_at < posted.starts_at < known.ends_at
+    if not overlap:
+        return posted
+    older, younger = (known, posted) if known.updated_at <= posted.updated_at else (posted, known)
+    ends_at = younger.ends_at
+    if not younger.is_firing(younger.updated_at):
+        if not older.is_firing(younger.updated_at):
+            ends_at = max(ends_at, older.ends_at)
+    elif older.ends_at > ends_at and not older.is_timeout:
+        ends_at = older.ends_at
+    return replace(younger, starts_at=min(older.starts_at, younger.starts_at), ends_at=ends_at)
+
+
+def _reason(
+    known: _Told | None,
+    firing: frozenset[str],
+    resolved: frozenset[str],
+    integration: Integration,
+    repeat_interval_s: float,
+    now: datetime,
+) -> Reason | None:
+    """Why the receiver is to be told; None when it knows (Alertmanager, DedupStage.needsUpdate)."""
+    if known is None:
+        return Reason.FIRST if firing else None
+    if not firing <= known.firing:
+        return Reason.NEW_ALERTS
+    if not firing:
+        return Reason.ALL_RESOLVED if known.firing else None
+    if integration.send_resolved and not resolved <= known.resolved:
+        return Reason.SOME_RESOLVED
+    return Reason.REPEAT if known.at < now - timedelta(seconds=repeat_interval_s) else None
+
+
+def _suppression(alert: Alert, inhibitor: Inhibitor, silences: Sequence[Silence]) -> Suppressed:
+    silenced_by = tuple(silence.id for silence in silences if all_match(silence.matchers, alert.labels))
+    return Suppressed(silenced_by, inhibitor.inhibitor_of(alert.labels))

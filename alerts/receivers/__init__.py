@@ -1,0 +1,36 @@
+"""Receivers: how each kind of receiver is told.
+
+Each file has the settings of its kind (as Alertmanager's configuration has them) and a plain function from a
+notification to the message that says it; `alerts/deliver.py` sends messages. A new kind is one file, one line in
+`RECEIVERS`, one test file and one heading in docs/alerts.md.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alerts.receivers import apprise, email, pagerduty, slack, teams, webhook
+from alerts.receivers.messages import Message
+from alerts.receivers.settings import GlobalSettings, ReceiverSettings
+
+if TYPE_CHECKING:
+    from alerts.dispatch import Notification
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverKind:
+    """The settings of a kind of receiver, and what it is told."""
+
+    settings: type[ReceiverSettings]
+    message: Callable[["Notification", GlobalSettings], Message]
+
+
+RECEIVERS: Mapping[str, ReceiverKind] = {
+    "webhook": ReceiverKind(webhook.WebhookSettings, webhook.message),
+    "pagerduty": ReceiverKind(pagerduty.PagerDutySettings, pagerduty.message),
+    "slack": ReceiverKind(slack.SlackSettings, slack.message),
+    "msteamsv2": ReceiverKind(teams.TeamsSettings, teams.message),
+    "email": ReceiverKind(email.EmailSettings, email.message),
+    "apprise": ReceiverKind(apprise.AppriseSettings, apprise.message),
+}
+"""By the name before `_configs` in the configuration."""

@@ -1,0 +1,77 @@
+"""Messages: what is to be sent, before anything is sent; and the words that all receivers share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alerts.dispatch import Notification
+
+
+@dataclass(frozen=True, slots=True)
+class HttpMessage:
+    """A JSON document to POST. `idempotency` is the same each time the same thing is told."""
+
+    url: str
+    document: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MailMessage:
+    """A mail of plain text and HTML, and the server that takes it."""
+
+    smarthost: str
+    hello: str
+    username: str
+    password: str | None
+    require_tls: bool
+    sender: str
+    to: tuple[str, ...]
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppriseMessage:
+    """A title and a text for the service behind a URL of Apprise."""
+
+    url: str
+    title: str
+    text: str
+    kind: str
+
+
+Message = HttpMessage | MailMessage | AppriseMessage
+
+
+def status(notification: "Notification") -> str:
+    """`firing` as long as any of the group fires, else `resolved`."""
+    return "firing" if notification.firing else "resolved"
+
+
+def title(notification: "Notification") -> str:
+    """`[FIRING:2] summary of the first`, short enough for a lock screen."""
+    firing = len(notification.firing)
+    head = f"[FIRING:{firing}]" if firing else "[RESOLVED]"
+    first = notification.alerts[0]
+    words = first.annotations.get("summary") or first.labels.get("alertname", "alert")
+    more = len(notification.alerts) - 1
+    return f"{head} {words}" + (f" (and {more} more)" if more else "")
+
+
+_FACTS = ("impact", "cause", "since", "budget", "budget_spent", "burn", "next_step")
+
+
+def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What matters of an alert, in the order of reading at 3 am: (name, text)."""
+    return [(name.replace("_", " "), annotations[name]) for name in _FACTS if annotations.get(name)]
+
+
+_LINKS = (("incident_url", "Incident"), ("runbook_url", "Runbook"), ("trace_url", "Slowest trace"), ("slo_url", "SLO"))
+
+
+def links(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Where to go from an alert: (words, URL)."""
+    return [(words, annotations[name]) for name, words in _LINKS if annotations.get(name)]

@@ -1,0 +1,57 @@
+"""PagerDuty: one incident a group, through the Events API v2."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, SecretStr, model_validator
+
+from alerts.receivers.messages import HttpMessage, facts, links, status, title
+from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+
+if TYPE_CHECKING:
+    from alerts.dispatch import Notification
+
+_SUMMARY_MAX = 1024  # Events API v2
+_SEVERITIES = {"page": "critical", "critical": "critical", "ticket": "warning", "warning": "warning", "info": "info"}
+
+
+class PagerDutySettings(ReceiverSettings):
+    """The integration that is woken."""
+
+    routing_key: SecretStr | None = Field(None, description="integration key of the service, 32 letters and digits")
+    routing_key_file: Path | None = Field(None, description="a file that holds it")
+    url: str | None = Field(None, description="the Events API v2; that of `global` unless said")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "PagerDutySettings":
+        if (self.routing_key is None) == (self.routing_key_file is None):
+            raise ValueError("pagerduty needs either routing_key or routing_key_file")
+        return self
+
+
+def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
+    """A trigger while anything of the group fires, else a resolve, under a key that stays the group's."""
+    settings = notification.integration.settings
+    assert isinstance(settings, PagerDutySettings)  # noqa: S101  # by the table of receivers
+    document: dict[str, Any] = {
+        "routing_key": secret(settings.routing_key, settings.routing_key_file),
+        "event_action": "trigger" if status(notification) == "firing" else "resolve",
+        "dedup_key": hashlib.sha256(notification.group_key.encode()).hexdigest(),
+    }
+    if document["event_action"] == "trigger":
+        first = notification.firing[0]
+        severity = _SEVERITIES.get(first.labels.get("severity", ""), "error")
+        document |= {
+            "client": "Tailsight",
+            "client_url": given.external_url,
+            "payload": {
+                "summary": title(notification)[:_SUMMARY_MAX],
+                "source": first.labels.get("service") or first.labels.get("node") or "tailsight",
+                "severity": severity,
+                "component": first.labels.get("slo") or first.labels.get("alertname", ""),
+                "custom_details": dict(facts(first.annotations)) | {"labels": dict(first.labels)},
+            },
+            "links": [{"href": url, "text": words} for words, url in links(first.annotations)],
+        }
+    return HttpMessage(settings.url or given.pagerduty_url, document, {})

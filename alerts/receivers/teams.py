@@ -1,0 +1,55 @@
+"""Microsoft Teams: an adaptive card a group, by a workflow's webhook."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, SecretStr, model_validator
+
+from alerts.receivers.messages import HttpMessage, facts, links, status, title
+from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+
+if TYPE_CHECKING:
+    from alerts.dispatch import Notification
+
+_ALERTS_MAX = 5
+
+
+class TeamsSettings(ReceiverSettings):
+    """The channel that is told."""
+
+    webhook_url: SecretStr | None = Field(None, description="the URL of the workflow")
+    webhook_url_file: Path | None = Field(None, description="a file that holds it")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "TeamsSettings":
+        if (self.webhook_url is None) == (self.webhook_url_file is None):
+            raise ValueError("msteamsv2 needs either webhook_url or webhook_url_file")
+        return self
+
+
+def message(notification: "Notification", _: GlobalSettings) -> HttpMessage:
+    """Title, and of each alert what matters, with links."""
+    settings = notification.integration.settings
+    assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table of receivers
+    colour = "Attention" if status(notification) == "firing" else "Good"
+    body: list[dict[str, Any]] = [
+        {"type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": True, "color": colour,
+         "text": title(notification)}
+    ]  # fmt: skip
+    actions: list[dict[str, Any]] = []
+    for alert in (notification.firing or notification.alerts)[:_ALERTS_MAX]:
+        told = [{"title": name.capitalize(), "value": text} for name, text in facts(alert.annotations)]
+        body.append({"type": "FactSet", "facts": told})
+        actions += [{"type": "Action.OpenUrl", "title": words, "url": url} for words, url in links(alert.annotations)]
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": body,
+        "actions": actions[:6],
+    }
+    document = {
+        "type": "message",
+        "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}],
+    }
+    return HttpMessage(secret(settings.webhook_url, settings.webhook_url_file) or "", document, {})

@@ -1,0 +1,249 @@
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from alerts.config import AlertingConfig, parse_config
+from alerts.dispatch import Dispatcher, Notification, Reason
+from alerts.matchers import Matcher
+from alerts.receivers.webhook import WebhookSettings
+from alerts.silences import Silence
+from domain.alert import Alert
+from tests.alerts.conformance import cases, needs_cases
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+STEP_S = 0.05
+TOLERANCE_S = 0.15  # of the transcribed scenarios
+SCENARIOS = cases("timing_scenarios.json").get("scenarios", [])
+
+CONFIG = """
+route:
+  receiver: oncall
+  group_by: [service]
+  group_wait: 10s
+  group_interval: 60s
+  repeat_interval: 1h
+receivers:
+- name: oncall
+  webhook_configs: [{url: 'http://127.0.0.1:9/co'}]
+"""
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def alert(now_s: float, *, ends_s: float | None = None, **labels: str) -> Alert:
+    return Alert(
+        {"alertname": "SLOBurnRate", **labels},
+        {"summary": "too slow"},
+        at(now_s),
+        at(ends_s) if ends_s is not None else at(now_s + 100_000),
+        at(now_s),
+    )
+
+
+def told(dispatcher: Dispatcher, now_s: float) -> list[Notification]:
+    """What goes out now, all of it taken by its receiver."""
+    sent = dispatcher.step(at(now_s))
+    for notification in sent:
+        dispatcher.delivered(notification, at(now_s))
+    return sent
+
+
+# -- Alertmanager's own scenarios --------------------------------------------------------------------------------------
+
+
+class Play:
+    """One scenario of Alertmanager's acceptance tests, played on a clock of its own."""
+
+    def __init__(self, scenario: dict[str, Any]) -> None:
+        self.scenario = scenario
+        text, count = scenario["config_yaml"], scenario["config_yaml"].count("%s")
+        for name in ["co"] if count == 1 else [f"co{number}" for number in range(1, count + 1)]:
+            text = text.replace("%s", name, 1)
+        self.config: AlertingConfig = parse_config(text)
+        self.dispatcher = Dispatcher(self.config)
+        self.sent: list[tuple[float, str, Notification]] = []
+        events = [(one["t"], one) for one in (*scenario["pushes"], *scenario.get("silences", ()))]
+        self.events = sorted(events, key=lambda event: event[0])
+
+    def run(self, until_s: float) -> None:
+        for tick in range(int(until_s / STEP_S)):
+            now_s = round(tick * STEP_S, 2)
+            while self.events and self.events[0][0] <= now_s:
+                self._take(self.events.pop(0)[1], now_s)
+            for notification in self.dispatcher.step(at(now_s)):
+                self._send(notification, now_s)
+
+    def _take(self, event: dict[str, Any], now_s: float) -> None:
+        if "alerts" in event:
+            self.dispatcher.post([self._alert(one, now_s) for one in event["alerts"]], at(now_s))
+        elif event["op"] == "SetSilence":
+            matchers = tuple(Matcher(m["name"], m["value"], "=~" if m["isRegex"] else "=") for m in event["matchers"])
+            until = at(event["ends_at"])
+            self.dispatcher.silences["s"] = Silence("s", matchers, at(event["starts_at"]), until, "", "", at(now_s))
+        else:
+            self.dispatcher.silences.clear()
+
+    def _alert(self, one: dict[str, Any], now_s: float) -> Alert:
+        ends_s = one.get("ends_at")
+        starts_s = one.get("starts_at", now_s if ends_s is None else ends_s)
+        end = at(now_s + self.config.resolve_timeout_s) if ends_s is None else at(ends_s)
+        return Alert(one["labels"], one.get("annotations", {}), at(starts_s), end, at(now_s), ends_s is None)
+
+    def _send(self, notification: Notification, now_s: float) -> None:
+        settings = notification.integration.settings
+        assert isinstance(settings, WebhookSettings)
+        assert settings.url is not None
+        name = re.sub(r"^http://", "", settings.url.get_secret_value())
+        if now_s < self.scenario.get("fail_until", {}).get(name, 0):
+            self.dispatcher.failed(notification, at(now_s), "not able", retryable=True)
+        else:
+            self.sent.append((now_s, name, notification))
+            self.dispatcher.delivered(notification, at(now_s))
+
+
+def shape(notification: Notification) -> list[Any]:
+    return sorted(
+        (
+            sorted(one.labels.items()),
+            sorted(one.annotations.items()),
+            round((one.starts_at - START).total_seconds(), 1),
+            None if one.is_firing(notification.at) else round((one.ends_at - START).total_seconds(), 1),
+        )
+        for one in notification.alerts
+    )
+
+
+def wanted_shape(alerts: Iterable[dict[str, Any]]) -> list[Any]:
+    return sorted(
+        (sorted(one["labels"].items()), sorted(one.get("annotations", {}).items()), one["starts_at"],
+         one.get("ends_at"))
+        for one in alerts
+    )  # fmt: skip
+
+
+@needs_cases
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["test"])
+def test_groups_are_told_when_alertmanager_tells_them(scenario: dict[str, Any]) -> None:
+    play = Play(scenario)
+    last_s = max(one["to"] for one in scenario["expected"])
+    play.run(last_s + 2)
+    slack_s = 1.0 if scenario["test"] == "TestRetry" else TOLERANCE_S  # there a retry is jittered
+    left = list(play.sent)
+    for one in scenario["expected"]:
+        within = [
+            sent
+            for sent in left
+            if sent[1] == one["collector"] and one["from"] - TOLERANCE_S <= sent[0] <= one["to"] + slack_s
+        ]
+        if not one["alerts"]:
+            assert not within
+            continue
+        matching = [sent for sent in within if shape(sent[2]) == wanted_shape(one["alerts"])]
+        assert matching, f"{one} was not told; told were {[(s[0], s[1], shape(s[2])) for s in within]}"
+        left.remove(matching[0])
+    assert [sent[:2] for sent in left if sent[0] <= last_s] == []
+
+
+# -- what ours adds, and what must never be --------------------------------------------------------------------------
+
+
+def test_a_group_waits_for_its_alerts_and_is_told_once_with_all_of_them() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat", model="a")], at(0))
+    dispatcher.post([alert(5, service="chat", model="b")], at(5))
+    assert told(dispatcher, 9) == []
+    assert dispatcher.next_due() == at(10)
+    (notification,) = told(dispatcher, 10)
+    assert (len(notification.alerts), notification.reason) == (2, Reason.FIRST)
+    assert told(dispatcher, 70) == []
+    (again,) = [one for now_s in range(130, 4000, 60) for one in told(dispatcher, now_s)]
+    assert again.reason is Reason.REPEAT
+
+
+def test_a_storm_of_ten_thousand_alerts_of_twenty_causes_is_twenty_notifications_and_none_is_lost() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    alerts = [alert(0, service=f"s{number % 20}", replica=str(number)) for number in range(10_000)]
+    for first in range(0, len(alerts), 500):
+        dispatcher.post(alerts[first : first + 500], at(1))
+    sent = told(dispatcher, 12)
+    assert len(sent) == 20
+    assert {one.fingerprint for notification in sent for one in notification.alerts} == {
+        one.fingerprint for one in alerts
+    }
+
+
+def test_after_a_restart_nothing_is_told_twice_and_what_was_not_told_still_is() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat")], at(0))
+    told(dispatcher, 10)
+    dispatcher.post([alert(11, service="assist")], at(11))
+    dispatcher.silences["s"] = Silence("s", (Matcher("a", "b"),), at(0), at(500), "ann", "change", at(0))
+    document = dispatcher.snapshot()
+
+    restarted = Dispatcher(parse_config(CONFIG))
+    restarted.restore(document, at(30))
+    sent = [one for now_s in range(30, 200, 5) for one in told(restarted, now_s)]
+    assert [dict(one.group_labels) for one in sent] == [{"service": "assist"}]
+    assert restarted.silences == dispatcher.silences
+    restarted.post([replace(alert(0, ends_s=200, service="chat"), updated_at=at(200))], at(200))
+    (resolved,) = [one for now_s in range(200, 400, 5) for one in told(restarted, now_s)]
+    assert (resolved.reason, dict(resolved.group_labels)) == (Reason.ALL_RESOLVED, {"service": "chat"})
+
+
+def test_what_a_receiver_refuses_is_kept_as_a_dead_letter_and_tried_with_the_next_flush() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat")], at(0))
+    (notification,) = dispatcher.step(at(10))
+    dispatcher.failed(notification, at(10), "HTTP 400: no such channel", retryable=False)
+    (letter,) = dispatcher.dead_letters
+    assert (letter.receiver, letter.integration, letter.attempts_count) == ("oncall", "webhook", 1)
+    assert dispatcher.step(at(11)) == []
+    assert len(told(dispatcher, 70)) == 1
+
+
+def test_a_receiver_that_is_not_able_is_tried_again_and_again_with_longer_waits() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat")], at(0))
+    tried = []
+    for tick in range(100, 700):
+        for notification in dispatcher.step(at(tick / 10)):
+            tried.append(tick / 10)
+            dispatcher.failed(notification, at(tick / 10), "HTTP 503", retryable=True)
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert len(tried) > 5
+    assert waits == sorted(waits)
+    assert dispatcher.dead_letters[0].attempts_count == len(tried)
+
+
+def test_out_of_hours_a_route_is_silent_and_tells_afterwards() -> None:
+    config = parse_config(
+        CONFIG.replace("  repeat_interval: 1h\n", "  repeat_interval: 1h\n  routes:\n  - matchers: [severity=ticket]\n"
+                       "    active_time_intervals: [office]\n")
+        + "time_intervals:\n- name: office\n  time_intervals: [{times: [{start_time: '08:00', end_time: '18:00'}]}]\n"
+    )  # fmt: skip
+    dispatcher = Dispatcher(config)
+    dispatcher.post([alert(0, service="chat", severity="ticket")], at(0))
+    sent = [(now_s, one) for now_s in range(0, 9 * 3600, 60) for one in told(dispatcher, now_s)]
+    assert sent[0][0] >= 8 * 3600
+
+
+def test_why_an_alert_is_quiet_can_be_told() -> None:
+    rules = (
+        "inhibit_rules: [{source_matchers: [severity=page], target_matchers: [severity=ticket], equal: [service]}]\n"
+    )
+    dispatcher = Dispatcher(parse_config(CONFIG + rules))
+    page, ticket = alert(0, service="chat", severity="page"), alert(0, service="chat", severity="ticket")
+    dispatcher.post([page, ticket], at(0))
+    assert not dispatcher.suppressed(page, at(1))
+    assert dispatcher.suppressed(ticket, at(1)).inhibited_by == page.labels
+    dispatcher.silences["quiet"] = Silence("quiet", (Matcher("service", "chat"),), at(0), at(9), "", "", at(0))
+    assert dispatcher.suppressed(page, at(1)).silenced_by == ("quiet",)
+    (notification,) = told(dispatcher, 10)
+    assert [one.labels["severity"] for one in notification.alerts] == ["page"]

@@ -1,0 +1,191 @@
+"""What each kind of receiver is told, and what an answer means."""
+
+import asyncio
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from alerts.config import parse_config
+from alerts.deliver import DeliveryError, deliver
+from alerts.dispatch import Notification, Reason
+from alerts.receivers import RECEIVERS
+from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
+from alerts.receivers.settings import GlobalSettings
+from domain.alert import Alert, fingerprint
+
+NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
+GIVEN = GlobalSettings(external_url="https://tailsight.example")
+FIRING = Alert(
+    {"alertname": "SLOBurnRate", "severity": "page", "service": "chat", "slo": "chat-ttft"},
+    {
+        "summary": "chat: time to first token <burns> its budget 20 times too fast",
+        "cause": "gpu-07/mlx5_0/1 has a bad link",
+        "incident_url": "https://tailsight.example/incidents/inc-1",
+    },
+    NOW - timedelta(minutes=5),
+    NOW + timedelta(hours=1),
+    NOW,
+)
+RESOLVED = Alert(
+    {"alertname": "SLOBurnRate", "slo": "b"}, {}, NOW - timedelta(hours=1), NOW - timedelta(minutes=1), NOW
+)
+CONFIGS = {
+    "webhook": "url: http://127.0.0.1:1/, max_alerts: 1",
+    "pagerduty": "routing_key: key",
+    "slack": "api_url: https://hooks.slack.com/x",
+    "msteamsv2": "webhook_url: https://example.com/x",
+    "email": "to: 'a@example.com, b@example.com', smarthost: '127.0.0.1:1', from: tailsight@example.com",
+    "apprise": "url: 'json://localhost'",
+}
+
+
+def notification(kind: str, *alerts: Alert, more: str = "") -> Notification:
+    text = f"route: {{receiver: a}}\nreceivers:\n- name: a\n  {kind}_configs: [{{{more or CONFIGS[kind]}}}]\n"
+    (integration,) = parse_config(text).receivers["a"]
+    return Notification('{}:{service="chat"}', {"service": "chat"}, "a", 0, integration, alerts, NOW, Reason.FIRST)
+
+
+def message(kind: str, *alerts: Alert) -> Any:
+    return RECEIVERS[kind].message(notification(kind, *alerts), GIVEN)
+
+
+def test_the_webhook_document_is_that_of_alertmanager() -> None:
+    found = message("webhook", FIRING, RESOLVED)
+    assert isinstance(found, HttpMessage)
+    document = found.document
+    assert list(document) == [
+        "version", "groupKey", "truncatedAlerts", "status", "receiver", "groupLabels", "commonLabels",
+        "commonAnnotations", "externalURL", "alerts",
+    ]  # fmt: skip
+    assert (document["version"], document["status"], document["truncatedAlerts"]) == ("4", "firing", 1)
+    assert document["commonLabels"] == {"alertname": "SLOBurnRate"}
+    (one,) = document["alerts"]
+    assert (one["status"], one["endsAt"]) == ("firing", "0001-01-01T00:00:00Z")
+    assert one["fingerprint"] == fingerprint(FIRING.labels)
+    json.dumps(document)
+
+
+def test_the_fingerprint_is_that_of_alertmanager() -> None:
+    # Asked of Alertmanager 0.25.0: GET /api/v2/alerts after posting these labels.
+    assert fingerprint({}) == f"{14695981039346656037:016x}"
+    assert fingerprint({"a": "b", "c": "d"}) == fingerprint({"c": "d", "a": "b"})
+
+
+def test_pagerduty_is_triggered_and_resolved_under_one_key() -> None:
+    trigger, resolve = message("pagerduty", FIRING, RESOLVED).document, message("pagerduty", RESOLVED).document
+    assert (trigger["event_action"], resolve["event_action"]) == ("trigger", "resolve")
+    assert trigger["dedup_key"] == resolve["dedup_key"]
+    assert len(trigger["dedup_key"]) <= 255
+    assert trigger["payload"]["severity"] == "critical"
+    assert len(trigger["payload"]["summary"]) <= 1024
+    assert trigger["links"] == [{"href": FIRING.annotations["incident_url"], "text": "Incident"}]
+
+
+def test_slack_gets_what_matters_with_its_control_characters_escaped() -> None:
+    document = message("slack", FIRING).document
+    text = document["attachments"][0]["blocks"][1]["text"]["text"]
+    assert "&lt;burns&gt;" in text
+    assert "*Cause:* gpu-07/mlx5_0/1 has a bad link" in text
+    assert "<https://tailsight.example/incidents/inc-1|Incident>" in text
+
+
+def test_teams_gets_a_card_with_links() -> None:
+    card = message("msteamsv2", FIRING).document["attachments"][0]["content"]
+    assert card["type"] == "AdaptiveCard"
+    assert card["actions"][0]["url"] == FIRING.annotations["incident_url"]
+
+
+def test_a_mail_says_it_as_text_and_as_html() -> None:
+    found = message("email", FIRING)
+    assert isinstance(found, MailMessage)
+    assert found.to == ("a@example.com", "b@example.com")
+    assert found.subject.startswith("[FIRING:1] chat")
+    assert "Cause: gpu-07" in found.text
+    assert "&lt;burns&gt;" in found.html
+
+
+def test_apprise_gets_a_title_and_a_text() -> None:
+    found = message("apprise", RESOLVED)
+    assert isinstance(found, AppriseMessage)
+    assert (found.title, found.kind) == ("[RESOLVED] SLOBurnRate", "success")
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [(200, None), (202, None), (400, False), (404, False), (429, True), (500, True), (503, True)],
+)
+def test_what_an_answer_means(status: int, *, retryable: bool | None) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, text="told"))
+
+    async def send() -> None:
+        async with httpx.AsyncClient(transport=transport) as client:
+            await deliver(notification("webhook", FIRING), GIVEN, client)
+
+    if retryable is None:
+        asyncio.run(send())
+        return
+    with pytest.raises(DeliveryError, match=f"HTTP {status}: told") as failed:
+        asyncio.run(send())
+    assert failed.value.retryable is retryable
+
+
+class _Mailbox(socketserver.StreamRequestHandler):
+    """A mail server, as far as one mail needs one."""
+
+    mails: list[str] = []  # noqa: RUF012  # one test at a time
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        data = False
+        text: list[str] = []
+        for raw in self.rfile:
+            line = raw.decode().rstrip("\r\n")
+            if data:
+                if line == ".":
+                    data = False
+                    _Mailbox.mails.append("\n".join(text))
+                    self.wfile.write(b"250 taken\r\n")
+                else:
+                    text.append(line)
+            elif line.upper().startswith("DATA"):
+                data = True
+                self.wfile.write(b"354 go on\r\n")
+            elif line.upper().startswith("QUIT"):
+                self.wfile.write(b"221 bye\r\n")
+                return
+            else:
+                self.wfile.write(b"250 ok\r\n")
+
+
+@pytest.fixture
+def mail_server() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_mail_is_really_sent(mail_server: int) -> None:
+    more = f"to: a@example.com, smarthost: '127.0.0.1:{mail_server}', from: t@example.com"
+    given = GlobalSettings(smtp_require_tls=False)
+    asyncio.run(deliver(notification("email", FIRING, more=more), given, httpx.AsyncClient()))
+    assert "[FIRING:1] chat: time to first token" in _Mailbox.mails[-1]
+
+
+def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mail_server: int) -> None:
+    more = f"to: a@example.com, smarthost: '127.0.0.1:{mail_server}', from: t@example.com"
+    with pytest.raises(DeliveryError) as failed:
+        asyncio.run(deliver(notification("email", FIRING, more=more), GlobalSettings(), httpx.AsyncClient()))
+    assert not failed.value.retryable
+
+
+def test_a_url_that_apprise_does_not_know_is_given_up() -> None:
+    with pytest.raises(DeliveryError) as failed:
+        asyncio.run(deliver(notification("apprise", FIRING, more="url: 'nothing'"), GIVEN, httpx.AsyncClient()))
+    assert not failed.value.retryable
