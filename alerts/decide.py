@@ -1,9 +1,20 @@
-"""From an incident to at most one page, in the shape that Alertmanager takes (API v2)."""
+"""From findings to alerts: an incident, a budget that burns, data that stays away.
 
-from domain.alert import Page
+An alert's labels never change while it lasts, because they are its identity; all that does is an annotation.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from analytics.burn_rates import BurnAlert
+from domain.alert import Alert, Page
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, Severity
-from domain.window import duration_text, rfc3339
+from domain.slo import Objective, SloState, SloStatus
+from domain.window import Window, duration_text, from_rfc3339, rfc3339
+
+VALID = timedelta(minutes=4)
+"""How long an alert is believed that is not told again; an analysis that stopped must not keep it up."""
 
 _INDICATOR_WORDS = {
     Indicator.TTFT: "Time to first token",
@@ -56,3 +67,117 @@ def page_for(incident: Incident, web_url: str) -> Page | None:
         labels["model"] = incident.model
     ends_at = rfc3339(incident.ended_at) if incident.ended_at is not None else None
     return Page(labels, annotations, rfc3339(incident.started_at), ends_at)
+
+
+def incident_alert(incident: Incident, web_url: str, now: datetime) -> Alert | None:
+    """The alert that an incident is; None when nobody needs to be told."""
+    page = page_for(incident, web_url)
+    if page is None:
+        return None
+    ends_at = now + VALID if page.ends_at is None else from_rfc3339(page.ends_at)
+    url = page.annotations["incident_url"]
+    return Alert(page.labels, page.annotations, from_rfc3339(page.starts_at), ends_at, now, generator_url=url)
+
+
+def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now: datetime) -> Alert:
+    """The alert that a budget which burns too fast is: what users feel, and the cause of the incident beside it.
+
+    Args:
+        burn: which objective, how fast, since when.
+        incidents: what is known of the time; the worst one of the same service that overlaps tells the cause.
+        web_url: where the pages are reached.
+        now: when it is told.
+    """
+    objective = burn.objective
+    window = duration_text(burn.windows.long_s * 1000)
+    annotations = {
+        "summary": f"{objective.service}: the budget of {objective.name} burns {burn.burn_rate:,.1f} times too fast",
+        "budget": f"over {window}; at this rate the {objective.window_days} days' budget lasts "
+        f"{duration_text(objective.window_days * 86_400_000 / max(burn.burn_rate, 1e-9))}",
+        "promise": promise(objective),
+        "since": rfc3339(burn.started_at),
+        "slo_url": f"{web_url}/slos/{objective.name}",
+    }
+    beside = [one for one in incidents if _beside(one, burn, now)]
+    if beside:
+        worst = page_for(max(beside, key=lambda one: one.slow_requests_count), web_url)
+        shared = (
+            "impact",
+            "cause",
+            "cause_confidence",
+            "next_step",
+            "budget_spent",
+            "exemplar_trace_id",
+            "incident_url",
+        )
+        annotations |= {name: worst.annotations[name] for name in shared if worst and name in worst.annotations}
+    labels = {
+        "alertname": "SLOBurnRate",
+        "severity": burn.severity.value,
+        "service": objective.service,
+        "slo": objective.name,
+        "indicator": objective.indicator.value,
+    }
+    ends_at = now + VALID if burn.ended_at is None else burn.ended_at
+    return Alert(labels, annotations, burn.started_at, ends_at, now, generator_url=annotations["slo_url"])
+
+
+def _beside(incident: Incident, burn: BurnAlert, now: datetime) -> bool:
+    services = {incident.service, *incident.services_affected}
+    before = burn.started_at - timedelta(seconds=burn.windows.long_s)  # a slow pair tells of what began long ago
+    ended = incident.ended_at or now
+    return burn.objective.service in services and incident.started_at <= now and ended >= before
+
+
+def promise(objective: Objective) -> str:
+    """What was promised, in words: `99 % of the requests see their first token within 2 s, over 30 days`."""
+    share = f"{objective.target_ratio * 100:.6g} % of the requests"
+    does = {
+        Indicator.TTFT: "see their first token within",
+        Indicator.LATENCY: "finish within",
+    }.get(objective.indicator)
+    kept = f"{does} {duration_text(objective.threshold_ms)}" if does and objective.threshold_ms else "do not fail"
+    return f"{share} {kept}, over {objective.window_days} days"
+
+
+def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now: datetime) -> list[Alert]:
+    """Tickets for budgets that are spent, and for objectives that nothing is known of any more.
+
+    Args:
+        statuses: where each objective stands.
+        seen: the time within which its service was heard of at all.
+        web_url: where the pages are reached.
+        now: when it is told.
+    """
+    found = []
+    for status in statuses:
+        objective = status.objective
+        url = f"{web_url}/slos/{objective.name}"
+        if status.state is SloState.MISSED and status.budget_left_ratio is not None:
+            summary = f"{objective.service}: the error budget of {objective.name} is spent"
+            told = {"budget": f"{-status.budget_left_ratio:.0%} more than all of it", "promise": promise(objective)}
+            found.append(_ticket("SLOBudgetSpent", objective, {"summary": summary, **told, "slo_url": url}, seen, now))
+        elif status.state is SloState.NO_DATA:
+            summary = f"{objective.service}: no requests, so nothing is known of {objective.name}"
+            found.append(_ticket("SLONoData", objective, {"summary": summary, "slo_url": url}, seen, now))
+    return found
+
+
+def _ticket(name: str, objective: Objective, annotations: dict[str, str], seen: Window, now: datetime) -> Alert:
+    labels = {"alertname": name, "severity": "ticket", "service": objective.service, "slo": objective.name}
+    return Alert(labels, annotations, seen.end, now + VALID, now, generator_url=annotations["slo_url"])
+
+
+def data_late_alert(newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:
+    """A ticket when nothing has come in for so long; None while data is fresh, or never was."""
+    if newest is None or (now - newest).total_seconds() <= late_s:
+        return None
+    annotations = {
+        "summary": f"No request has come in for {duration_text((now - newest).total_seconds() * 1000)}",
+        "impact": "Nothing that happens now is seen: no incident, no page",
+        "since": rfc3339(newest),
+        "next_step": "See which source is silent, and whether the collector refuses or waits.",
+        "data_url": f"{web_url}/data",
+    }
+    labels = {"alertname": "TailsightDataLate", "severity": "ticket", "service": "tailsight"}
+    return Alert(labels, annotations, newest + timedelta(seconds=late_s), now + VALID, now)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from analytics.burn_rates import STEP_S as BURN_STEP_S
+from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
 from analytics.causes import Findings, explain
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
@@ -28,6 +30,7 @@ from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
     ROLLUP_STEPS_S,
+    SLO_COUNTS,
     read_calls,
     read_incidents,
     read_latency,
@@ -255,6 +258,58 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
             status.objective.name,
         ),
     )
+
+
+class RecentCounts:
+    """Good and all requests of objectives by the minute, over the longest window of an alert.
+
+    A look reads what may have changed since the last one (late requests), not all of it.
+    """
+
+    _LATE = timedelta(minutes=15)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[Objective, tuple[datetime, pl.DataFrame]] = {}
+
+    def of(self, objective: Objective, now: datetime) -> pl.DataFrame:
+        """Columns time, total, good, by minute up to `now`."""
+        start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
+        read_until, counts = self._known.get(objective, (start, pl.DataFrame(schema=SLO_COUNTS)))
+        since = _minute_of(max(start, read_until - self._LATE))
+        kept = counts.filter((pl.col("time") >= start) & (pl.col("time") < since))
+        parts = [kept]
+        while since < now:
+            until = min(since + timedelta(days=1), now)
+            parts.append(
+                read_slo_counts(
+                    self._store, Window(since, until), objective.service, objective.indicator, objective.threshold_ms,
+                    BURN_STEP_S,
+                )
+            )  # fmt: skip
+            since = until
+        counts = pl.concat(parts)
+        self._known[objective] = (now, counts)
+        return counts
+
+
+def _minute_of(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: datetime) -> list[BurnAlert]:
+    """Every stretch of the last days in which one of these objectives burnt too fast."""
+    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now)]
+
+
+def backtest(
+    store: Store, objective: Objective, window: Window, settings: BurnSettings | None = None
+) -> list[BurnAlert]:
+    """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards."""
+    lead_s = max(pair.long_s for pair in WINDOWS)
+    ask = (objective.service, objective.indicator, objective.threshold_ms)
+    counts = read_slo_counts(store, window.widened(before_s=lead_s), *ask, step_s=BURN_STEP_S)
+    return [one for one in burn_alerts(objective, counts, window.end, settings) if one.started_at >= window.start]
 
 
 def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:

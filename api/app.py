@@ -9,7 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.routing import compile_path
 
-from api import docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
+from alerts.service import Alerting
+from api import alerts, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health
@@ -36,6 +37,7 @@ def create_api(
     objectives: Callable[[], Sequence[Objective]],
     explain: ExplainFunction,
     render_report: Callable[[Incident], str],
+    alerting: Alerting,
     token: SecretStr | None = None,
 ) -> FastAPI:
     """The application that answers at /api, /healthz, /readyz and /metrics.
@@ -51,6 +53,7 @@ def create_api(
         objectives: what was promised, at this moment.
         explain: `analytics.jobs.explain_window`.
         render_report: an incident as Markdown.
+        alerting: what fires, and what is kept quiet.
         token: what everyone must show, but at /healthz and /readyz; None when anyone may ask.
     """
     app = FastAPI(
@@ -62,7 +65,9 @@ def create_api(
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.context = Context(store, settings, now, health, metrics_text, objectives, explain, render_report)
+    app.state.context = Context(
+        store, settings, now, health, metrics_text, objectives, explain, render_report, alerting
+    )
     for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/api", _refuse_unknown, methods=_METHODS, include_in_schema=False)
@@ -84,6 +89,7 @@ _ROUTERS = (
     throughput.router,
     errors.router,
     slos.router,
+    alerts.router,
     topology.router,
     health.router,
     docs.router,

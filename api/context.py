@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from alerts.service import Alerting
 from api.settings import ApiSettings
 from domain.cause import Explanation
 from domain.incident import Incident, Indicator
@@ -53,6 +54,7 @@ class Context:
     objectives: Callable[[], Sequence[Objective]]
     explain: ExplainFunction
     render_report: Callable[[Incident], str]
+    alerting: Alerting
 
 
 def _context(request: Request) -> Context:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.causes import EXPLANATION_EXAMPLE, CauseDocument, RuledOutDocument, ScopeDocument
 from api.context import Context, Given
@@ -15,7 +15,7 @@ from api.problems import Problem
 from api.times import Moment, WindowQuestion
 from domain.incident import Incident, Indicator, Severity, Status, to_document
 from domain.window import Window, from_rfc3339, rfc3339
-from storage.readers import read_incident, read_incidents
+from storage.readers import note_incident, read_incident, read_incidents
 
 router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 
@@ -141,6 +141,54 @@ def get_report(given: Given, incident_id: IncidentId) -> Response:
     """One incident as Markdown, for a ticket or a review."""
     text = given.render_report(_known_incident(given, incident_id))
     return Response(text, media_type="text/markdown")
+
+
+class Acknowledgement(BaseModel):
+    """Who has an incident in hand."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"by": "ann", "note": "draining gpu-07-03"}}
+    )
+
+    by: str = Field(min_length=1, description="who", examples=["ann"])
+    note: str | None = Field(None, description="what is to be remembered", examples=["draining gpu-07-03"])
+
+
+class IncidentNotes(BaseModel):
+    """What was noted of an incident beside what was found; null where it was not."""
+
+    notified_at: Moment | None
+    acknowledged_at: Moment | None = Field(description="of the first acknowledgement")
+    acknowledged_by: str | None
+    notes: list[dict[str, str]] = Field(description="at, by and text of each note, in order")
+
+
+_NOTES_EXAMPLE = {
+    "notified_at": "2026-11-23T02:43:05Z",
+    "acknowledged_at": "2026-11-23T02:47:30Z",
+    "acknowledged_by": "ann",
+    "notes": [{"at": "2026-11-23T02:47:30Z", "by": "ann", "text": "draining gpu-07-03"}],
+}
+
+
+@router.post(
+    "/{incident_id}/ack",
+    summary="Acknowledge an incident",
+    response_model=IncidentNotes,
+    responses={200: {"content": {"application/json": {"example": _NOTES_EXAMPLE}}}},
+)
+def acknowledge(given: Given, incident_id: IncidentId, acknowledgement: Acknowledgement) -> dict[str, Any]:
+    """Somebody has it in hand. The first one counts for the time to acknowledge; notes add up."""
+    _known_incident(given, incident_id)
+    now = given.now()
+    at = rfc3339(now)
+    noted = note_incident(
+        given.store, incident_id, {"acknowledged_at": at, "acknowledged_by": acknowledgement.by}, now, only_first=True
+    )
+    if acknowledgement.note is not None:
+        notes = [*noted.get("notes", ()), {"at": at, "by": acknowledgement.by, "text": acknowledgement.note}]
+        noted = note_incident(given.store, incident_id, {"notes": notes}, now)
+    return {"notified_at": None, "acknowledged_at": None, "acknowledged_by": None, "notes": [], **noted}
 
 
 def incidents_after(

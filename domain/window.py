@@ -65,5 +65,10 @@ def from_rfc3339(text: str) -> datetime:
 
 
 def duration_text(milliseconds: float) -> str:
-    """`850 ms`, or `4.1 s` from a second on: for people."""
-    return f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
+    """`850 ms`, `4.1 s` from a second on, then `5 min`, `1.5 h`, `3 d`: for people."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    for unit, unit_ms in (("d", 86_400_000.0), ("h", 3_600_000.0), ("min", 60_000.0)):
+        if milliseconds >= (2 if unit == "min" else 1) * unit_ms:
+            return f"{milliseconds / unit_ms:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{milliseconds / 1000:.1f} s"

@@ -118,8 +118,10 @@ SOURCES: Schema = {"kind": pl.String, "name": pl.String, "instance": pl.String, 
 FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
 _INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
 _DOCUMENT: Schema = {"document": pl.String}
+_DOCUMENTS: Schema = {"name": pl.String, "document": pl.String}
 _TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
 _HOURS: Schema = {"hour": TIME}
+_INCIDENT_NOTES = "incident-notes"
 
 PERCENTILES = ("p50", "p95", "p99")
 ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
@@ -376,18 +378,47 @@ def read_topology(store: Store) -> Topology:
 
 def write_topology(store: Store, topology: Topology, now: datetime, *, discovered: bool = False) -> None:
     """Keep the wiring that somebody told, or the one that was discovered: each in place of the last of its kind."""
-    row = {
-        "kind": "topology",
-        "name": _DISCOVERED if discovered else _TOLD,
-        "document": json.dumps(topology_to_document(topology)),
-        "updated_at": now.astimezone(UTC),
-    }
-    store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
+    write_document(store, "topology", _DISCOVERED if discovered else _TOLD, topology_to_document(topology), now)
 
 
 def _read_topology(store: Store, name: str) -> Topology:
-    frame = store.query("document", _DOCUMENT, kind="topology", name=name)
-    return topology_from_document(json.loads(frame["document"][0])) if frame.height else Topology()
+    document = read_document(store, "topology", name)
+    return topology_from_document(document) if document is not None else Topology()
+
+
+def read_document(store: Store, kind: str, name: str) -> Any:
+    """A document that was kept, as JSON has it; None when there is none."""
+    frame = store.query("document", _DOCUMENT, kind=kind, name=name)
+    return json.loads(frame["document"][0]) if frame.height and frame["document"][0] else None
+
+
+def read_documents(store: Store, kind: str, limit: int = 10_000) -> dict[str, Any]:
+    """All documents of a kind, by name."""
+    frame = store.query("documents", _DOCUMENTS, kind=kind, limit=limit)
+    return {name: json.loads(document) for name, document in frame.iter_rows()}
+
+
+def write_document(store: Store, kind: str, name: str, document: Any, now: datetime) -> None:
+    """Keep a JSON document in place of the last of that kind and name; None takes it away."""
+    text = "" if document is None else json.dumps(document, allow_nan=False)
+    row = {"kind": kind, "name": name, "document": text, "updated_at": now.astimezone(UTC)}
+    store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
+
+
+def read_incident_notes(store: Store) -> dict[str, dict[str, Any]]:
+    """What was noted of each incident beside what was found: `notified_at`, `acknowledged_at`, by whom, notes."""
+    return read_documents(store, _INCIDENT_NOTES)
+
+
+def note_incident(
+    store: Store, incident_id: str, noted: dict[str, Any], now: datetime, *, only_first: bool = False
+) -> dict[str, Any]:
+    """Add to what is noted of an incident, and all of it then; with `only_first` what is noted already stays."""
+    known = read_document(store, _INCIDENT_NOTES, incident_id) or {}
+    changed = {**noted, **known} if only_first else {**known, **noted}
+    if changed != known:
+        write_document(store, _INCIDENT_NOTES, incident_id, changed, now)
+    return changed
 
 
 def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:

@@ -18,13 +18,14 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
-from domain.window import Window, from_rfc3339
+from domain.window import Window, duration_text, from_rfc3339, rfc3339
 from storage.errors import StoreError
 from tailsight.errors import SettingsError, TailsightError
 
@@ -290,6 +291,66 @@ def slo(*, config: Config = None, as_json: Json = False) -> None:
         shown = ["no data" if value is None else f"{value:.3%}" for value in cells]
         burn = "no data" if status.burn_rate is None else f"{status.burn_rate:.1f}×"
         table.add_row(status.objective.name, status.state, f"{status.objective.target_ratio:.2%}", *shown, burn)
+    _out.print(table)
+
+
+route_app = typer.Typer(no_args_is_help=True, help="Who is told of an alert, and who would have been.")
+app.add_typer(route_app, name="route")
+
+
+@route_app.command("test")
+def route_test(
+    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Further labels.")] = None,
+    *,
+    labels: Annotated[list[str], typer.Option(help="Labels of an alert, e.g. severity=page service=chat.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say which receivers an alert of these labels would reach."""
+    from tailsight.settings import read_settings
+
+    alerting = read_settings(config).alerts.config
+    labels = [*labels, *(more or ())]
+    wrong = [label for label in labels if "=" not in label]
+    if wrong:
+        _fail(f"{wrong[0]!r} is no label; write name=value", Exit.WRONG_USE)
+    given = dict(label.split("=", 1) for label in labels)
+    reached = alerting.route.match(given)
+    if as_json:
+        _say_json({"routes": [{"receiver": one.options.receiver, "route": one.key} for one in reached]})
+        return
+    table = Table("receiver", "told by", "route", "grouped by", "waits", "again after")
+    for one in reached:
+        options = one.options
+        kinds = ", ".join(integration.kind for integration in alerting.receivers[options.receiver]) or "nobody"
+        times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
+        table.add_row(options.receiver, kinds, escape(one.key), ", ".join(options.group_by) or "all in one", *times)
+    _out.print(table)
+
+
+@route_app.command("replay")
+def route_replay(
+    *,
+    start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say who would have been told what in a stretch of stored time; nothing is sent."""
+    from alerts.replay import past_alerts, replay
+
+    window = _window(start, end)
+    with _store(config) as (store, settings):
+        alerts = past_alerts(store, _objectives(store, settings, window.end), window)
+    told = replay(settings.alerts.config, alerts)
+    if as_json:
+        fields = ("receiver", "kind", "reason", "firing_count", "resolved_count", "summary")
+        _say_json({"told": [{"at": rfc3339(one.at), **{name: getattr(one, name) for name in fields}} for one in told]})
+        return
+    table = Table("when", "receiver", "why", "firing", "over", "what", title=f"{len(alerts)} alerts")
+    for one in told:
+        counts = (str(one.firing_count), str(one.resolved_count))
+        table.add_row(rfc3339(one.at), one.receiver, one.reason.value, *counts, escape(one.summary))
     _out.print(table)
 
 

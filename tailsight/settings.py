@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from alerts.settings import AlertsSettings
 from analytics.jobs import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.spikes import SpikeSettings
@@ -151,6 +152,7 @@ class Settings(BaseModel):
     dashboards: DashboardSettings = DashboardSettings()
     topology: TopologySettings = TopologySettings()
     objectives: tuple[ObjectiveSettings, ...] = ()
+    alerts: AlertsSettings = AlertsSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -22,23 +22,27 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from analytics.jobs import analyze, default_objectives, explain_window
+from alerts.decide import burn_alert, data_late_alert, incident_alert, status_alerts
+from alerts.dispatch import Notification
+from alerts.service import Alerting
+from analytics.jobs import RecentCounts, analyze, default_objectives, explain_window, slo_burns, slo_statuses
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState
 from collector.service import Collector
 from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
+from domain.alert import Alert
 from domain.incident import Incident, Status
 from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
-from domain.window import Window
+from domain.window import Window, rfc3339
 from reports.incident import incident_report
 from storage.catch_up import CatchUp
 from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
-from storage.readers import read_incidents, write_topology
+from storage.readers import note_incident, read_freshness, read_incidents, write_topology
 from storage.store import Store
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
@@ -51,6 +55,8 @@ log = logging.getLogger(__name__)
 _OBJECTIVES_SECONDS = 60.0
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
+_TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
+_DATA_LATE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ class Application:
                 Path("data", "wal").absolute(),
             )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
+        self._counts = RecentCounts(self.store)
+        self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
         token = settings.auth.token
         self.collector = Collector(
             settings.collector,
@@ -192,8 +200,29 @@ class Application:
         return read_incidents(self.store, Window(now - timedelta(hours=1), now), status=Status.OPEN)
 
     def analyze_now(self, window: Window) -> None:
-        """One look at a window, as the scheduler does every half minute."""
-        analyze(self.store, window, datetime.now(UTC), self.objectives(), self._job)
+        """One look at a window, as the scheduler does every half minute: incidents, budgets, and who is to be told."""
+        now = _now()
+        incidents = analyze(self.store, window, now, self.objectives(), self._job)
+        self.alerting.tell(self._alerts(incidents, window, now))
+
+    def _alerts(self, incidents: Sequence[Incident], window: Window, now: datetime) -> list[Alert]:
+        """What somebody may want to be told; what ended long ago is over for good."""
+        url, recent = self.addresses.web_url, now - _TOLD_AGAIN
+        objectives = self.objectives()
+        burns = slo_burns(self._counts, objectives, now)
+        found = [incident_alert(one, url, now) for one in incidents if one.ended_at is None or one.ended_at > recent]
+        found += [
+            burn_alert(one, incidents, url, now) for one in burns if one.ended_at is None or one.ended_at > recent
+        ]
+        found += status_alerts(slo_statuses(self.store, objectives, now), window, url, now)
+        found.append(data_late_alert(read_freshness(self.store, now).get("requests"), _DATA_LATE_S, url, now))
+        return [alert for alert in found if alert is not None]
+
+    def _note_notified(self, notification: Notification, now: datetime) -> None:
+        """When the first receiver was told of an incident: one of the times that its handling is measured by."""
+        ids = {alert.labels["incident"] for alert in notification.firing if "incident" in alert.labels}
+        for incident_id in ids:
+            note_incident(self.store, incident_id, {"notified_at": rfc3339(now)}, now, only_first=True)
 
     def _asgi_apps(self) -> dict[str, Any]:
         settings = self._settings
@@ -206,6 +235,7 @@ class Application:
             objectives=self.objectives,
             explain=partial(explain_window, settings=self._job),
             render_report=incident_report,
+            alerting=self.alerting,
             token=settings.auth.token,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})
@@ -247,6 +277,7 @@ class Application:
                 await self.collector.otlp_grpc.start()
                 self._background.add(self._watched(self._analyze_forever(), "analysis"))
                 self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
+                self._background.add(self._watched(self.alerting.run(), "alerting"))
                 if self._reads_others:
                     self._background.add(self._watched(self._catch_up_forever(), "catching up"))
                 await self._scrape(self._settings.collector.scrape.targets)

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
+from alerts.service import _Telemetry as _AlertingTelemetry
 from analytics.knowledge import Pattern, Reach, Sign, Signal, extended, shipped_knowledge
 from collector.cardinality import CardinalityGuard
 from collector.settings import CardinalitySettings
@@ -102,7 +103,7 @@ def own_metrics() -> list[Any]:
     registry = CollectorRegistry()
     Telemetry(registry)
     CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
-    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry):
+    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry, _AlertingTelemetry):
         telemetry(registry)
     return list(registry._collector_to_names)
 

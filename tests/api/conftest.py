@@ -9,7 +9,10 @@ import httpx
 import polars as pl
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health, LoaderState
@@ -69,6 +72,8 @@ def make_api(store: Store) -> MakeApi:
             "objectives": lambda: (),
             "explain": explain_window,
             "render_report": lambda incident: f"# {incident.service}\n",
+            "alerting": given.pop("alerting", None)
+            or Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: NOW),
         }
         return create_api(given.pop("store", store), ApiSettings(**settings), **(wiring | given))
 

@@ -12,7 +12,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Request, Response, sync_playwright
+from prometheus_client import CollectorRegistry
 
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health, LoaderState
@@ -121,6 +124,7 @@ def _application(store: Store) -> FastAPI:
         objectives=lambda: fixture_data.OBJECTIVES,
         explain=explain_window,
         render_report=incident_report,
+        alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
     )
     # Long enough for no test to see a refresh it does not ask for.
     settings = DashboardSettings(refresh_s=600)

@@ -5,8 +5,11 @@ import logging
 import pytest
 from dash import Dash, Output
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health
@@ -93,6 +96,7 @@ def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner
         objectives=tuple,
         explain=explain_window,
         render_report=lambda incident: incident.id,
+        alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
     )
     create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
     asker = Asker(runner, api)

@@ -14,9 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 PRELUDE = """
 import asyncio, json, sys, threading
+from datetime import UTC, datetime
 from pathlib import Path
 from tailsight import wiring
 from collector.errors import CollectorError
+from domain.window import Window
 from tailsight.errors import TailsightError
 from tailsight.settings import Settings
 from tailsight.wiring import Application
@@ -107,7 +109,7 @@ signals.write_text(
     "ours: {title: Ours, layer: gpu, entity: gpu, unit: 1/s, worse: up, floor: 1, metrics: [ours_total]}"
 )
 used = []
-wiring.analyze = lambda store, window, now, objectives, settings: used.append(settings)
+wiring.analyze = lambda store, window, now, objectives, settings: used.append(settings) or []
 create_dashboard = wiring.create_dashboard
 def watched(*arguments, analysis, **others):
     used.append(analysis)
@@ -117,7 +119,7 @@ given = {"analytics": {"step_s": 30}, "knowledge": {"signals": str(signals)}}
 application = Application(Settings.model_validate(document | given))
 signals.unlink()
 application.start()
-application.analyze_now(None)
+application.analyze_now(Window(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)))
 used.append(application._apps["web"].state.context.explain.keywords["settings"])
 assert application.stop()
 assert len(used) >= 3

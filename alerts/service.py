@@ -1,0 +1,235 @@
+"""Alerting as a service: what is decided is gathered, routed, told, and survives a restart.
+
+State is kept in the store as one document; nothing that was taken in is forgotten, nothing that was told is told twice.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from alerts.alertmanager import PATH, AlertmanagerFeed
+from alerts.deliver import DeliveryError, deliver
+from alerts.dispatch import Dispatcher, Notification, Suppressed
+from alerts.settings import AlertsSettings
+from alerts.silences import Silence
+from domain.alert import Alert, DeadLetter
+from domain.window import rfc3339
+from storage.readers import read_document, write_document
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_TIMEOUT_S = 10.0
+_KIND, _NAME = "alerting", "state"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAlert:
+    """An alert as it stands: whom it reaches, and what keeps it quiet."""
+
+    alert: Alert
+    receivers: tuple[str, ...]
+    suppressed: Suppressed
+
+
+class Alerting:
+    """Alerts of one process. `tell` may be called from any thread, `run` in one event loop.
+
+    Args:
+        store: where the state is kept.
+        settings: who is told.
+        registry: where its own metrics are registered.
+        now: the clock.
+        notified: told, in the loop, what a receiver has taken.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: AlertsSettings,
+        registry: CollectorRegistry,
+        now: Callable[[], datetime],
+        notified: Callable[[Notification, datetime], None] = lambda *_: None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._now = now
+        self._notified = notified
+        self._lock = threading.Lock()
+        self._dispatcher = Dispatcher(settings.config)
+        self._feed = AlertmanagerFeed()
+        self._has_changed = False
+        self._telemetry = _Telemetry(registry)
+        kept = read_document(store, _KIND, _NAME)
+        if kept is not None:
+            self._dispatcher.restore(kept, now())
+
+    def tell(self, alerts: Iterable[Alert]) -> None:
+        """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
+        taken = list(alerts)
+        with self._lock:
+            self._dispatcher.post(taken, self._now())
+            self._feed.post(taken)
+            self._has_changed = self._has_changed or bool(taken)
+
+    def alerts(self) -> list[KnownAlert]:
+        """What fires now, first beginning first."""
+        now = self._now()
+        with self._lock:
+            firing = [alert for alert in self._dispatcher.alerts.values() if alert.is_firing(now)]
+            return [
+                KnownAlert(
+                    alert,
+                    tuple(route.options.receiver for route in self._settings.config.route.match(alert.labels)),
+                    self._dispatcher.suppressed(alert, now),
+                )
+                for alert in sorted(firing, key=lambda one: (one.starts_at, one.fingerprint))
+            ]
+
+    def silences(self) -> list[Silence]:
+        """All silences, the newest first; those that are over too, until they are taken away."""
+        with self._lock:
+            return sorted(self._dispatcher.silences.values(), key=lambda one: one.starts_at, reverse=True)
+
+    def silence(self, silence: Silence) -> None:
+        """Keep alerts quiet, or change how."""
+        with self._lock:
+            self._dispatcher.silences[silence.id] = silence
+            self._has_changed = True
+        self.save()
+
+    def unsilence(self, silence_id: str) -> bool:
+        """Take a silence away; False when there is none of that id."""
+        with self._lock:
+            found = self._dispatcher.silences.pop(silence_id, None) is not None
+            self._has_changed = self._has_changed or found
+        self.save()
+        return found
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """What receivers would not take, the newest last."""
+        with self._lock:
+            return tuple(self._dispatcher.dead_letters)
+
+    def save(self) -> None:
+        """Keep the state, if it has changed since the last time."""
+        with self._lock:
+            if not self._has_changed:
+                return
+            document, self._has_changed = self._dispatcher.snapshot(), False
+        try:
+            write_document(self._store, _KIND, _NAME, document, self._now())
+        except BaseException:
+            self._has_changed = True
+            raise
+
+    async def run(self) -> None:
+        """Tell who is to be told, until cancelled; then keep the state."""
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
+            try:
+                while True:
+                    await self._look(client, sending)
+                    await asyncio.sleep(_LOOK_S)
+            finally:
+                with contextlib.suppress(Exception):  # the store may be gone; at the next start what was kept holds
+                    self.save()
+
+    async def _look(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
+        now = self._now()
+        with self._lock:
+            notifications = self._dispatcher.step(now)
+            documents = self._feed.due(now) if self._settings.alertmanagers else []
+            self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
+            self._telemetry.dead_letters.set(len(self._dispatcher.dead_letters))
+        for notification in notifications:
+            sending.create_task(self._deliver(notification, client))
+        for url in self._settings.alertmanagers if documents else ():
+            sending.create_task(self._push(url, documents, client))
+        try:
+            await asyncio.to_thread(self.save)
+        except Exception:
+            log.exception("alerting_state_not_kept")  # tried again at the next look
+
+    async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
+        kind = notification.integration.kind
+        try:
+            await deliver(notification, self._settings.config.given, client)
+        except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
+            if not isinstance(error, DeliveryError):
+                log.exception("notification_failed_by_itself kind=%s", kind)
+            log.warning("notification_failed receiver=%s kind=%s error=%s", notification.receiver, kind, error)
+            self._telemetry.notifications.labels(kind, "failed").inc()
+            with self._lock:
+                self._dispatcher.failed(
+                    notification, self._now(), str(error), retryable=getattr(error, "retryable", False)
+                )
+                self._has_changed = True
+            return
+        self._telemetry.notifications.labels(kind, "delivered").inc()
+        with self._lock:
+            self._dispatcher.delivered(notification, self._now())
+            self._has_changed = True
+        self._notified(notification, self._now())
+        with contextlib.suppress(Exception):  # the next look keeps it
+            await asyncio.to_thread(self.save)
+
+    async def _push(self, url: str, documents: list[dict[str, Any]], client: httpx.AsyncClient) -> None:
+        try:
+            answer = await client.post(url + PATH, json=documents)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            log.warning("alertmanager_not_reached url=%s error=%r", url, error)  # all are posted again in a minute
+            self._telemetry.pushes.labels(url, "failed").inc()
+        else:
+            self._telemetry.pushes.labels(url, "done").inc()
+
+
+class _Telemetry:
+    """What alerting says of itself at /metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.firing = Gauge("tailsight_alerts_firing", "Alerts that fire now", registry=registry)
+        self.notifications = Counter(
+            "tailsight_notifications",
+            "Notifications by kind of receiver and outcome",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.pushes = Counter(
+            "tailsight_alertmanager_pushes",
+            "Posts to each Alertmanager, by outcome",
+            ["url", "outcome"],
+            registry=registry,
+        )
+        self.dead_letters = Gauge(
+            "tailsight_notification_dead_letters", "Notifications that no receiver took", registry=registry
+        )
+
+
+def known_alert_document(known: KnownAlert) -> dict[str, Any]:
+    """An alert in the fields of Alertmanager's API v2 (gettableAlert)."""
+    alert, quiet = known.alert, known.suppressed
+    return {
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "startsAt": rfc3339(alert.starts_at),
+        "endsAt": rfc3339(alert.ends_at),
+        "updatedAt": rfc3339(alert.updated_at),
+        "fingerprint": alert.fingerprint,
+        "receivers": [{"name": name} for name in known.receivers],
+        "status": {
+            "state": "suppressed" if quiet else "active",
+            "silencedBy": list(quiet.silenced_by),
+            "inhibitedBy": [dict(quiet.inhibited_by)] if quiet.inhibited_by is not None else [],
+        },
+        "generatorURL": alert.generator_url,
+    }

@@ -1,0 +1,93 @@
+"""GET /api/v1/alerts, silences, and the acknowledgement of incidents."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
+from domain.alert import Alert
+from domain.window import rfc3339
+from storage.readers import write_incidents
+from storage.store import Store
+from tests.api.clock import NOW
+from tests.api.conftest import Asker
+from tests.domain.examples import PAGING
+
+LABELS = {"alertname": "SLOBurnRate", "severity": "page", "service": "chat", "slo": "chat-ttft"}
+SILENCE = {
+    "matchers": [{"name": "service", "value": "chat"}],
+    "endsAt": rfc3339(NOW + timedelta(hours=1)),
+    "createdBy": "ann",
+    "comment": "firmware",
+}
+
+
+@pytest.fixture
+def alerting(clean_store: Store) -> Alerting:
+    return Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
+
+
+@pytest.fixture
+def ask_alerts(make_asker: Any, clean_store: Store, alerting: Alerting) -> Asker:
+    asker: Asker = make_asker(store=clean_store, alerting=alerting)
+    return asker
+
+
+def fire(alerting: Alerting, **labels: str) -> None:
+    alerting.tell([Alert(LABELS | labels, {"summary": "slow"}, NOW, NOW + timedelta(minutes=4), NOW)])
+
+
+def test_what_fires_is_listed_with_its_receivers(ask_alerts: Asker, alerting: Alerting) -> None:
+    fire(alerting)
+    answer = ask_alerts.get("/api/v1/alerts").json()
+    (alert,) = [one for one in answer["alerts"] if one["labels"]["service"] == "chat"]
+    assert alert["receivers"] == [{"name": "nobody"}]
+    assert alert["status"]["state"] == "active"
+
+
+def test_a_silence_keeps_an_alert_quiet_until_it_is_taken_away(ask_alerts: Asker, alerting: Alerting) -> None:
+    fire(alerting)
+    made = ask_alerts("POST", "/api/v1/silences", json=SILENCE).json()
+    assert made["status"] == {"state": "active"}
+    assert made["id"] in [one["id"] for one in ask_alerts.get("/api/v1/silences").json()["silences"]]
+    (alert,) = [one for one in ask_alerts.get("/api/v1/alerts").json()["alerts"] if one["labels"] == LABELS]
+    assert alert["status"] == {"state": "suppressed", "silencedBy": [made["id"]], "inhibitedBy": []}
+    assert ask_alerts("DELETE", f"/api/v1/silences/{made['id']}").status_code == 200
+    assert ask_alerts("DELETE", f"/api/v1/silences/{made['id']}").status_code == 404
+
+
+def test_silences_survive_a_restart(clean_store: Store, ask_alerts: Asker) -> None:
+    made = ask_alerts("POST", "/api/v1/silences", json=SILENCE | {"comment": "kept"}).json()
+    again = Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
+    assert made["id"] in {one.id for one in again.silences()}
+    ask_alerts("DELETE", f"/api/v1/silences/{made['id']}")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"matchers": []}, "needs at least one"),
+        ({"matchers": [{"name": "a", "value": ".*", "isRegex": True}]}, "empty text"),
+        ({"matchers": [{"name": "a", "value": "[", "isRegex": True}]}, "regular expression"),
+        ({"endsAt": "2001-01-01T00:00:00Z"}, "not after startsAt"),
+        ({"comment": " "}, "comment is missing"),
+    ],
+)
+def test_a_silence_that_would_do_harm_is_refused(ask_alerts: Asker, change: dict[str, Any], told: str) -> None:
+    answer = ask_alerts("POST", "/api/v1/silences", json=SILENCE | change)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+
+
+def test_the_first_acknowledgement_counts_and_notes_add_up(ask_alerts: Asker, clean_store: Store) -> None:
+    write_incidents(clean_store, [PAGING], NOW)
+    path = f"/api/v1/incidents/{PAGING.id}/ack"
+    first = ask_alerts("POST", path, json={"by": "ann", "note": "draining"}).json()
+    second = ask_alerts("POST", path, json={"by": "bob", "note": "cable swapped"}).json()
+    assert (first["acknowledged_by"], second["acknowledged_by"]) == ("ann", "ann")
+    assert second["acknowledged_at"] == rfc3339(NOW)
+    assert [note["text"] for note in second["notes"]] == ["draining", "cable swapped"]
+    assert ask_alerts("POST", "/api/v1/incidents/inc-none/ack", json={"by": "ann"}).status_code == 404
