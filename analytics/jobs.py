@@ -16,6 +16,7 @@ from analytics.causes import Findings, explain
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.openslo import objective_of
 from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
@@ -31,7 +32,9 @@ from domain.window import Window
 from storage.readers import (
     ROLLUP_STEPS_S,
     SLO_COUNTS,
+    SLO_DOCUMENTS,
     read_calls,
+    read_documents,
     read_incidents,
     read_latency,
     read_request_series,
@@ -241,13 +244,18 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
     return tuple(objectives)
 
 
+def kept_objectives(store: Store) -> tuple[Objective, ...]:
+    """The objectives that somebody put into the store, by name."""
+    return tuple(objective_of(document) for document in read_documents(store, SLO_DOCUMENTS).values())
+
+
 def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
     """Where each objective stands at `now`, worst first."""
     statuses = []
     for objective in objectives:
         window = Window(now - timedelta(days=objective.window_days), now)
         counts = read_slo_counts(
-            store, window, objective.service, objective.indicator, objective.threshold_ms, _SLO_STEP_S
+            store, window, objective.service, objective.indicator, objective.threshold_ms, BURN_STEP_S
         )
         statuses.append(slo_status(objective, counts, now))
     return sorted(

@@ -9,7 +9,16 @@ from domain.slo import Objective, SloState, SloStatus
 
 PAGE_BURN_RATE = 6.0  # the slower of the two paging rates (Site Reliability Workbook, table 5-8)
 
-_BURN_WINDOW = timedelta(hours=1)
+BURN_WINDOWS = {
+    "5m": timedelta(minutes=5),
+    "30m": timedelta(minutes=30),
+    "1h": timedelta(hours=1),
+    "2h": timedelta(hours=2),
+    "6h": timedelta(hours=6),
+    "1d": timedelta(days=1),
+    "3d": timedelta(days=3),
+}
+"""Over which time before now burn rates are told: the windows of the alerts."""
 _HISTORY_POINTS = 60
 
 
@@ -25,11 +34,10 @@ def slo_status(objective: Objective, counts: pl.DataFrame, now: datetime) -> Slo
     inside = counts.filter((pl.col("time") >= start) & (pl.col("time") < now))
     total, good = int(inside["total"].sum()), int(inside["good"].sum())
     if total == 0:
-        return SloStatus(objective, SloState.NO_DATA, 0, 0, None, None, None, ())
+        return SloStatus(objective, SloState.NO_DATA, 0, 0, None, None, None, (), dict.fromkeys(BURN_WINDOWS))
     left = budget_left_ratio(objective, good, total)
-    recent = inside.filter(pl.col("time") >= now - _BURN_WINDOW)
-    recent_total = int(recent["total"].sum())
-    burn = burn_rate(objective, int(recent["good"].sum()), recent_total) if recent_total else None
+    rates = {name: _burn_over(objective, inside, now, span) for name, span in BURN_WINDOWS.items()}
+    burn = rates["1h"]
     return SloStatus(
         objective=objective,
         state=_state(left, burn),
@@ -39,7 +47,30 @@ def slo_status(objective: Objective, counts: pl.DataFrame, now: datetime) -> Slo
         budget_left_ratio=left,
         burn_rate=burn,
         budget_left_history=_history(objective, inside, start, now, total),
+        burn_rates=rates,
+        coverage_ratio=_coverage(inside, start, now),
+        exhausted_at=_exhausted_at(objective, left, rates["1d"], now),
     )
+
+
+def _burn_over(objective: Objective, counts: pl.DataFrame, now: datetime, span: timedelta) -> float | None:
+    recent = counts.filter(pl.col("time") >= now - span)
+    total = int(recent["total"].sum())
+    return burn_rate(objective, int(recent["good"].sum()), total) if total else None
+
+
+def _coverage(counts: pl.DataFrame, start: datetime, now: datetime) -> float:
+    """The share of the window's hours in which there were requests, 0-1."""
+    hours = counts.filter(pl.col("total") > 0)["time"].dt.truncate("1h").n_unique()
+    return min(1.0, hours / max(1, round((now - start) / timedelta(hours=1))))
+
+
+def _exhausted_at(objective: Objective, left: float, burn: float | None, now: datetime) -> datetime | None:
+    """When what is left is spent at this rate; None when it lasts as long as the window, or is spent already."""
+    if burn is None or burn <= 0 or left <= 0:
+        return None
+    lasts = timedelta(days=objective.window_days) * (left / burn)
+    return now + lasts if lasts < timedelta(days=objective.window_days) else None
 
 
 def budget_left_ratio(objective: Objective, good: int, total: int) -> float:

@@ -1,6 +1,8 @@
 """Service level objectives: a share of good requests, and the budget of bad ones it leaves."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from domain.incident import Indicator
@@ -36,7 +38,10 @@ class SloStatus:
     """Where an objective stands. Counts are events; None where there were none to count.
 
     `burn_rate` is the error ratio of the last hour over the error ratio that spends the budget
-    exactly in the window (Site Reliability Workbook, chapter 5).
+    exactly in the window (Site Reliability Workbook, chapter 5); `burn_rates` the same over several
+    windows, by their names. `coverage_ratio` is the share of the window's hours that had requests.
+    `exhausted_at` is when the budget will be spent if the last day goes on, None when it will not be
+    within the window.
     """
 
     objective: Objective
@@ -47,3 +52,6 @@ class SloStatus:
     budget_left_ratio: float | None
     burn_rate: float | None
     budget_left_history: tuple[float | None, ...]
+    burn_rates: Mapping[str, float | None] = field(default_factory=dict)
+    coverage_ratio: float = 0.0
+    exhausted_at: datetime | None = None

@@ -122,6 +122,8 @@ _DOCUMENTS: Schema = {"name": pl.String, "document": pl.String}
 _TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
 _HOURS: Schema = {"hour": TIME}
 _INCIDENT_NOTES = "incident-notes"
+SLO_DOCUMENTS = "slo"
+"""The kind of document that an objective is kept as."""
 
 PERCENTILES = ("p50", "p95", "p99")
 ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)

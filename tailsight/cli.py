@@ -481,9 +481,10 @@ def _say_sql(steps: Any) -> None:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs import default_objectives
+    from analytics.jobs import default_objectives, kept_objectives
 
-    return [one.to_domain() for one in settings.objectives] or default_objectives(store, now)
+    told = {one.name: one for one in (*(one.to_domain() for one in settings.objectives), *kept_objectives(store))}
+    return list(told.values()) or default_objectives(store, now)
 
 
 def _check_known(store: Any, service: str, window: Window) -> None:

@@ -7,6 +7,7 @@ a port of its own; beside them the scraper and the analysis.
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import threading
 import time
@@ -25,7 +26,15 @@ from uvicorn.loops.auto import auto_loop_factory
 from alerts.decide import burn_alert, data_late_alert, incident_alert, status_alerts
 from alerts.dispatch import Notification
 from alerts.service import Alerting
-from analytics.jobs import RecentCounts, analyze, default_objectives, explain_window, slo_burns, slo_statuses
+from analytics.jobs import (
+    RecentCounts,
+    analyze,
+    default_objectives,
+    explain_window,
+    kept_objectives,
+    slo_burns,
+    slo_statuses,
+)
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState
@@ -34,7 +43,7 @@ from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
 from domain.alert import Alert
 from domain.incident import Incident, Status
-from domain.slo import Objective
+from domain.slo import Objective, SloStatus
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window, rfc3339
 from reports.incident import incident_report
@@ -53,10 +62,12 @@ from tailsight.upkeep import Upkeep
 log = logging.getLogger(__name__)
 
 _OBJECTIVES_SECONDS = 60.0
+_KEPT_SECONDS = 2.0
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
 _TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
 _DATA_LATE_S = 300.0
+_STATUSES_KEPT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ class Application:
             )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
         self._counts = RecentCounts(self.store)
+        self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
         token = settings.auth.token
         self.collector = Collector(
@@ -214,9 +226,17 @@ class Application:
         found += [
             burn_alert(one, incidents, url, now) for one in burns if one.ended_at is None or one.ended_at > recent
         ]
-        found += status_alerts(slo_statuses(self.store, objectives, now), window, url, now)
+        found += status_alerts(self._statuses(objectives, now), window, url, now)
         found.append(data_late_alert(read_freshness(self.store, now).get("requests"), _DATA_LATE_S, url, now))
         return [alert for alert in found if alert is not None]
+
+    def _statuses(self, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
+        """Where the objectives stand, not older than some minutes: it takes a look at all of their windows."""
+        known_at, statuses = self._known_statuses
+        if now - known_at > _STATUSES_KEPT or {one.objective for one in statuses} != set(objectives):
+            statuses = slo_statuses(self.store, objectives, now)
+            self._known_statuses = (now, statuses)
+        return statuses
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         """When the first receiver was told of an incident: one of the times that its handling is measured by."""
@@ -388,21 +408,26 @@ class _CatchUpTelemetry:
 
 
 class _Objectives:
-    """The objectives as configured; without any, a first promise for each service, renewed each minute."""
+    """The objectives of the configuration and of the API; without any, a first promise for each service.
+
+    Looked for anew each few seconds, the first promises each minute.
+    """
 
     def __init__(self, store: Store, configured: Sequence[Objective]) -> None:
         self._store = store
-        self._configured = tuple(configured)
-        self._found: tuple[float, tuple[Objective, ...]] = (-_OBJECTIVES_SECONDS, ())
+        self._configured = {objective.name: objective for objective in configured}
+        self._kept: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
+        self._first: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
 
     def __call__(self) -> Sequence[Objective]:
-        if self._configured:
-            return self._configured
-        found_at, objectives = self._found
-        if time.monotonic() - found_at > _OBJECTIVES_SECONDS or not objectives:
-            objectives = default_objectives(self._store, _now())
-            self._found = (time.monotonic(), objectives)
-        return objectives
+        if time.monotonic() - self._kept[0] > _KEPT_SECONDS:
+            self._kept = (time.monotonic(), kept_objectives(self._store))
+        told = {**self._configured, **{one.name: one for one in self._kept[1]}}
+        if told:
+            return tuple(told.values())
+        if time.monotonic() - self._first[0] > _OBJECTIVES_SECONDS or not self._first[1]:
+            self._first = (time.monotonic(), default_objectives(self._store, _now()))
+        return self._first[1]
 
 
 class _Server(uvicorn.Server):

@@ -74,6 +74,8 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/explain",
         "/api/v1/slos",
         "/api/v1/slos/{name}/status",
+        "/api/v1/slos/{name}/backtest",
+        "/api/v1/slos/{name}",
         "/api/v1/topology",
     }
 
