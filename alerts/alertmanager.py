@@ -6,7 +6,7 @@ alerts API says so).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,8 @@ class AlertmanagerFeed:
             if known is None:
                 self._known[alert.fingerprint] = _Known(alert)
                 continue
+            if known.alert.ends_at >= alert.starts_at:  # it has not ended between: its beginning stays
+                alert = replace(alert, starts_at=min(known.alert.starts_at, alert.starts_at))  # noqa: PLW2901
             is_same = (known.alert.annotations, known.alert.ends_at) == (alert.annotations, alert.ends_at)
             known.alert = alert
             known.sent_at = known.sent_at if is_same else None

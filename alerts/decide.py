@@ -5,6 +5,7 @@ An alert's labels never change while it lasts, because they are its identity; al
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from analytics.burn_rates import BurnAlert
 from domain.alert import Alert, Page
@@ -96,7 +97,7 @@ def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now
         f"{duration_text(objective.window_days * 86_400_000 / max(burn.burn_rate, 1e-9))}",
         "promise": promise(objective),
         "since": rfc3339(burn.started_at),
-        "slo_url": f"{web_url}/slos/{objective.name}",
+        "slo_url": slo_url(objective, web_url),
     }
     beside = [one for one in incidents if _beside(one, burn, now)]
     if beside:
@@ -129,6 +130,11 @@ def _beside(incident: Incident, burn: BurnAlert, now: datetime) -> bool:
     return burn.objective.service in services and incident.started_at <= now and ended >= before
 
 
+def slo_url(objective: Objective, web_url: str) -> str:
+    """Where people see an objective."""
+    return f"{web_url}/slos#{quote(objective.name)}"
+
+
 def promise(objective: Objective) -> str:
     """What was promised, in words: `99 % of the requests see their first token within 2 s, over 30 days`."""
     share = f"{objective.target_ratio * 100:.6g} % of the requests"
@@ -152,7 +158,7 @@ def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now
     found = []
     for status in statuses:
         objective = status.objective
-        url = f"{web_url}/slos/{objective.name}"
+        url = slo_url(objective, web_url)
         if status.state is SloState.MISSED and status.budget_left_ratio is not None:
             summary = f"{objective.service}: the error budget of {objective.name} is spent"
             told = {"budget": f"{-status.budget_left_ratio:.0%} more than all of it", "promise": promise(objective)}

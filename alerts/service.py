@@ -73,6 +73,11 @@ class Alerting:
         if kept is not None:
             self._dispatcher.restore(kept, now())
 
+    @property
+    def tells_nobody(self) -> bool:
+        """Is there no Alertmanager and no receiver, so that alerts are only shown."""
+        return not self._settings.alertmanagers and not any(self._settings.config.receivers.values())
+
     def tell(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
         taken = list(alerts)

@@ -21,11 +21,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from alerts.service import Alerting
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext
-from dashboards.pages import data, incident, incidents, overview
+from dashboards.pages import alerts, data, incident, incidents, overview, slos
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
@@ -68,8 +69,9 @@ def create_dashboard(
     now: Callable[[], datetime],
     ingest: Callable[[], IngestReport | None] = lambda: None,
     analysis: AnalyzeSettings | None = None,
+    alerting: Alerting | None = None,
 ) -> Dash:
-    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}` and `/data`.
+    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts` and `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -81,6 +83,7 @@ def create_dashboard(
         now: the clock.
         ingest: what the collector of this process tells of itself; None when this process has none.
         analysis: how incidents are explained; the usual way when None.
+        alerting: what fires and is kept quiet; None where nobody is told of anything.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -98,8 +101,8 @@ def create_dashboard(
         on_error=_log_failure,
     )
     app.layout = shell.layout(settings.refresh_s)
-    context = PageContext(store, settings, now, objectives, ingest, analysis or AnalyzeSettings())
-    for module in (shell, overview, incidents, incident, data):
+    context = PageContext(store, settings, now, objectives, ingest, analysis or AnalyzeSettings(), alerting)
+    for module in (shell, overview, incidents, incident, slos, alerts, data):
         module.register(app, context)
     _no_web_socket(app, api)
     _set_up(app)

@@ -125,6 +125,12 @@ def fact(
     )
 
 
+def cell_of(head: str, children: Children, *, is_wide: bool) -> Component:
+    """A cell of a listing. On a phone its row is a card, where it says its head, or is as wide as the card."""
+    name = "" if is_wide else head
+    return html.Td(children, className="wide" if is_wide else "", **{"data-head": name})
+
+
 def pair_of_bars(
     label: Children, ratio: float, other_ratio: float, *, name: str, meaning: str, standing_out: bool
 ) -> Component:

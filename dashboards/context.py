@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from alerts.service import Alerting
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
@@ -17,7 +18,7 @@ class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
-    so that pages know the signals that they were explained by.
+    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
     """
 
     store: Store
@@ -26,6 +27,7 @@ class PageContext:
     objectives: Callable[[], Sequence[Objective]]
     ingest: Callable[[], IngestReport | None] = lambda: None
     analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
+    alerting: Alerting | None = None
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective."""

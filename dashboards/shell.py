@@ -12,7 +12,7 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
-from dashboards.pages import data, incident, incidents, overview
+from dashboards.pages import alerts, data, incident, incidents, overview, slos
 from dashboards.state import (
     DATA_RANGE,
     INCIDENTS_RANGE,
@@ -29,6 +29,7 @@ from domain.window import Window
 from storage.readers import read_freshness, read_incidents, read_services
 
 _DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE, "/data": DATA_RANGE}
+_WITHOUT_RANGE = ("/slos", "/alerts")  # of now
 
 
 def layout(refresh_s: int) -> Component:
@@ -88,7 +89,7 @@ def layout(refresh_s: int) -> Component:
 
 def is_page(path: str) -> bool:
     """Is there a page at that path."""
-    return path in _DEFAULT_RANGES or incident_id_of(path) is not None
+    return path in _DEFAULT_RANGES or path in _WITHOUT_RANGE or incident_id_of(path) is not None
 
 
 def page(path: str | None) -> Component:
@@ -97,8 +98,9 @@ def page(path: str | None) -> Component:
         return overview.layout()
     if path == "/incidents":
         return incidents.layout()
-    if path == "/data":
-        return data.layout()
+    layouts = {"/slos": slos.layout, "/alerts": alerts.layout, "/data": data.layout}
+    if path in layouts:
+        return layouts[path]()
     if incident_id_of(path):
         return incident.layout()
     return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
@@ -109,6 +111,8 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
     entries = (
         ("/", "Overview", "layout-dashboard"),
         ("/incidents", "Incidents", "siren"),
+        ("/slos", "Objectives", "target"),
+        ("/alerts", "Alerts", "bell"),
         ("/data", "Data", "inbox"),
     )
     return [

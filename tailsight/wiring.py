@@ -267,6 +267,7 @@ class Application:
             now=_now,
             ingest=self.collector.report,
             analysis=self._job,
+            alerting=self.alerting,
         )
         return {"web": web, "otlp": self.collector.otlp_app}
 

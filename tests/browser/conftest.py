@@ -115,6 +115,8 @@ def wait_until_drawn(page: Page) -> None:
 
 
 def _application(store: Store) -> FastAPI:
+    alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
+    alerting.tell(fixture_data.alerts())
     api = create_api(
         store,
         ApiSettings(),
@@ -124,11 +126,18 @@ def _application(store: Store) -> FastAPI:
         objectives=lambda: fixture_data.OBJECTIVES,
         explain=explain_window,
         render_report=incident_report,
-        alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
+        alerting=alerting,
     )
     # Long enough for no test to see a refresh it does not ask for.
     settings = DashboardSettings(refresh_s=600)
-    create_dashboard(api, store, settings, objectives=lambda: fixture_data.OBJECTIVES, now=lambda: fixture_data.NOW)
+    create_dashboard(
+        api,
+        store,
+        settings,
+        objectives=lambda: fixture_data.OBJECTIVES,
+        now=lambda: fixture_data.NOW,
+        alerting=alerting,
+    )
     return api
 
 

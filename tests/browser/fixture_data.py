@@ -12,6 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from alerts.decide import VALID, burn_alert, incident_alert
+from analytics.burn_rates import WINDOWS, BurnAlert
+from domain.alert import Alert
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
@@ -376,3 +379,18 @@ def _series(labels: list[dict[str, str]]) -> pl.DataFrame:
         for number, of in enumerate(labels, start=1)
     ]
     return pl.DataFrame(rows, schema_overrides={"series_id": pl.UInt64})
+
+
+def alerts() -> list[Alert]:
+    """What fires: a page, the ticket that it says already, and a ticket of another service."""
+    page = incident_alert(incident(), "", NOW)
+    assert page is not None
+    spent = {"alertname": "SLOBudgetSpent", "severity": "ticket", "service": "rerank", "slo": "rerank-latency"}
+    burning = BurnAlert(OBJECTIVES[0], Severity.PAGE, WINDOWS[0], 31.2, BEGAN + timedelta(minutes=2), None)
+    slow = BurnAlert(OBJECTIVES[0], Severity.TICKET, WINDOWS[2], 4.1, BEGAN + timedelta(minutes=9), None)
+    return [
+        page,
+        burn_alert(burning, [incident()], "", NOW),
+        burn_alert(slow, [incident()], "", NOW),
+        Alert(spent, {"summary": "rerank: the error budget of rerank-latency is spent"}, BEGAN, NOW + VALID, NOW),
+    ]

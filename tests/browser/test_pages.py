@@ -11,7 +11,7 @@ from tests.browser.conftest import OpenPage, wait_until_drawn
 
 _OPEN = incident_path(fixture_data.incident().id)
 _RELEASED = incident_path(fixture_data.released_incident().id)
-_ALL = ["/", "/incidents", _OPEN, incident_path(fixture_data.earlier_incident().id), _RELEASED]
+_ALL = ["/", "/incidents", _OPEN, incident_path(fixture_data.earlier_incident().id), _RELEASED, "/slos", "/alerts"]
 
 
 def _drag(page: Page, chart: str, start: float, end: float) -> None:
@@ -28,7 +28,11 @@ def _drag(page: Page, chart: str, start: float, end: float) -> None:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (390, "light")])
-@pytest.mark.parametrize("path", _ALL, ids=["overview", "incidents", "open incident", "resolved incident", "failures"])
+@pytest.mark.parametrize(
+    "path",
+    _ALL,
+    ids=["overview", "incidents", "open incident", "resolved incident", "failures", "objectives", "alerts"],
+)
 def test_a_page_is_drawn_whole_without_a_sideways_scroll(
     open_page: OpenPage, path: str, width: int, theme: str
 ) -> None:
@@ -242,3 +246,22 @@ def test_the_keyboard_reaches_content_and_controls(open_page: OpenPage) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(".menu[open]")).to_have_count(0)
     expect(page.locator(".menu summary")).to_be_focused()
+
+
+def test_objectives_are_listed_with_their_burn_rates_the_worst_first(open_page: OpenPage) -> None:
+    page = open_page("/slos")
+    expect(page.get_by_role("row")).to_have_count(1 + len(fixture_data.OBJECTIVES))
+    expect(page.locator("tbody tr").first).to_contain_text("over 30 days")
+    expect(page.locator("#chat-ttft")).to_contain_text("see their first token within 800 ms")
+
+
+def test_an_alert_is_silenced_for_an_hour_and_told_again_at_a_click(open_page: OpenPage) -> None:
+    page = open_page("/alerts")
+    spent = page.get_by_role("row", name=re.compile("rerank-latency is spent"))
+    expect(spent).to_contain_text("Firing")
+    expect(page.get_by_role("row", name=re.compile("4.1 times too fast"))).to_contain_text("Said by a greater one")
+    spent.get_by_role("button", name="Silence 1 h").click()
+    expect(spent).to_contain_text("Silenced")
+    expect(page.get_by_role("heading", name="Silences")).to_be_visible()
+    page.get_by_role("button", name="End it").click()
+    expect(spent).to_contain_text("Firing")

@@ -1,0 +1,124 @@
+"""Objectives: what was promised, where each promise stands, how fast its budget goes, and when it will be spent."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from dash import Dash, Input, Output, html
+from dash.development.base_component import Component
+
+from alerts.decide import promise
+from analytics import jobs
+from analytics.slo import BURN_WINDOWS
+from dashboards import text
+from dashboards.callbacks import callback
+from dashboards.components import badge, cell_of, empty_state, spark
+from dashboards.context import PageContext
+from dashboards.severity import STATES
+from dashboards.state import parse_state
+from dashboards.verdict import line_tone, worst_first
+from domain.slo import SloStatus
+
+_SHOWN_WINDOWS = ("1h", "6h", "1d", "3d")
+_HEADS = (
+    "State",
+    "Objective",
+    "SLI",
+    "Budget left",
+    "Course",
+    *(f"Burn {window}" for window in _SHOWN_WINDOWS),
+    "Spent at",
+    "Coverage",
+)
+_WIDE = ("State", "Objective", "Course")
+
+
+def layout() -> Component:
+    """A heading and a place for the table."""
+    return html.Div(
+        [
+            html.Header(
+                [html.H1("Objectives"), html.Span(id="objectives-note", className="note")], className="page-head"
+            ),
+            html.Div(id="objectives-table"),
+        ]
+    )
+
+
+def register(app: Dash, context: PageContext) -> None:
+    """The one callback of this page."""
+
+    @callback(
+        app,
+        Output("objectives-note", "children"),
+        Output("objectives-table", "children"),
+        Input("url", "search"),
+        Input("tick", "n_intervals"),
+    )
+    async def show_objectives(search: str | None, _ticks: int | None) -> tuple[str, Component]:
+        now, state = context.now(), parse_state(search)
+        statuses = await asyncio.to_thread(_statuses, context, now, state.service)
+        return f"{text.day_and_clock(now)} UTC", table(worst_first(statuses), now)
+
+
+def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
+    """One row an objective, the worst first."""
+    if not statuses:
+        return empty_state(
+            "target",
+            "Nothing is promised yet",
+            html.P("Each service gets a first objective with its first requests; put your own: PUT /api/v1/slos/NAME."),
+        )
+    head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
+    return html.Div(
+        html.Table([html.Thead(head), html.Tbody([_row(status, now) for status in statuses])]),
+        className="panel table listing",
+    )
+
+
+def _row(status: SloStatus, now: datetime) -> Component:
+    objective = status.objective
+    word, tone, icon_name = STATES[status.state]
+    cells = (
+        badge(word, tone, icon_name),
+        html.Div([html.Strong(objective.name), html.Div(promise(objective), className="note")]),
+        html.Span(
+            className="number",
+            children=[
+                text.percent_of_target(status.sli_ratio, objective.target_ratio),
+                html.Span(f" of {text.percent(objective.target_ratio, 6)}", className="note"),
+            ],
+        ),
+        text.percent_floor(status.budget_left_ratio),
+        spark(status.budget_left_history, line_tone(status, ()), low=0.0, high=1.0),
+        *(_burn(status, window) for window in _SHOWN_WINDOWS),
+        _spent_at(status, now),
+        text.percent_whole(status.coverage_ratio),
+    )
+    return html.Tr(
+        [cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)],
+        id=objective.name,
+    )
+
+
+def _burn(status: SloStatus, window: str) -> Component:
+    rate = status.burn_rates.get(window)
+    if rate is None:
+        return html.Span("—", className="note", title=f"no requests in the last {_words(window)}")
+    title = f"over the last {_words(window)} the budget went {text.significant(rate, 2)} times as fast as it may"
+    return html.Span(f"{text.significant(rate, 2)}×", title=title)
+
+
+def _words(window: str) -> str:
+    return text.lasting(BURN_WINDOWS[window].total_seconds())
+
+
+def _spent_at(status: SloStatus, now: datetime) -> str:
+    if status.budget_left_ratio is not None and status.budget_left_ratio <= 0:
+        return "spent"
+    return "not in this window" if status.exhausted_at is None else text.since(status.exhausted_at, now)
+
+
+def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
+    objectives = [one for one in context.objectives() if service in (None, one.service)]
+    return jobs.slo_statuses(context.store, objectives, now)
