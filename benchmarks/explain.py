@@ -1,6 +1,6 @@
-"""Seconds to explain one spike of one service over 24 hours of 10,000 series scraped every 15 s.
+"""Seconds to explain one spike of one service over 24 hours of so many series scraped every 15 s.
 
-    python -m benchmarks.explain [--quick] [--runs N] [--profile]
+    python -m benchmarks.explain [--quick] [--series 5000,50000] [--runs N] [--profile]
 
 An embedded store is filled with the requests of 40 replicas and the metrics of their engines, GPUs and network ports,
 by inserting straight into the tables that the views fill (how fast those are filled is what `benchmarks.ingest` says),
@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ class Shape:
         return int(REQUESTS_A_REPLICA_SECOND * self.nodes * (self.history_s + SPIKE_S))
 
 
-WHOLE = Shape(nodes=40, ports=1_115, history_s=86_400)  # 10,000 series
+NODES = 40
+DAY_S = 86_400
 QUICK = Shape(nodes=4, ports=48, history_s=7_200)
 
 
@@ -268,7 +269,6 @@ def report(
     console: Console, shape: Shape, runs: Sequence[Measurement], filling: Filling, filling_s: float
 ) -> dict[str, Any]:
     """Print the table; the figures."""
-    console.print(machine())
     console.print(
         f"{shape.series:,} series of {len(METRICS)} metrics, {shape.series * shape.scrapes / 1e6:.1f} M samples every "
         f"{SCRAPE_S} s; {shape.requests:,} requests of {shape.nodes} replicas; {shape.history_s / 3600:.0f} h before "
@@ -304,9 +304,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little data, one run, to see that it works")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--profile", action="store_true", help="one more run, and where its time went")
+    parser.add_argument("--series", default="5000,50000", help="how many series, with commas between")
     arguments = parser.parse_args()
-    shape, runs = (QUICK, 1) if arguments.quick else (WHOLE, arguments.runs)
     console = Console()
+    console.print(machine())
+    shapes = [QUICK] if arguments.quick else [_shape_of(int(series)) for series in arguments.series.split(",")]
+    runs = 1 if arguments.quick else arguments.runs
+    figures = [_measured(console, shape, runs, profiled=arguments.profile) for shape in shapes]
+    print(json.dumps({name: [one[name] for one in figures] for name in figures[0]}))
+
+
+def _shape_of(series: int) -> Shape:
+    """So many series: engines and GPUs of the nodes, all others those of ports."""
+    without = Shape(nodes=NODES, ports=0, history_s=DAY_S)
+    return replace(without, ports=max(NODES, (series - without.series) // 8))
+
+
+def _measured(console: Console, shape: Shape, runs: int, *, profiled: bool) -> dict[str, Any]:
+    """Fill a store of this shape, explain the spike so many times, print; the figures."""
     end = datetime.now(UTC).replace(second=0, microsecond=0)
     spike = Window(end - timedelta(seconds=SPIKE_S), end)
     settings = AnalyzeSettings(spikes=SpikeSettings(step_s=SCRAPE_S, history_s=shape.history_s))
@@ -325,12 +340,12 @@ def main() -> None:
         measure(explain)  # warm: a server explains its second spike, too
         measurements = [measure(explain) for _ in range(runs)]
         figures = report(console, shape, measurements, filling, filling_s)
-        if arguments.profile:
+        if profiled:
             profile = cProfile.Profile()
             profile.runcall(explain)
             pstats.Stats(profile).sort_stats("cumulative").print_stats(35)
         store.close()
-    print(json.dumps(figures))
+    return figures
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ from datetime import datetime
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
+from analytics.incident_times import IncidentTimes, Times, incident_times
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, empty_state, page_link
+from dashboards.components import badge, empty_state, fact, page_link
 from dashboards.context import PageContext
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
 from domain.incident import Incident, Status
-from storage.readers import read_incidents
+from storage.readers import read_incident_notes, read_incidents
 
 _HEADS = ("Severity", "Incident", "Began (UTC)", "Lasted", "p99", "Budget spent", "Likely cause", "State")
 _LIMIT = 200
@@ -27,6 +28,7 @@ def layout() -> Component:
             html.Header(
                 [html.H1("Incidents"), html.Span(id="incidents-note", className="note")], className="page-head"
             ),
+            html.Div(id="incidents-times", className="strip"),
             html.Div(id="incidents-table"),
         ]
     )
@@ -38,15 +40,19 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(
         app,
         Output("incidents-note", "children"),
+        Output("incidents-times", "children"),
         Output("incidents-table", "children"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
     )
-    async def show_incidents(search: str | None, _ticks: int | None) -> tuple[str, Component]:
+    async def show_incidents(search: str | None, _ticks: int | None) -> tuple[str, list[Component], Component]:
         now, state = context.now(), parse_state(search)
         window = state.window(now, INCIDENTS_RANGE)
-        found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
-        return note(found, state), table(found, now)
+        found, notes = await asyncio.gather(
+            asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT),
+            asyncio.to_thread(read_incident_notes, context.store),
+        )
+        return note(found, state), handling(incident_times(found, notes)) if found else [], table(found, now)
 
 
 def note(found: Sequence[Incident], state: PageState) -> str:
@@ -54,6 +60,27 @@ def note(found: Sequence[Incident], state: PageState) -> str:
     going_on = sum(incident.status is Status.OPEN for incident in found)
     shown = f"the newest {_LIMIT}" if len(found) == _LIMIT else str(len(found))
     return f"{shown} in the last {text.lasting(state.range(INCIDENTS_RANGE).seconds)}, {going_on} open"
+
+
+def handling(times: IncidentTimes) -> list[Component]:
+    """How long incidents took to be seen, taken in hand and ended."""
+    named = (
+        ("Time to detect", times.to_detect, "from the beginning of the impact"),
+        ("Time to notify", times.to_notify, "from detection to the first receiver that was told"),
+        ("Time to acknowledge", times.to_acknowledge, "from when somebody was told"),
+        ("Time to resolve", times.to_resolve, "from the beginning of the impact to its end"),
+    )
+    return [_time_fact(name, time, meaning) for name, time, meaning in named]
+
+
+def _time_fact(name: str, time: Times, meaning: str) -> Component:
+    if time.median_s is None or time.p90_s is None or time.low_s is None or time.high_s is None:
+        return fact(name, "—", f"not known of {time.unknown_count}", title=meaning)
+    between = f"{text.lasting(time.low_s)} to {text.lasting(time.high_s)}"
+    title = (
+        f"{meaning}: median of {time.count} incidents, with 95 % between {between}; not known of {time.unknown_count}"
+    )
+    return fact(name, text.lasting(time.median_s), f"p90 {text.lasting(time.p90_s)}, n {time.count}", title=title)
 
 
 def table(found: Sequence[Incident], now: datetime) -> Component:

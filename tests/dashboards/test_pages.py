@@ -205,7 +205,13 @@ def test_without_data_the_overview_says_how_to_send_some(later: Asker) -> None:
 
 
 def test_the_list_has_a_row_for_each_incident_newest_first(pages: Asker) -> None:
-    answer = pages.callback("incidents-note.children", "incidents-table.children", url__search="", tick__n_intervals=1)
+    answer = pages.callback(
+        "incidents-note.children",
+        "incidents-times.children",
+        "incidents-table.children",
+        url__search="",
+        tick__n_intervals=1,
+    )
     assert words(answer["incidents-note"]["children"]) == "2 in the last 7 d, 1 open"
     table = answer["incidents-table"]["children"]
     assert links(table) == [_OPEN, _RESOLVED]
@@ -216,7 +222,11 @@ def test_the_list_has_a_row_for_each_incident_newest_first(pages: Asker) -> None
 
 def test_an_empty_list_says_so(pages: Asker) -> None:
     answer = pages.callback(
-        "incidents-note.children", "incidents-table.children", url__search="?service=other", tick__n_intervals=1
+        "incidents-note.children",
+        "incidents-times.children",
+        "incidents-table.children",
+        url__search="?service=other",
+        tick__n_intervals=1,
     )
     assert words(answer["incidents-table"]["children"]).startswith("No incidents in this time")
 
