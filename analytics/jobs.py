@@ -51,7 +51,7 @@ from storage.store import Store
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
-_REQUESTS_MAX = 1_000_000  # of more, a sample is read
+_REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
 _OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
 _OWN_MOST = 0.8
 _TRACES = 400  # of usual time and of the spike, looked through for calls

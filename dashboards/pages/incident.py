@@ -12,7 +12,7 @@ from dash.exceptions import PreventUpdate
 
 from analytics import jobs
 from analytics.scope import VALUES
-from dashboards import figures, text
+from dashboards import figures, handling, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
@@ -39,6 +39,7 @@ def layout() -> Component:
     return html.Div(
         [
             html.Div(id="incident-head"),
+            html.Div(id="incident-handling"),
             html.Div(id="incident-impact", className="strip"),
             html.Div(id="incident-explained"),
             html.Div(
@@ -87,6 +88,7 @@ def layout() -> Component:
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page. An incident pins its own window, so the range of the address does not matter."""
     store = context.store
+    handling.register(app, context)
 
     @callback(
         app,

@@ -265,3 +265,12 @@ def test_an_alert_is_silenced_for_an_hour_and_told_again_at_a_click(open_page: O
     expect(page.get_by_role("heading", name="Silences")).to_be_visible()
     page.get_by_role("button", name="End it").click()
     expect(spent).to_contain_text("Firing")
+
+
+def test_an_incident_is_acknowledged_at_a_click_once(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    handling = page.locator("#incident-handling")
+    expect(handling).to_contain_text("Nobody has acknowledged it yet")
+    handling.get_by_role("button", name="Acknowledge").click()
+    expect(handling).to_contain_text("Acknowledged 03:07 UTC")
+    expect(handling.get_by_role("button")).to_have_count(0)
