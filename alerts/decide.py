@@ -143,7 +143,11 @@ def promise(objective: Objective) -> str:
         Indicator.LATENCY: "finish within",
     }.get(objective.indicator)
     kept = f"{does} {duration_text(objective.threshold_ms)}" if does and objective.threshold_ms else "do not fail"
-    return f"{share} {kept}, over {objective.window_days} days"
+    if objective.calendar is None:
+        return f"{share} {kept}, over {objective.window_days} days"
+    units = {"d": "day", "w": "week", "M": "month", "Q": "quarter", "Y": "year"}
+    unit, count = units[objective.calendar.unit], objective.calendar.count
+    return f"{share} {kept}, in each calendar {unit}" if count == 1 else f"{share} {kept}, in each {count} {unit}s"
 
 
 def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now: datetime) -> list[Alert]:

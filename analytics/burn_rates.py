@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analytics.slo import sliced
 from domain.incident import Severity
 from domain.slo import Objective
 
@@ -105,7 +106,7 @@ def burn_alerts(
     settings = settings or BurnSettings()
     if counts.is_empty():
         return []
-    first, bad, total = _by_minute(counts, until)
+    first, bad, total = _by_minute(sliced(counts, objective.slices), until)
     found: list[BurnAlert] = []
     for severity in (Severity.PAGE, Severity.TICKET):
         pairs = [

@@ -21,6 +21,7 @@ from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
+from analytics.slo_windows import slo_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
@@ -253,9 +254,13 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     """Where each objective stands at `now`, worst first."""
     statuses = []
     for objective in objectives:
-        window = Window(now - timedelta(days=objective.window_days), now)
         counts = read_slo_counts(
-            store, window, objective.service, objective.indicator, objective.threshold_ms, BURN_STEP_S
+            store,
+            slo_window(objective, now),
+            objective.service,
+            objective.indicator,
+            objective.threshold_ms,
+            BURN_STEP_S,
         )
         statuses.append(slo_status(objective, counts, now))
     return sorted(

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from domain.slo import Objective, SloState, SloStatus
+from analytics.slo_windows import calendar_window, slo_window
+from domain.slo import Objective, Slices, SloState, SloStatus
 
 PAGE_BURN_RATE = 6.0  # the slower of the two paging rates (Site Reliability Workbook, table 5-8)
 
@@ -30,9 +31,9 @@ def slo_status(objective: Objective, counts: pl.DataFrame, now: datetime) -> Slo
         counts: columns time, total, good: events by step over the objective's window, ending at `now`.
         now: the end of the window.
     """
-    start = now - timedelta(days=objective.window_days)
-    inside = counts.filter((pl.col("time") >= start) & (pl.col("time") < now))
-    total, good = int(inside["total"].sum()), int(inside["good"].sum())
+    start = slo_window(objective, now).start
+    inside = sliced(counts.filter((pl.col("time") >= start) & (pl.col("time") < now)), objective.slices)
+    total, good = int(inside["total"].sum()), float(inside["good"].sum())
     if total == 0:
         return SloStatus(objective, SloState.NO_DATA, 0, 0, None, None, None, (), dict.fromkeys(BURN_WINDOWS))
     left = budget_left_ratio(objective, good, total)
@@ -53,10 +54,28 @@ def slo_status(objective: Objective, counts: pl.DataFrame, now: datetime) -> Slo
     )
 
 
+def sliced(counts: pl.DataFrame, slices: Slices | None) -> pl.DataFrame:
+    """Good and all slices of time, one row a slice, in place of requests; the counts themselves without slices.
+
+    Args:
+        counts: columns time, total, good; steps of which each slice holds whole ones.
+        slices: how long a slice is, and when it is good.
+    """
+    if slices is None:
+        return counts
+    by_slice = (
+        counts.filter(pl.col("total") > 0)
+        .group_by(pl.col("time").dt.truncate(f"{slices.length_s}s"), maintain_order=True)
+        .agg(pl.col("good").sum() / pl.col("total").sum())
+    )
+    good = pl.col("good") if slices.target_ratio is None else (pl.col("good") >= slices.target_ratio).cast(pl.Float64)
+    return by_slice.select("time", pl.lit(1, pl.Int64).alias("total"), good.alias("good"))
+
+
 def _burn_over(objective: Objective, counts: pl.DataFrame, now: datetime, span: timedelta) -> float | None:
     recent = counts.filter(pl.col("time") >= now - span)
     total = int(recent["total"].sum())
-    return burn_rate(objective, int(recent["good"].sum()), total) if total else None
+    return burn_rate(objective, float(recent["good"].sum()), total) if total else None
 
 
 def _coverage(counts: pl.DataFrame, start: datetime, now: datetime) -> float:
@@ -69,11 +88,13 @@ def _exhausted_at(objective: Objective, left: float, burn: float | None, now: da
     """When what is left is spent at this rate; None when it lasts as long as the window, or is spent already."""
     if burn is None or burn <= 0 or left <= 0:
         return None
-    lasts = timedelta(days=objective.window_days) * (left / burn)
-    return now + lasts if lasts < timedelta(days=objective.window_days) else None
+    whole = timedelta(days=objective.window_days)
+    lasts = whole * (left / burn)
+    end = now + whole if objective.calendar is None else calendar_window(objective.calendar, now).end
+    return now + lasts if now + lasts < end else None
 
 
-def budget_left_ratio(objective: Objective, good: int, total: int) -> float:
+def budget_left_ratio(objective: Objective, good: float, total: int) -> float:
     """What is left of the error budget, as a share of it; negative when it is overspent.
 
     The budget is (1 - target) of the events of the window (Site Reliability Workbook, chapter 2).
@@ -81,7 +102,7 @@ def budget_left_ratio(objective: Objective, good: int, total: int) -> float:
     return 1.0 - (total - good) / ((1.0 - objective.target_ratio) * total)
 
 
-def burn_rate(objective: Objective, good: int, total: int) -> float:
+def burn_rate(objective: Objective, good: float, total: int) -> float:
     """How many times too fast the budget is spent: 1 spends it exactly in the window (ibid., chapter 5)."""
     return (total - good) / total / (1.0 - objective.target_ratio)
 
