@@ -149,10 +149,7 @@ class Dispatcher:
         self._forget(now)
         due = [group for group in self._groups.values() if not group.pending and group.next_flush <= now]
         if due:
-            inhibitor = Inhibitor(
-                self.config.inhibit_rules, [one.labels for one in self.alerts.values() if one.is_firing(now)]
-            )
-            silences = self._active_silences(now)
+            inhibitor, silences = self._inhibitor(now), self._active_silences(now)
             for group in due:
                 self._flush(group, inhibitor, silences, now)
         ready = [
@@ -269,12 +266,18 @@ class Dispatcher:
 
     # -- what is kept quiet --------------------------------------------------------------------------------------------
 
-    def suppressed(self, alert: Alert, now: datetime) -> Suppressed:
-        """What keeps this alert quiet now."""
-        inhibitor = Inhibitor(
-            self.config.inhibit_rules, [one.labels for one in self.alerts.values() if one.is_firing(now)]
+    def firing(self, now: datetime) -> list[tuple[Alert, Suppressed]]:
+        """What fires now, the first beginning first, and what keeps each of them quiet."""
+        alerts = [alert for alert in self.alerts.values() if alert.is_firing(now)]
+        alerts.sort(key=lambda alert: (alert.starts_at, alert.fingerprint))
+        inhibitor = self._inhibitor(now)
+        silences = self._active_silences(now)
+        return [(alert, _suppression(alert, inhibitor, silences)) for alert in alerts]
+
+    def _inhibitor(self, now: datetime) -> Inhibitor:
+        return Inhibitor(
+            self.config.inhibit_rules, [alert.labels for alert in self.alerts.values() if alert.is_firing(now)]
         )
-        return _suppression(alert, inhibitor, self._active_silences(now))
 
     def _active_silences(self, now: datetime) -> list[Silence]:
         return [silence for silence in self.silences.values() if silence.is_active(now)]

@@ -90,15 +90,12 @@ class Alerting:
         """What fires now, first beginning first."""
         now = self._now()
         with self._lock:
-            firing = [alert for alert in self._dispatcher.alerts.values() if alert.is_firing(now)]
-            return [
-                KnownAlert(
-                    alert,
-                    tuple(route.options.receiver for route in self._settings.config.route.match(alert.labels)),
-                    self._dispatcher.suppressed(alert, now),
-                )
-                for alert in sorted(firing, key=lambda one: (one.starts_at, one.fingerprint))
-            ]
+            firing = self._dispatcher.firing(now)
+        route = self._settings.config.route
+        return [
+            KnownAlert(alert, tuple(one.options.receiver for one in route.match(alert.labels)), suppressed)
+            for alert, suppressed in firing
+        ]
 
     def silences(self) -> list[Silence]:
         """All silences, the newest first; those that are over too, until they are taken away."""
