@@ -65,7 +65,8 @@ class Alerting:
         self._now = now
         self._notified = notified
         self._lock = threading.Lock()
-        self._dispatcher = Dispatcher(settings.config)
+        self._config = settings.config
+        self._dispatcher = Dispatcher(self._config)
         self._feed = AlertmanagerFeed()
         self._has_changed = False
         self._telemetry = _Telemetry(registry)
@@ -76,7 +77,7 @@ class Alerting:
     @property
     def tells_nobody(self) -> bool:
         """Is there no Alertmanager and no receiver, so that alerts are only shown."""
-        return not self._settings.alertmanagers and not any(self._settings.config.receivers.values())
+        return not self._settings.alertmanagers and not any(self._config.receivers.values())
 
     def tell(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
@@ -91,7 +92,7 @@ class Alerting:
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)
-        route = self._settings.config.route
+        route = self._config.route
         return [
             KnownAlert(alert, tuple(one.options.receiver for one in route.match(alert.labels)), suppressed)
             for alert, suppressed in firing
@@ -164,7 +165,7 @@ class Alerting:
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            await deliver(notification, self._settings.config.given, client)
+            await deliver(notification, self._config.given, client)
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)
