@@ -19,8 +19,8 @@ as in `7d rolling, 1M calendar Europe/Berlin`. Calendar windows written so are c
 
 import difflib
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,6 +51,7 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 _TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 _CALENDAR_ORIGIN = datetime(2001, 1, 1)  # noqa: DTZ001  # a Monday that begins a month, a quarter and a year in any zone
 _DESCRIPTION_MAX, _DISPLAY_NAME_MAX, _PREFIX_MAX = 1050, 63, 253
+_EMPTY: tuple[object, ...] = (None, "", {}, [])
 _METHODS = ("Occurrences", "Timeslices", "RatioTimeslices")
 _OPERATORS = ("lte", "gte", "lt", "gt")
 _DAYS = {"d": 1, "w": 7, "M": 30, "Q": 90, "Y": 365}
@@ -323,7 +324,7 @@ def _parsed(text: str) -> list[Any]:
     """
     try:
         found = [json.loads(text)]  # may be indented by tabs, which YAML forbids
-    except ValueError:
+    except (ValueError, RecursionError):
         found = _parsed_yaml(text)
     documents = [one for each in found for one in (each if isinstance(each, list) else [each]) if one is not None]
     if not documents:
@@ -333,8 +334,8 @@ def _parsed(text: str) -> list[Any]:
 
 def _parsed_yaml(text: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, _Loader))  # it is a SafeLoader
-    except yaml.YAMLError as error:
+        return list(yaml.load_all(text, _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError of an endless number
         raise OpenSloError([Problem("document", "document", f"is no YAML: {error}")]) from error
 
 
@@ -370,8 +371,10 @@ class _Check:
     def required(self, where: Mapping[str, Any], path: str, *names: str) -> None:
         """Each of these fields is there and is not empty."""
         for name in names:
-            if where.get(name) in (None, "", {}, []):
-                self.tell(_at(path, name), "required", "is missing" + _meant(name, where))
+            if where.get(name) in _EMPTY:
+                near = difflib.get_close_matches(name, [str(other) for other in where if other != name], 1, 0.8)
+                told = "is missing" + (f"; there is {near[0]}" if near else "")
+                self.tell(_at(path, name), "required", told)
 
     def fields(self, where: Mapping[str, Any], path: str, valid: Sequence[str]) -> None:
         """No other fields than these."""
@@ -451,7 +454,7 @@ class _Check:
     def number(self, value: Any, path: str, *, least: float | None = None, above: float | None = None,
                below: float | None = None, most: float | None = None) -> None:  # fmt: skip
         """A finite number within bounds."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             self.tell(path, "type", f"is {value!r}; expected a number")
             return
         rules = (
@@ -470,8 +473,8 @@ def _at(path: str, name: Any) -> str:
 
 
 def _meant(name: str, known: Iterable[Any]) -> str:
-    near = difflib.get_close_matches(name, [str(one) for one in known if one != name], 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(name, [str(one) for one in known], 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _kind_of(value: Any) -> str:
@@ -559,7 +562,7 @@ def _check_inlined(entry: Mapping[str, Any], check: _Check, path: str, reference
         check.tell(f"{path}.kind", "equal_to", f"is {entry.get('kind')!r}; valid is {kind}")
     _check_metadata(entry.get("metadata"), check, f"{path}.metadata")
     check.required(entry, path, "spec")
-    if entry.get("spec"):
+    if entry.get("spec") not in _EMPTY:
         _KINDS[kind].check(check.mapping(entry, path, "spec"), check, f"{path}.spec")
 
 
@@ -771,7 +774,7 @@ def _check_metric(where: Mapping[str, Any], check: _Check, path: str, name: str)
     metric, path = check.mapping(where, path, name), f"{path}.{name}"
     check.fields(metric, path, ("metricSource",))
     check.required(metric, path, "metricSource")
-    if not metric.get("metricSource"):
+    if metric.get("metricSource") in _EMPTY:
         return
     source, path = check.mapping(metric, path, "metricSource"), f"{path}.metricSource"
     check.fields(source, path, ("metricSourceRef", "type", "spec"))
@@ -1239,7 +1242,7 @@ def _check_pyrra_target(spec: Mapping[str, Any], check: _Check) -> None:
     elif isinstance(target, bool) or not _PERCENT.fullmatch(str(target)):
         check.tell("spec.target", "type", f"is {target!r}; write percent as text, as in '99.9'")
     else:
-        check.number(float(target), "spec.target", least=0.0, most=100.0)
+        check.number(float(str(target)), "spec.target", least=0.0, most=100.0)
 
 
 def _check_pyrra_indicator(indicator: Mapping[str, Any], check: _Check) -> None:
