@@ -1,15 +1,31 @@
 """OpenSLO v1: documents read and checked, and what of them we can judge (https://github.com/OpenSLO/OpenSLO, v1).
 
 Rules are those of the specification and, where it is silent, of its Go SDK. Every problem of a document is told, with
-the field it is in.
+the field it is in. Sections are named as in the specification's README.
+
+One SLO has exactly one time window in v1 (section SLO, `timeWindow`). Further ones stand in the annotation
+`tailsight.io/more-windows`, which others ignore:
+
+    windows  = window *("," window)
+    window   = duration " rolling" / duration " calendar " zone
+    duration = as anywhere in OpenSLO: a whole number above 0 and one of m h d w M Q Y
+    zone     = a name of the IANA Time Zone Database
+
+as in `7d rolling, 1M calendar Europe/Berlin`. Calendar windows written so are counted from midnight of Monday,
+1 January 2001, in their zone: weeks begin on Mondays, months, quarters and years on their first days.
+
+`read_sloth` and `read_pyrra` read what two Prometheus tools call an SLO into the same nouns; their PromQL stays text.
 """
 
 import difflib
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -20,27 +36,50 @@ from domain.slo import Objective
 API_VERSION = "openslo/v1"
 METRIC_SOURCE = "tailsight"
 """The type of a metric source that says what we count: `spec: {requests: good, indicator: ttft, threshold_ms: 800}`."""
+MORE_WINDOWS = "tailsight.io/more-windows"
+"""The annotation that holds further time windows of an SLO."""
+
+BudgetingMethod = Literal["Occurrences", "Timeslices", "RatioTimeslices"]
+Operator = Literal["lte", "gte", "lt", "gt"]
+DurationUnit = Literal["m", "h", "d", "w", "M", "Q", "Y"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[a-zA-Z0-9]([-._a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
-_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_DURATION = re.compile(r"([1-9]\d*)([mhdwMQY])")
+_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
+_DURATION = re.compile(r"([1-9][0-9]*)([mhdwMQY])")
 _TIME = "%Y-%m-%d %H:%M:%S"
-_DESCRIPTION_MAX, _DISPLAY_NAME_MAX = 1050, 63
+_TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
+_CALENDAR_ORIGIN = datetime(2001, 1, 1)  # noqa: DTZ001  # a Monday that begins a month, a quarter and a year in any zone
+_DESCRIPTION_MAX, _DISPLAY_NAME_MAX, _PREFIX_MAX = 1050, 63, 253
+_EMPTY: tuple[object, ...] = (None, "", {}, [])
 _METHODS = ("Occurrences", "Timeslices", "RatioTimeslices")
 _OPERATORS = ("lte", "gte", "lt", "gt")
 _DAYS = {"d": 1, "w": 7, "M": 30, "Q": 90, "Y": 365}
+_MINUTES = {"m": 1, "h": 60, **{unit: days * 1440 for unit, days in _DAYS.items()}}
+
+
+# -- nouns -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a document: where, and what would be right."""
+    """One thing that is wrong with a document: where, which rule it breaks, and what would be right.
+
+    `rule` is the code that the Go SDK gives it (`required`, `one_of`, `less_than`, …), or one of ours: `document`,
+    `type`, `unknown_field`, `duration`, `time_window`, `duplicate`, `query`, `unsupported`.
+    """
 
     path: str
-    told: str
+    rule: str
+    message: str
+
+    @property
+    def told(self) -> str:
+        """The message, as it is shown beside its field."""
+        return self.message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.told}"
+        return f"{self.path}: {self.message}"
 
 
 class OpenSloError(ValueError):
@@ -51,137 +90,480 @@ class OpenSloError(ValueError):
         self.problems = tuple(problems)
 
 
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """So many of a unit (section duration-shorthand)."""
+
+    count: int
+    unit: DurationUnit
+
+    @property
+    def length_s(self) -> int:
+        """Its length; a month is taken as 30 days, a quarter as 90, a year as 365, as in the Go SDK."""
+        return self.count * _MINUTES[self.unit] * 60
+
+    def __str__(self) -> str:
+        return f"{self.count}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RollingWindow:
+    """The stretch of this length that ends now (section SLO, `timeWindow`)."""
+
+    duration: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarWindow:
+    """One stretch after the other, counted from `start_time`, a time on the clocks of `time_zone`."""
+
+    duration: Duration
+    start_time: datetime
+    time_zone: str
+
+
+TimeWindow: TypeAlias = RollingWindow | CalendarWindow
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSource:
+    """Whom to ask and what (section SLI). `type` is None where `data_source` names a document that says it."""
+
+    type: str | None
+    spec: Mapping[str, Any]
+    data_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdMetric:
+    """A number that the objectives compare with their `value` (section SLI)."""
+
+    source: MetricSource
+
+
+@dataclass(frozen=True, slots=True)
+class RatioMetric:
+    """`good` or `bad` of `total`, or the ready ratio `raw` (section Ratio Metric)."""
+
+    total: MetricSource | None = None
+    good: MetricSource | None = None
+    bad: MetricSource | None = None
+    raw: MetricSource | None = None
+    raw_type: Literal["success", "failure"] | None = None
+    is_counter: bool = False
+
+
+Metric: TypeAlias = RatioMetric | ThresholdMetric
+
+
+@dataclass(frozen=True, slots=True)
+class SloObjective:
+    """One target of an SLO (section Objectives). `indicator` is that of this part of a composite, a name or a metric.
+
+    `target_ratio` is below 1, but Sloth and Pyrra take a target of 100%, which leaves no budget.
+    """
+
+    target_ratio: float
+    op: Operator | None = None
+    value: float | None = None
+    time_slice_target: float | None = None
+    time_slice_window: Duration | None = None
+    display_name: str | None = None
+    indicator: Metric | str | None = None
+    composite_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """What every document has (section General Schema)."""
+
+    name: str
+    display_name: str | None = None
+    description: str | None = None
+    annotations: Mapping[str, str]
+    labels: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceDocument(_Named):
+    """A group of SLOs (section Service)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliDocument(_Named):
+    """How something is measured (section SLI)."""
+
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSourceDocument(_Named):
+    """How a source of metrics is reached (section DataSource); `connection_details` is whatever was written."""
+
+    type: str
+    connection_details: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertConditionDocument(_Named):
+    """When to alert (section AlertCondition): once the burn rate has been past `threshold` for `alert_after`."""
+
+    severity: str
+    op: Operator
+    threshold: float
+    lookback_window: Duration
+    alert_after: Duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertNotificationTargetDocument(_Named):
+    """Whom to tell (section AlertNotificationTarget)."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPolicyDocument(_Named):
+    """Which condition tells whom (section AlertPolicy); each written out, or the name of its document."""
+
+    alert_when_no_data: bool
+    alert_when_resolved: bool
+    alert_when_breaching: bool
+    condition: AlertConditionDocument | str
+    notification_targets: tuple[AlertNotificationTargetDocument | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloDocument(_Named):
+    """What is promised (section SLO).
+
+    `indicator` is a metric, the name of an SLI's document, or None where each objective has its own. `time_windows`
+    are that of the document and then those of its annotation. `service` is empty where the source names none.
+    """
+
+    service: str
+    indicator: Metric | str | None
+    budgeting_method: BudgetingMethod
+    objectives: tuple[SloObjective, ...]
+    time_windows: tuple[TimeWindow, ...]
+    alert_policies: tuple[AlertPolicyDocument | str, ...] = ()
+
+
+Document: TypeAlias = (
+    SloDocument
+    | SliDocument
+    | ServiceDocument
+    | AlertPolicyDocument
+    | AlertConditionDocument
+    | AlertNotificationTargetDocument
+    | DataSourceDocument
+)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_documents(text: str) -> list[Document]:
+    """Read and check OpenSLO v1 documents: YAML or JSON, of one, of several, or of a list of them.
+
+    Raises:
+        OpenSloError: with all problems; where there are several documents, by their place, from 0.
+    """
+    documents = _parsed(text)
+    _raise_any(_numbered(documents, problems_of))
+    return [_built(document) for document in documents]
+
+
+def problems_of(document: Any) -> list[Problem]:
+    """What is wrong with one parsed document; empty when nothing is."""
+    check = _Check()
+    if not isinstance(document, dict):
+        check.tell("document", "type", f"is {_kind_of(document)}; expected a mapping")
+        return check.problems
+    if document.get("apiVersion") != API_VERSION:
+        check.tell("apiVersion", "equal_to", f"is {document.get('apiVersion')!r}; valid is {API_VERSION}")
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        check.one_of(kind, "kind", tuple(_KINDS))
+        return check.problems
+    check.fields(document, "", ("apiVersion", "kind", "metadata", "spec"))
+    _check_metadata(document.get("metadata"), check)
+    _check_spec(document, kind, check)
+    return check.problems
+
+
+def document_from(document: Any) -> Document:
+    """The noun of one parsed document.
+
+    Raises:
+        OpenSloError: with all problems.
+    """
+    _raise_any(problems_of(document))
+    return _built(document)
+
+
+def _built(document: Mapping[str, Any]) -> Document:
+    return _KINDS[document["kind"]].build(_named(document), document.get("spec") or {})
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a time stays the text that was written: its form is for us to check."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _parsed(text: str) -> list[Any]:
+    """Every document of a text, also those in a list.
+
+    Raises:
+        OpenSloError: when it is neither YAML nor JSON, or empty.
+    """
+    try:
+        found = [json.loads(text)]  # may be indented by tabs, which YAML forbids
+    except (ValueError, RecursionError):
+        found = _parsed_yaml(text)
+    documents = [one for each in found for one in (each if isinstance(each, list) else [each]) if one is not None]
+    if not documents:
+        raise OpenSloError([Problem("document", "document", "is empty")])
+    return documents
+
+
+def _parsed_yaml(text: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError of an endless number
+        raise OpenSloError([Problem("document", "document", f"is no YAML: {error}")]) from error
+
+
+def _numbered(documents: Sequence[Any], problems: Callable[[Any], list[Problem]]) -> list[Problem]:
+    """The problems of all documents; where there are several, each with the place of its document."""
+    if len(documents) == 1:
+        return problems(documents[0])
+    return [
+        Problem(f"[{number}].{one.path}", one.rule, one.message)
+        for number, document in enumerate(documents)
+        for one in problems(document)
+    ]
+
+
+def _raise_any(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise OpenSloError(problems)
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+
 class _Check:
     """Rules over one document; each that fails is a problem."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
-    def tell(self, path: str, told: str) -> None:
+    def tell(self, path: str, rule: str, message: str) -> None:
         """Note a problem."""
-        self.problems.append(Problem(path, told))
+        self.problems.append(Problem(path, rule, message))
 
     def required(self, where: Mapping[str, Any], path: str, *names: str) -> None:
         """Each of these fields is there and is not empty."""
         for name in names:
-            if where.get(name) in (None, "", {}, []):
-                self.tell(f"{path}.{name}", "is missing")
+            if where.get(name) in _EMPTY:
+                near = difflib.get_close_matches(name, [str(other) for other in where if other != name], 1, 0.8)
+                told = "is missing" + (f"; there is {near[0]}" if near else "")
+                self.tell(_at(path, name), "required", told)
+
+    def fields(self, where: Mapping[str, Any], path: str, valid: Sequence[str]) -> None:
+        """No other fields than these."""
+        for name in where:
+            if name not in valid:
+                told = f"is not known{_meant(str(name), valid)}; valid are {', '.join(valid)}"
+                self.tell(_at(path, name), "unknown_field", told)
 
     def one_of(self, value: Any, path: str, valid: Sequence[str]) -> None:
         """The value is one of these."""
-        if value not in valid:
-            near = difflib.get_close_matches(str(value), valid, 1)
-            self.tell(
-                path, f"is {value!r}; valid are {', '.join(valid)}" + (f" (did you mean {near[0]}?)" if near else "")
-            )
+        if value in (None, ""):
+            self.tell(path, "required", f"is missing; valid are {', '.join(valid)}")
+        elif value not in valid:
+            self.tell(path, "one_of", f"is {value!r}{_meant(str(value), valid)}; valid are {', '.join(valid)}")
 
     def dns_label(self, value: Any, path: str) -> None:
         """The value is a DNS label (RFC 1123)."""
         if not isinstance(value, str) or not _NAME.fullmatch(value):
-            self.tell(path, f"is {value!r}; write lower-case letters, digits and dashes, 63 at most")
+            told = f"is {value!r}; write lower-case letters, digits and dashes within, 63 at most"
+            self.tell(path, "string_dns_label", told)
 
-    def reference(self, where: Mapping[str, Any], name: str, path: str) -> None:
-        """A field that names another document."""
-        if not where.get(name):
-            self.tell(f"{path}.{name}", "is missing")
+    def name(self, where: Mapping[str, Any], path: str, name: str) -> None:
+        """A field that holds the name of a document."""
+        if where.get(name) in (None, ""):
+            self.required(where, path, name)
         else:
-            self.dns_label(where[name], f"{path}.{name}")
+            self.dns_label(where[name], _at(path, name))
 
-    def longest(self, value: Any, path: str, most: int) -> None:
+    def texts(self, where: Mapping[str, Any], path: str, *names: str) -> None:
+        """Each of these fields is text, where it is there."""
+        for name in names:
+            if not isinstance(where.get(name), str | None):
+                self.tell(_at(path, name), "type", f"is {_kind_of(where[name])}; expected text")
+
+    def flags(self, where: Mapping[str, Any], path: str, *names: str) -> None:
+        """Each of these fields is true or false, where it is there."""
+        for name in names:
+            if not isinstance(where.get(name), bool | None):
+                self.tell(_at(path, name), "type", f"is {where[name]!r}; valid are true, false")
+
+    def longest(self, where: Mapping[str, Any], path: str, name: str, most: int) -> None:
         """A text of at most so many characters, where there is one."""
-        if value is not None and len(str(value)) > most:
-            self.tell(path, f"has {len(str(value))} characters; at most {most} are valid")
+        self.texts(where, path, name)
+        value = where.get(name)
+        if isinstance(value, str) and len(value) > most:
+            self.tell(_at(path, name), "string_max_length", f"has {len(value)} characters; at most {most} are valid")
 
-    def fields(self, where: Mapping[str, Any], path: str, valid: Sequence[str]) -> None:
-        """No other fields than these."""
-        for name in where.keys() - set(valid):
-            near = difflib.get_close_matches(str(name), valid, 1)
-            self.tell(
-                f"{path}.{name}",
-                "is not known" + (f"; did you mean {near[0]}?" if near else f"; valid are {', '.join(valid)}"),
-            )
+    def mapping(self, where: Mapping[str, Any], path: str, name: str) -> Mapping[str, Any]:
+        """The mapping in a field; empty where there is none."""
+        value = where.get(name)
+        if not isinstance(value, dict | None):
+            self.tell(_at(path, name), "type", f"is {_kind_of(value)}; expected a mapping")
+        return value if isinstance(value, dict) else {}
 
-    def duration(self, value: Any, path: str) -> None:
-        """A duration such as 30d."""
-        if value and not _DURATION.fullmatch(str(value)):
-            self.tell(path, f"is {value!r}; write a whole number and one of m h d w M Q Y, as in 30d")
+    def entries(self, where: Mapping[str, Any], path: str, name: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """The mappings in a field that is a list, each with its path."""
+        value = where.get(name)
+        if not isinstance(value, list | None):
+            self.tell(_at(path, name), "type", f"is {_kind_of(value)}; expected a list")
+            return []
+        entries = [(f"{_at(path, name)}[{number}]", entry) for number, entry in enumerate(value or [])]
+        for place, entry in entries:
+            if not isinstance(entry, dict):
+                self.tell(place, "type", f"is {_kind_of(entry)}; expected a mapping")
+        return [(place, entry) for place, entry in entries if isinstance(entry, dict)]
+
+    def duration(self, where: Mapping[str, Any], path: str, name: str, *, least_count: int = 1) -> None:
+        """A duration such as 30d, where there is one (section duration-shorthand)."""
+        value = where.get(name)
+        if value in (None, ""):
+            return
+        zero = least_count == 0 and isinstance(value, str) and re.fullmatch(r"0+[mhdwMQY]", value)
+        if not zero and not (isinstance(value, str) and _DURATION.fullmatch(value)):
+            told = f"is {value!r}; write a whole number, {least_count} or more, and one of m h d w M Q Y, as in 30d"
+            self.tell(_at(path, name), "duration", told)
 
     def number(self, value: Any, path: str, *, least: float | None = None, above: float | None = None,
                below: float | None = None, most: float | None = None) -> None:  # fmt: skip
-        """A number within bounds."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.tell(path, f"is {value!r}; expected a number")
+        """A finite number within bounds."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            self.tell(path, "type", f"is {value!r}; expected a number")
             return
         rules = (
-            (least is not None and value < least, f"at least {least}"),
-            (above is not None and value <= above, f"more than {above}"),
-            (below is not None and value >= below, f"less than {below}"),
-            (most is not None and value > most, f"at most {most}"),
+            (least is not None and value < least, "greater_than_or_equal_to", f"at least {least}"),
+            (above is not None and value <= above, "greater_than", f"more than {above}"),
+            (below is not None and value >= below, "less_than", f"less than {below}"),
+            (most is not None and value > most, "less_than_or_equal_to", f"at most {most}"),
         )
-        for fails, told in rules:
+        for fails, rule, told in rules:
             if fails:
-                self.tell(path, f"is {value}; it must be {told}")
+                self.tell(path, rule, f"is {value}; it must be {told}")
 
 
-def read_documents(text: str) -> list[dict[str, Any]]:
-    """Read and check OpenSLO v1 documents: YAML of one or several, or JSON.
-
-    Raises:
-        OpenSloError: with all problems; where there are several documents, by their place.
-    """
-    try:
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
-    except yaml.YAMLError as error:
-        raise OpenSloError([Problem("document", f"is no YAML: {error}")]) from None
-    problems = []
-    for number, document in enumerate(documents):
-        prefix = f"[{number}]." if len(documents) > 1 else ""
-        problems += [Problem(prefix + one.path, one.told) for one in problems_of(document)]
-    if not documents:
-        problems.append(Problem("document", "is empty"))
-    if problems:
-        raise OpenSloError(problems)
-    return documents
+def _at(path: str, name: Any) -> str:
+    return f"{path}.{name}" if path else str(name)
 
 
-def problems_of(document: Any) -> list[Problem]:
-    """What is wrong with one document; empty when nothing is."""
-    check = _Check()
-    if not isinstance(document, dict):
-        check.tell("document", f"is {type(document).__name__}; expected a mapping")
-        return check.problems
-    if document.get("apiVersion") != API_VERSION:
-        check.tell("apiVersion", f"is {document.get('apiVersion')!r}; valid is {API_VERSION}")
-    kind = str(document.get("kind"))
-    if kind not in _KINDS:
-        check.one_of(kind, "kind", tuple(_KINDS))
-        return check.problems
-    check.fields(document, "document", ("apiVersion", "kind", "metadata", "spec"))
-    _check_metadata(document.get("metadata"), check)
-    spec = document.get("spec")
-    if not isinstance(spec, dict) or (not spec and kind != "Service"):
-        check.tell("spec", "is missing")
-        return check.problems
-    check.longest(spec.get("description"), "spec.description", _DESCRIPTION_MAX)
-    _KINDS[kind](spec, check)
-    return check.problems
+def _meant(name: str, known: Iterable[Any]) -> str:
+    near = difflib.get_close_matches(name, [str(one) for one in known], 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _kind_of(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
+    return names.get(type(value), repr(value))
+
+
+def _check_spec(document: Mapping[str, Any], kind: str, check: _Check) -> None:
+    """The rules of the kind; of another one, where all fields are that one's: then it is the kind that is wrong."""
+    spec = check.mapping(document, "", "spec")
+    if not spec and _KINDS[kind].needs_spec:
+        check.required(document, "", "spec")
+        return
+    fitting = [other for other, rules in _KINDS.items() if spec.keys() <= set(rules.fields)]
+    if fitting and kind not in fitting:
+        check.tell("kind", "equal_to", f"is {kind!r}, but the fields of spec are those of {' and '.join(fitting)}")
+        kind = fitting[0]
+    _KINDS[kind].check(spec, check, "spec")
 
 
 def _check_metadata(metadata: Any, check: _Check, path: str = "metadata") -> None:
-    if not isinstance(metadata, dict):
-        check.tell(path, "is missing")
+    """Section General Schema."""
+    if not isinstance(metadata, dict) or not metadata:
+        check.tell(path, "required", "is missing; a name is needed")
         return
-    check.reference(metadata, "name", path)
-    check.longest(metadata.get("displayName"), f"{path}.displayName", _DISPLAY_NAME_MAX)
-    for key in metadata.get("labels") or {}:
+    check.fields(metadata, path, ("name", "displayName", "labels", "annotations"))
+    check.name(metadata, path, "name")
+    check.longest(metadata, path, "displayName", _DISPLAY_NAME_MAX)
+    _check_labels(check.mapping(metadata, path, "labels"), check, f"{path}.labels")
+    _check_annotations(check.mapping(metadata, path, "annotations"), check, f"{path}.annotations")
+
+
+def _check_labels(labels: Mapping[str, Any], check: _Check, path: str) -> None:
+    for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(str(key)):
-            check.tell(
-                f"{path}.labels.{key}", "is no key of a label: letters and digits, with - _ . within, 63 at most"
-            )
-    for key in metadata.get("annotations") or {}:
+            told = "is no key of a label: letters and digits, with - _ . within, 63 at most"
+            check.tell(_at(path, key), "string_match_regexp", told)
+        if not all(isinstance(one, str) for one in (value if isinstance(value, list) else [value])):
+            check.tell(_at(path, key), "type", f"is {value!r}; expected text, or a list of texts")
+
+
+def _check_annotations(annotations: Mapping[str, Any], check: _Check, path: str) -> None:
+    for key in annotations:
         prefix, slash, name = str(key).rpartition("/")
-        if not _LABEL_KEY.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
-            check.tell(f"{path}.annotations.{key}", "is no key of an annotation: a name, or domain/name")
+        fits = not slash or (len(prefix) <= _PREFIX_MAX and _PREFIX.fullmatch(prefix))
+        if not fits or not _LABEL_KEY.fullmatch(name):
+            told = "is no key of an annotation: a name, or domain/name, as in openslo.com/key"
+            check.tell(_at(path, key), "string_match_regexp", told)
+    check.texts(annotations, path, *annotations)
+    _check_more_windows(annotations, check, path)
+
+
+def _check_more_windows(annotations: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Every window in our annotation is one; the grammar is in the text that heads this module."""
+    text = annotations.get(MORE_WINDOWS)
+    for written in text.split(",") if isinstance(text, str) else ():
+        words = written.split()
+        is_rolling = len(words) == 2 and words[1] == "rolling"
+        is_calendar = len(words) == 3 and words[1] == "calendar" and _is_zone(words[2])
+        if not (is_rolling or is_calendar) or not _DURATION.fullmatch(words[0]):
+            told = f"has {written.strip()!r}; write windows as in '7d rolling, 1M calendar Europe/Berlin'"
+            check.tell(_at(path, MORE_WINDOWS), "time_window", told)
+
+
+def _is_zone(name: Any) -> bool:
+    """Is it a name of the IANA Time Zone Database."""
+    try:
+        return bool(name) and ZoneInfo(str(name)) is not None
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # of a folder of zones, as in Europe, it is an OSError
+        return False
+
+
+def _check_inlined(entry: Mapping[str, Any], check: _Check, path: str, reference: str, kind: str) -> None:
+    """A document written out where it is used, or the name of one."""
+    inlined = [name for name in ("kind", "metadata", "spec") if name in entry]
+    if bool(inlined) == (reference in entry):
+        told = f"needs exactly one of {reference} and a {kind} written out (kind, metadata, spec)"
+        check.tell(path, "mutually_exclusive", told)
+    check.fields(entry, path, (reference, "kind", "metadata", "spec"))
+    if reference in entry:
+        check.name(entry, path, reference)
+    if not inlined:
+        return
+    if entry.get("kind") != kind:
+        check.tell(f"{path}.kind", "equal_to", f"is {entry.get('kind')!r}; valid is {kind}")
+    _check_metadata(entry.get("metadata"), check, f"{path}.metadata")
+    check.required(entry, path, "spec")
+    if entry.get("spec") not in _EMPTY:
+        _KINDS[kind].check(check.mapping(entry, path, "spec"), check, f"{path}.spec")
 
 
 # -- SLO ---------------------------------------------------------------------------------------------------------------
@@ -196,219 +578,756 @@ _SLO_FIELDS = (
     "objectives",
     "alertPolicies",
 )
+_OBJECTIVE_FIELDS = (
+    "displayName",
+    "op",
+    "value",
+    "target",
+    "targetPercent",
+    "timeSliceTarget",
+    "timeSliceWindow",
+    "indicator",
+    "indicatorRef",
+    "compositeWeight",
+)
 
 
-def _check_slo(spec: Mapping[str, Any], check: _Check) -> None:
-    check.fields(spec, "spec", _SLO_FIELDS)
-    check.required(spec, "spec", "service")
-    check.one_of(spec.get("budgetingMethod"), "spec.budgetingMethod", _METHODS)
-    objectives = spec.get("objectives") or []
-    if not isinstance(objectives, list) or not objectives:
-        check.tell("spec.objectives", "is missing: an SLO needs at least one")
-        objectives = []
-    inside = [one for one in objectives if isinstance(one, dict) and (one.get("indicator") or one.get("indicatorRef"))]
-    given = [name for name in ("indicator", "indicatorRef") if spec.get(name) is not None]
-    if len(given) + bool(inside) != 1:
-        check.tell("spec", "needs exactly one of indicator and indicatorRef, there or in each of the objectives")
-    if spec.get("indicatorRef"):
-        check.dns_label(spec["indicatorRef"], "spec.indicatorRef")
-    if spec.get("indicator"):
-        _check_indicator(spec["indicator"], check, "spec.indicator")
-    _check_time_windows(spec.get("timeWindow"), check)
-    for number, objective in enumerate(objectives):
-        _check_objective(objective, spec, check, f"spec.objectives[{number}]", is_composite=bool(inside))
-    for number, policy in enumerate(spec.get("alertPolicies") or []):
-        path = f"spec.alertPolicies[{number}]"
-        if isinstance(policy, dict) and "kind" in policy:
-            _check_metadata(policy.get("metadata"), check, f"{path}.metadata")
-            _check_policy(policy.get("spec") or {}, check, f"{path}.spec")
-        else:
-            check.reference(policy if isinstance(policy, dict) else {}, "alertPolicyRef", path)
+def _check_slo(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section SLO."""
+    check.fields(spec, path, _SLO_FIELDS)
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    check.required(spec, path, "service")
+    check.texts(spec, path, "service")
+    check.one_of(spec.get("budgetingMethod"), f"{path}.budgetingMethod", _METHODS)
+    objectives = check.entries(spec, path, "objectives")
+    if spec.get("objectives") in (None, []):
+        check.tell(f"{path}.objectives", "required", "is missing: an SLO needs at least one")
+    is_composite = any(_has_indicator(objective) for _, objective in objectives)
+    if is_composite == _has_indicator(spec):
+        told = "needs exactly one of indicator and indicatorRef, there or in each of the objectives"
+        check.tell(path, "mutually_exclusive", told)
+    _check_indicator(spec, check, path)
+    _check_time_windows(spec, check, path)
+    for place, objective in objectives:
+        _check_objective(objective, spec, check, place)
+        if is_composite and not _has_indicator(objective):
+            check.tell(place, "mutually_exclusive", "needs exactly one of indicator and indicatorRef, as the others")
+    for place, policy in check.entries(spec, path, "alertPolicies"):
+        _check_inlined(policy, check, place, "alertPolicyRef", "AlertPolicy")
 
 
-def _check_indicator(indicator: Any, check: _Check, path: str) -> None:
-    if not isinstance(indicator, dict):
-        check.tell(path, "is no mapping")
-        return
-    _check_metadata(indicator.get("metadata"), check, f"{path}.metadata")
-    _check_sli(indicator.get("spec") or {}, check, f"{path}.spec")
+def _has_indicator(where: Mapping[str, Any]) -> bool:
+    return where.get("indicator") is not None or where.get("indicatorRef") is not None
 
 
-def _check_time_windows(windows: Any, check: _Check) -> None:
-    if not isinstance(windows, list) or len(windows) != 1:
-        check.tell(
-            "spec.timeWindow", f"has {len(windows) if isinstance(windows, list) else 0} entries; exactly one is valid"
-        )
-        return
-    path, window = "spec.timeWindow[0]", windows[0]
-    check.required(window, path, "duration")
-    check.duration(window.get("duration"), f"{path}.duration")
-    calendar = window.get("calendar")
-    if bool(window.get("isRolling")) == bool(calendar):
-        check.tell(path, "is either rolling (isRolling: true) or has a calendar, not both and not neither")
-    if calendar:
-        check.required(calendar, f"{path}.calendar", "startTime", "timeZone")
-        if calendar.get("startTime") and _moment(calendar["startTime"]) is None:
-            check.tell(f"{path}.calendar.startTime", f"is {calendar['startTime']!r}; write 2026-01-01 12:00:00")
-        if calendar.get("timeZone") and _zone(calendar["timeZone"]) is None:
-            check.tell(f"{path}.calendar.timeZone", f"is {calendar['timeZone']!r}; write one as in Europe/Berlin")
+def _check_indicator(where: Mapping[str, Any], check: _Check, path: str) -> None:
+    """An indicator, written out or named, where there is one."""
+    if where.get("indicator") is not None and where.get("indicatorRef") is not None:
+        check.tell(path, "mutually_exclusive", "has both indicator and indicatorRef; exactly one is valid")
+    if where.get("indicatorRef") is not None:
+        check.dns_label(where["indicatorRef"], f"{path}.indicatorRef")
+    if where.get("indicator") is not None:
+        indicator, path = check.mapping(where, path, "indicator"), f"{path}.indicator"
+        check.fields(indicator, path, ("metadata", "spec"))
+        _check_metadata(indicator.get("metadata"), check, f"{path}.metadata")
+        _check_sli(check.mapping(indicator, path, "spec"), check, f"{path}.spec")
 
 
-def _moment(text: Any) -> datetime | None:
-    if isinstance(text, datetime):  # YAML has made one of it
-        return text
+def _check_time_windows(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section SLO, `timeWindow`: exactly one, which rolls or has a calendar."""
+    found = spec.get("timeWindow")
+    windows = check.entries(spec, path, "timeWindow")
+    if isinstance(found, list | None) and len(found or []) != 1:
+        told = f"has {len(found or [])} entries; exactly one is valid, further ones stand in annotation {MORE_WINDOWS}"
+        check.tell(f"{path}.timeWindow", "slice_length", told)
+    for place, window in windows:
+        check.fields(window, place, ("duration", "isRolling", "calendar"))
+        check.required(window, place, "duration")
+        check.duration(window, place, "duration")
+        check.flags(window, place, "isRolling")
+        if bool(window.get("isRolling")) == (window.get("calendar") is not None):
+            told = "is either rolling (isRolling: true) or has a calendar, not both and not neither"
+            check.tell(place, "custom", told)
+        if window.get("calendar") is not None:
+            _check_calendar(check.mapping(window, place, "calendar"), check, f"{place}.calendar")
+
+
+def _check_calendar(calendar: Mapping[str, Any], check: _Check, path: str) -> None:
+    check.fields(calendar, path, ("startTime", "timeZone"))
+    check.required(calendar, path, "startTime", "timeZone")
+    start, zone = calendar.get("startTime"), calendar.get("timeZone")
+    if start and _moment(start) is None:
+        told = f"is {start!r}; write a time without a zone, as in 2026-01-01 12:00:00"
+        check.tell(f"{path}.startTime", "string_date_time", told)
+    if zone and not _is_zone(zone):
+        told = f"is {zone!r}; write a name of the IANA Time Zone Database, as in Europe/Berlin"
+        check.tell(f"{path}.timeZone", "string_time_zone", told)
+
+
+def _moment(written: Any) -> datetime | None:
+    """A time without a zone, as text or as another reader of YAML has made it; None when it is not one."""
+    if isinstance(written, datetime):
+        return written if written.tzinfo is None else None
+    if not isinstance(written, str) or not _TIME_TEXT.fullmatch(written):
+        return None
     try:
-        return datetime.strptime(str(text), _TIME)  # noqa: DTZ007  # the zone stands beside it
+        return datetime.strptime(written, _TIME)  # noqa: DTZ007  # the zone stands beside it
     except ValueError:
         return None
 
 
-def _zone(name: Any) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(str(name))
-    except (ZoneInfoNotFoundError, ValueError):
-        return None
-
-
-def _check_objective(objective: Any, spec: Mapping[str, Any], check: _Check, path: str, *, is_composite: bool) -> None:
-    if not isinstance(objective, dict):
-        check.tell(path, "is no mapping")
-        return
-    if ("target" in objective) == ("targetPercent" in objective):
-        check.tell(path, "needs exactly one of target and targetPercent")
-    if "target" in objective:
+def _check_objective(objective: Mapping[str, Any], spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section Objectives."""
+    check.fields(objective, path, _OBJECTIVE_FIELDS)
+    check.texts(objective, path, "displayName")
+    if (objective.get("target") is None) == (objective.get("targetPercent") is None):
+        check.tell(path, "mutually_exclusive", "needs exactly one of target and targetPercent")
+    if objective.get("target") is not None:
         check.number(objective["target"], f"{path}.target", least=0.0, below=1.0)
-    if "targetPercent" in objective:
+    if objective.get("targetPercent") is not None:
         check.number(objective["targetPercent"], f"{path}.targetPercent", least=0.0, below=100.0)
-    if "compositeWeight" in objective:
+    if objective.get("compositeWeight") is not None:
         check.number(objective["compositeWeight"], f"{path}.compositeWeight", above=0.0)
-    if is_composite:
-        if objective.get("indicatorRef"):
-            check.dns_label(objective["indicatorRef"], f"{path}.indicatorRef")
-        elif objective.get("indicator"):
-            _check_indicator(objective["indicator"], check, f"{path}.indicator")
+    _check_indicator(objective, check, path)
     _check_operator(objective, spec, check, path)
     _check_slices(objective, spec.get("budgetingMethod"), check, path)
 
 
 def _check_operator(objective: Mapping[str, Any], spec: Mapping[str, Any], check: _Check, path: str) -> None:
-    inlined = objective.get("indicator") or spec.get("indicator")
-    if not isinstance(inlined, dict):
-        if "op" in objective:
-            check.one_of(objective["op"], f"{path}.op", _OPERATORS)
+    """Needed beside a threshold metric and forbidden beside a ratio; not to be known of an indicator that is named."""
+    indicator = objective.get("indicator") or spec.get("indicator")
+    inlined = indicator.get("spec") if isinstance(indicator, dict) else None
+    metrics = inlined if isinstance(inlined, dict) else {}
+    given = [name for name in ("op", "value") if objective.get(name) not in (None, "")]
+    if metrics.get("ratioMetric"):
+        for name in given:
+            check.tell(f"{path}.{name}", "forbidden", f"is {objective[name]!r}; it is not valid beside a ratio metric")
         return
-    if (inlined.get("spec") or {}).get("thresholdMetric"):
+    if metrics.get("thresholdMetric"):
         for name in ("op", "value"):
-            if objective.get(name) is None:
-                check.tell(f"{path}.{name}", "is missing: a threshold metric is compared with it")
-        if objective.get("op") is not None:
-            check.one_of(objective["op"], f"{path}.op", _OPERATORS)
-        return
-    for name in ("op", "value"):
-        if objective.get(name) is not None:
-            check.tell(f"{path}.{name}", "is not valid beside a ratio metric")
+            if name not in given:
+                check.tell(f"{path}.{name}", "required", "is missing: a threshold metric is compared with it")
+    if "op" in given:
+        check.one_of(objective["op"], f"{path}.op", _OPERATORS)
+    if "value" in given:
+        check.number(objective["value"], f"{path}.value")
 
 
 def _check_slices(objective: Mapping[str, Any], method: Any, check: _Check, path: str) -> None:
     if method == "Timeslices" and objective.get("timeSliceTarget") is None:
-        check.tell(f"{path}.timeSliceTarget", "is missing: Timeslices need one")
+        check.tell(f"{path}.timeSliceTarget", "required", "is missing: Timeslices need one")
     if objective.get("timeSliceTarget") is not None:
         check.number(objective["timeSliceTarget"], f"{path}.timeSliceTarget", above=0.0, most=1.0)
-    if method in ("Timeslices", "RatioTimeslices") and not objective.get("timeSliceWindow"):
-        check.tell(f"{path}.timeSliceWindow", f"is missing: {method} need one")
-    check.duration(objective.get("timeSliceWindow"), f"{path}.timeSliceWindow")
+    if method in ("Timeslices", "RatioTimeslices") and objective.get("timeSliceWindow") in (None, ""):
+        check.tell(f"{path}.timeSliceWindow", "required", f"is missing: {method} need one")
+    check.duration(objective, path, "timeSliceWindow")
 
 
 # -- the other kinds ---------------------------------------------------------------------------------------------------
 
-
-def _check_sli(spec: Mapping[str, Any], check: _Check, path: str = "spec") -> None:
-    given = [name for name in ("thresholdMetric", "ratioMetric") if spec.get(name)]
-    if len(given) != 1:
-        check.tell(path, "needs exactly one of thresholdMetric and ratioMetric")
-    if spec.get("thresholdMetric"):
-        _check_metric(spec["thresholdMetric"], check, f"{path}.thresholdMetric")
-    ratio = spec.get("ratioMetric")
-    if not isinstance(ratio, dict):
-        return
-    path = f"{path}.ratioMetric"
-    if ratio.get("raw"):
-        check.one_of(ratio.get("rawType"), f"{path}.rawType", ("success", "failure"))
-        _check_metric(ratio["raw"], check, f"{path}.raw")
-        return
-    if ratio.get("rawType") is not None:
-        check.one_of(ratio["rawType"], f"{path}.rawType", ("success", "failure"))
-    if not ratio.get("total"):
-        check.tell(f"{path}.total", "is missing")
-    if bool(ratio.get("good")) == bool(ratio.get("bad")):
-        check.tell(path, "needs exactly one of good and bad")
-    for name in ("good", "bad", "total"):
-        if ratio.get(name):
-            _check_metric(ratio[name], check, f"{path}.{name}")
+_SLI_FIELDS = ("description", "thresholdMetric", "ratioMetric")
+_RATIO_FIELDS = ("counter", "good", "bad", "total", "rawType", "raw")
+_RAW_TYPES = ("success", "failure")
+_POLICY_FIELDS = (
+    "description",
+    "alertWhenNoData",
+    "alertWhenResolved",
+    "alertWhenBreaching",
+    "conditions",
+    "notificationTargets",
+)
 
 
-def _check_metric(metric: Any, check: _Check, path: str) -> None:
-    source = metric.get("metricSource") if isinstance(metric, dict) else None
-    path = f"{path}.metricSource"
-    if not isinstance(source, dict):
-        check.tell(path, "is missing")
-        return
-    if source.get("metricSourceRef"):
-        check.dns_label(source["metricSourceRef"], f"{path}.metricSourceRef")
-    if not source.get("spec"):
-        check.tell(f"{path}.spec", "is empty: say what is asked")
+def _check_sli(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section SLI."""
+    check.fields(spec, path, _SLI_FIELDS)
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    if (spec.get("thresholdMetric") is None) == (spec.get("ratioMetric") is None):
+        check.tell(path, "mutually_exclusive", "needs exactly one of thresholdMetric and ratioMetric")
+    if spec.get("thresholdMetric") is not None:
+        _check_metric(spec, check, path, "thresholdMetric")
+    if spec.get("ratioMetric") is not None:
+        _check_ratio(check.mapping(spec, path, "ratioMetric"), check, f"{path}.ratioMetric")
 
 
-def _check_condition(spec: Mapping[str, Any], check: _Check, path: str = "spec") -> None:
-    check.required(spec, path, "severity", "condition")
-    condition = spec.get("condition")
-    if not isinstance(condition, dict):
-        return
-    path = f"{path}.condition"
-    if not condition.get("kind"):
-        check.tell(f"{path}.kind", "is missing")
+def _check_ratio(ratio: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section Ratio Metric: good or bad of total, or raw."""
+    check.fields(ratio, path, _RATIO_FIELDS)
+    check.flags(ratio, path, "counter")
+    given = [name for name in ("total", "good", "bad", "raw") if ratio.get(name) is not None]
+    if "raw" in given:
+        if len(given) > 1:
+            check.tell(path, "mutually_exclusive", f"has {', '.join(given)}; beside raw none of the others is valid")
+        check.one_of(ratio.get("rawType"), f"{path}.rawType", _RAW_TYPES)
     else:
-        check.one_of(condition["kind"], f"{path}.kind", ("burnrate",))
-    for name in ("op", "threshold", "lookbackWindow"):
-        if condition.get(name) is None:
-            check.tell(f"{path}.{name}", "is missing")
-    if condition.get("op") is not None:
-        check.one_of(condition["op"], f"{path}.op", _OPERATORS)
-    for name in ("lookbackWindow", "alertAfter"):
-        check.duration(condition.get(name), f"{path}.{name}")
+        if "total" not in given:
+            check.tell(path, "mutually_exclusive", "needs exactly one of total and raw")
+        if ("good" in given) == ("bad" in given):
+            check.tell(path, "one_of_properties", "needs exactly one of good and bad")
+        if ratio.get("rawType") not in (None, ""):
+            check.one_of(ratio["rawType"], f"{path}.rawType", _RAW_TYPES)
+    for name in given:
+        _check_metric(ratio, check, path, name)
 
 
-def _check_policy(spec: Mapping[str, Any], check: _Check, path: str = "spec") -> None:
-    conditions, targets = spec.get("conditions") or [], spec.get("notificationTargets") or []
-    if len(conditions) != 1:
-        check.tell(f"{path}.conditions", f"has {len(conditions)} entries; exactly one is valid")
-    if not targets:
-        check.tell(f"{path}.notificationTargets", "is empty: somebody must be told")
-    for number, condition in enumerate(conditions):
-        where = f"{path}.conditions[{number}]"
-        if "kind" in condition:
-            _check_metadata(condition.get("metadata"), check, f"{where}.metadata")
-            _check_condition(condition.get("spec") or {}, check, f"{where}.spec")
-        else:
-            check.reference(condition, "conditionRef", where)
-    for number, target in enumerate(targets):
-        where = f"{path}.notificationTargets[{number}]"
-        if "kind" in target:
-            _check_metadata(target.get("metadata"), check, f"{where}.metadata")
-            check.required(target.get("spec") or {}, f"{where}.spec", "target")
-        else:
-            check.reference(target, "targetRef", where)
+def _check_metric(where: Mapping[str, Any], check: _Check, path: str, name: str) -> None:
+    metric, path = check.mapping(where, path, name), f"{path}.{name}"
+    check.fields(metric, path, ("metricSource",))
+    check.required(metric, path, "metricSource")
+    if metric.get("metricSource") in _EMPTY:
+        return
+    source, path = check.mapping(metric, path, "metricSource"), f"{path}.metricSource"
+    check.fields(source, path, ("metricSourceRef", "type", "spec"))
+    check.texts(source, path, "type")
+    if source.get("metricSourceRef") not in (None, ""):
+        check.dns_label(source["metricSourceRef"], f"{path}.metricSourceRef")
+    if not check.mapping(source, path, "spec"):
+        check.tell(f"{path}.spec", "map_min_length", "is empty: say what is asked")
 
 
-_KINDS: Mapping[str, Callable[[Mapping[str, Any], _Check], None]] = {
-    "SLO": _check_slo,
-    "SLI": _check_sli,
-    "Service": lambda spec, check: check.fields(spec, "spec", ("description",)),
-    "AlertPolicy": _check_policy,
-    "AlertCondition": _check_condition,
-    "AlertNotificationTarget": lambda spec, check: check.required(spec, "spec", "target"),
-    "DataSource": lambda spec, check: check.required(spec, "spec", "type", "connectionDetails"),
+def _check_service(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section Service."""
+    check.fields(spec, path, ("description",))
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+
+
+def _check_condition(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section AlertCondition."""
+    check.fields(spec, path, ("description", "severity", "condition"))
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    check.required(spec, path, "severity", "condition")
+    check.texts(spec, path, "severity")
+    condition, path = check.mapping(spec, path, "condition"), f"{path}.condition"
+    if not condition:
+        return
+    check.fields(condition, path, ("kind", "op", "threshold", "lookbackWindow", "alertAfter"))
+    check.one_of(condition.get("kind"), f"{path}.kind", ("burnrate",))
+    check.one_of(condition.get("op"), f"{path}.op", _OPERATORS)
+    check.required(condition, path, "threshold", "lookbackWindow")
+    if condition.get("threshold") not in (None, ""):
+        check.number(condition["threshold"], f"{path}.threshold")
+    check.duration(condition, path, "lookbackWindow")
+    check.duration(condition, path, "alertAfter", least_count=0)
+
+
+def _check_policy(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section AlertPolicy: one condition, at least one to tell."""
+    check.fields(spec, path, _POLICY_FIELDS)
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    check.flags(spec, path, "alertWhenNoData", "alertWhenResolved", "alertWhenBreaching")
+    found = spec.get("conditions") or []
+    if isinstance(found, list) and len(found) != 1:
+        check.tell(f"{path}.conditions", "slice_length", f"has {len(found)} entries; exactly one is valid")
+    if not spec.get("notificationTargets"):
+        check.tell(f"{path}.notificationTargets", "slice_min_length", "is empty: somebody must be told")
+    for place, condition in check.entries(spec, path, "conditions"):
+        _check_inlined(condition, check, place, "conditionRef", "AlertCondition")
+    for place, target in check.entries(spec, path, "notificationTargets"):
+        _check_inlined(target, check, place, "targetRef", "AlertNotificationTarget")
+
+
+def _check_target(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section AlertNotificationTarget."""
+    check.fields(spec, path, ("target", "description"))
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    check.required(spec, path, "target")
+    check.texts(spec, path, "target")
+
+
+def _check_source(spec: Mapping[str, Any], check: _Check, path: str) -> None:
+    """Section DataSource."""
+    check.fields(spec, path, ("description", "type", "connectionDetails"))
+    check.longest(spec, path, "description", _DESCRIPTION_MAX)
+    check.required(spec, path, "type", "connectionDetails")
+    check.texts(spec, path, "type")
+
+
+# -- from what was checked to nouns ------------------------------------------------------------------------------------
+
+
+def _named(document: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = document["metadata"]
+    labels: Mapping[str, Any] = metadata.get("labels") or {}
+    return {
+        "name": metadata["name"],
+        "display_name": metadata.get("displayName") or None,
+        "description": (document.get("spec") or {}).get("description") or None,
+        "annotations": dict(metadata.get("annotations") or {}),
+        "labels": {key: tuple(value) if isinstance(value, list) else (value,) for key, value in labels.items()},
+    }
+
+
+def _slo(named: Mapping[str, Any], spec: Mapping[str, Any]) -> SloDocument:
+    return SloDocument(
+        **named,
+        service=spec["service"],
+        indicator=_indicator(spec),
+        budgeting_method=spec["budgetingMethod"],
+        objectives=tuple(map(_objective, spec["objectives"])),
+        time_windows=(_time_window(spec["timeWindow"][0]), *_more_windows(named["annotations"])),
+        alert_policies=tuple(
+            cast("AlertPolicyDocument | str", _inlined(policy, "alertPolicyRef"))
+            for policy in spec.get("alertPolicies") or ()
+        ),
+    )
+
+
+def _indicator(where: Mapping[str, Any]) -> Metric | str | None:
+    if where.get("indicator") is not None:
+        return _metric(where["indicator"]["spec"])
+    return cast("str | None", where.get("indicatorRef"))
+
+
+def _objective(objective: Mapping[str, Any]) -> SloObjective:
+    percent, window = objective.get("targetPercent"), objective.get("timeSliceWindow")
+    weight = objective.get("compositeWeight")
+    return SloObjective(
+        target_ratio=float(objective["target"]) if percent is None else _ratio_of(percent),
+        op=objective.get("op") or None,
+        value=_number_or_none(objective.get("value")),
+        time_slice_target=_number_or_none(objective.get("timeSliceTarget")),
+        time_slice_window=_duration(window) if window else None,
+        display_name=objective.get("displayName") or None,
+        indicator=_indicator(objective),
+        composite_weight=1.0 if weight is None else float(weight),
+    )
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
+
+
+def _ratio_of(percent: Any) -> float:
+    """The ratio nearest to a percentage: 99.9 is 0.999, which 99.9 / 100 is not."""
+    return float(Decimal(str(percent)) / 100)
+
+
+def _duration(written: str) -> Duration:
+    return Duration(int(written[:-1]), cast("DurationUnit", written[-1]))
+
+
+def _time_window(window: Mapping[str, Any]) -> TimeWindow:
+    duration, calendar = _duration(window["duration"]), window.get("calendar")
+    if calendar is None:
+        return RollingWindow(duration)
+    return CalendarWindow(duration, _moment(calendar["startTime"]) or _CALENDAR_ORIGIN, calendar["timeZone"])
+
+
+def _more_windows(annotations: Mapping[str, str]) -> list[TimeWindow]:
+    """The windows of our annotation, which was checked."""
+    windows: list[TimeWindow] = []
+    for written in filter(None, annotations.get(MORE_WINDOWS, "").split(",")):
+        duration, _, *zone = written.split()
+        rolling, calendar = RollingWindow(_duration(duration)), (_duration(duration), _CALENDAR_ORIGIN)
+        windows.append(CalendarWindow(*calendar, zone[0]) if zone else rolling)
+    return windows
+
+
+def _metric(spec: Mapping[str, Any]) -> Metric:
+    if spec.get("thresholdMetric") is not None:
+        return ThresholdMetric(_source(spec["thresholdMetric"]))
+    ratio = spec["ratioMetric"]
+    sources = {name: _source(ratio[name]) for name in ("total", "good", "bad", "raw") if ratio.get(name) is not None}
+    raw_type = ratio.get("rawType") if "raw" in sources else None
+    return RatioMetric(**sources, raw_type=raw_type, is_counter=bool(ratio.get("counter")))
+
+
+def _source(metric: Mapping[str, Any]) -> MetricSource:
+    source = metric["metricSource"]
+    return MetricSource(source.get("type") or None, dict(source["spec"]), source.get("metricSourceRef") or None)
+
+
+def _inlined(entry: Mapping[str, Any], reference: str) -> Document | str:
+    if reference in entry:
+        return cast("str", entry[reference])
+    return _KINDS[entry["kind"]].build(_named(entry), entry["spec"])
+
+
+def _condition(named: Mapping[str, Any], spec: Mapping[str, Any]) -> AlertConditionDocument:
+    condition = spec["condition"]
+    return AlertConditionDocument(
+        **named,
+        severity=spec["severity"],
+        op=condition["op"],
+        threshold=float(condition["threshold"]),
+        lookback_window=_duration(condition["lookbackWindow"]),
+        alert_after=_duration(condition.get("alertAfter") or "0m"),
+    )
+
+
+def _policy(named: Mapping[str, Any], spec: Mapping[str, Any]) -> AlertPolicyDocument:
+    return AlertPolicyDocument(
+        **named,
+        alert_when_no_data=bool(spec.get("alertWhenNoData")),
+        alert_when_resolved=bool(spec.get("alertWhenResolved")),
+        alert_when_breaching=bool(spec.get("alertWhenBreaching")),
+        condition=cast("AlertConditionDocument | str", _inlined(spec["conditions"][0], "conditionRef")),
+        notification_targets=tuple(
+            cast("AlertNotificationTargetDocument | str", _inlined(target, "targetRef"))
+            for target in spec["notificationTargets"]
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How documents of one kind are checked and built."""
+
+    fields: tuple[str, ...]
+    check: Callable[[Mapping[str, Any], _Check, str], None]
+    build: Callable[[Mapping[str, Any], Mapping[str, Any]], Document]
+    needs_spec: bool = False
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "SLO": _Kind(_SLO_FIELDS, _check_slo, _slo, needs_spec=True),
+    "SLI": _Kind(_SLI_FIELDS, _check_sli, lambda named, spec: SliDocument(**named, metric=_metric(spec))),
+    "Service": _Kind(("description",), _check_service, lambda named, _: ServiceDocument(**named)),
+    "AlertPolicy": _Kind(_POLICY_FIELDS, _check_policy, _policy),
+    "AlertCondition": _Kind(("description", "severity", "condition"), _check_condition, _condition, needs_spec=True),
+    "AlertNotificationTarget": _Kind(
+        ("description", "target"),
+        _check_target,
+        lambda named, spec: AlertNotificationTargetDocument(**named, target=spec["target"]),
+    ),
+    "DataSource": _Kind(
+        ("description", "type", "connectionDetails"),
+        _check_source,
+        lambda named, spec: DataSourceDocument(
+            **named, type=spec["type"], connection_details=spec["connectionDetails"]
+        ),
+    ),
 }
+
+
+# -- Sloth -------------------------------------------------------------------------------------------------------------
+
+_SLOTH_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*[A-Za-z0-9]")
+_SLOTH_WINDOW = re.compile(r"\{\{ *\.window *\}\}")
+_SLOTH_PERIOD = Duration(30, "d")
+
+
+def read_sloth(text: str) -> list[SloDocument]:
+    """Read Sloth's SLOs, `version: prometheus/v1` or `kind: PrometheusServiceLevel`, of one document or several.
+
+    An SLO is named as Sloth names it, `service-name`. Sloth keeps the period outside its documents: it is 30 days, as
+    Sloth's own. Queries are kept as text of metric sources of type Prometheus and not parsed; an SLI of a plugin is one
+    of type SlothPlugin. Alerting is checked and left away: Sloth's alerts are not policies of OpenSLO. Fields that are
+    not known are passed over, as Sloth does.
+
+    Raises:
+        OpenSloError: with all problems that Sloth would find but for faults in PromQL; also of an SLO that is there
+            twice.
+    """
+    documents = _parsed(text)
+    _raise_any([*_numbered(documents, _sloth_problems), *_sloth_duplicates(documents)])
+    return [_sloth_slo(slo, document) for document in documents for slo in _sloth_group(document)["slos"]]
+
+
+def _is_sloth_resource(document: Mapping[str, Any]) -> bool:
+    found = (document.get("apiVersion"), document.get("kind"))
+    return found == ("sloth.slok.dev/v1", "PrometheusServiceLevel")
+
+
+def _sloth_group(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where service, labels and SLOs stand."""
+    spec = document.get("spec") if _is_sloth_resource(document) else document
+    return spec if isinstance(spec, dict) else {}
+
+
+def _sloth_field(name: str, document: Mapping[str, Any]) -> str:
+    """What the resource writes as totalQuery is total_query in a file."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others)) if _is_sloth_resource(document) else name
+
+
+def _sloth_problems(document: Any) -> list[Problem]:
+    check = _Check()
+    if not isinstance(document, dict):
+        check.tell("document", "type", f"is {_kind_of(document)}; expected a mapping")
+        return check.problems
+    if not _is_sloth_resource(document) and document.get("version") != "prometheus/v1":
+        field = next((name for name in ("version", "apiVersion") if name in document), "version")
+        told = "valid are version prometheus/v1, and apiVersion sloth.slok.dev/v1 of kind PrometheusServiceLevel"
+        check.tell(field, "equal_to", f"is {document.get(field)!r}; {told}")
+        return check.problems
+    group, path = _sloth_group(document), "spec" if _is_sloth_resource(document) else ""
+    _check_sloth_name(group, check, path, "service")
+    check.mapping(group, path, "labels")
+    if not group.get("slos"):
+        check.tell(_at(path, "slos"), "required", "is missing: at least one SLO is needed")
+    for place, slo in check.entries(group, path, "slos"):
+        _check_sloth_slo(slo, document, check, place)
+    _check_resource_windows(document, check)
+    return check.problems
+
+
+def _check_resource_windows(document: Mapping[str, Any], check: _Check) -> None:
+    """The annotation of further windows, of a resource of Kubernetes."""
+    metadata = check.mapping(document, "", "metadata")
+    annotations = check.mapping(metadata, "metadata", "annotations")
+    check.texts(annotations, "metadata.annotations", MORE_WINDOWS)
+    _check_more_windows(annotations, check, "metadata.annotations")
+
+
+def _check_sloth_name(where: Mapping[str, Any], check: _Check, path: str, name: str) -> None:
+    value = where.get(name)
+    if value in (None, ""):
+        check.required(where, path, name)
+    elif not isinstance(value, str) or not _SLOTH_NAME.fullmatch(value):
+        told = f"is {value!r}; write letters and digits, with - _ . within, two at least"
+        check.tell(_at(path, name), "string_match_regexp", told)
+
+
+def _check_sloth_slo(slo: Mapping[str, Any], document: Mapping[str, Any], check: _Check, path: str) -> None:
+    _check_sloth_name(slo, check, path, "name")
+    check.texts(slo, path, "description")
+    check.mapping(slo, path, "labels")
+    check.number(slo.get("objective"), f"{path}.objective", above=0.0, most=100.0)
+    _check_sloth_sli(check.mapping(slo, path, "sli"), document, check, f"{path}.sli")
+    alerting = check.mapping(slo, path, "alerting")
+    alerts = [alerting.get(_sloth_field(name, document)) for name in ("page_alert", "ticket_alert")]
+    if not all(isinstance(alert, dict) and alert.get("disable") is True for alert in alerts):
+        check.required(alerting, f"{path}.alerting", "name")
+
+
+def _check_sloth_sli(sli: Mapping[str, Any], document: Mapping[str, Any], check: _Check, path: str) -> None:
+    given = [name for name in ("events", "raw", "plugin") if sli.get(name) is not None]
+    if len(given) != 1:
+        found = ", ".join(given) or "none"
+        check.tell(path, "mutually_exclusive", f"has {found}; exactly one of events, raw and plugin is valid")
+    if "plugin" in given:
+        check.required(check.mapping(sli, path, "plugin"), f"{path}.plugin", "id")
+    if "raw" in given:
+        raw = check.mapping(sli, path, "raw")
+        _check_sloth_query(raw, check, f"{path}.raw", _sloth_field("error_ratio_query", document))
+    if "events" in given:
+        events, names = check.mapping(sli, path, "events"), ("error_query", "total_query")
+        error, total = (_sloth_field(name, document) for name in names)
+        _check_sloth_query(events, check, f"{path}.events", error)
+        _check_sloth_query(events, check, f"{path}.events", total)
+        if events.get(error) and events.get(error) == events.get(total):
+            check.tell(f"{path}.events", "query", f"has the same {error} and {total}; then all events are errors")
+
+
+def _check_sloth_query(where: Mapping[str, Any], check: _Check, path: str, name: str) -> None:
+    check.required(where, path, name)
+    check.texts(where, path, name)
+    query = where.get(name)
+    if isinstance(query, str) and query and not _SLOTH_WINDOW.search(query):
+        check.tell(_at(path, name), "query", "has no {{.window}}; Sloth puts the length of the window there")
+
+
+def _sloth_duplicates(documents: Sequence[Any]) -> list[Problem]:
+    """An SLO is known by service and name."""
+    problems, first = [], dict[tuple[Any, Any], str]()
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict):
+            continue
+        path = ("spec." if _is_sloth_resource(document) else "") + "slos"
+        group = _sloth_group(document)
+        for place, slo in _Check().entries(group, f"[{number}]" if len(documents) > 1 else "", path):
+            known_as = (str(group.get("service")), str(slo.get("name")))
+            if known_as in first:
+                told = f"is {slo.get('name')!r} of service {group.get('service')!r}, as {first[known_as]} is already"
+                problems.append(Problem(f"{place}.name", "duplicate", told))
+            first.setdefault(known_as, place)
+    return problems
+
+
+def _sloth_slo(slo: Mapping[str, Any], document: Mapping[str, Any]) -> SloDocument:
+    group, annotations = _sloth_group(document), _resource_texts(document, "annotations")
+    return SloDocument(
+        name=f"{group['service']}-{slo['name']}",
+        display_name=slo["name"],
+        description=slo.get("description") or None,
+        annotations=annotations,
+        labels={key: (value,) for of in (group, slo) for key, value in _texts(of.get("labels")).items()},
+        service=group["service"],
+        indicator=_sloth_metric(slo["sli"], document),
+        budgeting_method="Occurrences",
+        objectives=(SloObjective(_ratio_of(slo["objective"])),),
+        time_windows=(RollingWindow(_SLOTH_PERIOD), *_more_windows(annotations)),
+    )
+
+
+def _sloth_metric(sli: Mapping[str, Any], document: Mapping[str, Any]) -> RatioMetric:
+    if sli.get("plugin") is not None:
+        plugin = MetricSource("SlothPlugin", {"id": sli["plugin"]["id"], "options": sli["plugin"].get("options") or {}})
+        return RatioMetric(raw=plugin, raw_type="failure")
+    if sli.get("raw") is not None:
+        query = sli["raw"][_sloth_field("error_ratio_query", document)]
+        return RatioMetric(raw=_prometheus(query), raw_type="failure")
+    error, total = (sli["events"][_sloth_field(name, document)] for name in ("error_query", "total_query"))
+    return RatioMetric(bad=_prometheus(error), total=_prometheus(total))
+
+
+def _prometheus(query: str, **others: Any) -> MetricSource:
+    return MetricSource("Prometheus", {"query": query, **{name: value for name, value in others.items() if value}})
+
+
+def _texts(found: Any) -> dict[str, str]:
+    """A mapping of texts; whatever else a value is becomes text, as Go's reader of YAML makes it."""
+    values: Mapping[Any, Any] = found or {}
+    return {str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+
+
+def _resource_texts(document: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Labels or annotations of a resource of Kubernetes."""
+    return _texts((document.get("metadata") or {}).get(name))
+
+
+# -- Pyrra -------------------------------------------------------------------------------------------------------------
+
+_PYRRA_API_VERSION, _PYRRA_KIND = "pyrra.dev/v1alpha1", "ServiceLevelObjective"
+_PYRRA_SERVICE = "pyrra.dev/service"
+_PYRRA_QUERIES: Mapping[str, tuple[str, ...]] = {
+    "ratio": ("errors", "total"),
+    "latency": ("success", "total"),
+    "latencyNative": ("total",),
+    "bool_gauge": (),
+}
+_PERCENT = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_PROMETHEUS_DURATION = re.compile(
+    r"(?=.)(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?"
+)
+_PROMETHEUS_UNITS_MS = (365 * 86_400_000, 7 * 86_400_000, 86_400_000, 3_600_000, 60_000, 1_000, 1)
+_BUCKET = re.compile(r"""[{,]\s*le\s*=\s*["']([^"']*)["']""")
+
+
+def read_pyrra(text: str) -> list[SloDocument]:
+    """Read Pyrra's ServiceLevelObjective, one or several.
+
+    Metrics are kept as text of metric sources of type Prometheus and not parsed: `query` is the metric, `grouping` what
+    it is grouped by, and `latency` the limit of a native histogram, whose good events are those below it. Pyrra has no
+    services: `service` is that of the label `pyrra.dev/service`, or empty. Alerting is left away.
+
+    Raises:
+        OpenSloError: with all problems that Pyrra would find but for faults in PromQL.
+    """
+    documents = _parsed(text)
+    _raise_any(_numbered(documents, _pyrra_problems))
+    return [_pyrra_slo(document) for document in documents]
+
+
+def _pyrra_problems(document: Any) -> list[Problem]:
+    check = _Check()
+    if not isinstance(document, dict):
+        check.tell("document", "type", f"is {_kind_of(document)}; expected a mapping")
+        return check.problems
+    for field, valid in (("apiVersion", _PYRRA_API_VERSION), ("kind", _PYRRA_KIND)):
+        if document.get(field) != valid:
+            check.tell(field, "equal_to", f"is {document.get(field)!r}; valid is {valid}")
+    if check.problems:
+        return check.problems
+    metadata, spec = check.mapping(document, "", "metadata"), check.mapping(document, "", "spec")
+    check.required(metadata, "metadata", "name")
+    check.texts(metadata, "metadata", "name")
+    check.mapping(metadata, "metadata", "labels")
+    check.texts(spec, "spec", "description")
+    _check_pyrra_target(spec, check)
+    check.required(spec, "spec", "window")
+    if spec.get("window") and _pyrra_window(spec["window"]) is None:
+        told = f"is {spec['window']!r}; write whole minutes or more as Prometheus does, as in 4w or 1d12h"
+        check.tell("spec.window", "duration", told)
+    _check_pyrra_indicator(check.mapping(spec, "spec", "indicator"), check)
+    _check_resource_windows(document, check)
+    return check.problems
+
+
+def _check_pyrra_target(spec: Mapping[str, Any], check: _Check) -> None:
+    target = spec.get("target")
+    if target in (None, ""):
+        check.required(spec, "spec", "target")
+    elif isinstance(target, bool) or not _PERCENT.fullmatch(str(target)):
+        check.tell("spec.target", "type", f"is {target!r}; write percent as text, as in '99.9'")
+    else:
+        check.number(float(str(target)), "spec.target", least=0.0, most=100.0)
+
+
+def _check_pyrra_indicator(indicator: Mapping[str, Any], check: _Check) -> None:
+    given = [name for name in _PYRRA_QUERIES if indicator.get(name) is not None]
+    if len(given) != 1:
+        valid = ", ".join(_PYRRA_QUERIES)
+        told = f"has {', '.join(given) or 'none'}; exactly one of {valid} is valid"
+        check.tell("spec.indicator", "mutually_exclusive", told)
+    for name in given:
+        path, found = f"spec.indicator.{name}", check.mapping(indicator, "spec.indicator", name)
+        queries = [(_at(path, query), check.mapping(found, path, query)) for query in _PYRRA_QUERIES[name]]
+        for place, query in queries or [(path, found)]:
+            check.required(query, place, "metric")
+            check.texts(query, place, "metric")
+        if name == "latency":
+            _check_pyrra_bucket(found, check, path)
+        if name == "latencyNative" and not _prometheus_ms(found.get("latency")):
+            told = f"is {found.get('latency')!r}; write a duration as Prometheus does, as in 200ms"
+            check.tell(f"{path}.latency", "duration", told)
+
+
+def _check_pyrra_bucket(latency: Mapping[str, Any], check: _Check, path: str) -> None:
+    """The good events of a classic histogram are those of a bucket, which `le` names."""
+    success = latency.get("success")
+    metric = success.get("metric") if isinstance(success, dict) else None
+    if not isinstance(metric, str) or not metric:
+        return
+    bucket = _BUCKET.search(metric)
+    try:
+        float(bucket[1] if bucket else "none")
+    except ValueError:
+        told = f'is {metric!r}; it must pick a bucket by its bound, as in {{le="0.5"}}'
+        check.tell(f"{path}.success.metric", "query", told)
+
+
+def _prometheus_ms(written: Any) -> int | None:
+    """The length of a duration of Prometheus, as in 1d12h; None when it is none."""
+    found = _PROMETHEUS_DURATION.fullmatch(written) if isinstance(written, str) else None
+    if found is None:
+        return None
+    return sum(int(count or 0) * unit for count, unit in zip(found.groups(), _PROMETHEUS_UNITS_MS, strict=True))
+
+
+def _pyrra_window(written: Any) -> Duration | None:
+    """As it is written where it has one unit, otherwise in minutes; None when it is no window."""
+    length_ms = _prometheus_ms(written)
+    if not length_ms or length_ms % 60_000:
+        return None
+    one = re.fullmatch(r"0*([1-9][0-9]*)([mhdwy])", written)
+    if one:
+        return Duration(int(one[1]), cast("DurationUnit", "Y" if one[2] == "y" else one[2]))
+    return Duration(length_ms // 60_000, "m")
+
+
+def _pyrra_slo(document: Mapping[str, Any]) -> SloDocument:
+    spec, labels = document["spec"], _resource_texts(document, "labels")
+    annotations = _resource_texts(document, "annotations")
+    window = _pyrra_window(spec["window"]) or _SLOTH_PERIOD
+    return SloDocument(
+        name=document["metadata"]["name"],
+        description=spec.get("description") or None,
+        annotations=annotations,
+        labels={key: (value,) for key, value in labels.items()},
+        service=labels.get(_PYRRA_SERVICE, ""),
+        indicator=_pyrra_metric(spec["indicator"]),
+        budgeting_method="Occurrences",
+        objectives=(SloObjective(_ratio_of(spec["target"])),),
+        time_windows=(RollingWindow(window), *_more_windows(annotations)),
+    )
+
+
+def _pyrra_metric(indicator: Mapping[str, Any]) -> RatioMetric:
+    name = next(one for one in _PYRRA_QUERIES if indicator.get(one) is not None)
+    found = indicator[name]
+    if name == "bool_gauge":
+        return RatioMetric(raw=_prometheus(found["metric"], grouping=found.get("grouping")), raw_type="success")
+    total = _prometheus(found["total"]["metric"], grouping=found.get("grouping"))
+    if name == "ratio":
+        bad = _prometheus(found["errors"]["metric"], grouping=found.get("grouping"))
+        return RatioMetric(bad=bad, total=total, is_counter=True)
+    if name == "latency":
+        good = _prometheus(found["success"]["metric"], grouping=found.get("grouping"))
+    else:
+        good = _prometheus(found["total"]["metric"], grouping=found.get("grouping"), latency=found["latency"])
+    return RatioMetric(good=good, total=total, is_counter=True)
 
 
 # -- between a document and an objective -------------------------------------------------------------------------------
@@ -426,29 +1345,31 @@ def objective_of(document: Mapping[str, Any]) -> Objective:
     spec, name = document["spec"], document["metadata"]["name"]
     problems = []
     if spec["budgetingMethod"] != "Occurrences":
-        problems.append(
-            Problem("spec.budgetingMethod", f"{spec['budgetingMethod']} cannot be judged yet; valid is Occurrences")
-        )
+        told = f"{spec['budgetingMethod']} cannot be judged yet; valid is Occurrences"
+        problems.append(Problem("spec.budgetingMethod", "unsupported", told))
     if len(spec["objectives"]) != 1:
-        problems.append(Problem("spec.objectives", "several cannot be judged as one: make a document of each"))
+        told = "several cannot be judged as one: make a document of each"
+        problems.append(Problem("spec.objectives", "unsupported", told))
     window_days = _window_days(spec["timeWindow"][0], problems)
     measured = _measured(spec, problems)
     if problems:
         raise OpenSloError(problems)
     objective = spec["objectives"][0]
-    target = objective["target"] if "target" in objective else objective["targetPercent"] / 100
+    target = objective["target"] if objective.get("target") is not None else _ratio_of(objective["targetPercent"])
     indicator = Indicator(measured["indicator"])
     threshold_ms = None if indicator is Indicator.ERRORS else float(measured["threshold_ms"])
     return Objective(name, spec["service"], indicator, float(target), window_days, threshold_ms)
 
 
 def _window_days(window: Mapping[str, Any], problems: list[Problem]) -> int:
-    count, unit = _DURATION.fullmatch(str(window["duration"])).groups()  # type: ignore[union-attr]  # checked before
+    path, duration = "spec.timeWindow[0]", _duration(window["duration"])
     if not window.get("isRolling"):
-        problems.append(Problem("spec.timeWindow[0]", "a calendar window cannot be judged yet; valid is a rolling one"))
-    if unit not in _DAYS:
-        problems.append(Problem("spec.timeWindow[0].duration", "is shorter than a day; valid are whole days"))
-    return int(count) * _DAYS.get(unit, 1)
+        told = "a calendar window cannot be judged yet; valid is a rolling one"
+        problems.append(Problem(path, "unsupported", told))
+    if duration.unit not in _DAYS:
+        told = "is shorter than a day; valid are whole days"
+        problems.append(Problem(f"{path}.duration", "unsupported", told))
+    return duration.count * _DAYS.get(duration.unit, 1)
 
 
 def _measured(spec: Mapping[str, Any], problems: list[Problem]) -> Mapping[str, Any]:
@@ -459,15 +1380,15 @@ def _measured(spec: Mapping[str, Any], problems: list[Problem]) -> Mapping[str, 
     found: Mapping[str, Any] = source.get("spec") or {}
     if source.get("type") != METRIC_SOURCE:
         told = f"is of type {source.get('type')!r}; only {METRIC_SOURCE!r} can be judged, from request records"
-        problems.append(Problem(path, told))
+        problems.append(Problem(path, "unsupported", told))
         return found
     valid = (Indicator.TTFT.value, Indicator.LATENCY.value, Indicator.ERRORS.value)
     if found.get("indicator") not in valid:
-        problems.append(
-            Problem(f"{path}.spec.indicator", f"is {found.get('indicator')!r}; valid are {', '.join(valid)}")
-        )
+        told = f"is {found.get('indicator')!r}; valid are {', '.join(valid)}"
+        problems.append(Problem(f"{path}.spec.indicator", "one_of", told))
     elif found["indicator"] != Indicator.ERRORS.value and not _is_positive(found.get("threshold_ms")):
-        problems.append(Problem(f"{path}.spec.threshold_ms", f"is {found.get('threshold_ms')!r}; write milliseconds"))
+        told = f"is {found.get('threshold_ms')!r}; write milliseconds"
+        problems.append(Problem(f"{path}.spec.threshold_ms", "type", told))
     return found
 
 
