@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from domain.incident import Indicator
-from domain.slo import Objective
+from domain.slo import Calendar, Objective, Slices
 
 API_VERSION = "openslo/v1"
 METRIC_SOURCE = "tailsight"
@@ -1336,17 +1336,14 @@ def _pyrra_metric(indicator: Mapping[str, Any]) -> RatioMetric:
 def objective_of(document: Mapping[str, Any]) -> Objective:
     """The objective that a checked document of kind SLO is.
 
-    Judged are occurrences over one rolling window of whole days, of a ratio whose metric sources are of type
-    `tailsight`.
+    Judged is a ratio whose metric sources are of type `tailsight`, by requests or by slices of time, over a window of
+    whole days: rolling, or of a calendar.
 
     Raises:
         OpenSloError: naming what of it cannot be judged.
     """
     spec, name = document["spec"], document["metadata"]["name"]
     problems = []
-    if spec["budgetingMethod"] != "Occurrences":
-        told = f"{spec['budgetingMethod']} cannot be judged yet; valid is Occurrences"
-        problems.append(Problem("spec.budgetingMethod", "unsupported", told))
     if len(spec["objectives"]) != 1:
         told = "several cannot be judged as one: make a document of each"
         problems.append(Problem("spec.objectives", "unsupported", told))
@@ -1358,14 +1355,36 @@ def objective_of(document: Mapping[str, Any]) -> Objective:
     target = objective["target"] if objective.get("target") is not None else _ratio_of(objective["targetPercent"])
     indicator = Indicator(measured["indicator"])
     threshold_ms = None if indicator is Indicator.ERRORS else float(measured["threshold_ms"])
-    return Objective(name, spec["service"], indicator, float(target), window_days, threshold_ms)
+    return Objective(
+        name,
+        spec["service"],
+        indicator,
+        float(target),
+        window_days,
+        threshold_ms,
+        calendar=_calendar(spec["timeWindow"][0]),
+        slices=_slices(spec["budgetingMethod"], objective),
+    )
+
+
+def _calendar(window: Mapping[str, Any]) -> Calendar | None:
+    if window.get("isRolling"):
+        return None
+    duration, calendar = _duration(window["duration"]), window["calendar"]
+    starts_at = cast("datetime", _moment(calendar["startTime"]))
+    unit = cast("Literal['d', 'w', 'M', 'Q', 'Y']", duration.unit)
+    return Calendar(duration.count, unit, calendar["timeZone"], starts_at)
+
+
+def _slices(method: BudgetingMethod, objective: Mapping[str, Any]) -> Slices | None:
+    if method == "Occurrences":
+        return None
+    target = objective["timeSliceTarget"] if method == "Timeslices" else None
+    return Slices(_duration(objective["timeSliceWindow"]).length_s, None if target is None else float(target))
 
 
 def _window_days(window: Mapping[str, Any], problems: list[Problem]) -> int:
     path, duration = "spec.timeWindow[0]", _duration(window["duration"])
-    if not window.get("isRolling"):
-        told = "a calendar window cannot be judged yet; valid is a rolling one"
-        problems.append(Problem(path, "unsupported", told))
     if duration.unit not in _DAYS:
         told = "is shorter than a day; valid are whole days"
         problems.append(Problem(f"{path}.duration", "unsupported", told))
@@ -1411,8 +1430,57 @@ def document_of(objective: Objective) -> dict[str, Any]:
         "spec": {
             "service": objective.service,
             "indicator": {"metadata": {"name": objective.name}, "spec": {"ratioMetric": ratio}},
-            "timeWindow": [{"duration": f"{objective.window_days}d", "isRolling": True}],
-            "budgetingMethod": "Occurrences",
-            "objectives": [{"displayName": objective.name, "target": objective.target_ratio}],
+            "timeWindow": [_window_document(objective)],
+            **_method_document(objective),
         },
     }
+
+
+def _window_document(objective: Objective) -> dict[str, Any]:
+    windows = objective.calendar
+    if windows is None:
+        return {"duration": f"{objective.window_days}d", "isRolling": True}
+    calendar = {"startTime": windows.starts_at.strftime(_TIME), "timeZone": windows.time_zone}
+    return {"duration": f"{windows.count}{windows.unit}", "isRolling": False, "calendar": calendar}
+
+
+def _method_document(objective: Objective) -> dict[str, Any]:
+    promised: dict[str, Any] = {"displayName": objective.name, "target": objective.target_ratio}
+    slices = objective.slices
+    if slices is None:
+        return {"budgetingMethod": "Occurrences", "objectives": [promised]}
+    promised["timeSliceWindow"] = f"{slices.length_s // 60}m"
+    if slices.target_ratio is None:
+        return {"budgetingMethod": "RatioTimeslices", "objectives": [promised]}
+    return {"budgetingMethod": "Timeslices", "objectives": [{**promised, "timeSliceTarget": slices.target_ratio}]}
+
+
+def imported_documents(text: str) -> list[dict[str, Any]]:
+    """Documents of Sloth or Pyrra, as OpenSLO v1 with a metric source of ours.
+
+    Their queries are PromQL, which says nothing of request records: each document counts failures, its queries stand in
+    an annotation, and whoever keeps it says which indicator and threshold they mean.
+
+    Raises:
+        OpenSloError: with all problems.
+    """
+    is_pyrra = any(isinstance(one, dict) and one.get("kind") == _PYRRA_KIND for one in _parsed(text))
+    documents = []
+    for slo in read_pyrra(text) if is_pyrra else read_sloth(text):
+        window, objective = slo.time_windows[0], slo.objectives[0]
+        days = max(1, window.duration.length_s // 86_400)
+        name = re.sub(r"[^a-z0-9-]+", "-", slo.name.lower()).strip("-")[:_DISPLAY_NAME_MAX]
+        made = document_of(
+            Objective(name, slo.service or name, Indicator.ERRORS, min(objective.target_ratio, 1 - 1e-6), days)
+        )
+        made["metadata"]["annotations"] = {"tailsight.io/imported-queries": json.dumps(_queries(slo.indicator))}
+        made["spec"] = {"description": (slo.description or "")[:_DESCRIPTION_MAX], **made["spec"]}
+        documents.append(made)
+    return documents
+
+
+def _queries(indicator: Metric | str | None) -> dict[str, Any]:
+    if not isinstance(indicator, RatioMetric):
+        return {}
+    sources = {"good": indicator.good, "bad": indicator.bad, "total": indicator.total, "raw": indicator.raw}
+    return {name: dict(source.spec) for name, source in sources.items() if source is not None}

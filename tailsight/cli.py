@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
@@ -260,11 +261,17 @@ def explain(
         _out.print(f"[dim]   not {ruled_out.kind}: {ruled_out.why}[/]", highlight=False)
 
 
-@app.command()
-def slo(*, config: Config = None, as_json: Json = False) -> None:
+slo_app = typer.Typer(invoke_without_command=True, help="Where each objective stands now; what others would bring.")
+app.add_typer(slo_app, name="slo")
+
+
+@slo_app.callback()
+def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
     from analytics.jobs import slo_statuses
 
+    if context.invoked_subcommand is not None:
+        return
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
         statuses = slo_statuses(store, _objectives(store, settings, now), now)
@@ -279,6 +286,9 @@ def slo(*, config: Config = None, as_json: Json = False) -> None:
                         "sli_ratio": status.sli_ratio,
                         "budget_left_ratio": status.budget_left_ratio,
                         "burn_rate": status.burn_rate,
+                        "burn_rates": dict(status.burn_rates),
+                        "coverage_ratio": status.coverage_ratio,
+                        "exhausted_at": None if status.exhausted_at is None else rfc3339(status.exhausted_at),
                     }
                     for status in statuses
                 ]
@@ -352,6 +362,70 @@ def route_replay(
         counts = (str(one.firing_count), str(one.resolved_count))
         table.add_row(rfc3339(one.at), one.receiver, one.reason.value, *counts, escape(one.summary))
     _out.print(table)
+
+
+@slo_app.command("backtest")
+def slo_backtest(
+    name: Annotated[str, typer.Argument(help="The objective.")],
+    *,
+    start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
+    target: Annotated[float | None, typer.Option(help="Another target ratio, e.g. 0.995.", min=0, max=1)] = None,
+    threshold_ms: Annotated[float | None, typer.Option("--threshold", help="Another threshold in ms.", min=0)] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say when an objective would have paged, with this target and threshold, in a stretch of stored time."""
+    from dataclasses import replace
+
+    from analytics.jobs import backtest
+
+    window = _window(start, end)
+    with _store(config) as (store, settings):
+        known = {one.name: one for one in _objectives(store, settings, window.end)}
+        if name not in known:
+            _fail(f"no objective {name!r}; known are {', '.join(known) or 'none'}", Exit.WRONG_USE)
+        objective = replace(known[name], target_ratio=target or known[name].target_ratio)
+        if threshold_ms is not None:
+            objective = replace(objective, threshold_ms=threshold_ms)
+        alerts = backtest(store, objective, window)
+    if as_json:
+        fields = ("burn_rate",)
+        _say_json(
+            {
+                "alerts": [
+                    {
+                        "severity": one.severity.value,
+                        "window_s": one.windows.long_s,
+                        "started_at": rfc3339(one.started_at),
+                        "ended_at": None if one.ended_at is None else rfc3339(one.ended_at),
+                        **{field: getattr(one, field) for field in fields},
+                    }
+                    for one in alerts
+                ]
+            }
+        )
+        return
+    table = Table("severity", "began", "ended", "burn", "over", title=f"{len(alerts)} alerts")
+    for one in alerts:
+        ended = "goes on" if one.ended_at is None else rfc3339(one.ended_at)
+        over = duration_text(one.windows.long_s * 1000)
+        table.add_row(one.severity.value, rfc3339(one.started_at), ended, f"{one.burn_rate:.1f}×", over)
+    _out.print(table)
+
+
+@slo_app.command("import")
+def slo_import(
+    files: Annotated[list[Path], typer.Argument(help="Files of Sloth or Pyrra.", exists=True, dir_okay=False)],
+) -> None:
+    """Read SLOs of Sloth or Pyrra and print them as OpenSLO v1: what is asked of requests is left to be filled in."""
+    from analytics.openslo import OpenSloError, imported_documents
+
+    try:
+        documents = [one for file in files for one in imported_documents(file.read_text())]
+    except OpenSloError as error:
+        _fail("\n".join(f"{problem.path}: {problem.told}" for problem in error.problems), Exit.TROUBLE)
+    sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False))
 
 
 @app.command()
