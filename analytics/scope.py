@@ -479,11 +479,18 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
         for near_end, switch_port in topology.cables_of(node):
             switch = Entity(EntityKind.SWITCH, switch_port.switch)
             parts.setdefault(switch, set()).add(near_end)
-    for row in series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True):
+    rows = list(series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True))
+    # Where the exporter says whose GPUs are this service's, all others of the node are somebody else's, or idle: they
+    # are no peers, for what runs there does not run here.
+    assigned = {row["node"] for row in rows if row["gpu"] and row["replica"] in replicas}
+    for row in rows:
         names = on_node.get(row["node"] or "", set())
         if row["gpu"]:
             gpu = Entity(EntityKind.GPU, row["gpu"])
-            found.setdefault(gpu, set()).update({row["replica"] or ""} & replicas or names)
+            own = {row["replica"] or ""} & replicas
+            carried = own or (set() if row["node"] in assigned else names)
+            if carried:
+                found.setdefault(gpu, set()).update(carried)
             if row["node"]:
                 parts.setdefault(Entity(EntityKind.NODE, row["node"]), set()).add(gpu)
         elif row["port"] and row["node"]:
