@@ -14,11 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analytics.knowledge import Knowledge, Signal
+from analytics.robust import SIGMA_OF_MAD
 from analytics.samples import Matrix, counter_rates
 from domain.entity import Entity, EntityKind
 from domain.window import Window
 
-_MAD_TO_SIGMA = 1.4826  # for a normal distribution
 _MOVED_SIGMAS = 4.0
 _PEERS_MIN = 4  # fewer cannot tell a common move from an own one
 _ONSET_SEARCH_S = 600
@@ -325,7 +325,7 @@ def shifts(
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
         (before,) = row_quantiles(usual, 0.5)
         (middle,) = row_quantiles(np.abs(usual - before[:, None]), 0.5)
-        spread = np.nan_to_num(_MAD_TO_SIGMA * middle)
+        spread = np.nan_to_num(SIGMA_OF_MAD * middle)
         if is_event:  # a median of their rate is blind to the rare ones
             levels = np.stack([np.nanmean(part, axis=1) for part in parts])[:, None]
             usual_levels = np.nanmean(usual, axis=1)[None]
