@@ -227,8 +227,7 @@ class _Evidence(Evidence[Gpu]):
         self.xid = self.of("DCGM_FI_DEV_XID_ERRORS")
         self.xid_before = before(self.xid)
         self.xid_changed: Held = np.isfinite(self.xid_before) & np.isfinite(self.xid) & (self.xid != self.xid_before)
-        self.metrics_lost = np.zeros(self.shape)
-        self.came_back: Held = np.zeros(self.shape, dtype=np.bool_)
+        self.metrics_lost, self.came_back = _lost_and_back(self)
 
     def growth(self, metric: str) -> Matrix:
         """What a counter grew by since its last sample; NaN where unknown, and what it shows when it began anew."""
@@ -244,8 +243,11 @@ class _Evidence(Evidence[Gpu]):
         When the driver did, the last XID is 0 again and energy is counted from 0; when the GPU was off the bus, its
         metrics are all back.
         """
-        codes = [code for code, described in XIDS.items() if described.kind is kind]
-        return self.once(f"since reset {kind}", lambda: self.since_reset(self.xid_changed & np.isin(self.xid, codes)))
+        return self.once(f"since reset {kind}", lambda: self.since_reset(self.xid_came(kind)))
+
+    def xid_came(self, kind: XidClass) -> Held:
+        """Has an XID of this kind come at this step."""
+        return self.xid_changed & np.isin(self.xid, [code for code, its in XIDS.items() if its.kind is kind])
 
     def since_reset(self, events: Held) -> Held:
         """Has there been such an event, and the GPU not started anew since."""
@@ -256,9 +258,7 @@ class _Evidence(Evidence[Gpu]):
 
     def xid_of(self, kind: XidClass, row: int, step: int) -> int:
         """The last XID of this kind that came up to a step; there must be one."""
-        codes = [code for code, described in XIDS.items() if described.kind is kind]
-        came = self.xid_changed[row, : step + 1] & np.isin(self.xid[row, : step + 1], codes)
-        return int(self.xid[row, np.flatnonzero(came)[-1]])
+        return int(self.xid[row, np.flatnonzero(self.xid_came(kind)[row, : step + 1])[-1]])
 
 
 def _latest(events: Held) -> Matrix:
@@ -280,7 +280,7 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
         GpuState.PCIE_DEGRADED: evidence.busy & (_below(evidence, *_PCIE_GEN) | _below(evidence, *_PCIE_WIDTH)),
         GpuState.FROZEN_SENSOR: _frozen(evidence),
         GpuState.BLIND_SENSOR: _blind(evidence),
-        GpuState.APPLICATION_ERROR: reports & within(_application_error(evidence), evidence.holds_steps),
+        GpuState.APPLICATION_ERROR: reports & within(evidence.xid_came(XidClass.APPLICATION), evidence.holds_steps),
         GpuState.NO_DATA: ~reports & ~off,
         GpuState.PAST_ERROR: (evidence.xid > 0) & ((_latest(evidence.xid_changed) < 0) | _unclassed(evidence)),
     }
@@ -294,31 +294,52 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
 
 
 def _off_the_bus(evidence: _Evidence) -> Held:
-    """A GPU lost metrics, or all of its series, while its node still reports; or an XID said so.
+    """A GPU lost metrics, or all of its series, while its node still reports; or an XID said so."""
+    said = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
+    return said | (evidence.metrics_lost >= _METRICS_LOST_MIN)
 
-    What was lost and has not come back is counted in `evidence.metrics_lost`; when it has, `evidence.came_back` says.
-    """
+
+def _lost_and_back(evidence: _Evidence) -> tuple[Matrix, Held]:
+    """How many metrics each GPU lost with the bus and has not told since, and where the last of many came back."""
+    metrics_lost, came_back = np.zeros(evidence.shape), np.zeros(evidence.shape, dtype=np.bool_)
     # Profiling metrics stop for other reasons: a debugger has the counters, or profiling is paused.
     device_metrics = [metric for metric in evidence.values if not metric.startswith("DCGM_FI_PROF_")]
     if not device_metrics:
-        return evidence.reports & evidence.xid_since_reset(XidClass.GONE)
+        return metrics_lost, came_back
     present = np.stack([np.isfinite(evidence.values[metric]) for metric in device_metrics])
     for node in dict.fromkeys(evidence.nodes):
         rows = [row for row, its_node in enumerate(evidence.nodes) if its_node == node]
         answered = np.flatnonzero(evidence.reports[rows].any(axis=0))
         there = present[:, rows][:, :, answered]
-        lost = np.zeros(there.shape, dtype=np.bool_)
-        lost[:, :, 1:] = there[:, :, :-1] & ~there[:, :, 1:]
-        lost[:, :, 1:] &= (np.diff(answered) <= _COMPARED_GAP_STEPS)[None, None, :]
-        lost &= _means_the_bus(evidence, rows, answered, there, lost)[None, :, :]
+        lost = _lost_with_the_bus(evidence, rows, answered, there)
         missing = np.zeros(there.shape[:2], dtype=np.bool_)
-        for place in range(len(answered)):
+        for place, step in enumerate(answered):
             was_off = missing.sum(axis=0) >= _METRICS_LOST_MIN
             missing = (missing & ~there[:, :, place]) | lost[:, :, place]
-            evidence.metrics_lost[rows, answered[place]] = missing.sum(axis=0)
-            evidence.came_back[rows, answered[place]] = was_off & ~missing.any(axis=0)
-    said = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
-    return said | (evidence.metrics_lost >= _METRICS_LOST_MIN)
+            metrics_lost[rows, step] = missing.sum(axis=0)
+            came_back[rows, step] = was_off & ~missing.any(axis=0)
+    return metrics_lost, came_back
+
+
+def _lost_with_the_bus(
+    evidence: _Evidence, rows: list[int], answered: NDArray[np.intp], there: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which metrics the GPUs of a node lost from one scrape to the next, where that means the bus.
+
+    Args:
+        evidence: of all GPUs.
+        rows: the GPUs of the node.
+        answered: the steps at which any of them told anything.
+        there: who told what of it: (metrics, rows, answered).
+
+    Returns:
+        (metrics, rows, answered).
+    """
+    lost = np.zeros(there.shape, dtype=np.bool_)
+    lost[:, :, 1:] = there[:, :, :-1] & ~there[:, :, 1:]
+    lost[:, :, 1:] &= (np.diff(answered) <= _COMPARED_GAP_STEPS)[None, None, :]
+    found: NDArray[np.bool_] = lost & _means_the_bus(evidence, rows, answered, there, lost)[None, :, :]
+    return found
 
 
 def _means_the_bus(
@@ -331,8 +352,7 @@ def _means_the_bus(
     """
     many: Held = np.asarray(lost.sum(axis=0) >= _METRICS_LOST_MIN)
     alive: Held = np.asarray(there.any(axis=0))
-    said_anywhere: Held = evidence.xid_changed & np.isin(evidence.xid, _GONE_CODES)
-    said = said_anywhere[rows][:, answered]
+    said = evidence.xid_came(XidClass.GONE)[rows][:, answered]
     uuids = np.array([evidence.uuids[row] for row in rows])
     for at in np.flatnonzero(many.any(axis=0)):
         told = set(uuids[alive[:, at]])
@@ -343,18 +363,10 @@ def _means_the_bus(
     return many
 
 
-_GONE_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.GONE]
-_APPLICATION_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.APPLICATION]
-
-
 def _unclassed(evidence: _Evidence) -> Held:
     """Is the last XID one that no other state rests on: not described here, or the driver's advice."""
     told = [code for code, described in XIDS.items() if described.kind is not XidClass.ADVICE]
     return ~np.isin(evidence.xid, told)
-
-
-def _application_error(evidence: _Evidence) -> Held:
-    return evidence.xid_changed & np.isin(evidence.xid, _APPLICATION_CODES)
 
 
 def _memory_fault(evidence: _Evidence) -> Held:
