@@ -22,13 +22,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analytics.robust import SIGMA_OF_MAD, median_and_sigma
+
 Floats: TypeAlias = NDArray[np.float64]
 
 SIGMAS_MIN = 3.0  # by chance one window of 740 goes beyond it
 EXPLAINED_MIN = 0.5  # a verdict that leaves more in the dark than it explains misleads
 _WINDOWS_MIN = 10  # fewer windows of usual time give no median absolute deviation worth the name
 _STEPS_MIN = 30  # fewer steps tell nothing about how a caller varies with its callee
-_SIGMA_OF_MAD = 1.4826  # median absolute deviation to standard deviation, of normally distributed values
 _ARROW = " → "  # between the ends of a link, in its name
 _MAD_ERROR = 1.17  # relative standard error of such a sigma from n values, times the root of n (efficiency 37 %)
 _SIGMAS_MAX = 8.0  # beyond it the tail of a normal distribution is below what floats resolve
@@ -416,7 +417,7 @@ def _robust(windows: Floats) -> tuple[Floats, Floats]:
     median = np.full(windows.shape[1], math.nan)
     sigma = np.full(windows.shape[1], math.inf)
     median[known] = np.nanmedian(windows[:, known], axis=0)
-    sigma[known] = _SIGMA_OF_MAD * np.nanmedian(np.abs(windows[:, known] - median[known]), axis=0)
+    sigma[known] = SIGMA_OF_MAD * np.nanmedian(np.abs(windows[:, known] - median[known]), axis=0)
     # A series that never moved is known as exactly as a float can be, not better.
     sigma[known] = np.maximum(sigma[known], 1e-9 * np.abs(median[known]) + 1e-12)
     return median, sigma
@@ -424,8 +425,7 @@ def _robust(windows: Floats) -> tuple[Floats, Floats]:
 
 def _without_outliers(values: Floats) -> tuple[Floats, float]:
     """Deviations from the median, cut at three robust sigmas, and that sigma."""
-    median = float(np.median(values))
-    sigma = _SIGMA_OF_MAD * float(np.median(np.abs(values - median)))
+    median, sigma = median_and_sigma(values)
     return np.clip(values - median, -SIGMAS_MIN * sigma, SIGMAS_MIN * sigma), sigma
 
 

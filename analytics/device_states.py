@@ -4,6 +4,7 @@ Several states may hold at once; they are ordered by how bad they are, and the w
 everywhere: it is carried on or leaves a question open, and is never read as 0.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,13 +13,44 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix: TypeAlias = NDArray[np.float64]
-"""(devices, steps), NaN where there was no sample."""
+from analytics.samples import Matrix
+
 Held: TypeAlias = NDArray[np.bool_]
 """(devices, steps): does it hold."""
+Told: TypeAlias = tuple[str, Mapping[str, float]]
+"""Why a state holds, in words, and the numbers that this rests on; NaN where one is not known."""
 
+DeviceT = TypeVar("DeviceT")
 StateT = TypeVar("StateT", bound=StrEnum)
 ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSamples(Generic[DeviceT]):
+    """What devices told over time.
+
+    Attributes:
+        devices: one a row.
+        values: by the name of what was measured: (devices, steps), NaN where there was no sample.
+        step_s: seconds a step; one step is one scrape, so that a step without a sample is a scrape that was missed.
+    """
+
+    devices: tuple[DeviceT, ...]
+    values: Mapping[str, Matrix]
+    step_s: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when a matrix has another shape than the devices and the other matrices."""
+        shapes = {matrix.shape for matrix in self.values.values()}
+        if len(shapes) != 1 or next(iter(shapes))[0] != len(self.devices) or not self.devices:
+            raise ValueError(
+                f"matrices of {sorted(shapes)} for {len(self.devices)} devices; expected one (devices, steps)"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Devices, steps."""
+        return len(self.devices), next(iter(self.values.values())).shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +60,19 @@ class Finding(Generic[StateT]):
     state: StateT
     reason: str
     numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFindings(Generic[DeviceT, StateT]):
+    """A device and the states it is in at one moment, worst first; there is always one."""
+
+    device: DeviceT
+    findings: tuple[Finding[StateT], ...]
+
+    @property
+    def worst(self) -> Finding[StateT]:
+        """The state to tell first."""
+        return self.findings[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +109,34 @@ def stack(states: Sequence[StateT], found: Mapping[StateT, Held]) -> StateMatrix
     return StateMatrix(tuple(states), np.stack([found.get(state, nowhere) for state in states]))
 
 
-def steps_before(values: Matrix) -> NDArray[np.intp]:
-    """The step of the last sample before each step, -1 where there is none: (devices, steps)."""
-    steps = np.arange(values.shape[1])
-    latest = np.maximum.accumulate(np.where(np.isfinite(values), steps, -1), axis=1)
-    return np.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+def findings_at(
+    devices: Sequence[DeviceT],
+    matrix: StateMatrix[StateT],
+    step: int,
+    tell: Callable[[StateT, int, int], Told],
+) -> tuple[DeviceFindings[DeviceT, StateT], ...]:
+    """The states of each device at one step, with the reason and those of its numbers that are known.
 
+    Args:
+        devices: one a row of the matrix.
+        matrix: which states hold.
+        step: counted from the end where it is negative.
+        tell: why a state holds for the device of a row at a step.
 
-def before(values: Matrix) -> Matrix:
-    """The last sample before each step, NaN where there is none: (devices, steps)."""
-    steps = steps_before(values)
-    return np.where(steps >= 0, np.take_along_axis(values, np.maximum(steps, 0), axis=1), np.nan)
+    Raises:
+        IndexError: when there is no such step.
+    """
+    place = range(matrix.held.shape[2])[step]
+
+    def finding(state: StateT, row: int) -> Finding[StateT]:
+        reason, numbers = tell(state, row, place)
+        known = {name: float(number) for name, number in numbers.items() if math.isfinite(number)}
+        return Finding(state, reason, known)
+
+    return tuple(
+        DeviceFindings(device, tuple(finding(state, row) for state in matrix.at(row, place)))
+        for row, device in enumerate(devices)
+    )
 
 
 def within(events: Held, steps_count: int) -> Held:
@@ -132,14 +194,32 @@ def _others_have(values: Matrix, others_min: int) -> Matrix:
     return np.where(others_count >= others_min, np.where(own_is_before, next_to_it, at_place), np.nan)
 
 
-class Remembered:
-    """What has been worked out of samples once, by name: the reasons of many devices rest on the same matrices."""
+class Evidence(Generic[DeviceT]):
+    """What states rest on, all of it (devices, steps).
 
-    def __init__(self) -> None:
-        self._matrices: dict[str, NDArray[Any]] = {}
+    Matrices that were worked out are kept by name: the reasons of many devices rest on the same ones.
+    """
+
+    def __init__(self, samples: DeviceSamples[DeviceT], values: Mapping[str, Matrix]) -> None:
+        """Of samples, with their values as far as they can be true."""
+        self.devices = samples.devices
+        self.step_s = samples.step_s
+        self.shape = samples.shape
+        self.values = values
+        self.nothing: Matrix = np.full(self.shape, np.nan)
+        self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in values.values()])
+        self._worked_out: dict[str, NDArray[Any]] = {}
 
     def once(self, name: str, work_out: Callable[[], NDArray[ScalarT]]) -> NDArray[ScalarT]:
         """The matrix of this name, worked out at the first call."""
-        if name not in self._matrices:
-            self._matrices[name] = work_out()
-        return self._matrices[name]
+        if name not in self._worked_out:
+            self._worked_out[name] = work_out()
+        return self._worked_out[name]
+
+    def of(self, *names: str) -> Matrix:
+        """The first of these that has a sample, at each step; NaN where none has."""
+        there = [self.values[name] for name in names if name in self.values]
+        found = there[0] if there else self.nothing
+        for matrix in there[1:]:
+            found = np.where(np.isfinite(found), found, matrix)
+        return found

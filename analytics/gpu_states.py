@@ -25,18 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.device_states import (
-    Finding,
+    DeviceFindings,
+    DeviceSamples,
+    Evidence,
     Held,
-    Matrix,
-    Remembered,
     StateMatrix,
-    before,
+    Told,
+    findings_at,
     highest_so_far,
     peers_have,
     stack,
-    steps_before,
     within,
 )
+from analytics.samples import Matrix, before, counter_rates, growth
 from domain.gpu_events import XIDS, XidClass, clock_reasons, xid
 
 _BUSY_RATIO = 0.3
@@ -133,7 +134,6 @@ FAULTS = frozenset(list(GpuState)[: list(GpuState).index(GpuState.FROZEN_SENSOR)
 """The hardware, or what feeds and cools it, holds work back."""
 DOUBTS = frozenset({GpuState.FROZEN_SENSOR, GpuState.BLIND_SENSOR, GpuState.NO_DATA})
 """What the telemetry says of the GPU cannot be relied on."""
-_UNREMARKABLE = frozenset({GpuState.IDLE, GpuState.OK})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -150,42 +150,12 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuSamples:
-    """What GPUs told over time.
-
-    Attributes:
-        gpus: one a row.
-        values: by DCGM field name: (gpus, steps), NaN where there was no sample. Levels are in DCGM's units.
-        step_s: seconds a step; one step is one scrape, so that a step without a sample is a scrape that was missed.
-    """
-
-    gpus: tuple[Gpu, ...]
-    values: Mapping[str, Matrix]
-    step_s: int
-
-    def __post_init__(self) -> None:
-        """Raises ValueError when a matrix has another shape than the GPUs and the other matrices."""
-        shapes = {matrix.shape for matrix in self.values.values()}
-        if len(shapes) != 1 or next(iter(shapes))[0] != len(self.gpus) or not self.gpus:
-            raise ValueError(f"matrices of {sorted(shapes)} for {len(self.gpus)} GPUs; expected one (gpus, steps)")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """GPUs, steps."""
-        return len(self.gpus), next(iter(self.values.values())).shape[1]
+class GpuSamples(DeviceSamples[Gpu]):
+    """What GPUs told over time, by DCGM field name; levels are in DCGM's units."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuFindings:
-    """A GPU and the states it is in at one moment, worst first; there is always one."""
-
-    gpu: Gpu
-    findings: tuple[Finding[GpuState], ...]
-
-    @property
-    def worst(self) -> Finding[GpuState]:
-        """The state to tell first."""
-        return self.findings[0]
+GpuFindings: TypeAlias = DeviceFindings[Gpu, GpuState]
+"""A GPU and the states it is in at one moment, worst first."""
 
 
 def gpu_states(samples: GpuSamples) -> StateMatrix[GpuState]:
@@ -207,12 +177,11 @@ def gpu_findings(samples: GpuSamples, step: int = -1) -> tuple[GpuFindings, ...]
         IndexError: when there is no such step.
     """
     evidence = _Evidence(samples)
-    matrix = _states(evidence)
-    place = range(samples.shape[1])[step]
-    return tuple(
-        GpuFindings(gpu, tuple(_finding(evidence, state, row, place) for state in matrix.at(row, place)))
-        for row, gpu in enumerate(samples.gpus)
-    )
+
+    def tell(state: GpuState, row: int, place: int) -> Told:
+        return _REASONS_IN_WORDS[state](evidence, row, place)
+
+    return findings_at(samples.devices, _states(evidence), step, tell)
 
 
 def cleaned(metric: str, values: Matrix) -> Matrix:
@@ -234,20 +203,14 @@ def _greatest(metric: str) -> float:
     return math.nextafter(_BLANK_32_BIT, 0)
 
 
-class _Evidence:
+class _Evidence(Evidence[Gpu]):
     """What the states rest on: all of it (gpus, steps)."""
 
     def __init__(self, samples: GpuSamples) -> None:
-        self.gpus = samples.gpus
-        self.step_s = samples.step_s
-        self.shape = samples.shape
-        self.remembered = Remembered()
-        self.nothing = np.full(self.shape, np.nan)
-        self.values = {metric: cleaned(metric, matrix) for metric, matrix in samples.values.items()}
-        self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in self.values.values()])
-        self.uuids = [gpu.uuid for gpu in self.gpus]
-        self.nodes = [gpu.node for gpu in self.gpus]
-        self.peer_groups = [(gpu.node, gpu.model) for gpu in self.gpus]
+        super().__init__(samples, {metric: cleaned(metric, matrix) for metric, matrix in samples.values.items()})
+        self.uuids = [gpu.uuid for gpu in self.devices]
+        self.nodes = [gpu.node for gpu in self.devices]
+        self.peer_groups = [(gpu.node, gpu.model) for gpu in self.devices]
         self.holds_steps = _EVENT_HOLDS_S // self.step_s
 
         self.power_watts = self.of("DCGM_FI_DEV_POWER_USAGE")
@@ -264,37 +227,15 @@ class _Evidence:
         self.xid = self.of("DCGM_FI_DEV_XID_ERRORS")
         self.xid_before = before(self.xid)
         self.xid_changed: Held = np.isfinite(self.xid_before) & np.isfinite(self.xid) & (self.xid != self.xid_before)
-        self.metrics_lost = np.zeros(self.shape)
-        self.came_back: Held = np.zeros(self.shape, dtype=np.bool_)
-
-    def of(self, *metrics: str) -> Matrix:
-        """The first of these metrics that has a sample, at each step; NaN where none has."""
-        there = [self.values[metric] for metric in metrics if metric in self.values]
-        if not there:
-            return self.nothing
-        found = there[0]
-        for matrix in there[1:]:
-            found = np.where(np.isfinite(found), found, matrix)
-        return found
+        self.metrics_lost, self.came_back = _lost_and_back(self)
 
     def growth(self, metric: str) -> Matrix:
         """What a counter grew by since its last sample; NaN where unknown, and what it shows when it began anew."""
-
-        def work_out() -> Matrix:
-            values = self.of(metric)
-            grown = values - before(values)
-            return np.where(grown < 0, values, grown)
-
-        return self.remembered.once(f"growth {metric}", work_out)
+        return self.once(f"growth {metric}", lambda: growth(self.of(metric)))
 
     def rate(self, metric: str) -> Matrix:
         """Growth per second."""
-
-        def work_out() -> Matrix:
-            steps = np.arange(self.shape[1]) - steps_before(self.of(metric))
-            return self.growth(metric) / (steps * self.step_s)
-
-        return self.remembered.once(f"rate {metric}", work_out)
+        return self.once(f"rate {metric}", lambda: counter_rates(self.of(metric), self.step_s, math.inf))
 
     def xid_since_reset(self, kind: XidClass) -> Held:
         """Has an XID of this kind come, and the GPU not started anew since.
@@ -302,10 +243,11 @@ class _Evidence:
         When the driver did, the last XID is 0 again and energy is counted from 0; when the GPU was off the bus, its
         metrics are all back.
         """
-        codes = [code for code, described in XIDS.items() if described.kind is kind]
-        return self.remembered.once(
-            f"since reset {kind}", lambda: self.since_reset(self.xid_changed & np.isin(self.xid, codes))
-        )
+        return self.once(f"since reset {kind}", lambda: self.since_reset(self.xid_came(kind)))
+
+    def xid_came(self, kind: XidClass) -> Held:
+        """Has an XID of this kind come at this step."""
+        return self.xid_changed & np.isin(self.xid, [code for code, its in XIDS.items() if its.kind is kind])
 
     def since_reset(self, events: Held) -> Held:
         """Has there been such an event, and the GPU not started anew since."""
@@ -316,9 +258,7 @@ class _Evidence:
 
     def xid_of(self, kind: XidClass, row: int, step: int) -> int:
         """The last XID of this kind that came up to a step; there must be one."""
-        codes = [code for code, described in XIDS.items() if described.kind is kind]
-        came = self.xid_changed[row, : step + 1] & np.isin(self.xid[row, : step + 1], codes)
-        return int(self.xid[row, np.flatnonzero(came)[-1]])
+        return int(self.xid[row, np.flatnonzero(self.xid_came(kind)[row, : step + 1])[-1]])
 
 
 def _latest(events: Held) -> Matrix:
@@ -340,7 +280,7 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
         GpuState.PCIE_DEGRADED: evidence.busy & (_below(evidence, *_PCIE_GEN) | _below(evidence, *_PCIE_WIDTH)),
         GpuState.FROZEN_SENSOR: _frozen(evidence),
         GpuState.BLIND_SENSOR: _blind(evidence),
-        GpuState.APPLICATION_ERROR: reports & within(_application_error(evidence), evidence.holds_steps),
+        GpuState.APPLICATION_ERROR: reports & within(evidence.xid_came(XidClass.APPLICATION), evidence.holds_steps),
         GpuState.NO_DATA: ~reports & ~off,
         GpuState.PAST_ERROR: (evidence.xid > 0) & ((_latest(evidence.xid_changed) < 0) | _unclassed(evidence)),
     }
@@ -354,31 +294,52 @@ def _states(evidence: _Evidence) -> StateMatrix[GpuState]:
 
 
 def _off_the_bus(evidence: _Evidence) -> Held:
-    """A GPU lost metrics, or all of its series, while its node still reports; or an XID said so.
+    """A GPU lost metrics, or all of its series, while its node still reports; or an XID said so."""
+    said = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
+    return said | (evidence.metrics_lost >= _METRICS_LOST_MIN)
 
-    What was lost and has not come back is counted in `evidence.metrics_lost`; when it has, `evidence.came_back` says.
-    """
+
+def _lost_and_back(evidence: _Evidence) -> tuple[Matrix, Held]:
+    """How many metrics each GPU lost with the bus and has not told since, and where the last of many came back."""
+    metrics_lost, came_back = np.zeros(evidence.shape), np.zeros(evidence.shape, dtype=np.bool_)
     # Profiling metrics stop for other reasons: a debugger has the counters, or profiling is paused.
     device_metrics = [metric for metric in evidence.values if not metric.startswith("DCGM_FI_PROF_")]
     if not device_metrics:
-        return evidence.reports & evidence.xid_since_reset(XidClass.GONE)
+        return metrics_lost, came_back
     present = np.stack([np.isfinite(evidence.values[metric]) for metric in device_metrics])
     for node in dict.fromkeys(evidence.nodes):
         rows = [row for row, its_node in enumerate(evidence.nodes) if its_node == node]
         answered = np.flatnonzero(evidence.reports[rows].any(axis=0))
         there = present[:, rows][:, :, answered]
-        lost = np.zeros(there.shape, dtype=np.bool_)
-        lost[:, :, 1:] = there[:, :, :-1] & ~there[:, :, 1:]
-        lost[:, :, 1:] &= (np.diff(answered) <= _COMPARED_GAP_STEPS)[None, None, :]
-        lost &= _means_the_bus(evidence, rows, answered, there, lost)[None, :, :]
+        lost = _lost_with_the_bus(evidence, rows, answered, there)
         missing = np.zeros(there.shape[:2], dtype=np.bool_)
-        for place in range(len(answered)):
+        for place, step in enumerate(answered):
             was_off = missing.sum(axis=0) >= _METRICS_LOST_MIN
             missing = (missing & ~there[:, :, place]) | lost[:, :, place]
-            evidence.metrics_lost[rows, answered[place]] = missing.sum(axis=0)
-            evidence.came_back[rows, answered[place]] = was_off & ~missing.any(axis=0)
-    said = evidence.reports & evidence.xid_since_reset(XidClass.GONE)
-    return said | (evidence.metrics_lost >= _METRICS_LOST_MIN)
+            metrics_lost[rows, step] = missing.sum(axis=0)
+            came_back[rows, step] = was_off & ~missing.any(axis=0)
+    return metrics_lost, came_back
+
+
+def _lost_with_the_bus(
+    evidence: _Evidence, rows: list[int], answered: NDArray[np.intp], there: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which metrics the GPUs of a node lost from one scrape to the next, where that means the bus.
+
+    Args:
+        evidence: of all GPUs.
+        rows: the GPUs of the node.
+        answered: the steps at which any of them told anything.
+        there: who told what of it: (metrics, rows, answered).
+
+    Returns:
+        (metrics, rows, answered).
+    """
+    lost = np.zeros(there.shape, dtype=np.bool_)
+    lost[:, :, 1:] = there[:, :, :-1] & ~there[:, :, 1:]
+    lost[:, :, 1:] &= (np.diff(answered) <= _COMPARED_GAP_STEPS)[None, None, :]
+    found: NDArray[np.bool_] = lost & _means_the_bus(evidence, rows, answered, there, lost)[None, :, :]
+    return found
 
 
 def _means_the_bus(
@@ -391,8 +352,7 @@ def _means_the_bus(
     """
     many: Held = np.asarray(lost.sum(axis=0) >= _METRICS_LOST_MIN)
     alive: Held = np.asarray(there.any(axis=0))
-    said_anywhere: Held = evidence.xid_changed & np.isin(evidence.xid, _GONE_CODES)
-    said = said_anywhere[rows][:, answered]
+    said = evidence.xid_came(XidClass.GONE)[rows][:, answered]
     uuids = np.array([evidence.uuids[row] for row in rows])
     for at in np.flatnonzero(many.any(axis=0)):
         told = set(uuids[alive[:, at]])
@@ -403,18 +363,10 @@ def _means_the_bus(
     return many
 
 
-_GONE_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.GONE]
-_APPLICATION_CODES = [code for code, described in XIDS.items() if described.kind is XidClass.APPLICATION]
-
-
 def _unclassed(evidence: _Evidence) -> Held:
     """Is the last XID one that no other state rests on: not described here, or the driver's advice."""
     told = [code for code, described in XIDS.items() if described.kind is not XidClass.ADVICE]
     return ~np.isin(evidence.xid, told)
-
-
-def _application_error(evidence: _Evidence) -> Held:
-    return evidence.xid_changed & np.isin(evidence.xid, _APPLICATION_CODES)
 
 
 def _memory_fault(evidence: _Evidence) -> Held:
@@ -446,7 +398,7 @@ def _usual_limit_watts(evidence: _Evidence) -> Matrix:
         usual = np.fmax(highest_so_far(evidence.limit_watts), peers)
         return np.fmax(usual, evidence.of("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"))
 
-    return evidence.remembered.once("usual limit", work_out)
+    return evidence.once("usual limit", work_out)
 
 
 def _held_down(evidence: _Evidence) -> Held:
@@ -469,7 +421,7 @@ def _best_link(evidence: _Evidence, metric: str, own_maximum: str) -> Matrix:
         peers = peers_have(working, evidence.peer_groups, evidence.uuids, _PEERS_MIN)
         return np.fmax(np.fmax(evidence.of(own_maximum), highest_so_far(link)), peers)
 
-    return evidence.remembered.once(f"best {metric}", work_out)
+    return evidence.once(f"best {metric}", work_out)
 
 
 def _below(evidence: _Evidence, metric: str, own_maximum: str) -> Held:
@@ -535,29 +487,20 @@ def _frozen(evidence: _Evidence) -> Held:
     for row in np.flatnonzero(without_energy.any(axis=1)):
         peers = [
             peer
-            for peer, gpu in enumerate(evidence.gpus)
-            if gpu.node == evidence.gpus[row].node and gpu.uuid != evidence.gpus[row].uuid
+            for peer, gpu in enumerate(evidence.devices)
+            if gpu.node == evidence.devices[row].node and gpu.uuid != evidence.devices[row].uuid
         ]
         stands[row] |= without_energy[row] & within(moves[peers], intervals - 1).any(axis=0)
     return stands
 
 
-_Told: TypeAlias = tuple[str, Mapping[str, float]]
-
-
-def _finding(evidence: _Evidence, state: GpuState, row: int, step: int) -> Finding[GpuState]:
-    reason, numbers = _REASONS_IN_WORDS[state](evidence, row, step)
-    known = {name: float(number) for name, number in numbers.items() if math.isfinite(number)}
-    return Finding(state, reason, known)
-
-
-def _xid_told(evidence: _Evidence, kind: XidClass, row: int, step: int) -> _Told:
+def _xid_told(evidence: _Evidence, kind: XidClass, row: int, step: int) -> Told:
     """The last XID of a kind that came: for the states that hold only after one."""
     code = evidence.xid_of(kind, row, step)
     return f"XID {code}: {xid(code).text}", {"xid": float(code)}
 
 
-def _tell_off_the_bus(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_off_the_bus(evidence: _Evidence, row: int, step: int) -> Told:
     lost = evidence.metrics_lost[row, step]
     if evidence.xid_since_reset(XidClass.GONE)[row, step]:
         text, numbers = _xid_told(evidence, XidClass.GONE, row, step)
@@ -568,7 +511,7 @@ def _tell_off_the_bus(evidence: _Evidence, row: int, step: int) -> _Told:
     return text, {"metrics_lost": lost}
 
 
-def _tell_memory_fault(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_memory_fault(evidence: _Evidence, row: int, step: int) -> Told:
     reasons: list[str] = []
     numbers: dict[str, float] = {}
     if evidence.xid_since_reset(XidClass.MEMORY)[row, step]:
@@ -586,7 +529,7 @@ def _tell_memory_fault(evidence: _Evidence, row: int, step: int) -> _Told:
     return "; ".join(reasons), numbers
 
 
-def _tell_nvlink_fault(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_nvlink_fault(evidence: _Evidence, row: int, step: int) -> Told:
     if evidence.xid_since_reset(XidClass.NVLINK)[row, step]:
         return _xid_told(evidence, XidClass.NVLINK, row, step)
     since = slice(max(0, step - evidence.holds_steps), step + 1)
@@ -597,7 +540,7 @@ def _tell_nvlink_fault(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"{sum(numbers.values()):.0f} errors and recoveries of NVLink in the last {_EVENT_HOLDS_S} s", numbers
 
 
-def _tell_clocks(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_clocks(evidence: _Evidence, row: int, step: int) -> Told:
     bits = int(evidence.bits[row, step])
     texts = [reason.text for reason in clock_reasons(bits) if reason.name != "clocks_setting"]
     numbers = {
@@ -614,7 +557,7 @@ def _tell_clocks(evidence: _Evidence, row: int, step: int) -> _Told:
     return "; ".join(texts), numbers
 
 
-def _tell_held_down(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_held_down(evidence: _Evidence, row: int, step: int) -> Told:
     text, numbers = _tell_clocks(evidence, row, step)
     usual = _usual_limit_watts(evidence)[row, step]
     limit = evidence.limit_watts[row, step]
@@ -623,12 +566,12 @@ def _tell_held_down(evidence: _Evidence, row: int, step: int) -> _Told:
     return text, {**numbers, "power_limit_usual_watts": usual}
 
 
-def _tell_power_capped(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_power_capped(evidence: _Evidence, row: int, step: int) -> Told:
     _, numbers = _tell_clocks(evidence, row, step)
     return "the power limit holds the clocks down, as is usual under full load: no fault", numbers
 
 
-def _tell_pcie(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_pcie(evidence: _Evidence, row: int, step: int) -> Told:
     generation, width = (evidence.of(names[0])[row, step] for names in (_PCIE_GEN, _PCIE_WIDTH))
     best = [_best_link(evidence, *names)[row, step] for names in (_PCIE_GEN, _PCIE_WIDTH)]
     texts = [
@@ -645,7 +588,7 @@ def _tell_pcie(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"its PCIe link has {' and '.join(texts)} while it is busy", numbers
 
 
-def _tell_frozen(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_frozen(evidence: _Evidence, row: int, step: int) -> Told:
     energy = evidence.of(_ENERGY)[row, step]
     numbers = {"energy_mj": energy, "power_watts": evidence.power_watts[row, step]}
     intervals = _frozen_intervals(evidence)
@@ -653,7 +596,7 @@ def _tell_frozen(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"{what} has stayed the same to the last digit for {intervals} scrapes or more", numbers
 
 
-def _tell_blind(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_blind(evidence: _Evidence, row: int, step: int) -> Told:
     util, power = evidence.util_ratio[row, step], evidence.power_watts[row, step]
     signs = []
     if util >= _SURELY_BUSY_RATIO:
@@ -664,23 +607,23 @@ def _tell_blind(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"its profiling metrics say 0 while {' and '.join(signs)}: they are blind, not idle", numbers
 
 
-def _tell_application_error(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_application_error(evidence: _Evidence, row: int, step: int) -> Told:
     text, numbers = _xid_told(evidence, XidClass.APPLICATION, row, step)
     return f"{text}; no fault of the hardware", numbers
 
 
-def _tell_firmware(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_firmware(evidence: _Evidence, row: int, step: int) -> Told:
     return _xid_told(evidence, XidClass.FIRMWARE, row, step)
 
 
-def _tell_no_data(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_no_data(evidence: _Evidence, row: int, step: int) -> Told:
     mates = [peer for peer, node in enumerate(evidence.nodes) if node == evidence.nodes[row]]
     if evidence.reports[mates, step].any():
         return "it tells nothing while others of its node do", {}
     return "nothing of its node was scraped", {}
 
 
-def _tell_past_error(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_past_error(evidence: _Evidence, row: int, step: int) -> Told:
     code = int(evidence.xid[row, step])
     since = (
         "is its last error" if evidence.xid_changed[row, : step + 1].any() else "was its last, before all that we see"
@@ -688,7 +631,7 @@ def _tell_past_error(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"XID {code} {since}: {xid(code).text}", {"xid": float(code)}
 
 
-def _tell_activity(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_activity(evidence: _Evidence, row: int, step: int) -> Told:
     activity = evidence.activity_ratio[row, step]
     numbers = {"activity_ratio": activity, "power_watts": evidence.power_watts[row, step]}
     if not math.isfinite(activity):
@@ -696,7 +639,7 @@ def _tell_activity(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"it is {100 * activity:.0f} % active", numbers
 
 
-_REASONS_IN_WORDS: Mapping[GpuState, Callable[[_Evidence, int, int], _Told]] = {
+_REASONS_IN_WORDS: Mapping[GpuState, Callable[[_Evidence, int, int], Told]] = {
     GpuState.OFF_THE_BUS: _tell_off_the_bus,
     GpuState.MEMORY_FAULT: _tell_memory_fault,
     GpuState.FIRMWARE_FAULT: _tell_firmware,

@@ -13,26 +13,27 @@ Thresholds are judgement, and stand in one place, below.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
 
 from analytics.device_states import (
-    Finding,
+    DeviceFindings,
+    DeviceSamples,
+    Evidence,
     Held,
-    Matrix,
-    Remembered,
     StateMatrix,
-    before,
+    Told,
+    findings_at,
     highest_so_far,
     peers_have,
     stack,
     sums_within,
     within,
 )
-from analytics.signals import counter_rates
+from analytics.samples import Matrix, before, counter_rates, growth
 
 TICK_BYTES = 8
 """Bytes a port could have sent in one tick of PortXmitWait: Quantum switches and later."""
@@ -158,46 +159,20 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class PortSamples:
-    """What ports told over time.
+class PortSamples(DeviceSamples[Port]):
+    """What ports told over time, by the names of this module.
 
-    Attributes:
-        ports: one a row.
-        values: by the names of this module: (ports, steps), NaN where there was no sample.
-        step_s: seconds a step; one step is one scrape, so that a step without a sample is a scrape that was missed.
+    Attributes beside those of all devices:
         answered: by device, whether it answered at all at each step: (steps,). For one that is not here it is unknown.
         tick_bytes: what a tick of the transmit wait stands for, in bytes.
     """
 
-    ports: tuple[Port, ...]
-    values: Mapping[str, Matrix]
-    step_s: int
-    answered: Mapping[str, Held] | None = None
+    answered: Mapping[str, Held] = field(default_factory=dict)
     tick_bytes: int = TICK_BYTES
 
-    def __post_init__(self) -> None:
-        """Raises ValueError when a matrix has another shape than the ports and the other matrices."""
-        shapes = {matrix.shape for matrix in self.values.values()}
-        if len(shapes) != 1 or next(iter(shapes))[0] != len(self.ports) or not self.ports:
-            raise ValueError(f"matrices of {sorted(shapes)} for {len(self.ports)} ports; expected one (ports, steps)")
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Ports, steps."""
-        return len(self.ports), next(iter(self.values.values())).shape[1]
-
-
-@dataclass(frozen=True, slots=True)
-class PortFindings:
-    """A port and the states it is in at one moment, worst first; there is always one."""
-
-    port: Port
-    findings: tuple[Finding[PortState], ...]
-
-    @property
-    def worst(self) -> Finding[PortState]:
-        """The state to tell first."""
-        return self.findings[0]
+PortFindings: TypeAlias = DeviceFindings[Port, PortState]
+"""A port and the states it is in at one moment, worst first."""
 
 
 def port_states(samples: PortSamples) -> StateMatrix[PortState]:
@@ -212,31 +187,26 @@ def port_findings(samples: PortSamples, step: int = -1) -> tuple[PortFindings, .
         IndexError: when there is no such step.
     """
     evidence = _Evidence(samples)
-    matrix = _states(evidence)
-    place = range(samples.shape[1])[step]
-    return tuple(
-        PortFindings(port, tuple(_finding(evidence, state, row, place) for state in matrix.at(row, place)))
-        for row, port in enumerate(samples.ports)
-    )
+
+    def tell(state: PortState, row: int, place: int) -> Told:
+        return _IN_WORDS[state](evidence, row, place)
+
+    return findings_at(samples.devices, _states(evidence), step, tell)
 
 
-class _Evidence:
+class _Evidence(Evidence[Port]):
     """What the states rest on: all of it (ports, steps)."""
 
     def __init__(self, samples: PortSamples) -> None:
-        self.ports = samples.ports
-        self.step_s = samples.step_s
-        self.shape = samples.shape
-        self.remembered = Remembered()
-        self.nothing = np.full(self.shape, np.nan)
-        self.answered = samples.answered or {}
-        self.values = {
-            name: np.where((matrix >= 0) & np.isfinite(matrix), matrix, np.nan)
-            for name, matrix in samples.values.items()
-        }
-        self.reports: Held = np.logical_or.reduce([np.isfinite(matrix) for matrix in self.values.values()])
-        self.devices = [port.device for port in self.ports]
-        self.peer_groups = [(port.device, port.kind) for port in self.ports]
+        super().__init__(
+            samples,
+            {
+                name: np.where((matrix >= 0) & np.isfinite(matrix), matrix, np.nan)
+                for name, matrix in samples.values.items()
+            },
+        )
+        self.answered = samples.answered
+        self.peer_groups = [(port.device, port.kind) for port in self.devices]
         self.holds_steps = _EVENT_HOLDS_S // self.step_s
         self.pinned = {name: self._pinned(name) for name in COUNTERS}
         rate = self.of(RATE)
@@ -245,37 +215,26 @@ class _Evidence:
         self.util_ratio = np.fmax(sent, received)
         self.wait_ratio = self.per_s(WAIT) * samples.tick_bytes / self.rate_bytes_per_s
 
-    def of(self, name: str) -> Matrix:
-        """The samples of a counter or level."""
-        return self.values.get(name, self.nothing)
-
     def per_s(self, name: str) -> Matrix:
         """Growth per second; NaN where unknown, a lower bound where the counter was cleared or has just filled."""
-
-        def work_out() -> Matrix:
-            return np.where(self.pinned[name], np.nan, counter_rates(self.of(name), self.step_s))
-
-        return self.remembered.once(f"per second {name}", work_out)
+        return self.once(f"per second {name}", lambda: self._known(name, counter_rates(self.of(name), self.step_s)))
 
     def growth(self, name: str) -> Matrix:
         """What a counter grew by since its last sample, as `per_s`."""
-
-        def work_out() -> Matrix:
-            values = self.of(name)
-            grown = values - self.before(name)
-            return np.where(self.pinned[name], np.nan, np.where(grown < 0, values, grown))
-
-        return self.remembered.once(f"growth {name}", work_out)
+        return self.once(f"growth {name}", lambda: self._known(name, growth(self.of(name))))
 
     def before(self, name: str) -> Matrix:
         """The sample before each step's."""
-        return self.remembered.once(f"before {name}", lambda: before(self.of(name)))
+        return self.once(f"before {name}", lambda: before(self.of(name)))
 
     def fell(self, name: str) -> Held:
         """Is a counter less than it was."""
         values = self.of(name)
         found: Held = values < self.before(name)
         return found
+
+    def _known(self, name: str, grown: Matrix) -> Matrix:
+        return np.where(self.pinned[name], np.nan, grown)
 
     def _pinned(self, name: str) -> Held:
         """At the end of its field, and it was there before, or nothing is known of before."""
@@ -337,10 +296,10 @@ def _usual(evidence: _Evidence, name: str) -> Matrix:
 
     def work_out() -> Matrix:
         values = np.where(_down(evidence), np.nan, evidence.of(name))
-        peers = peers_have(values, evidence.peer_groups, list(range(len(evidence.ports))), _PEERS_MIN)
+        peers = peers_have(values, evidence.peer_groups, list(range(len(evidence.devices))), _PEERS_MIN)
         return np.fmax(highest_so_far(values), peers)
 
-    return evidence.remembered.once(f"usual {name}", work_out)
+    return evidence.once(f"usual {name}", work_out)
 
 
 def _reduced(evidence: _Evidence, name: str) -> Held:
@@ -350,7 +309,7 @@ def _reduced(evidence: _Evidence, name: str) -> Held:
 
 def _cleared(evidence: _Evidence) -> Held:
     """Several counters fell at once, or one that had filled most of its field."""
-    return evidence.remembered.once("cleared", lambda: _find_cleared(evidence))
+    return evidence.once("cleared", lambda: _find_cleared(evidence))
 
 
 def _find_cleared(evidence: _Evidence) -> Held:
@@ -364,21 +323,12 @@ def _find_cleared(evidence: _Evidence) -> Held:
     return found
 
 
-_Told: TypeAlias = tuple[str, Mapping[str, float]]
-
-
-def _finding(evidence: _Evidence, state: PortState, row: int, step: int) -> Finding[PortState]:
-    reason, numbers = _IN_WORDS[state](evidence, row, step)
-    known = {name: float(number) for name, number in numbers.items() if math.isfinite(number)}
-    return Finding(state, reason, known)
-
-
-def _tell_down(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_down(evidence: _Evidence, row: int, step: int) -> Told:
     numbers = {STATE: evidence.of(STATE)[row, step], PHYSICAL_STATE: evidence.of(PHYSICAL_STATE)[row, step]}
     return "the link is not up", numbers
 
 
-def _tell_flapping(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_flapping(evidence: _Evidence, row: int, step: int) -> Told:
     since = slice(max(0, step - evidence.holds_steps), step + 1)
     numbers = {name: float(np.nansum(evidence.growth(name)[row, since])) for name in (DOWNED, RECOVERIES)}
     counts = (
@@ -387,7 +337,7 @@ def _tell_flapping(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"in the last {max(_EVENT_HOLDS_S, evidence.step_s)} s the link {counts}", numbers
 
 
-def _tell_bad_link(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_bad_link(evidence: _Evidence, row: int, step: int) -> Told:
     since = slice(max(0, step - _LINK_ERRORS_S // evidence.step_s), step + 1)
     numbers = {
         name.removesuffix("_total"): float(np.nansum(evidence.growth(name)[row, since]))
@@ -397,7 +347,7 @@ def _tell_bad_link(evidence: _Evidence, row: int, step: int) -> _Told:
     return f"on the link itself, in the last {max(_LINK_ERRORS_S, evidence.step_s)} s: {', '.join(told)}", numbers
 
 
-def _tell_reduced(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_reduced(evidence: _Evidence, row: int, step: int) -> Told:
     told: list[str] = []
     numbers: dict[str, float] = {}
     for name, unit, text in (
@@ -419,25 +369,30 @@ def _load(evidence: _Evidence, row: int, step: int) -> dict[str, float]:
     }
 
 
-def _tell_congested(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_congested(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     wait, use = 100 * load["transmit_wait_ratio"], 100 * load["utilization_ratio"]
     return f"it waits for credit {wait:.1f} % of the time at {use:.0f} % use: what is congested is further on", load
 
 
-def _tell_saturated(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_saturated(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     wait = load["transmit_wait_ratio"]
     told = "how long it waits is unknown" if math.isnan(wait) else f"it waits for credit {100 * wait:.1f} % of the time"
     return f"{100 * load['utilization_ratio']:.0f} % of its rate is used; {told}", load
 
 
-def _tell_no_data(evidence: _Evidence, row: int, step: int) -> _Told:
-    device = evidence.devices[row]
-    mates = [peer for peer, its_device in enumerate(evidence.devices) if its_device == device]
+def _mates(evidence: _Evidence, row: int) -> list[int]:
+    """The rows of all ports of the same device."""
+    device = evidence.devices[row].device
+    return [mate for mate, port in enumerate(evidence.devices) if port.device == device]
+
+
+def _tell_no_data(evidence: _Evidence, row: int, step: int) -> Told:
+    mates = _mates(evidence, row)
     if evidence.reports[mates, step].any():
         return "it tells nothing while other ports of its device do", {}
-    answered = evidence.answered.get(device)
+    answered = evidence.answered.get(evidence.devices[row].device)
     if answered is None:
         return "nothing of its device was scraped", {}
     if answered[step]:
@@ -445,17 +400,16 @@ def _tell_no_data(evidence: _Evidence, row: int, step: int) -> _Told:
     return "its device was not scraped", {}
 
 
-def _tell_pinned(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_pinned(evidence: _Evidence, row: int, step: int) -> Told:
     numbers = {name: evidence.of(name)[row, step] for name in COUNTERS if evidence.pinned[name][row, step]}
     names = ", ".join(name.removesuffix("_total").replace("_", " ") for name in numbers)
     return f"at the end of its field, so that its growth is unknown, not 0: {names}", numbers
 
 
-def _tell_cleared(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_cleared(evidence: _Evidence, row: int, step: int) -> Told:
     numbers = {name: evidence.before(name)[row, step] for name in COUNTERS if evidence.fell(name)[row, step]}
     names = ", ".join(name.removesuffix("_total").replace("_", " ") for name in numbers)
-    device = evidence.devices[row]
-    mates = [peer for peer, its_device in enumerate(evidence.devices) if its_device == device]
+    mates = _mates(evidence, row)
     cleared = _cleared(evidence)[mates, step]
     who = "somebody cleared counters"
     if len(mates) > 1 and cleared.all():
@@ -465,14 +419,14 @@ def _tell_cleared(evidence: _Evidence, row: int, step: int) -> _Told:
     }
 
 
-def _tell_ok(evidence: _Evidence, row: int, step: int) -> _Told:
+def _tell_ok(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     if math.isnan(load["utilization_ratio"]):
         return "nothing is wrong in what it tells; how much it is used is not known yet", load
     return f"{100 * load['utilization_ratio']:.0f} % of its rate is used", load
 
 
-_IN_WORDS: Mapping[PortState, Callable[[_Evidence, int, int], _Told]] = {
+_IN_WORDS: Mapping[PortState, Callable[[_Evidence, int, int], Told]] = {
     PortState.DOWN: _tell_down,
     PortState.FLAPPING: _tell_flapping,
     PortState.BAD_LINK: _tell_bad_link,

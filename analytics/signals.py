@@ -14,18 +14,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analytics.knowledge import Knowledge, Signal
+from analytics.robust import SIGMA_OF_MAD
+from analytics.samples import Matrix, counter_rates
 from domain.entity import Entity, EntityKind
 from domain.window import Window
 
-_MAD_TO_SIGMA = 1.4826  # for a normal distribution
 _MOVED_SIGMAS = 4.0
 _PEERS_MIN = 4  # fewer cannot tell a common move from an own one
 _ONSET_SEARCH_S = 600
 _FIRST_S = 300  # the first minutes of a spike are told by themselves: blame the onset, not the peak
 _STEPS_ALIKE = 4  # so many steps in a row tend to say the same
 _LOOK_BACK_S = 60  # what happened once may have happened just before
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,44 +277,6 @@ def _sum(column: str) -> pl.Expr:
     return pl.when(pl.col(column).count() > 0).then(pl.col(column).sum())
 
 
-def counter_rates(counters: Matrix, step_s: int, fullest: float = 2.0**32 - 1) -> Matrix:
-    """Growth per second of counters sampled once a step.
-
-    A counter that falls was reset (or cleared by another tool): what it shows since is a lower bound of the growth.
-    A counter stuck at the end of its field is saturated: its growth is unknown, not zero. Growth over a gap of missed
-    samples is spread over the gap and told at its end.
-
-    Args:
-        counters: (series, steps), NaN where there was no sample.
-        step_s: seconds a step.
-        fullest: where the counter stops: all ones in its field (IBTA, PortCounters).
-
-    Returns:
-        (series, steps) per second; NaN where unknown.
-    """
-    rates = np.full(counters.shape, np.nan)
-    known = np.isfinite(counters)
-    gapless = known.all(axis=1)  # most are, and need no search for the sample before
-    whole, gappy = counters[gapless], counters[~gapless]
-    if whole.size:
-        rates[gapless, 1:] = _growth(whole[:, :-1], whole[:, 1:], fullest) / step_s
-    if gappy.size:
-        steps = np.arange(counters.shape[1])
-        latest = np.maximum.accumulate(np.where(known[~gapless], steps, -1), axis=1)
-        previous = np.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-        before = np.where(previous >= 0, np.take_along_axis(gappy, np.maximum(previous, 0), axis=1), np.nan)
-        rates[~gapless] = _growth(before, gappy, fullest) / ((steps - previous) * step_s)
-    return rates
-
-
-def _growth(before: Matrix, now: Matrix, fullest: float) -> Matrix:
-    """What a counter grew by from one sample to the next; NaN where either is missing or it is stuck at its maximum."""
-    growth = now - before
-    growth = np.where(growth < 0, now, growth)
-    growth[(now == fullest) & (before == fullest)] = np.nan
-    return growth
-
-
 def row_quantiles(values: Matrix, *quantiles: float) -> list[NDArray[np.float64]]:
     """`np.nanquantile(values, quantile, axis=1)` of each quantile, from sorting once instead of going row by row.
 
@@ -364,7 +325,7 @@ def shifts(
         warnings.simplefilter("ignore", RuntimeWarning)  # rows without a sample give NaN, which is what we mean
         (before,) = row_quantiles(usual, 0.5)
         (middle,) = row_quantiles(np.abs(usual - before[:, None]), 0.5)
-        spread = np.nan_to_num(_MAD_TO_SIGMA * middle)
+        spread = np.nan_to_num(SIGMA_OF_MAD * middle)
         if is_event:  # a median of their rate is blind to the rare ones
             levels = np.stack([np.nanmean(part, axis=1) for part in parts])[:, None]
             usual_levels = np.nanmean(usual, axis=1)[None]

@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from analytics.robust import median_and_sigma
 from domain.incident import Indicator
 from domain.window import Window
 
-_MAD_TO_SIGMA = 1.4826  # for a normal distribution (Rousseeuw and Croux 1993)
 _FAINT_RATIO = 0.1
 _FEW_WIDEN = 8.0  # a spread known from eight buckets may well be twice as wide
 _STEP_BUCKETS_MIN = 8  # fewer tell no step
@@ -215,8 +215,7 @@ def usual_and_raised(
             start += 1
         past = logs[start:i][~held[start:i]]
         if len(past) >= settings.history_buckets_min:
-            median = float(np.median(past))
-            spread = _MAD_TO_SIGMA * float(np.median(np.abs(past - median)))
+            median, spread = median_and_sigma(past)
             sigma = max(spread, math.log(1.05)) * (1.0 + _FEW_WIDEN / len(past))
         elif not raised[max(0, i - settings.raised_of) : i].any():
             median = sigma = math.nan  # what was usual is too long ago; within a long spike it still holds

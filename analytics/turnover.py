@@ -5,8 +5,9 @@ meanwhile: if by its usual share eight requests were to be expected, none comes 
 (Poisson). Where that is too little to tell, an engine that no longer reports has gone.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -92,13 +93,14 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
         grid: the steps.
     """
     counts = _counts(requests, grid)
-    reporting = _reporting(matrices, counts.keys(), grid)
+    engines = _engines(matrices, counts.keys(), grid)
     names = tuple(sorted(counts))
     serving, alive = (np.zeros((len(names), grid.steps), dtype=bool) for _ in range(2))
     everyone = sum(counts.values(), np.zeros(grid.steps, dtype=np.int64))
     for row, name in enumerate(names):
-        serving[row] = _serving(counts[name], everyone - counts[name], reporting.get(name), grid.step_s)
-        alive[row] = serving[row] | _there(reporting.get(name), grid.steps)
+        engine = engines.get(name, _UNHEARD)
+        serving[row] = _serving(counts[name], everyone - counts[name], engine, grid.step_s)
+        alive[row] = serving[row] | engine.there(grid.steps)
     return Turnover(names, serving, alive)
 
 
@@ -116,9 +118,45 @@ def _counts(requests: pl.DataFrame, grid: Grid) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def _reporting(
-    matrices: Sequence[SignalMatrix], replicas: Collection[str], grid: Grid
-) -> Mapping[str, NDArray[np.bool_]]:
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """When the engine of a replica reported.
+
+    Attributes:
+        reported: the steps with a sample, ascending: (samples,).
+        patience_steps: so long without a sample, several scrapes were missed.
+    """
+
+    reported: NDArray[np.intp]
+    patience_steps: int
+
+    @staticmethod
+    def of(reported: NDArray[np.intp]) -> "_Engine":
+        """One with samples in these steps; the usual way from one to the next tells how often it is scraped."""
+        spread = max(int(np.median(np.diff(reported))), 1) if len(reported) > 1 else 1
+        return _Engine(reported, _MISSED_SCRAPES * spread)
+
+    def there(self, steps: int) -> NDArray[np.bool_]:
+        """In which steps it was there by its samples, a few missed scrapes notwithstanding: (steps,)."""
+        there = np.zeros(steps, dtype=bool)
+        for first, following in pairwise([*self.reported, steps]):
+            there[first : following if following - first <= self.patience_steps else first + 1] = True
+        return there
+
+    def is_silent(self, first: int, end: int) -> bool:
+        """Did it miss several scrapes in a row in this stretch, of which requests say nothing."""
+        begin, stop = np.searchsorted(self.reported, (first, end))
+        if begin == 0:  # it had not reported before either: nothing can be missed
+            return False
+        longest = int(np.diff([first - 1, *self.reported[begin:stop], end]).max()) - 1
+        return longest >= self.patience_steps
+
+
+_UNHEARD = _Engine.of(np.zeros(0, dtype=np.intp))
+
+
+def _engines(matrices: Sequence[SignalMatrix], replicas: Collection[str], grid: Grid) -> dict[str, _Engine]:
+    """The engines of these replicas that have signals, by replica."""
     found: dict[str, NDArray[np.bool_]] = {}
     for matrix in matrices:
         if matrix.signal.layer != "engine":
@@ -127,13 +165,11 @@ def _reporting(
             if entity.name in replicas:
                 seen = found.setdefault(entity.name, np.zeros(grid.steps, dtype=bool))
                 seen |= np.isfinite(values)
-    return found
+    return {name: _Engine.of(np.flatnonzero(seen)) for name, seen in found.items()}
 
 
-def _serving(
-    own: NDArray[np.int64], others: NDArray[np.int64], reporting: NDArray[np.bool_] | None, step_s: int
-) -> NDArray[np.bool_]:
-    """When one replica served, from its and the others' requests a step and, where known, when its engine reported."""
+def _serving(own: NDArray[np.int64], others: NDArray[np.int64], engine: _Engine, step_s: int) -> NDArray[np.bool_]:
+    """When one replica served, from its and the others' requests a step and when its engine reported."""
     seen = np.flatnonzero(own)
     there = slice(int(seen[0]), int(seen[-1]) + 1)
     beside = int(others[there].sum())
@@ -144,33 +180,6 @@ def _serving(
         first = int(last) + 1
         expected = per_other * (served[following] - served[first])
         silent = (following - first) * step_s >= _GAP_MIN_S and expected >= _EXPECTED_IN_A_GAP
-        if silent or (following > first and _is_silent(reporting, first, int(following))):
+        if silent or (following > first and engine.is_silent(first, int(following))):
             serving[first:following] = False
     return serving
-
-
-def _there(reporting: NDArray[np.bool_] | None, steps: int) -> NDArray[np.bool_]:
-    """When an engine was there by its samples, a few missed scrapes notwithstanding."""
-    there = np.zeros(steps, dtype=bool)
-    seen = np.flatnonzero(reporting) if reporting is not None else np.zeros(0, dtype=np.intp)
-    if not len(seen):
-        return there
-    patience = _MISSED_SCRAPES * _spread(seen)
-    for first, last in zip(seen, [*seen[1:], steps], strict=True):
-        there[first : last if last - first <= patience else first + 1] = True
-    return there
-
-
-def _spread(seen: NDArray[np.intp]) -> int:
-    """The usual number of steps from one sample to the next."""
-    return max(int(np.median(np.diff(seen))) if len(seen) > 1 else 1, 1)
-
-
-def _is_silent(reporting: NDArray[np.bool_] | None, first: int, end: int) -> bool:
-    """Did the engine miss several scrapes in a row in this stretch, of which requests say nothing."""
-    if reporting is None or not reporting[:first].any():
-        return False
-    seen = np.flatnonzero(reporting)
-    within = np.flatnonzero(reporting[first:end])
-    longest = int(np.diff([-1, *within, end - first]).max()) - 1
-    return longest >= _MISSED_SCRAPES * _spread(seen)

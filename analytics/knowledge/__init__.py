@@ -6,19 +6,28 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-import yaml
-
+from analytics.knowledge.documents import Document, KnowledgeError
 from domain.cause import CauseKind
 from domain.entity import EntityKind
 
-
-class KnowledgeError(ValueError):
-    """A knowledge file that cannot be read; the message names file, entry and field."""
-
+__all__ = [
+    "Knowledge",
+    "KnowledgeError",
+    "Pattern",
+    "Sign",
+    "Signal",
+    "extended",
+    "read_knowledge",
+    "shipped_knowledge",
+]
 
 Transform = Literal["level", "rate", "count", "utilisation", "codes", "bits", "presence"]
 Merge = Literal["sum", "mean", "worst"]
 Reach = Literal["own", "service", "lost", "upstream", "version", "work"]
+
+_CARRY_METRICS = (EntityKind.REPLICA, EntityKind.GPU, EntityKind.NODE, EntityKind.PORT)
+_NEEDED = {"utilisation": "capacity", "codes": "codes", "bits": "bits"}
+_SENTENCE = {"entity": "", "signal": "", "before": "", "during": "", "unit": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,97 +151,163 @@ def read_knowledge(signals_yaml: str, causes_yaml: str) -> Knowledge:
     """Read and check the two documents.
 
     Raises:
-        KnowledgeError: for an unknown field, kind, entity or signal.
+        KnowledgeError: naming the document, the entry and the field that cannot be used.
     """
-    signals = {name: _signal(name, fields) for name, fields in _entries(signals_yaml, "signals.yaml")}
-    patterns = [_pattern(name, fields, signals) for name, fields in _entries(causes_yaml, "causes.yaml")]
-    return Knowledge(signals, {pattern.kind: pattern for pattern in patterns})
+    signals = _signals(Document("signals.yaml", signals_yaml))
+    return Knowledge(signals, _patterns(Document("causes.yaml", causes_yaml), signals))
 
 
-def extended(knowledge: Knowledge, signals_yaml: str, causes_yaml: str) -> Knowledge:
+def extended(
+    knowledge: Knowledge,
+    signals_yaml: str,
+    causes_yaml: str,
+    *,
+    signals_file: str = "signals.yaml",
+    causes_file: str = "causes.yaml",
+) -> Knowledge:
     """What is known, with somebody's own signals and causes: an entry of the same name takes the place of ours.
 
+    Args:
+        knowledge: what is known.
+        signals_yaml: their signals.
+        causes_yaml: their causes.
+        signals_file: what errors call the document of signals.
+        causes_file: what errors call the document of causes.
+
     Raises:
-        KnowledgeError: for an unknown field, kind, entity or signal.
+        KnowledgeError: naming the file, the entry and the field that cannot be used.
     """
-    own = {name: _signal(name, fields) for name, fields in _entries(signals_yaml, "signals.yaml")}
+    document = Document(signals_file, signals_yaml)
+    own = _signals(document)
+    for name, signal in own.items():
+        with document.told_of(name):
+            _check_is_measured(signal, knowledge.signals.get(name))
     signals = {**knowledge.signals, **own}
-    patterns = [_pattern(name, fields, signals) for name, fields in _entries(causes_yaml, "causes.yaml")]
-    return Knowledge(signals, {**knowledge.patterns, **{pattern.kind: pattern for pattern in patterns}})
+    patterns = _patterns(Document(causes_file, causes_yaml), signals)
+    for kind, pattern in knowledge.patterns.items():  # a signal of theirs may have taken the place of one of its signs
+        if kind not in patterns:
+            with document.told_of(kind):
+                _check_entities(pattern, signals)
+    return Knowledge(signals, {**knowledge.patterns, **patterns})
 
 
-def _entries(text: str, file: str) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise KnowledgeError(f"{file}: no YAML: {error}") from error
-    if document is None:
-        return []
-    if not isinstance(document, dict) or not all(isinstance(entry, dict) for entry in document.values()):
-        raise KnowledgeError(f"{file}: expected a mapping of names to mappings")
-    return list(document.items())
+def _signals(document: Document) -> dict[str, Signal]:
+    found = {}
+    for name, entry in document.entries().items():
+        with document.told_of(name):
+            found[name] = _signal(name, dict(entry))
+    return found
+
+
+def _patterns(document: Document, signals: Mapping[str, Signal]) -> dict[CauseKind, Pattern]:
+    found = {}
+    for name, entry in document.entries().items():
+        with document.told_of(name):
+            pattern = _pattern(name, dict(entry))
+            _check_pattern(pattern, signals)
+            found[pattern.kind] = pattern
+    return found
 
 
 def _signal(name: str, entry: dict[str, Any]) -> Signal:
-    try:
-        entry = dict(entry)
-        _check_fields(entry, Signal, f"signals.yaml, {name}")
-        bounds, labels, capacity = entry.pop("bounds", None), entry.pop("labels", None), entry.pop("capacity", ())
-        signal = Signal(
-            name=name,
-            entity=EntityKind(entry.pop("entity")),
-            metrics=tuple(metric.lower() for metric in entry.pop("metrics", ())),
-            capacity=tuple(metric.lower() for metric in ([capacity] if isinstance(capacity, str) else capacity)),
-            labels=tuple((label, frozenset(map(str, values))) for label, values in (labels or {}).items()),
-            codes=frozenset(entry.pop("codes", ())),
-            bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-            **entry,
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise KnowledgeError(f"signals.yaml, {name}: {error}") from error
+    _check_fields(entry, Signal)
+    bounds, labels, capacity = entry.pop("bounds", None), entry.pop("labels", None), entry.pop("capacity", ())
+    signal = Signal(
+        name=name,
+        entity=EntityKind(entry.pop("entity")),
+        metrics=tuple(metric.lower() for metric in entry.pop("metrics", ())),
+        capacity=tuple(metric.lower() for metric in ([capacity] if isinstance(capacity, str) else capacity)),
+        labels=tuple((label, frozenset(map(str, values))) for label, values in (labels or {}).items()),
+        codes=frozenset(entry.pop("codes", ())),
+        bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+        **entry,
+    )
     for field, valid in (("transform", Transform), ("merge", Merge), ("worse", Literal["up", "down"])):
         value = getattr(signal, field)
         if value is not None and value not in get_args(valid):
-            raise KnowledgeError(f"signals.yaml, {name}: {field} is {value!r}; valid are {', '.join(get_args(valid))}")
+            raise ValueError(f"{field} is {value!r}; valid are {', '.join(get_args(valid))}")
+    if not signal.floor > 0:  # NaN is not either
+        raise ValueError(f"floor is {signal.floor}; expected the least change that matters, above 0")
     return signal
 
 
-def _pattern(name: str, entry: dict[str, Any], signals: Mapping[str, Signal]) -> Pattern:
-    place = f"causes.yaml, {name}"
-    try:
-        entry = dict(entry)
-        entities = entry.pop("entity")
-        _check_fields(entry, Pattern, place)
-        pattern = Pattern(
-            kind=CauseKind(name),
-            entities=tuple(EntityKind(one) for one in ([entities] if isinstance(entities, str) else entities)),
-            requires=tuple(Sign(**sign) for sign in entry.pop("requires")),
-            through=tuple(entry.pop("through", ())),
-            expects=tuple(entry.pop("expects", ())),
-            supports=tuple(entry.pop("supports", ())),
-            against=tuple(entry.pop("against", ())),
-            brings=tuple(CauseKind(kind) for kind in entry.pop("brings", ())),
-            reach=tuple(entry.pop("reach", ("own",))),
-            next_steps=tuple(entry.pop("next_steps")),
-            **entry,
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise KnowledgeError(f"{place}: {error}") from error
-    # A sign that asks for a level may support below it.
-    required = {sign.signal for sign in pattern.requires if sign == Sign(sign.signal)}
-    if required & set(pattern.supports):
-        raise KnowledgeError(f"{place}: {', '.join(sorted(required & set(pattern.supports)))} cannot support itself")
-    for signal in pattern.signals:
-        if signal not in signals:
-            raise KnowledgeError(f"{place}: unknown signal {signal!r}; known are {', '.join(sorted(signals))}")
-    for reach in pattern.reach:
-        if reach not in get_args(Reach):
-            raise KnowledgeError(f"{place}: reach is {reach!r}; valid are {', '.join(get_args(Reach))}")
-    return pattern
+def _pattern(name: str, entry: dict[str, Any]) -> Pattern:
+    entities = entry.pop("entity")
+    _check_fields(entry, Pattern)
+    return Pattern(
+        kind=CauseKind(name),
+        entities=tuple(EntityKind(one) for one in ([entities] if isinstance(entities, str) else entities)),
+        requires=tuple(Sign(**sign) for sign in entry.pop("requires")),
+        through=tuple(entry.pop("through", ())),
+        expects=tuple(entry.pop("expects", ())),
+        supports=tuple(entry.pop("supports", ())),
+        against=tuple(entry.pop("against", ())),
+        brings=tuple(CauseKind(kind) for kind in entry.pop("brings", ())),
+        reach=tuple(entry.pop("reach", ("own",))),
+        next_steps=tuple(entry.pop("next_steps")),
+        **entry,
+    )
 
 
-def _check_fields(entry: Mapping[str, Any], kind: type, place: str) -> None:
+def _check_fields(entry: Mapping[str, Any], kind: type) -> None:
     valid = {field.name for field in fields(kind)} - {"name", "kind", "entities"}
     unknown = sorted(entry.keys() - valid)
     if unknown:
-        raise KnowledgeError(f"{place}: unknown field {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")
+        raise ValueError(f"unknown field {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")
+
+
+def _check_is_measured(signal: Signal, ours: Signal | None) -> None:
+    """Does a signal of somebody's own come from metrics, unless it stands for one that we work out from requests."""
+    if ours is not None and not ours.metrics:
+        if signal.metrics or signal.entity is not ours.entity:
+            raise ValueError(
+                f"metrics and entity cannot be changed: Tailsight works it out from requests, by {ours.entity}"
+            )
+        return
+    if not signal.metrics:
+        raise ValueError("metrics is missing; expected the names of the metrics that carry it")
+    if signal.entity not in _CARRY_METRICS:
+        raise ValueError(f"entity is {signal.entity}, which no metric is of; valid are {', '.join(_CARRY_METRICS)}")
+    if signal.transform == "count":
+        raise ValueError("transform is count, which is of requests; rate tells the events a second of a counter")
+    needed = _NEEDED.get(signal.transform)
+    if needed is not None and not getattr(signal, needed):
+        raise ValueError(f"{needed} is missing; transform {signal.transform} needs it")
+
+
+def _check_pattern(pattern: Pattern, signals: Mapping[str, Signal]) -> None:
+    # A sign that asks for a level may support below it.
+    required = {sign.signal for sign in pattern.requires if sign == Sign(sign.signal)}
+    if required & set(pattern.supports):
+        raise ValueError(f"{', '.join(sorted(required & set(pattern.supports)))} cannot support itself")
+    for signal in pattern.signals:
+        if signal not in signals:
+            raise ValueError(f"unknown signal {signal!r}; known are {', '.join(sorted(signals))}")
+    for reach in pattern.reach:
+        if reach not in get_args(Reach):
+            raise ValueError(f"reach is {reach!r}; valid are {', '.join(get_args(Reach))}")
+    if pattern.kind is CauseKind.UNKNOWN:
+        raise ValueError("unknown is what is said when nothing else explains a spike; it has no signs")
+    if not pattern.requires:
+        raise ValueError("requires is empty; expected a sign at least")
+    if not 0 < pattern.weight <= 1:
+        raise ValueError(f"weight is {pattern.weight}; expected more than 0, at most 1")
+    _check_sentences(pattern)
+    _check_entities(pattern, signals)
+
+
+def _check_sentences(pattern: Pattern) -> None:
+    for field in ("summary", "absent"):
+        try:
+            getattr(pattern, field).format(**_SENTENCE)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            valid = ", ".join(f"{{{name}}}" for name in _SENTENCE)
+            raise ValueError(f"{field} cannot be filled in ({error!r}); valid are {valid}") from None
+
+
+def _check_entities(pattern: Pattern, signals: Mapping[str, Signal]) -> None:
+    for sign in pattern.requires:
+        entity = signals[sign.signal].entity
+        if entity not in pattern.entities:
+            pinned = ", ".join(pattern.entities)
+            raise ValueError(f"requires {sign.signal}, a signal of a {entity}, but entity is {pinned}")

@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from rich.console import Console
 from rich.table import Table
 
-from analytics.device_states import Matrix, StateMatrix
+from analytics.device_states import StateMatrix
 from analytics.gpu_states import Gpu, GpuSamples, GpuState, gpu_findings, gpu_states
 from analytics.port_states import (
     NODE_EXPORTER,
@@ -34,6 +34,7 @@ from analytics.port_states import (
     port_findings,
     port_states,
 )
+from analytics.samples import Matrix
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NDR_BYTES_PER_S = 400e9 / 8
@@ -205,7 +206,7 @@ def _rendered_once(telemetry: Path) -> Score:
     for name in _RENDERED:
         page = read_gpu_page((telemetry / "dcgm" / f"{name}.prom").read_text(), "node")
         samples = gpu_samples([page], _REPLAY_STEP_S)
-        names = [page.indices[gpu] for gpu in samples.gpus]
+        names = [page.indices[gpu] for gpu in samples.devices]
         _compare(
             score,
             gpu_states(samples),
@@ -228,7 +229,7 @@ def _rendered_replayed(telemetry: Path) -> Score:
                 values[_XID, gpu] = 0
         scrapes.append(replace(page, values=values))
     samples = gpu_samples(scrapes, _REPLAY_STEP_S)
-    names = [page.indices[gpu] for gpu in samples.gpus]
+    names = [page.indices[gpu] for gpu in samples.devices]
     _compare(
         score,
         gpu_states(samples),
@@ -253,7 +254,7 @@ def _real_scrapes(telemetry: Path) -> Score:
     for name in _REAL_SCRAPES:
         page = read_gpu_page((telemetry / "dcgm" / name).read_text(), "node")
         samples = gpu_samples([page], _REPLAY_STEP_S)
-        names = [f"{name} GPU {page.indices[gpu]}" for gpu in samples.gpus]
+        names = [f"{name} GPU {page.indices[gpu]}" for gpu in samples.devices]
         _compare(score, gpu_states(samples), names, expected)
     return score
 
@@ -265,7 +266,7 @@ def _simulated_fabric(telemetry: Path) -> Score:
     """
     score = Score("ibsim: 24 NDR ports, 240 polls")
     samples, times_s = read_port_polls(telemetry / "ib" / "ibsim-ndr-fattree-timeseries.csv")
-    names = [f"{port.device}[{port.name}]" for port in samples.ports]
+    names = [f"{port.device}[{port.name}]" for port in samples.devices]
     wait = samples.values[PERFQUERY["PortXmitWait"][0]][names.index("leaf-1[3]")]
 
     def expected(name: str, step: int) -> set[PortState]:
@@ -298,7 +299,7 @@ def _node_exporter(telemetry: Path) -> Score:
     """
     score = Score("node_exporter: 9 NDR ports, 40 scrapes")
     samples, times_s = read_port_pages(telemetry / "ib" / "node_exporter-1.11.1-series-40x15s.prom.gz", "node")
-    names = [port.name for port in samples.ports]
+    names = [port.name for port in samples.devices]
 
     symbol_errors = samples.values[SYMBOL_ERRORS][names.index("mlx5_3")]
     leaks_from = int(np.argmax(symbol_errors >= symbol_errors[0] + 10))

@@ -151,7 +151,7 @@ def _span(rows: pl.DataFrame) -> tuple[int, int]:
 
 def _alarms(host: str, samples: GpuSamples, start_s: int, without: frozenset[str]) -> list[Alarm]:
     values = {metric: matrix for metric, matrix in samples.values.items() if metric not in without}
-    states = gpu_states(GpuSamples(samples.gpus, values, samples.step_s))
+    states = gpu_states(GpuSamples(samples.devices, values, samples.step_s))
     off = states.holds(GpuState.OFF_THE_BUS)
     alarms = []
     said: set[int] = set()

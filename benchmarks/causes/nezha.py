@@ -34,6 +34,7 @@ from analytics.call_tree import (
     steps_of_spans,
     without_links,
 )
+from analytics.robust import median_and_sigma
 from benchmarks.causes import peers
 from benchmarks.causes.scoring import DATA, Hits, Row, as_dict, difference, row, show
 
@@ -200,8 +201,7 @@ def _rises(series: pl.DataFrame, key: str, inject_s: int, least: float) -> Itera
         before = values.filter(pl.col("time_s") < inject_s)["value"].to_numpy()
         after = values.filter(pl.col("time_s") >= inject_s)["value"].to_numpy()
         if len(before) > 1 and len(after):
-            usual = float(np.median(before))
-            sigma = 1.4826 * float(np.median(np.abs(before - usual)))
+            usual, sigma = median_and_sigma(before)
             yield str(name), (float(np.max(after)) - usual) / max(sigma, _LEAST_CHANGE * abs(usual), least, 1e-9)
 
 

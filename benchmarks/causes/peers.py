@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.robust import median_and_sigma
+
 ANOMALOUS_SIGMAS = 3.0
-_SIGMA_OF_MAD = 1.4826
 _STEPS_MIN = 3
 
 Floats = NDArray[np.float64]
@@ -17,9 +18,7 @@ Floats = NDArray[np.float64]
 
 def robust_sigmas(usual: Floats, incident: Floats) -> Floats:
     """The greatest distance of each node from its median, in robust sigmas; 0 where nothing can be compared."""
-    return _greatest_distance(
-        usual, incident, lambda near: _SIGMA_OF_MAD * float(np.median(np.abs(near - np.median(near))))
-    )
+    return _greatest_distance(usual, incident, lambda near: median_and_sigma(near)[1])
 
 
 def z_score(usual: Floats, incident: Floats) -> Floats:

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.device_states import before, highest_so_far, peers_have, stack, sums_within, within
+from analytics.device_states import highest_so_far, peers_have, stack, sums_within, within
 
 ABSENT = float("nan")
 numbers = st.sampled_from([ABSENT, 0.0, 1.0, 2.0, 3.0, 7.0])
@@ -27,10 +27,6 @@ def test_several_states_may_hold_and_the_worst_is_told_first() -> None:
 
 def test_a_state_that_nobody_looked_for_holds_nowhere() -> None:
     assert stack([Light.RED, Light.GREEN], {Light.GREEN: np.array([[True]])}).at(0, 0) == (Light.GREEN,)
-
-
-def test_the_sample_before_skips_what_was_missed() -> None:
-    np.testing.assert_array_equal(before(np.array([[ABSENT, 1, ABSENT, 3]])), [[ABSENT, ABSENT, 1, 1]])
 
 
 def test_an_event_is_within_its_step_and_those_that_follow() -> None:

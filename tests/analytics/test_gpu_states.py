@@ -188,7 +188,7 @@ def lose(samples: GpuSamples, row: int, metrics: Sequence[str], steps: Sequence[
     values = {metric: matrix.copy() for metric, matrix in samples.values.items()}
     for metric in metrics:
         values[metric][row, list(steps)] = ABSENT
-    return GpuSamples(samples.gpus, values, samples.step_s)
+    return GpuSamples(samples.devices, values, samples.step_s)
 
 
 def test_a_gpu_whose_series_vanish_while_others_of_its_node_report_is_off_the_bus() -> None:
@@ -308,7 +308,7 @@ def test_power_that_stands_still_is_frozen_only_while_its_peers_move() -> None:
 def test_a_value_that_is_seen_again_because_it_is_collected_seldom_is_not_frozen(times: int) -> None:
     once = node()
     values = {metric: np.repeat(matrix, times, axis=1) for metric, matrix in once.values.items()}
-    states = gpu_states(GpuSamples(once.gpus, values, STEP_S // times))
+    states = gpu_states(GpuSamples(once.devices, values, STEP_S // times))
     assert not states.holds(GpuState.FROZEN_SENSOR).any()
 
 
@@ -325,7 +325,7 @@ def test_instances_of_a_gpu_are_kept_apart() -> None:
 
 def test_a_gpu_that_is_cut_into_instances_is_not_off_the_bus() -> None:
     samples = node(3)
-    gpus = (*samples.gpus, Gpu("GPU-0", "node", "9", "H100"))
+    gpus = (*samples.devices, Gpu("GPU-0", "node", "9", "H100"))
     values = {metric: np.vstack([matrix, matrix[0]]) for metric, matrix in samples.values.items()}
     cut = lose(GpuSamples(gpus, values, STEP_S), 0, METRICS, range(6, STEPS))
     cut = lose(cut, 3, METRICS, range(6))
@@ -356,7 +356,7 @@ def test_what_can_be_true_is_kept() -> None:
 
 
 def test_matrices_of_unlike_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="for 2 GPUs"):
+    with pytest.raises(ValueError, match="for 2 devices"):
         GpuSamples((Gpu("a", "n"), Gpu("b", "n")), {UTIL: np.zeros((3, 4))}, 30)
 
 
@@ -396,16 +396,16 @@ def held(samples: GpuSamples) -> NDArray[np.bool_]:
 @settings(max_examples=25, deadline=None)
 @given(anything())
 def test_names_change_nothing(samples: GpuSamples) -> None:
-    renamed = tuple(Gpu(f"x-{gpu.uuid}", f"y-{gpu.node}", f"z-{gpu.instance}", "L40S") for gpu in samples.gpus)
+    renamed = tuple(Gpu(f"x-{gpu.uuid}", f"y-{gpu.node}", f"z-{gpu.instance}", "L40S") for gpu in samples.devices)
     np.testing.assert_array_equal(held(GpuSamples(renamed, samples.values, samples.step_s)), held(samples))
 
 
 @settings(max_examples=25, deadline=None)
 @given(anything())
 def test_the_order_of_gpus_changes_nothing(samples: GpuSamples) -> None:
-    order = list(range(len(samples.gpus)))[::-1]
+    order = list(range(len(samples.devices)))[::-1]
     turned = GpuSamples(
-        tuple(samples.gpus[row] for row in order),
+        tuple(samples.devices[row] for row in order),
         {metric: matrix[order] for metric, matrix in samples.values.items()},
         samples.step_s,
     )
@@ -419,22 +419,22 @@ def test_steps_before_the_first_sample_change_nothing_after_it(samples: GpuSampl
         metric: np.pad(matrix, ((0, 0), (shift, 0)), constant_values=ABSENT)
         for metric, matrix in samples.values.items()
     }
-    np.testing.assert_array_equal(held(GpuSamples(samples.gpus, later, samples.step_s))[:, :, shift:], held(samples))
+    np.testing.assert_array_equal(held(GpuSamples(samples.devices, later, samples.step_s))[:, :, shift:], held(samples))
 
 
 @settings(max_examples=25, deadline=None)
 @given(anything(), anything())
 def test_gpus_of_other_nodes_change_nothing(samples: GpuSamples, others: GpuSamples) -> None:
     steps = samples.shape[1]
-    strangers = tuple(Gpu(f"other-{gpu.uuid}", f"other-{gpu.node}", gpu.instance, "B200") for gpu in others.gpus)
+    strangers = tuple(Gpu(f"other-{gpu.uuid}", f"other-{gpu.node}", gpu.instance, "B200") for gpu in others.devices)
     values = {}
     for metric, matrix in samples.values.items():
         theirs = np.full((len(strangers), steps), ABSENT)
         width = min(steps, others.shape[1])
         theirs[:, :width] = others.values[metric][:, :width]
         values[metric] = np.vstack([matrix, theirs])
-    both = GpuSamples((*samples.gpus, *strangers), values, samples.step_s)
-    np.testing.assert_array_equal(held(both)[:, : len(samples.gpus)], held(samples))
+    both = GpuSamples((*samples.devices, *strangers), values, samples.step_s)
+    np.testing.assert_array_equal(held(both)[:, : len(samples.devices)], held(samples))
 
 
 @settings(max_examples=25, deadline=None)
@@ -443,7 +443,9 @@ def test_what_comes_later_changes_nothing_before_it(samples: GpuSamples) -> None
     steps = samples.shape[1]
     for end in range(1, steps + 1):
         start = {metric: matrix[:, :end] for metric, matrix in samples.values.items()}
-        np.testing.assert_array_equal(held(GpuSamples(samples.gpus, start, samples.step_s)), held(samples)[:, :, :end])
+        np.testing.assert_array_equal(
+            held(GpuSamples(samples.devices, start, samples.step_s)), held(samples)[:, :, :end]
+        )
 
 
 @settings(max_examples=25, deadline=None)

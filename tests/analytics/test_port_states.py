@@ -112,7 +112,7 @@ def test_a_full_port_that_waits_is_the_cause_not_a_victim() -> None:
 def test_a_tick_is_as_many_bytes_as_the_switch_says() -> None:
     samples = device({(0, WAIT): growing(0.005 * NDR / 8)})
     assert told(samples) == (PortState.OK,)
-    older = PortSamples(samples.ports, samples.values, samples.step_s, tick_bytes=32)
+    older = PortSamples(samples.devices, samples.values, samples.step_s, tick_bytes=32)
     assert told(older) == (PortState.CONGESTED,)
 
 
@@ -240,7 +240,7 @@ def without(samples: PortSamples, rows: Sequence[int], steps: Sequence[int]) -> 
     values = {name: matrix.copy() for name, matrix in samples.values.items()}
     for matrix in values.values():
         matrix[np.ix_(rows, steps)] = ABSENT
-    return PortSamples(samples.ports, values, samples.step_s, samples.answered, samples.tick_bytes)
+    return PortSamples(samples.devices, values, samples.step_s, samples.answered, samples.tick_bytes)
 
 
 def test_a_missed_scrape_is_no_data_and_growth_over_it_is_spread() -> None:
@@ -254,7 +254,7 @@ def test_why_there_is_no_data_is_told() -> None:
     samples = without(device(), range(4), [10])
 
     def reason(answered: Mapping[str, NDArray[np.bool_]]) -> str:
-        return reason_at(PortSamples(samples.ports, samples.values, STEP_S, answered), 10)
+        return reason_at(PortSamples(samples.devices, samples.values, STEP_S, answered), 10)
 
     always, never = np.ones(STEPS, dtype=np.bool_), np.zeros(STEPS, dtype=np.bool_)
     all_gone = "its device answers, but tells nothing of any port: one bad file removes all of them"
@@ -275,7 +275,7 @@ def test_perfquery_counts_words_of_four_bytes() -> None:
 
 
 def test_matrices_of_unlike_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="for 1 ports"):
+    with pytest.raises(ValueError, match="for 1 devices"):
         PortSamples((Port("a", "1"),), {SENT: np.zeros((2, 3))}, 15)
 
 
@@ -310,7 +310,7 @@ def held(samples: PortSamples) -> NDArray[np.bool_]:
 @settings(max_examples=25, deadline=None)
 @given(anything())
 def test_names_change_nothing(samples: PortSamples) -> None:
-    renamed = tuple(Port(f"x-{port.device}", f"y-{port.name}", "spine") for port in samples.ports)
+    renamed = tuple(Port(f"x-{port.device}", f"y-{port.name}", "spine") for port in samples.devices)
     np.testing.assert_array_equal(held(PortSamples(renamed, samples.values, STEP_S)), held(samples))
 
 
@@ -320,22 +320,22 @@ def test_steps_before_the_first_sample_change_nothing_after_it(samples: PortSamp
     later = {
         name: np.pad(matrix, ((0, 0), (shift, 0)), constant_values=ABSENT) for name, matrix in samples.values.items()
     }
-    np.testing.assert_array_equal(held(PortSamples(samples.ports, later, STEP_S))[:, :, shift:], held(samples))
+    np.testing.assert_array_equal(held(PortSamples(samples.devices, later, STEP_S))[:, :, shift:], held(samples))
 
 
 @settings(max_examples=25, deadline=None)
 @given(anything(), anything())
 def test_ports_of_other_devices_change_nothing(samples: PortSamples, others: PortSamples) -> None:
     steps = samples.shape[1]
-    strangers = tuple(Port(f"other-{port.device}", port.name) for port in others.ports)
+    strangers = tuple(Port(f"other-{port.device}", port.name) for port in others.devices)
     values = {}
     for name, matrix in samples.values.items():
         theirs = np.full((len(strangers), steps), ABSENT)
         width = min(steps, others.shape[1])
         theirs[:, :width] = others.values[name][:, :width]
         values[name] = np.vstack([matrix, theirs])
-    both = PortSamples((*samples.ports, *strangers), values, STEP_S)
-    np.testing.assert_array_equal(held(both)[:, : len(samples.ports)], held(samples))
+    both = PortSamples((*samples.devices, *strangers), values, STEP_S)
+    np.testing.assert_array_equal(held(both)[:, : len(samples.devices)], held(samples))
 
 
 @settings(max_examples=25, deadline=None)
@@ -343,7 +343,7 @@ def test_ports_of_other_devices_change_nothing(samples: PortSamples, others: Por
 def test_what_comes_later_changes_nothing_before_it(samples: PortSamples) -> None:
     for end in range(1, samples.shape[1] + 1):
         start = {name: matrix[:, :end] for name, matrix in samples.values.items()}
-        np.testing.assert_array_equal(held(PortSamples(samples.ports, start, STEP_S)), held(samples)[:, :, :end])
+        np.testing.assert_array_equal(held(PortSamples(samples.devices, start, STEP_S)), held(samples)[:, :, :end])
 
 
 @settings(max_examples=25, deadline=None)
