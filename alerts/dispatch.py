@@ -19,6 +19,7 @@ from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import Alert, DeadLetter, alert_document, alert_of
 
 _KEEP_RESOLVED = timedelta(minutes=30)
+_KEEP_TOLD = timedelta(hours=120)  # as Alertmanager's log of notifications
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
@@ -256,6 +257,8 @@ class Dispatcher:
     def _forget(self, now: datetime) -> None:
         for name in [name for name, alert in self.alerts.items() if alert.ends_at + _KEEP_RESOLVED < now]:
             del self.alerts[name]
+        for key in [key for key, told in self._told.items() if told.at + _KEEP_TOLD < now]:
+            del self._told[key]
         empty = [
             place
             for place, group in self._groups.items()

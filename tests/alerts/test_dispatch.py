@@ -197,6 +197,16 @@ def test_after_a_restart_nothing_is_told_twice_and_what_was_not_told_still_is() 
     assert (resolved.reason, dict(resolved.group_labels)) == (Reason.ALL_RESOLVED, {"service": "chat"})
 
 
+def test_what_was_told_long_ago_is_forgotten() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, ends_s=60, service="chat")], at(0))
+    told(dispatcher, 10)
+    told(dispatcher, 80)
+    assert len(dispatcher.snapshot()["told"]) == 1
+    told(dispatcher, 6 * 86_400)
+    assert dispatcher.snapshot() == {"alerts": [], "silences": [], "told": [], "dead_letters": []}
+
+
 def test_what_a_receiver_refuses_is_kept_as_a_dead_letter_and_tried_with_the_next_flush() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat")], at(0))
