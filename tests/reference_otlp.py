@@ -286,7 +286,7 @@ def ecmascript(number: float) -> str:  # noqa: PLR0911  # a line for each step o
 
 
 def shortest_digits(number: float) -> tuple[str, int]:
-    """The fewest digits s for which 0.s times 10^n is this number and no other; of several, the closest."""
+    """The fewest digits s for which 0.s times 10^n is this number and no other; the closest, of two the even one."""
     with localcontext(prec=1200):  # a double has at most 1,075 digits
         return exact_shortest_digits(Decimal(number), number)
 
@@ -298,7 +298,7 @@ def exact_shortest_digits(exact: Decimal, number: float) -> tuple[str, int]:
         below = (exact / unit).to_integral_value(ROUND_FLOOR)
         candidates = [digits for digits in (below, below + 1) if float(digits * unit) == number]
         if candidates:
-            digits = min(candidates, key=lambda digits: abs(digits * unit - exact))
+            digits = min(candidates, key=lambda digits: (abs(digits * unit - exact), digits % 2))
             written = str(int(digits))
             return written.rstrip("0"), n + len(written) - k
     raise AssertionError(f"17 digits are always enough, not for {number!r}")
