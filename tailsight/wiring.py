@@ -134,6 +134,7 @@ class Application:
                 Path("data", "wal").absolute(),
             )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
+        self._began = _now()
         self._counts = RecentCounts(self.store)
         self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
@@ -227,7 +228,8 @@ class Application:
             burn_alert(one, incidents, url, now) for one in burns if one.ended_at is None or one.ended_at > recent
         ]
         found += status_alerts(self._statuses(objectives, now), window, url, now)
-        found.append(data_late_alert(read_freshness(self.store, now).get("requests"), _DATA_LATE_S, url, now))
+        if (now - self._began).total_seconds() > _DATA_LATE_S:  # what was missed while we were down may still come in
+            found.append(data_late_alert(read_freshness(self.store, now).get("requests"), _DATA_LATE_S, url, now))
         return [alert for alert in found if alert is not None]
 
     def _statuses(self, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
