@@ -1,0 +1,1 @@
+"""What the GPUs cost, split to the last nano-dollar: over requests, idle by cause, and overhead."""

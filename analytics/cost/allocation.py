@@ -1,0 +1,129 @@
+"""The bill, split: one row an hour and group, whose dollars add up to the bill exactly.
+
+Every figure of cost that Tailsight shows is a sum over these rows.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike
+
+from domain.cost import NANOUSD, Use
+
+ALLOCATION: dict[str, pl.DataType] = {
+    "time": pl.Datetime("us", "UTC"),
+    "use": pl.String(),
+    "idle_cause": pl.String(),
+    "service": pl.String(),
+    "model": pl.String(),
+    "version": pl.String(),
+    "pool": pl.String(),
+    "tenant": pl.String(),
+    "replica": pl.String(),
+    "node": pl.String(),
+    "gpu_model": pl.String(),
+    "price": pl.String(),
+    "outcome": pl.String(),
+    "gpu_seconds": pl.Float64(),
+    "cost_nanousd": pl.Int64(),
+    "requests": pl.UInt64(),
+    "input_tokens": pl.UInt64(),
+    "output_tokens": pl.UInt64(),
+    "is_estimated": pl.Boolean(),
+}
+"""Columns of the bill. `time` is the start of the hour, `use` a `domain.cost.Use`, `outcome` ok or error.
+
+What is not known, or means nothing for the row's use, is null; counts are 0 where `use` is not requests.
+`is_estimated` says that the shares rest on gauges and sums, not on a log of the engine's steps.
+"""
+
+DIMENSIONS = (
+    "model",
+    "tenant",
+    "service",
+    "version",
+    "pool",
+    "idle_cause",
+    "use",
+    "node",
+    "replica",
+    "gpu_model",
+    "price",
+)
+"""What the bill can be asked by."""
+
+
+def apportion(total: int, weights: ArrayLike) -> list[int]:
+    """Split a whole number in proportion to weights, so that the parts add up to it exactly.
+
+    By largest remainder (Hamilton's method): each part is its quota rounded down, and what is left goes, one each, to
+    the largest remainders, of equal ones to the first.
+
+    Args:
+        total: what is split, e.g. nano-dollars.
+        weights: one a part, not negative; where all are 0 the parts are equal.
+
+    Raises:
+        ValueError: for no weights, or one that is negative or not finite.
+    """
+    shares = np.asarray(weights, dtype=np.float64)
+    if shares.size == 0 or not np.isfinite(shares).all() or (shares < 0).any():
+        raise ValueError(
+            f"cannot split {total} by {shares.size} weights; expected one or more, finite and not negative"
+        )
+    shares = shares / shares.max() if shares.max() > 0 else np.ones_like(shares)
+    sign, whole = (-1, -total) if total < 0 else (1, total)
+    quotas = shares / shares.sum() * whole
+    parts = np.floor(quotas).astype(np.int64)
+    left = whole - int(parts.sum())
+    if left > 0:
+        order = np.argsort(-(quotas - parts), kind="stable")
+        parts[order[: left % parts.size]] += 1
+        parts += left // parts.size
+    while left < 0:  # above 2^53 a quota is rounded, perhaps up
+        largest = int(parts.argmax())
+        taken = min(-left, int(parts[largest]))
+        parts[largest] -= taken
+        left += taken
+    return [sign * int(part) for part in parts]
+
+
+def cost_by(allocation: pl.DataFrame, by: Collection[str] = ()) -> pl.DataFrame:
+    """The bill summed by dimensions, dearest first.
+
+    Args:
+        allocation: rows of schema `ALLOCATION`.
+        by: any of `DIMENSIONS`; none gives one row, the bill.
+
+    Returns:
+        The dimensions, then gpu_seconds, cost_nanousd, requests, input_tokens, output_tokens.
+
+    Raises:
+        ValueError: for something the bill is not told by.
+    """
+    unknown = sorted(set(by) - set(DIMENSIONS))
+    if unknown:
+        raise ValueError(f"cannot tell cost by {', '.join(unknown)}; valid are {', '.join(DIMENSIONS)}")
+    sums = [pl.col(name).sum() for name in ("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens")]
+    if not by:
+        return allocation.select(sums)
+    return allocation.group_by(*by).agg(sums).sort("cost_nanousd", *by, descending=[True, *(False for _ in by)])
+
+
+def rows_of(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """An allocation from a few rows; what a row does not name is null, and 0 for what is counted."""
+    counted = dict.fromkeys(("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens"), 0)
+    whole = [{**dict.fromkeys(ALLOCATION), **counted, "is_estimated": True, **row} for row in rows]
+    return pl.DataFrame(whole, schema=ALLOCATION)
+
+
+def bill_usd(allocation: pl.DataFrame) -> float:
+    """The whole bill in dollars."""
+    return int(allocation["cost_nanousd"].sum()) / NANOUSD
+
+
+def used(use: Use) -> pl.Expr:
+    """Whether a row's dollars went to that use."""
+    return pl.col("use") == use.value
