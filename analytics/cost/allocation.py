@@ -90,6 +90,27 @@ def apportion(total: int, weights: ArrayLike) -> list[int]:
     return [sign * int(part) for part in parts]
 
 
+def split(frame: pl.DataFrame, over: Sequence[str], weight: str, total: str = "cost_nanousd") -> pl.DataFrame:
+    """`apportion`, a group of rows at a time: a total that all rows of a group bear becomes their parts of it.
+
+    Args:
+        frame: rows; `over` names the group of each.
+        over: columns that are equal within a group.
+        weight: a column, not negative; where all of a group are 0 its parts are equal.
+        total: a column of whole numbers below 2^53, the same in all rows of a group.
+    """
+    weights = pl.col(weight).fill_null(0.0) / pl.col(weight).max().over(over)
+    known = pl.when(pl.col(weight).max().over(over) > 0).then(weights).otherwise(1.0)
+    frame = frame.with_columns(known.alias("_weight"))
+    quota = pl.col("_weight") / pl.col("_weight").sum().over(over) * pl.col(total)
+    frame = frame.with_columns(quota.alias("_quota"), quota.floor().cast(pl.Int64).alias("_part"))
+    left = pl.col(total) - pl.col("_part").sum().over(over)
+    rank = (pl.col("_quota") - pl.col("_part")).rank("ordinal", descending=True).over(over)
+    return frame.with_columns((pl.col("_part") + (rank <= left).cast(pl.Int64)).alias(total)).drop(
+        "_weight", "_quota", "_part"
+    )
+
+
 def cost_by(allocation: pl.DataFrame, by: Collection[str] = ()) -> pl.DataFrame:
     """The bill summed by dimensions, dearest first.
 

@@ -1,10 +1,11 @@
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.cost.allocation import apportion, bill_usd, cost_by, rows_of
+from analytics.cost.allocation import apportion, bill_usd, cost_by, rows_of, split
 
 HOUR = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
@@ -49,3 +50,13 @@ def test_a_bill_is_told_by_its_dimensions_dearest_first():
     ]
     with pytest.raises(ValueError, match="cannot tell cost by colour; valid are model, tenant"):
         cost_by(allocation, ["colour"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1e9)), min_size=1, max_size=40), st.integers(0, 10**13))
+def test_a_frame_is_split_group_by_group_as_apportion_does(rows, total):
+    frame = pl.DataFrame(rows, schema={"group": pl.Int64, "weight": pl.Float64}, orient="row")
+    parts = split(frame.with_columns(cost_nanousd=pl.lit(total)), ["group"], "weight")
+    for (group,), part in parts.group_by("group", maintain_order=True):
+        expected = apportion(total, [weight for number, weight in rows if number == group])
+        assert sum(part["cost_nanousd"]) == total
+        assert part["cost_nanousd"].to_list() == pytest.approx(expected, abs=1)
