@@ -52,6 +52,9 @@ FAMILIES: Mapping[str, Family] = {
     "tailsight_signal_rollup": Family.ROLLUPS,
     "tailsight_sample_hours": Family.ROLLUPS,
     "tailsight_caught_up": Family.ROLLUPS,
+    "tailsight_cost_hours": Family.ROLLUPS,
+    "tailsight_request_hours": Family.ROLLUPS,
+    "tailsight_gpu_hours": Family.ROLLUPS,
 }
 """The tables that are cut by day, by their upstream names where they have one. Others keep all, but silent series."""
 

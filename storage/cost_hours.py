@@ -1,0 +1,193 @@
+"""What cost is split by, settled an hour at a time once the hour is over, and the questions that it is settled from.
+
+An hour is settled by one row, written last; where requests or samples came in since, it is settled again, and of several
+settlements the newest counts. So a late request, a backfill and a job that was cut short are one case.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from domain.window import Window
+from storage.readers import TIME, Schema
+from storage.store import Store
+
+REQUEST_HOURS: Schema = {
+    "time": TIME,
+    "service": pl.String,
+    "model": pl.String,
+    "version": pl.String,
+    "pool": pl.String,
+    "tenant": pl.String,
+    "replica": pl.String,
+    "node": pl.String,
+    "is_error": pl.Boolean,
+    "requests": pl.UInt64,
+    "input_tokens": pl.UInt64,
+    "output_tokens": pl.UInt64,
+    "engine_ms": pl.Float64,
+}
+GPU_HOURS: Schema = {
+    "time": TIME,
+    "gpu": pl.String,
+    "node": pl.String,
+    "gpu_model": pl.String,
+    "pool": pl.String,
+    "replica": pl.String,
+    "service": pl.String,
+    "model": pl.String,
+    "slice_ratio": pl.Float64,
+    "state": pl.String,
+    "seconds": pl.Float64,
+}
+ENGINE_REQUESTS: Schema = {
+    "time": TIME,
+    "service": pl.String,
+    "model": pl.String,
+    "version": pl.String,
+    "replica": pl.String,
+    "node": pl.String,
+    "pool": pl.String,
+    "tenant": pl.String,
+    "user": pl.String,
+    "trace_id": pl.String,
+    "is_error": pl.Boolean,
+    "latency_ms": pl.Float64,
+    "ttft_ms": pl.Float64,
+    "queue_ms": pl.Float64,
+    "prefill_ms": pl.Float64,
+    "decode_ms": pl.Float64,
+    "input_tokens": pl.UInt32,
+    "output_tokens": pl.UInt32,
+}
+GPU_EXTENTS: Schema = {
+    "gpu": pl.String,
+    "node": pl.String,
+    "gpu_model": pl.String,
+    "profile": pl.String,
+    "first_seen": TIME,
+    "last_seen": TIME,
+}
+OUTCOMES: Schema = {
+    "service": pl.String,
+    "model": pl.String,
+    "tenant": pl.String,
+    "version": pl.String,
+    "pool": pl.String,
+    "requests": pl.UInt64,
+    "good": pl.UInt64,
+    "errors": pl.UInt64,
+    "users": pl.UInt64,
+}
+UNSETTLED: Schema = {"hour": TIME, "requests": pl.UInt64, "samples": pl.UInt64}
+_SETTLED: Schema = {"hour": TIME, "settled_at": TIME}
+
+OUTCOME_DIMENSIONS = ("service", "model", "tenant", "version", "pool")
+
+
+def read_unsettled_hours(store: Store, window: Window, limit: int = 100_000) -> pl.DataFrame:
+    """Hours that hold more, or other, than they were settled from, newest first. Schema: `UNSETTLED`."""
+    return store.query("unsettled_hours", UNSETTLED, start=window.start, end=window.end, limit=limit)
+
+
+def read_settled_hours(store: Store, window: Window) -> set[datetime]:
+    """The hours of a window that were settled, as they may have been before more came in."""
+    return set(store.query("settled_hours", _SETTLED, start=window.start, end=window.end)["hour"])
+
+
+def read_request_hours(store: Store, window: Window) -> pl.DataFrame:
+    """Engine time of settled hours by whose requests it went to. Schema: `REQUEST_HOURS`."""
+    return _known(store.query("request_hours", REQUEST_HOURS, start=window.start, end=window.end))
+
+
+def read_gpu_hours(store: Store, window: Window) -> pl.DataFrame:
+    """What GPUs did in settled hours. Schema: `GPU_HOURS`."""
+    return _known(store.query("gpu_hours", GPU_HOURS, start=window.start, end=window.end))
+
+
+def read_engine_requests(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
+    """The requests of all services (or one) that began in a window. Schema: `ENGINE_REQUESTS`."""
+    frame = store.query("engine_requests", ENGINE_REQUESTS, start=window.start, end=window.end, service=service or "")
+    return _known(frame)
+
+
+def read_gpu_extents(store: Store, window: Window, metrics: Sequence[str]) -> pl.DataFrame:
+    """What each GPU of a window is, and when it was first and last heard of at all. Schema: `GPU_EXTENTS`."""
+    frame = store.query("gpu_extents", GPU_EXTENTS, start=window.start, end=window.end, metrics=list(metrics))
+    return _known(frame)
+
+
+def read_outcomes(
+    store: Store, window: Window, promised_ms: Mapping[str, tuple[float, float]], by: Collection[str] = ()
+) -> pl.DataFrame:
+    """Requests that succeeded within their promised times, failures and users, by dimensions. Schema: `OUTCOMES`.
+
+    Args:
+        store: the store.
+        window: by the start of a request.
+        promised_ms: time to first token and latency by service, each 0 where nothing is promised of it.
+        by: any of `OUTCOME_DIMENSIONS`.
+
+    Raises:
+        ValueError: for another dimension.
+    """
+    unknown = sorted(set(by) - set(OUTCOME_DIMENSIONS))
+    if unknown:
+        raise ValueError(f"cannot count by {', '.join(unknown)}; valid are {', '.join(OUTCOME_DIMENSIONS)}")
+    frame = store.query(
+        "outcomes",
+        OUTCOMES,
+        start=window.start,
+        end=window.end,
+        services=list(promised_ms),
+        ttft_ms=[ttft for ttft, _ in promised_ms.values()],
+        latency_ms=[latency for _, latency in promised_ms.values()],
+        **{f"by_{name}": name in by for name in OUTCOME_DIMENSIONS},
+    )
+    return _known(frame)
+
+
+def settle_hour(
+    store: Store,
+    hour: datetime,
+    request_hours: pl.DataFrame,
+    gpu_hours: pl.DataFrame,
+    *,
+    requests: int,
+    samples: int,
+    now: datetime,
+) -> None:
+    """Keep what an hour's cost is split by.
+
+    Args:
+        store: migrated.
+        hour: its beginning.
+        request_hours: schema `REQUEST_HOURS`.
+        gpu_hours: schema `GPU_HOURS`.
+        requests: how many requests of the hour there were before they were read.
+        samples: the same of samples.
+        now: of several settlements of an hour the newest counts.
+    """
+    settled_at = pl.lit(now.astimezone(UTC), dtype=TIME).alias("settled_at")
+    for table, rows in (("tailsight_request_hours", request_hours), ("tailsight_gpu_hours", gpu_hours)):
+        told = rows.with_columns(pl.col(pl.String).fill_null(""), settled_at).rename({"time": "hour"})
+        store.insert(table, told)
+    row = {"hour": [hour], "requests": [requests], "samples": [samples], "settled_at": [now.astimezone(UTC)]}
+    store.insert("tailsight_cost_hours", pl.DataFrame(row, schema={**UNSETTLED, "settled_at": TIME}))
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of its hour."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def whole_hours(window: Window) -> Window:
+    """The window rounded out to whole hours."""
+    end = hour_of(window.end)
+    return Window(hour_of(window.start), end if end == window.end else end + timedelta(hours=1))
+
+
+def _known(frame: pl.DataFrame) -> pl.DataFrame:
+    """Empty text means not known, and that is null."""
+    return frame.with_columns(pl.col(pl.String).replace("", None))
