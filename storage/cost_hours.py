@@ -1,7 +1,7 @@
 """What cost is split by, settled an hour at a time once the hour is over, and the questions that it is settled from.
 
-An hour is settled by one row, written last; where requests or samples came in since, it is settled again, and of several
-settlements the newest counts. So a late request, a backfill and a job that was cut short are one case.
+An hour is settled by one row, written last; where requests or samples came in since, it is settled again, and of
+several settlements the newest counts. So a late request, a backfill and a job that was cut short are one case.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +27,7 @@ REQUEST_HOURS: Schema = {
     "input_tokens": pl.UInt64,
     "output_tokens": pl.UInt64,
     "engine_ms": pl.Float64,
+    "input_engine_ms": pl.Float64,
 }
 GPU_HOURS: Schema = {
     "time": TIME,

@@ -28,6 +28,7 @@ ALLOCATION: dict[str, pl.DataType] = {
     "outcome": pl.String(),
     "gpu_seconds": pl.Float64(),
     "cost_nanousd": pl.Int64(),
+    "input_cost_nanousd": pl.Int64(),
     "requests": pl.UInt64(),
     "input_tokens": pl.UInt64(),
     "output_tokens": pl.UInt64(),
@@ -35,9 +36,13 @@ ALLOCATION: dict[str, pl.DataType] = {
 }
 """Columns of the bill. `time` is the start of the hour, `use` a `domain.cost.Use`, `outcome` ok or error.
 
+`input_cost_nanousd` is the part of a request's cost that went into reading its prompt; the rest wrote the answer.
 What is not known, or means nothing for the row's use, is null; counts are 0 where `use` is not requests.
 `is_estimated` says that the shares rest on gauges and sums, not on a log of the engine's steps.
 """
+
+COUNTED = ("gpu_seconds", "cost_nanousd", "input_cost_nanousd", "requests", "input_tokens", "output_tokens")
+"""The columns that add up."""
 
 DIMENSIONS = (
     "model",
@@ -119,7 +124,7 @@ def cost_by(allocation: pl.DataFrame, by: Collection[str] = ()) -> pl.DataFrame:
         by: any of `DIMENSIONS`; none gives one row, the bill.
 
     Returns:
-        The dimensions, then gpu_seconds, cost_nanousd, requests, input_tokens, output_tokens.
+        The dimensions, then `COUNTED`.
 
     Raises:
         ValueError: for something the bill is not told by.
@@ -127,7 +132,7 @@ def cost_by(allocation: pl.DataFrame, by: Collection[str] = ()) -> pl.DataFrame:
     unknown = sorted(set(by) - set(DIMENSIONS))
     if unknown:
         raise ValueError(f"cannot tell cost by {', '.join(unknown)}; valid are {', '.join(DIMENSIONS)}")
-    sums = [pl.col(name).sum() for name in ("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens")]
+    sums = [pl.col(name).sum() for name in COUNTED]
     if not by:
         return allocation.select(sums)
     return allocation.group_by(*by).agg(sums).sort("cost_nanousd", *by, descending=[True, *(False for _ in by)])
@@ -135,7 +140,7 @@ def cost_by(allocation: pl.DataFrame, by: Collection[str] = ()) -> pl.DataFrame:
 
 def rows_of(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """An allocation from a few rows; what a row does not name is null, and 0 for what is counted."""
-    counted = dict.fromkeys(("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens"), 0)
+    counted = dict.fromkeys(COUNTED, 0)
     whole = [{**dict.fromkeys(ALLOCATION), **counted, "is_estimated": True, **row} for row in rows]
     return pl.DataFrame(whole, schema=ALLOCATION)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analytics.cost.allocation import ALLOCATION, split
+from analytics.cost.allocation import ALLOCATION, COUNTED, split
 from analytics.cost.gpu_time import BUSY
 from domain.cost import Use
 
@@ -27,8 +27,12 @@ REQUEST_HOURS: dict[str, pl.DataType] = {
     "input_tokens": pl.UInt64(),
     "output_tokens": pl.UInt64(),
     "engine_ms": pl.Float64(),
+    "input_engine_ms": pl.Float64(),
 }
-"""One row an hour and group of requests. Counts are of those that began in the hour, `engine_ms` of the time in it."""
+"""One row an hour and group of requests. Counts are of those that began in the hour, `engine_ms` of the time in it.
+
+`input_engine_ms` is the part of `engine_ms` that read prompts.
+"""
 
 _PLACE = ("time", "replica", "node", "gpu_model", "price")
 _OF_IDLE = ("service", "model", "pool")
@@ -87,6 +91,7 @@ def _served(at_work: pl.DataFrame, request_hours: pl.DataFrame) -> tuple[pl.Data
     is_first = pl.col("place") == 1
     served = served.with_columns(
         (pl.col("gpu_seconds") * pl.col("engine_ms") / total_ms).alias("gpu_seconds"),
+        _input_cost(),
         *(
             pl.when(is_first).then(name).otherwise(0).alias(name)
             for name in ("requests", "input_tokens", "output_tokens")
@@ -96,14 +101,19 @@ def _served(at_work: pl.DataFrame, request_hours: pl.DataFrame) -> tuple[pl.Data
     return pl.concat([served, unplaced], how="diagonal"), rest
 
 
+def _input_cost() -> pl.Expr:
+    """What of the dollars went into reading prompts."""
+    ratio = pl.when(pl.col("engine_ms") > 0).then(pl.col("input_engine_ms") / pl.col("engine_ms")).otherwise(0.0)
+    return (pl.col("cost_nanousd") * ratio.fill_null(0.0).clip(0, 1)).floor().cast(pl.Int64).alias("input_cost_nanousd")
+
+
 def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Rows of all kinds in the one schema: what a row does not have is null, and 0 for what is counted."""
     whole = pl.concat(parts, how="diagonal")
     missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in ALLOCATION.items() if name not in whole.columns]
-    counted = ("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens")
     return (
         whole.with_columns(missing)
-        .with_columns(pl.col(counted).fill_null(0), pl.col("is_estimated").fill_null(value=True))
+        .with_columns(pl.col(COUNTED).fill_null(0), pl.col("is_estimated").fill_null(value=True))
         .select(pl.col(name).cast(kind) for name, kind in ALLOCATION.items())
         .filter((pl.col("cost_nanousd") != 0) | (pl.col("requests") > 0) | (pl.col("gpu_seconds") > 0))
     )

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from analytics.cost.allocation import ALLOCATION
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.gpu_time import (
     ENGINE_MINUTES,
@@ -136,7 +135,7 @@ def settle(
 def allocation(store: Store, window: Window, settings: CostSettings) -> pl.DataFrame:
     """The bill of a window, split. Schema: `ALLOCATION`.
 
-    Whole hours: the window is rounded out to them. Hours that are not settled yet are computed now, the newest 48 of them.
+    Whole hours: the window is rounded out to them. Of hours that are not settled yet the newest 48 are computed now.
     """
     whole = whole_hours(window)
     around = whole.widened(_GAP.total_seconds(), _GAP.total_seconds())
@@ -180,8 +179,8 @@ def _gpu_time(store: Store, window: Window, settings: CostSettings) -> tuple[pl.
 def _request_hours(store: Store, window: Window, gpus: pl.DataFrame, engines: pl.DataFrame) -> pl.DataFrame:
     """Whose requests took how much of an hour of each replica's engine. Schema: `REQUEST_HOURS`.
 
-    A request's engine time is spread evenly from when it left the queue to when it ended; what falls into the hour counts
-    in it. A request itself counts in the hour that it began in.
+    A request's engine time is spread evenly from when it left the queue to when it ended; what falls into the hour
+    counts in it. A request itself counts in the hour that it began in.
     """
     requests = read_engine_requests(store, window.widened(before_s=_BEFORE.total_seconds()))
     if requests.is_empty():
@@ -241,7 +240,8 @@ def _gpu_minutes(store: Store, window: Window, series: pl.DataFrame) -> pl.DataF
         seen = seen.join(column, on=["gpu", "time"], how="left").with_columns(pl.col(name))
     gone = [code for code in range(1, 200) if xid(code).kind is XidClass.GONE]
     return seen.with_columns(
-        pl.col("clock_reasons").cast(pl.Int64), pl.col("xid").is_in(gone).fill_null(value=False).alias("is_gone")
+        pl.col("clock_reasons").cast(pl.Int64),
+        pl.col("xid").cast(pl.Int64).is_in(gone).fill_null(value=False).alias("is_gone"),
     ).select(*GPU_MINUTES)
 
 

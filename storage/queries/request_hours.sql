@@ -1,6 +1,6 @@
 -- Engine time of settled hours, by whose requests it went to.
 SELECT toDateTime64(hour, 6, 'UTC') AS time, service, model, version, pool, tenant, replica, node, is_error, requests, input_tokens,
-    output_tokens, engine_ms
+    output_tokens, engine_ms, input_engine_ms
 FROM tailsight_request_hours
 WHERE hour >= toDateTime({start:DateTime64(6, 'UTC')}) AND hour < {end:DateTime64(6, 'UTC')}
     AND (hour, settled_at) IN

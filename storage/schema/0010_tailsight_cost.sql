@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS tailsight_request_hours
     input_tokens  UInt64 COMMENT 'tokens, of these',
     output_tokens UInt64 COMMENT 'tokens, of these',
     engine_ms     Float64 COMMENT 'ms of the engine within the hour, by the Shapley share of each step; estimated',
+    input_engine_ms Float64 COMMENT 'ms, the part of it that read prompts',
     settled_at    DateTime64(6, 'UTC')
 )
 ENGINE = ReplacingMergeTree(settled_at)

@@ -32,7 +32,9 @@ def costs(gpu_time, nanousd=3_600_000_000, price="p"):
 def requests(replica, tenant, engine_ms, requests=10, hour=0, *, is_error=False):
     row = {"time": HOUR + timedelta(hours=hour), "service": "chat", "model": "llama", "replica": replica}
     row |= {"tenant": tenant, "is_error": is_error, "requests": requests, "input_tokens": 100 * requests}
-    return pl.DataFrame([{**row, "output_tokens": 7, "engine_ms": engine_ms}], schema=REQUEST_HOURS)
+    return pl.DataFrame(
+        [{**row, "output_tokens": 7, "engine_ms": engine_ms, "input_engine_ms": engine_ms / 4}], schema=REQUEST_HOURS
+    )
 
 
 def by(allocation, *dimensions):
@@ -51,6 +53,7 @@ def test_a_gpu_hour_is_split_over_its_states_and_the_busy_part_over_the_requests
     }
     acme = found.filter(pl.col("tenant") == "acme").row(0, named=True)
     assert (acme["gpu_seconds"], acme["requests"], acme["node"], acme["price"]) == (300.0, 10, "n1", "p")
+    assert acme["input_cost_nanousd"] == 75_000_000
 
 
 def test_what_nobody_asked_for_is_unattributed():
