@@ -137,20 +137,19 @@ def _joined(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], how: str) 
 
 
 def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
-    cost, idle = (pl.col(name) / NANOUSD for name in ("cost_nanousd", "idle_nanousd"))
     rows = rows.with_columns(
         (pl.col("cost_nanousd") + pl.col("idle_nanousd")).alias("own"), pl.lit(bill_nanousd).alias("full_nanousd")
     ).with_columns(pl.lit(0).alias("bill"))
     rows = split(rows, ["bill"], "own", total="full_nanousd")
-    full = pl.when((pl.col("own").sum() > 0) | (pl.len() == 1)).then(pl.col("full_nanousd") / NANOUSD)
+    full = pl.when((pl.col("own").sum() > 0) | (pl.len() == 1)).then(_usd("full_nanousd"))
     output = (pl.col("cost_nanousd") - pl.col("input_cost_nanousd")) / NANOUSD
     tokens = pl.col("input_tokens") + pl.col("output_tokens")
     return (
         rows.with_columns(
-            cost.alias("cost_usd"),
-            idle.alias("idle_usd"),
+            _usd("cost_nanousd").alias("cost_usd"),
+            _usd("idle_nanousd").alias("idle_usd"),
             full.alias("full_cost_usd"),
-            (pl.col("errors_nanousd") / NANOUSD).alias("errors_usd"),
+            _usd("errors_nanousd").alias("errors_usd"),
             ((pl.col("gpu_seconds") + pl.col("idle_seconds")) / 3600).alias("gpu_hours"),
             pl.col("good").cast(pl.UInt64).alias("good_requests"),
         )
@@ -169,6 +168,11 @@ def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
         .with_columns(pl.col("users").cast(pl.UInt64))
         .sort("cost_usd", descending=True)
     )
+
+
+def _usd(nanousd: str) -> pl.Expr:
+    """Dollars. Rounded where they end: a column is divided by way of the reciprocal, which is not quite 1e-9."""
+    return (pl.col(nanousd) / NANOUSD).round(9)
 
 
 def _per(amount: pl.Expr, count: pl.Expr) -> pl.Expr:
