@@ -20,6 +20,7 @@ from analytics.cost.gpu_time import (
 from analytics.cost.price_book import PriceBook, gpu_costs, mig_ratio, overhead_rows
 from analytics.cost.request_shares import estimated_shares
 from analytics.cost.step_models import fit_step_model, step_model_for
+from analytics.cost.unit_costs import Bill, bill_of
 from analytics.samples import counter_rates
 from domain.gpu_events import XidClass, xid
 from domain.window import Window
@@ -132,30 +133,68 @@ def settle(
     return found.height
 
 
-def allocation(store: Store, window: Window, settings: CostSettings) -> pl.DataFrame:
-    """The bill of a window, split. Schema: `ALLOCATION`.
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The bill of whole hours.
 
-    Whole hours: the window is rounded out to them. Of hours that are not settled yet the newest 48 are computed now.
+    `allocation` is of schema `ALLOCATION`. `unpriced_gpu_seconds` are on no bill, because no price is known of the GPU.
+    """
+
+    window: Window
+    allocation: pl.DataFrame
+    unpriced_gpu_seconds: float
+
+    @property
+    def bill(self) -> Bill:
+        """What became of it."""
+        return bill_of(self.allocation, self.unpriced_gpu_seconds)
+
+
+def costs_of(store: Store, window: Window, settings: CostSettings, *, by_user: bool = False) -> Costs:
+    """The bill of a window, split.
+
+    The window is rounded out to whole hours. Of hours that are not settled yet the newest 48 are computed now.
+
+    Args:
+        store: migrated.
+        window: event time.
+        settings: prices and warm pools.
+        by_user: put users in the place of tenants; then requests are read again, which takes about a second an hour of
+            a large fleet.
     """
     whole = whole_hours(window)
     around = whole.widened(_GAP.total_seconds(), _GAP.total_seconds())
     settled = read_settled_hours(store, around)
-    gpus, shares = [read_gpu_hours(store, around)], [read_request_hours(store, whole)]
-    open_hours = [hour for hour in read_unsettled_hours(store, whole, _LIVE_HOURS_MAX)["hour"] if hour not in settled]
-    for hour in open_hours:
-        live = Window(hour, hour + timedelta(hours=1))
-        found, engine_minutes = _gpu_time(store, live, settings)
-        gpus.append(found)
-        shares.append(_request_hours(store, live, found, engine_minutes))
+    kept = read_gpu_hours(store, around)
+    gpus = [kept]
+    shares = [] if by_user else [read_request_hours(store, whole)]
+    for hour in read_unsettled_hours(store, whole, _LIVE_HOURS_MAX)["hour"]:
+        if hour not in settled:
+            live = Window(hour, hour + timedelta(hours=1))
+            found, engine_minutes = _gpu_time(store, live, settings)
+            gpus.append(found)
+            if not by_user:
+                shares.append(_request_hours(store, live, found, engine_minutes))
     there = pl.col("time").is_between(whole.start, whole.end, closed="left")
     time = with_gaps(pl.concat(gpus)).filter(there)
-    overheads = overhead_rows(settings.book, whole)
-    if time.is_empty():
-        return allocate(time, pl.DataFrame(schema=_COSTS), pl.concat(shares), overheads)
-    return allocate(time, _costs(settings.book, time), pl.concat(shares), overheads)
+    if by_user:
+        shares = _shares_by_user(store, whole, time)
+    priced = _costs(settings.book, time)
+    whole_s = (pl.col("seconds") * pl.col("slice_ratio")).sum()
+    unpriced = time.join(priced.filter(pl.col("cost_nanousd").is_null()), on=["time", "gpu"], how="semi")
+    split_bill = allocate(time, priced, pl.concat(shares), overhead_rows(settings.book, whole))
+    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()))
 
 
-_COSTS = {"time": GPU_TIME["time"], "gpu": pl.String(), "price": pl.String(), "cost_nanousd": pl.Int64()}
+def _shares_by_user(store: Store, window: Window, time: pl.DataFrame) -> list[pl.DataFrame]:
+    """`REQUEST_HOURS` of each hour with users in the place of tenants."""
+    hours = time["time"].unique().sort()
+    parts = [pl.DataFrame(schema=REQUEST_HOURS)]
+    for hour in hours:
+        there = time.filter(pl.col("time") == hour)
+        live = Window(hour, hour + timedelta(hours=1))
+        parts.append(_request_hours(store, live, there, _engine_minutes(store, live), by_user=True))
+    return parts
 
 
 def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
@@ -163,7 +202,7 @@ def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
     hours = time.group_by("time", "gpu").agg(
         pl.col("seconds").sum(), pl.col("node", "gpu_model", "pool").drop_nulls().first(), pl.col("slice_ratio").max()
     )
-    return gpu_costs(book, hours).select(*_COSTS)
+    return gpu_costs(book, hours).select("time", "gpu", "price", "cost_nanousd")
 
 
 def _gpu_time(store: Store, window: Window, settings: CostSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -176,7 +215,9 @@ def _gpu_time(store: Store, window: Window, settings: CostSettings) -> tuple[pl.
     return gpu_time(gpus, engines, _stall_minutes(store, window), extents, window, settings.warm), engines
 
 
-def _request_hours(store: Store, window: Window, gpus: pl.DataFrame, engines: pl.DataFrame) -> pl.DataFrame:
+def _request_hours(
+    store: Store, window: Window, gpus: pl.DataFrame, engines: pl.DataFrame, *, by_user: bool = False
+) -> pl.DataFrame:
     """Whose requests took how much of an hour of each replica's engine. Schema: `REQUEST_HOURS`.
 
     A request's engine time is spread evenly from when it left the queue to when it ended; what falls into the hour
@@ -186,6 +227,8 @@ def _request_hours(store: Store, window: Window, gpus: pl.DataFrame, engines: pl
     if requests.is_empty():
         return pl.DataFrame(schema=REQUEST_HOURS)
     shared = requests.with_columns(_engine_ms(requests, gpus, engines))
+    if by_user:
+        shared = shared.with_columns(pl.col("user").alias("tenant"))
     began = pl.col("time") + pl.duration(milliseconds=pl.col("queue_ms").fill_null(0.0))
     ended = pl.col("time") + pl.duration(milliseconds=pl.col("latency_ms"))
     shared = shared.with_columns(began.alias("began"), pl.max_horizontal(ended, began).alias("ended"))
