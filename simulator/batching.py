@@ -3,7 +3,9 @@
 Continuous batching, first come first served. Each step gives every decoding sequence one token, and what is left of
 the step's tokens to prompts (chunked prefill), at first to the one that is under way, then to those that wait, as
 long as sequences and KV blocks are free. Where KV blocks run out, the newest sequence is preempted: it loses its
-blocks, waits at the head of the line, and computes its prompt and what it had made again.
+blocks, waits at the head of the line, and computes its prompt and what it had made again, but for what it still finds
+in the cache (automatic prefix caching): freed blocks are taken in the order that they were freed in, of one sequence
+the last of it first.
 
 A step lasts `d0 + Σ(d1 + d2·context)` over what decodes, plus `p0 + Σ(p1·n + p2·n·(2·position + n))` over the chunks
 of prompts in it. Not modelled: prefix blocks that sequences share (each holds its own), speculative tokens, time
@@ -77,7 +79,8 @@ class Played:
             `preemptions`, which no span tells.
         step_log: schema `STEP_LOG`: the truth.
         scrapes: what /metrics would show every 15 s: time, num_requests_running, num_requests_waiting,
-            kv_cache_usage_ratio, prompt_tokens_total, generation_tokens_total.
+            kv_cache_usage_ratio, prompt_tokens_total, generation_tokens_total,
+            num_preemptions_total.
     """
 
     requests: pl.DataFrame
@@ -183,9 +186,11 @@ class _Replica:
         # What decodes, in order of admission: request, tokens in the KV cache, tokens to make.
         self._ids, self._kept, self._left = (np.zeros(0, np.int64) for _ in range(3))
         self._partial: tuple[int, int] | None = None  # a prompt under way, and how much of it is in the cache
-        self._used = self._finished = self._prompt_total = self._made_total = 0
+        # Of those preempted: tokens in whole blocks, and how many blocks may be taken before the first of them is lost.
+        self._kept_behind: dict[int, tuple[int, int]] = {}
+        self._used = self._taken = self._preempted = self._finished = self._prompt_total = self._made_total = 0
         self.log = _Log()
-        # After each step: running, finished, blocks used, prompt tokens and generated tokens in all.
+        # After each step: running, finished, blocks used, prompt tokens, generated tokens and preemptions in all.
         self._states: list[NDArray[np.int64]] = []
 
     def _check(self) -> None:
@@ -232,8 +237,10 @@ class _Replica:
                 self._ids, self._kept, self._left = self._ids[:-1], self._kept[:-1], self._left[:-1]
 
     def _preempt(self, number: int, kept: int) -> None:
+        self._kept_behind[number] = (kept // BLOCK_TOKENS, self._taken + self._capacity - self._used)
         self._used -= -(-kept // BLOCK_TOKENS)
         self._preemptions[number] += 1
+        self._preempted += 1
         self._waiting.appendleft(number)
 
     def _chunks(self, *, admits: bool) -> list[tuple[int, int, int]]:
@@ -251,22 +258,32 @@ class _Replica:
                 return []
             chunks.append((number, position, tokens))
             self._used, used, budget = self._used + more, used + more, budget - tokens
+            self._taken += more
         while admits and self._waiting and budget > 0 and self._ids.size + len(chunks) < self._set.max_sequences:
             number = self._waiting[0]
-            position = int(self._cached[number])
+            position = self._found(number)
             tokens = min(self._target(number) - position, budget)
             more = -(-(position + tokens) // BLOCK_TOKENS)
             if used + more > self._capacity:
                 break
             self._waiting.popleft()
+            self._kept_behind.pop(number, None)
+            self._taken -= position // BLOCK_TOKENS
             if np.isnan(self._scheduled_ms[number]):
                 self._scheduled_ms[number] = self._now
             chunks.append((number, position, tokens))
             self._used, used, budget = self._used + more, used + more, budget - tokens
+            self._taken += more
         return chunks
 
+    def _found(self, number: int) -> int:
+        """Tokens of a waiting sequence that are in the cache: its prefix, or what is left from before it was preempted."""
+        blocks, until = self._kept_behind.get(number, (0, 0))
+        left = (blocks - max(0, self._taken - until)) * BLOCK_TOKENS
+        return min(max(int(self._cached[number]), left), self._target(number) - 1)
+
     def _target(self, number: int) -> int:
-        """Tokens that must be in the cache before the next one can be made: after a preemption, more than the prompt."""
+        """Tokens that must be in the cache before the next is made: after a preemption, more than the prompt."""
         return int(self._prompt[number] + self._made[number])
 
     def _steps_at_once(self) -> int:
@@ -301,6 +318,7 @@ class _Replica:
         self._now = float(ends[-1])
         others = self._used - int(_blocks(self._kept).sum())
         used = others + _blocks(contexts).sum(axis=1)
+        self._taken += int(used[-1]) - self._used
         self._made[self._ids] += count
         made = self._made_total + running * np.arange(1, count + 1)
         self._kept, self._left = self._kept + count, self._left - count
@@ -331,9 +349,9 @@ class _Replica:
                 used[-1] -= -(-kept // BLOCK_TOKENS)
                 self._finished += 1
         self._used, self._made_total = int(used[-1]), int(made[-1])
-        state = np.empty((count, 5), dtype=np.int64)
+        state = np.empty((count, 6), dtype=np.int64)
         state[:, 0], state[:, 1], state[:, 2], state[:, 4] = running, self._finished, used, made
-        state[:, 3] = self._prompt_total
+        state[:, 3], state[:, 5] = self._prompt_total, self._preempted
         if count > 1:  # only the last of them can have ended a request
             state[:-1, 1] -= int(done.sum())
         state[-1, 0] = self._ids.size + (self._partial is not None)
@@ -352,7 +370,7 @@ class _Replica:
 
     def scrapes(self) -> pl.DataFrame:
         """As the engine publishes them: by the end of the last step before."""
-        states = np.concatenate([np.zeros((1, 5), dtype=np.int64), *self._states])
+        states = np.concatenate([np.zeros((1, 6), dtype=np.int64), *self._states])
         durations = np.concatenate(self.log.duration_ms)
         ends = np.concatenate(self.log.start_ms) + durations
         moments = np.arange(0.0, self._now + SCRAPE_STEP_MS, SCRAPE_STEP_MS)
@@ -366,5 +384,6 @@ class _Replica:
                 "kv_cache_usage_ratio": seen[:, 2] / self._capacity,
                 "prompt_tokens_total": seen[:, 3],
                 "generation_tokens_total": seen[:, 4],
+                "num_preemptions_total": seen[:, 5],
             }
         )
