@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from starlette.routing import compile_path
 
 from alerts.service import Alerting
-from api import alerts, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
+from analytics.cost.jobs import Pricing
+from api import alerts, cost, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health
@@ -38,6 +39,7 @@ def create_api(
     explain: ExplainFunction,
     render_report: Callable[[Incident], str],
     alerting: Alerting,
+    pricing: Callable[[], Pricing],
     token: SecretStr | None = None,
 ) -> FastAPI:
     """The application that answers at /api, /healthz, /readyz and /metrics.
@@ -54,6 +56,7 @@ def create_api(
         explain: `analytics.jobs.explain_window`.
         render_report: an incident as Markdown.
         alerting: what fires, and what is kept quiet.
+        pricing: what GPUs cost.
         token: what everyone must show, but at /healthz and /readyz; None when anyone may ask.
     """
     app = FastAPI(
@@ -66,7 +69,7 @@ def create_api(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = Context(
-        store, settings, now, health, metrics_text, objectives, explain, render_report, alerting
+        store, settings, now, health, metrics_text, objectives, explain, render_report, alerting, pricing
     )
     for router in _ROUTERS:
         app.include_router(router)
@@ -90,6 +93,7 @@ _ROUTERS = (
     errors.router,
     slos.router,
     alerts.router,
+    cost.router,
     topology.router,
     health.router,
     docs.router,

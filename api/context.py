@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from alerts.service import Alerting
+from analytics.cost.jobs import Pricing
 from api.settings import ApiSettings
 from domain.cause import Explanation
 from domain.incident import Incident, Indicator
@@ -55,6 +56,7 @@ class Context:
     explain: ExplainFunction
     render_report: Callable[[Incident], str]
     alerting: Alerting
+    pricing: Callable[[], Pricing]
 
 
 def _context(request: Request) -> Context:

@@ -25,6 +25,8 @@ from pydantic import (
 )
 
 from alerts.settings import AlertsSettings
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
 from analytics.jobs import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.spikes import SpikeSettings
@@ -137,6 +139,36 @@ class TopologySettings(BaseModel):
     file: Path | None = Field(None, description="YAML of nodes, GPUs, ports and switches; read at start")
 
 
+class CostSettings(BaseModel):
+    """What GPUs cost, and which of them may stand idle. Read once, with the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price_book: Path | None = Field(
+        None, description="YAML of your prices (cost.md); without it public list prices by the GPU's model"
+    )
+    warm_pools: tuple[str, ...] = Field(
+        (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
+    )
+    _book: PriceBook | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "CostSettings":
+        if self.price_book is None:
+            return self
+        try:
+            self._book = read_price_book(self.price_book.read_text())
+        except OSError as error:
+            raise ValueError(f"price_book: cannot read {self.price_book}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"price_book {self.price_book}: {error}") from None
+        return self
+
+    def to_job(self) -> Pricing:
+        """What the jobs of cost take."""
+        return Pricing(self._book or shipped_prices(), self.warm_pools)
+
+
 class Settings(BaseModel):
     """Everything."""
 
@@ -153,6 +185,7 @@ class Settings(BaseModel):
     topology: TopologySettings = TopologySettings()
     objectives: tuple[ObjectiveSettings, ...] = ()
     alerts: AlertsSettings = AlertsSettings()
+    cost: CostSettings = CostSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -96,6 +96,7 @@ class Application:
         keep_freed_memory()
         self._settings = settings
         self._job = settings.analytics.to_job(settings.knowledge.known)
+        self._pricing = settings.cost.to_job()
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
         self._catching_up = _CatchUpTelemetry(self._registry)
@@ -258,6 +259,7 @@ class Application:
             explain=partial(explain_window, settings=self._job),
             render_report=incident_report,
             alerting=self.alerting,
+            pricing=lambda: self._pricing,
             token=settings.auth.token,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})

@@ -1,6 +1,6 @@
 """The jobs of cost: read, split, write. The only module of `analytics.cost` that touches the store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,18 +17,22 @@ from analytics.cost.gpu_time import (
     gpu_time,
     with_gaps,
 )
-from analytics.cost.price_book import PriceBook, gpu_costs, mig_ratio, overhead_rows
+from analytics.cost.price_book import PriceBook, gpu_costs, mig_ratio, overhead_costs
 from analytics.cost.request_shares import estimated_shares
 from analytics.cost.step_models import fit_step_model, step_model_for
-from analytics.cost.unit_costs import Bill, bill_of
+from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.samples import counter_rates
+from domain.cost import Use
 from domain.gpu_events import XidClass, xid
+from domain.incident import Indicator
+from domain.slo import Objective
 from domain.window import Window
 from storage.cost_hours import (
     hour_of,
     read_engine_requests,
     read_gpu_extents,
     read_gpu_hours,
+    read_outcomes,
     read_request_hours,
     read_settled_hours,
     read_unsettled_hours,
@@ -88,7 +92,7 @@ _LABELS = ("modelName", "exported_namespace", "namespace", "GPU_I_PROFILE")
 
 
 @dataclass(frozen=True, slots=True)
-class CostSettings:
+class Pricing:
     """How the bill is made and split.
 
     `warm` are patterns of replicas that stand idle because somebody wants them to.
@@ -101,7 +105,7 @@ class CostSettings:
 def settle(
     store: Store,
     now: datetime,
-    settings: CostSettings,
+    pricing: Pricing,
     *,
     reach: timedelta = timedelta(days=35),
     hours_max: int = 24,
@@ -114,7 +118,7 @@ def settle(
     Args:
         store: migrated.
         now: hours that ended some minutes before are over.
-        settings: which replicas are a warm pool.
+        pricing: which replicas are a warm pool.
         reach: how far back to look.
         hours_max: most hours of one call; the rest is for the next.
         progress: told how much of this call is done, 0-1.
@@ -126,7 +130,7 @@ def settle(
     found = read_unsettled_hours(store, Window(hour_of(now - reach), over), hours_max)
     for number, (hour, requests, samples) in enumerate(found.iter_rows()):
         window = Window(hour, hour + timedelta(hours=1))
-        gpus, engine_minutes = _gpu_time(store, window, settings)
+        gpus, engine_minutes = _gpu_time(store, window, pricing)
         shares = _request_hours(store, window, gpus, engine_minutes)
         settle_hour(store, hour, shares, gpus, requests=requests, samples=samples, now=now)
         progress((number + 1) / found.height)
@@ -150,7 +154,7 @@ class Costs:
         return bill_of(self.allocation, self.unpriced_gpu_seconds)
 
 
-def costs_of(store: Store, window: Window, settings: CostSettings, *, by_user: bool = False) -> Costs:
+def costs_of(store: Store, window: Window, pricing: Pricing, *, by_user: bool = False) -> Costs:
     """The bill of a window, split.
 
     The window is rounded out to whole hours. Of hours that are not settled yet the newest 48 are computed now.
@@ -158,7 +162,7 @@ def costs_of(store: Store, window: Window, settings: CostSettings, *, by_user: b
     Args:
         store: migrated.
         window: event time.
-        settings: prices and warm pools.
+        pricing: prices and warm pools.
         by_user: put users in the place of tenants; then requests are read again, which takes about a second an hour of
             a large fleet.
     """
@@ -171,22 +175,54 @@ def costs_of(store: Store, window: Window, settings: CostSettings, *, by_user: b
     for hour in read_unsettled_hours(store, whole, _LIVE_HOURS_MAX)["hour"]:
         if hour not in settled:
             live = Window(hour, hour + timedelta(hours=1))
-            found, engine_minutes = _gpu_time(store, live, settings)
+            found, engine_minutes = _gpu_time(store, live, pricing)
             gpus.append(found)
             if not by_user:
                 shares.append(_request_hours(store, live, found, engine_minutes))
     there = pl.col("time").is_between(whole.start, whole.end, closed="left")
     time = with_gaps(pl.concat(gpus)).filter(there)
     if by_user:
-        shares = _shares_by_user(store, whole, time)
-    priced = _costs(settings.book, time)
+        shares = _shares_by_user(store, time)
+    priced = _costs(pricing.book, time)
     whole_s = (pl.col("seconds") * pl.col("slice_ratio")).sum()
     unpriced = time.join(priced.filter(pl.col("cost_nanousd").is_null()), on=["time", "gpu"], how="semi")
-    split_bill = allocate(time, priced, pl.concat(shares), overhead_rows(settings.book, whole))
+    split_bill = allocate(time, priced, pl.concat(shares), _overheads(pricing.book, whole))
     return Costs(whole, split_bill, float(unpriced.select(whole_s).item()))
 
 
-def _shares_by_user(store: Store, window: Window, time: pl.DataFrame) -> list[pl.DataFrame]:
+def unit_costs_of(
+    store: Store, costs: Costs, objectives: Sequence[Objective], by: Collection[str] = ()
+) -> pl.DataFrame:
+    """What one of something costs, by dimensions. Schema: the dimensions, then `unit_costs.UNIT_COSTS`.
+
+    A request is good when it did not fail and took no longer than the objectives of its service promise.
+
+    Raises:
+        ValueError: for something that unit costs are not told by.
+    """
+    promised: dict[str, tuple[float, float]] = {}
+    for objective in objectives:
+        limit_ms = objective.threshold_ms or 0.0
+        ttft_ms, latency_ms = promised.get(objective.service, (0.0, 0.0))
+        if objective.indicator is Indicator.TTFT:
+            ttft_ms = min(ttft_ms or limit_ms, limit_ms)
+        elif objective.indicator is Indicator.LATENCY:
+            latency_ms = min(latency_ms or limit_ms, limit_ms)
+        promised[objective.service] = (ttft_ms, latency_ms)
+    return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by), by)
+
+
+def _overheads(book: PriceBook, window: Window) -> pl.DataFrame:
+    """What is paid beside the GPUs, as rows of the bill; `price` is its name."""
+    return overhead_costs(book, window).select(
+        "time",
+        pl.lit(Use.OVERHEAD.value).alias("use"),
+        pl.col("overhead").alias("price"),
+        "cost_nanousd",
+    )
+
+
+def _shares_by_user(store: Store, time: pl.DataFrame) -> list[pl.DataFrame]:
     """`REQUEST_HOURS` of each hour with users in the place of tenants."""
     hours = time["time"].unique().sort()
     parts = [pl.DataFrame(schema=REQUEST_HOURS)]
@@ -205,14 +241,14 @@ def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
     return gpu_costs(book, hours).select("time", "gpu", "price", "cost_nanousd")
 
 
-def _gpu_time(store: Store, window: Window, settings: CostSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _gpu_time(store: Store, window: Window, pricing: Pricing) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What each GPU did in a window, and what the engines told of each minute of it."""
     names = [*_SEEN_BY, *(metric for metrics in _GPU_METRICS.values() for metric in metrics)]
     series = read_series(store, window, sorted(set(names)), _LABELS)
     engines = _engine_minutes(store, window)
     extents = read_gpu_extents(store, window, _SEEN_BY).with_columns(_slice_ratio("profile")).select(*EXTENTS)
     gpus = _gpu_minutes(store, window, series.drop_nulls("gpu"))
-    return gpu_time(gpus, engines, _stall_minutes(store, window), extents, window, settings.warm), engines
+    return gpu_time(gpus, engines, _stall_minutes(store, window), extents, window, pricing.warm), engines
 
 
 def _request_hours(
@@ -354,7 +390,7 @@ def _first_told(
 
 def _rates(store: Store, window: Window, series: pl.DataFrame) -> pl.DataFrame:
     """Growth per second of counters by minute: columns series_id, time, rate."""
-    kinds = {"series_id": pl.UInt64, "time": GPU_TIME["time"], "rate": pl.Float64}
+    kinds: dict[str, pl.DataType] = {"series_id": pl.UInt64(), "time": GPU_TIME["time"], "rate": pl.Float64()}
     rows = sample_rows(read_samples(store, window, series, MINUTE_S, "last"), MINUTE_S)
     rows = rows.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
     if rows.is_empty():

@@ -118,7 +118,15 @@ class _Stages:
         absent = [pl.lit(None, pl.Float64).alias(n) for n in ("latency_ms",) if n not in requests.columns]
         absent += [pl.lit(value=False).alias(n) for n in ("is_error",) if n not in requests.columns]
         given = requests.with_columns(*absent)
-        numbers = ("queue_ms", "prefill_ms", "decode_ms", "latency_ms", "input_tokens", "cached_tokens", "output_tokens")
+        numbers = (
+            "queue_ms",
+            "prefill_ms",
+            "decode_ms",
+            "latency_ms",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+        )
         frame = given.select(
             "replica",
             (pl.col("time") - pl.col("time").min()).dt.total_microseconds().cast(pl.Float64).alias("time_ms") / 1000,
