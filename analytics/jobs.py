@@ -4,20 +4,24 @@ Every job takes its times as arguments, so a live run, a replay and a backfill f
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from analytics.burn_rates import STEP_S as BURN_STEP_S
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
 from analytics.causes import Findings, explain
+from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
+from analytics.cost.jobs import ENGINE_METRICS
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.openslo import objective_of
 from analytics.releases import release_shifts
+from analytics.scaling import ENGINES
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
@@ -26,7 +30,7 @@ from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapp
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
-from domain.entity import Entity
+from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
 from domain.slo import Objective, SloStatus
 from domain.window import Window
@@ -38,6 +42,7 @@ from storage.readers import (
     read_documents,
     read_incidents,
     read_latency,
+    read_replica_pools,
     read_request_series,
     read_requests,
     read_samples,
@@ -45,6 +50,7 @@ from storage.readers import (
     read_services,
     read_slo_counts,
     read_topology,
+    sample_rows,
     write_incidents,
 )
 from storage.store import Store
@@ -58,6 +64,10 @@ _OWN_MOST = 0.8
 _TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
 _CALLS_DEEP = 3
+_NOW_S = 600.0  # within so long something was told, or nothing is known
+_NOW_STEP_S = 5
+_READING_STEP_S = 30
+_FRESH_S = 60.0  # what one replica told so much earlier than another is no longer so
 _TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
@@ -323,6 +333,122 @@ def backtest(
     ask = (objective.service, objective.indicator, objective.threshold_ms)
     counts = read_slo_counts(store, window.widened(before_s=lead_s), *ask, step_s=BURN_STEP_S)
     return [one for one in burn_alerts(objective, counts, window.end, settings) if one.started_at >= window.start]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReading:
+    """What one GPU or port told last: by signal, null for one that it did not tell of late."""
+
+    entity: Entity
+    node: str | None
+    replica: str | None
+    pool: str | None
+    gpu_model: str | None
+    values: Mapping[str, float | None]
+
+
+def device_readings(
+    store: Store, kind: EntityKind, now: datetime, knowledge: Knowledge | None = None
+) -> list[DeviceReading]:
+    """What every GPU or port told within the last minutes, by name; one that told nothing of late has no values."""
+    known = knowledge or shipped_knowledge()
+    signals = [one for one in known.signals.values() if one.entity is kind and one.metrics]
+    window = Window(now - timedelta(seconds=_NOW_S), now)
+    metrics = sorted({metric for one in signals for metric in (*one.metrics, *one.capacity)})
+    labels = (*known.labels, "modelName", "exported_namespace", "namespace")
+    series = read_series(store, window, metrics, labels)
+    values: dict[Entity, dict[str, float | None]] = {}
+    for matrix in _metric_signals(store, series, Grid(window, _READING_STEP_S), known):
+        if matrix.signal.entity is not kind:
+            continue
+        for row, entity in enumerate(matrix.entities):
+            told = matrix.values[row]
+            finite = told[np.isfinite(told)]
+            values.setdefault(entity, {})[matrix.signal.name] = float(finite[-1]) if finite.size else None
+    label = {name: pl.col("labels").list.get(at, null_on_oob=True).replace("", None) for at, name in enumerate(labels)}
+    name = pl.col("gpu") if kind is EntityKind.GPU else pl.col("node") + "/" + pl.col("port")
+    whose = series.with_columns(
+        name.alias("name"),
+        label["modelName"].alias("gpu_model"),
+        pl.coalesce(label["exported_namespace"], label["namespace"]).alias("pool"),
+    ).drop_nulls("name")
+    columns = ("node", "replica", "pool", "gpu_model")
+    known_of = whose.group_by("name").agg(pl.col(columns).drop_nulls().last()).sort("name")
+    return [
+        DeviceReading(
+            entity=Entity(kind, row["name"]), values=values.get(Entity(kind, row["name"]), {}),
+            **{one: row[one] for one in columns},
+        )
+        for row in known_of.iter_rows(named=True)
+    ]  # fmt: skip
+
+
+def imbalance_of(store: Store, service: str, window: Window) -> Imbalance:
+    """How unevenly the replicas of a service were loaded over a window (rounded down to 15 s)."""
+    step_s = 86_400 * 366  # one step for all of the window
+    rows = read_latency(store, window, service, step_s, ["replica"]).group_by("replica").agg(
+        pl.col("requests", "errors", "input_tokens", "output_tokens").sum(),
+        pl.col("latency_ms_p99", "ttft_ms_p99").last(),
+    )  # fmt: skip
+    return imbalance(rows)
+
+
+def compared_releases(store: Store, service: str, window: Window, a: str, b: str) -> Comparison:
+    """How version b of a service did against version a over a window."""
+    seen = read_services(store, window).filter(pl.col("service") == service)
+    one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
+    return compare_versions(read_requests(store, window, service, one_in=one_in), a, b)
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesNow:
+    """What the engines of one model in one pool told last.
+
+    `engines` is of schema `analytics.scaling.ENGINES`; `known` says that some were heard of in the last hour, `others`
+    which models and pools were.
+    """
+
+    engines: pl.DataFrame
+    data_age_s: float | None
+    known: bool
+    others: tuple[tuple[str, str], ...]
+
+
+def engines_now(store: Store, model: str, pool: str, now: datetime) -> EnginesNow:
+    """The newest of what each engine told within the last minutes, and how old that is.
+
+    The pool of an engine is its namespace label; else the pool that its replica's requests came from.
+    """
+    hour = Window(now - timedelta(hours=1), now)
+    names = {column: metrics for column, metrics in ENGINE_METRICS.items() if column in ENGINES}
+    labels = ("exported_namespace", "namespace")
+    series = read_series(store, hour, [one for metrics in names.values() for one in metrics], labels)
+    told = [pl.col("labels").list.get(at, null_on_oob=True).replace("", None) for at in range(len(labels))]
+    pools = read_replica_pools(store, hour).rename({"model": "asked_model"})
+    series = series.drop_nulls("replica").join(pools, on="replica", how="left").with_columns(
+        pl.coalesce(*told, "pool").alias("pool"), pl.coalesce("model", "asked_model").alias("model")
+    )  # fmt: skip
+    others = series.select("model", "pool").drop_nulls().unique().sort("model", "pool").rows()
+    mine = series.filter((pl.col("model") == model) & (pl.col("pool") == pool))
+    recent = Window(now - timedelta(seconds=_NOW_S), now)
+    rows = sample_rows(read_samples(store, recent, mine, _NOW_STEP_S, "last"), _NOW_STEP_S)
+    rows = rows.join(mine.select("series_id", "metric", "replica"), on="series_id")
+    newest = rows["time"].max()
+    if not isinstance(newest, datetime):
+        return EnginesNow(pl.DataFrame(schema=ENGINES), None, not mine.is_empty(), tuple(others))
+    # A sample of a step is at most as old as the step's beginning; one that stands still for minutes tells nothing.
+    age_s = max(0.0, (now - newest).total_seconds())
+    fresh = rows.filter(pl.col("time") >= newest - timedelta(seconds=_FRESH_S))
+    last = fresh.sort("time").group_by("replica", "metric").agg(pl.col("value").last())
+    engines = last.select("replica").unique()
+    for column, metrics in names.items():
+        order = {metric: rank for rank, metric in enumerate(metrics)}
+        own = last.filter(pl.col("metric").is_in(list(metrics))).with_columns(
+            pl.col("metric").replace_strict(order, return_dtype=pl.Int64).alias("rank")
+        )
+        own = own.sort("rank").unique("replica", keep="first", maintain_order=True)
+        engines = engines.join(own.select("replica", pl.col("value").alias(column)), on="replica", how="left")
+    return EnginesNow(engines.select(*ENGINES), age_s, known=True, others=tuple(others))
 
 
 def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:

@@ -11,7 +11,23 @@ from starlette.routing import compile_path
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
-from api import alerts, cost, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
+from api import (
+    alerts,
+    compare,
+    cost,
+    devices,
+    docs,
+    errors,
+    explain,
+    health,
+    incidents,
+    latency,
+    scaling,
+    services,
+    slos,
+    throughput,
+    topology,
+)
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health
@@ -95,6 +111,9 @@ _ROUTERS = (
     alerts.router,
     cost.router,
     topology.router,
+    devices.router,
+    compare.router,
+    scaling.router,
     health.router,
     docs.router,
 )

@@ -103,6 +103,7 @@ SERIES: Schema = {
 }
 SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "values": pl.List(pl.Float64)}
 SAMPLE_ROWS: Schema = {"series_id": pl.UInt64, "time": TIME, "value": pl.Float64}
+REPLICA_POOLS: Schema = {"replica": pl.String, "pool": pl.String, "model": pl.String}
 SERIES_COUNTS: Schema = {"metric": pl.String, "series_count": pl.UInt64}
 LABEL_VALUES: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
 KEY_VALUES: Schema = {"key": pl.String, "values_count": pl.UInt64, "example": pl.String}
@@ -285,6 +286,11 @@ def _without_hours(window: Window, hours: Collection[datetime]) -> list[Window]:
 
 def _hour_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def read_replica_pools(store: Store, window: Window) -> pl.DataFrame:
+    """Which pool and model each replica last served requests in. Schema: `REPLICA_POOLS`."""
+    return _known(store.query("replica_pools", REPLICA_POOLS, **_bounds(window)))
 
 
 def read_series_counts(store: Store, since: datetime) -> pl.DataFrame:

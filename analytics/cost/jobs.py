@@ -59,7 +59,7 @@ _GPU_METRICS: Mapping[str, Sequence[str]] = {
 _PERCENT = {"dcgm_fi_dev_gpu_util"}
 _CODES = {*_GPU_METRICS["clock_reasons"], *_GPU_METRICS["xid"]}  # a mean of them says nothing
 _SEEN_BY = ("dcgm_fi_dev_gpu_util", "dcgm_fi_dev_gpu_temp", "dcgm_fi_dev_power_usage", "dcgm_fi_dev_fb_used")
-_ENGINE_METRICS: Mapping[str, Sequence[str]] = {
+ENGINE_METRICS: Mapping[str, Sequence[str]] = {
     "running": (
         "vllm:num_requests_running",
         "sglang:num_running_reqs",
@@ -326,15 +326,15 @@ def _gpu_minutes(store: Store, window: Window, series: pl.DataFrame) -> pl.DataF
 
 def _engine_minutes(store: Store, window: Window) -> pl.DataFrame:
     """What engines told of each minute. Schema: `ENGINE_MINUTES`."""
-    names = [metric for metrics in _ENGINE_METRICS.values() for metric in metrics]
+    names = [metric for metrics in ENGINE_METRICS.values() for metric in metrics]
     series = read_series(store, window, names).drop_nulls("replica")
     rows = _by_minute(store, window, series, ("replica", "service", "model"))
-    running = _first_told(rows, _ENGINE_METRICS["running"], ("replica", "time"), "running", total=True)
+    running = _first_told(rows, ENGINE_METRICS["running"], ("replica", "time"), "running", total=True)
     if running.is_empty():
         return pl.DataFrame(schema=ENGINE_MINUTES)
     found = running
     for name in ("waiting", "kv_usage_ratio"):
-        told = _first_told(rows, _ENGINE_METRICS[name], ("replica", "time"), name, total=name == "waiting")
+        told = _first_told(rows, ENGINE_METRICS[name], ("replica", "time"), name, total=name == "waiting")
         found = found.join(told, on=["replica", "time"], how="left")
     names_of = series.group_by("replica").agg(pl.col("service", "model").drop_nulls().first())
     found = found.join(names_of, on="replica", how="left")

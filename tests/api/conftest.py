@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import shipped_prices
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health, LoaderState
@@ -72,6 +74,7 @@ def make_api(store: Store) -> MakeApi:
             "objectives": lambda: (),
             "explain": explain_window,
             "render_report": lambda incident: f"# {incident.service}\n",
+            "pricing": lambda: Pricing(shipped_prices()),
             "alerting": given.pop("alerting", None)
             or Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: NOW),
         }

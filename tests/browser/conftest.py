@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import shipped_prices
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health, LoaderState
@@ -127,6 +129,7 @@ def _application(store: Store) -> FastAPI:
         explain=explain_window,
         render_report=incident_report,
         alerting=alerting,
+        pricing=lambda: Pricing(shipped_prices()),
     )
     # Long enough for no test to see a refresh it does not ask for.
     settings = DashboardSettings(refresh_s=600)

@@ -10,6 +10,8 @@ from pydantic import SecretStr
 
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import shipped_prices
 from analytics.jobs import explain_window
 from api.app import create_api
 from api.context import Health
@@ -97,6 +99,7 @@ def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner
         explain=explain_window,
         render_report=lambda incident: incident.id,
         alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
+        pricing=lambda: Pricing(shipped_prices()),
     )
     create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
     asker = Asker(runner, api)
