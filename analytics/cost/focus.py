@@ -231,14 +231,15 @@ def focus_rows(
     rows = sums.join(told_frame, on=_KEYS, how="left", nulls_equal=True).join(
         _mean_prices(book, sums), on=["price", "start", "end"], how="left"
     )
-    is_gpu = pl.col("_mean").is_not_null() | (pl.col("gpu_seconds") > 0)
+    gpu_hours = (pl.col("gpu_seconds") / 3600).round(12)
+    is_gpu = pl.col("_mean").is_not_null() | (gpu_hours > 0)
     cost_usd = pl.col("cost_nanousd") / NANOUSD
-    consumed = pl.when(is_gpu).then(pl.col("gpu_seconds") / 3600).otherwise(pl.col("_hours"))
+    consumed = pl.when(is_gpu).then(gpu_hours).otherwise(pl.col("_hours"))
     quantity = pl.when(pl.col("_mean").is_not_null()).then(cost_usd / pl.col("_mean")).otherwise(consumed)
     unit_price = pl.coalesce(pl.col("_mean"), cost_usd / consumed)
     unit = pl.when(is_gpu).then(pl.lit("GPU-Hours")).otherwise(pl.lit("Hours"))
     rows = rows.with_columns(
-        consumed=consumed.round(12).cast(_NUMBER),
+        consumed=consumed.cast(_NUMBER),
         quantity=quantity.round(12).cast(_NUMBER),
         unit_price=unit_price.round(12).cast(_NUMBER),
         unit=unit,

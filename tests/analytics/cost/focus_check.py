@@ -215,10 +215,8 @@ def focus_problems(rows: pl.DataFrame) -> list[str]:
     problems = list(_column_problems(rows))
     if problems:
         return problems
-    for problem, broken in rules().items():
-        count = rows.filter(broken).height
-        if count:
-            problems.append(f"{problem} ({count} rows)")
+    counts = rows.select(broken.sum().alias(problem) for problem, broken in rules().items()).row(0, named=True)
+    problems += [f"{problem} ({count} rows)" for problem, count in counts.items() if count]
     for name, others in ONE_OF_EACH.items():
         for other in others:
             count = rows.group_by(name).agg(pl.col(other).n_unique()).filter(pl.col(other) > 1).height
