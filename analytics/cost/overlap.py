@@ -13,6 +13,7 @@ class Cells:
     Attributes:
         begun, first, ended: the edges at which each request's prefill begins, its first token is there, and it ends:
             (requests,).
+        edges_ms: where cells begin and end: (cells + 1,).
         lengths_ms, middles_ms: of each cell: (cells,).
     """
 
@@ -23,7 +24,7 @@ class Cells:
         )
         self.lengths_ms = np.diff(edges)
         self.middles_ms = edges[:-1] + self.lengths_ms / 2
-        self._edges = edges
+        self.edges_ms = edges
 
     def prefilling(self, weights: Floats) -> Floats:
         """The sum of weights (requests,) over those whose prompt is computed in each cell."""
@@ -34,13 +35,13 @@ class Cells:
         return self._counted(self.first, self.ended, weights)
 
     def _counted(self, begins: Places, ends: Places, weights: Floats) -> Floats:
-        size = len(self._edges)
+        size = len(self.edges_ms)
         changes = np.bincount(begins, weights, size) - np.bincount(ends, weights, size)
         return np.cumsum(changes)[:-1]
 
     def at(self, moments_ms: Floats, values: Floats) -> Floats:
         """The cells' values at these moments; 0 before the first cell and after the last."""
-        places = np.searchsorted(self._edges, moments_ms, side="right") - 1
+        places = np.searchsorted(self.edges_ms, moments_ms, side="right") - 1
         inside = (places >= 0) & (places < len(values))
         found: Floats = np.zeros(len(moments_ms))
         found[inside] = values[places[inside]]

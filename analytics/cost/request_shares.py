@@ -1,14 +1,15 @@
 """Which request used how much of an engine's time: Shapley shares of its steps, in closed form.
 
-A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it adds:
-`d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a game
-is each one's own addition and an equal part of what is common. So a request's share of a step is `d0/B + d1 + d2·context`
-for a token and `p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many are computed
-in it: symmetric, nothing for who was not there, and all shares add up to the step.
+A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it
+adds: `d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a
+game is each one's own addition and an equal part of what is common: `d0/B + d1 + d2·context` for a token,
+`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in the
+step. It is symmetric, gives nothing to who was not there, and adds up to the step.
 
-`shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell. Of it all but
-the two equal parts is known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
-overlap of all requests' stages, a gauge, or both.
+`shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell: of it all, but
+the two equal parts are known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
+overlap of all requests' stages. What no span tells is what a preempted sequence computes again; with vLLM's prefix
+caching (the default) that is little.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ import polars as pl
 
 from analytics.cost.overlap import Cells, Floats, Places, mean, total
 from analytics.cost.step_models import StepModel
-
 
 _RATE_ROUNDS = 3
 _WHOLE_RATIO = 0.9  # of what a gauge counts, seen in the records: they are whole, and sharper than any gauge
@@ -68,7 +68,8 @@ def estimated_shares(requests: pl.DataFrame, running: pl.DataFrame | None, model
     Cancelled requests and errors with part of their output count by what they made.
 
     Args:
-        requests: time (start, Datetime), replica, queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
+        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row each:
+            time (start, Datetime), replica (those without one are taken to have one of their own together), queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
             output_tokens, and if known latency_ms and is_error.
         running: replica, time, value: samples of the gauge of running sequences; None where there are none.
         model: the step model of the replicas, all of one kind.
@@ -110,7 +111,15 @@ class _Stages:
         absent = [pl.lit(None, pl.Float64).alias(n) for n in ("latency_ms",) if n not in requests.columns]
         absent += [pl.lit(value=False).alias(n) for n in ("is_error",) if n not in requests.columns]
         given = requests.with_columns(*absent)
-        numbers = ("queue_ms", "prefill_ms", "decode_ms", "latency_ms", "input_tokens", "cached_tokens", "output_tokens")
+        numbers = (
+            "queue_ms",
+            "prefill_ms",
+            "decode_ms",
+            "latency_ms",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+        )
         frame = given.select(
             "replica",
             (pl.col("time") - pl.col("time").min()).dt.total_microseconds().cast(pl.Float64).alias("time_ms") / 1000,
@@ -189,7 +198,8 @@ def _one_over(seen: Floats, unseen: Floats) -> Floats:
 
 def _unseen(cells: Cells, decoding: Floats, computed: Floats, gauge: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """How many decode, and how many prompts are computed, in each cell that no record tells of: means."""
-    moments, values = gauge
+    within = (gauge[0] >= cells.edges_ms[0]) & (gauge[0] < cells.edges_ms[-1])
+    moments, values = gauge[0][within], gauge[1][within]
     seen = cells.at(moments, decoding + computed)
     if seen.sum() >= _WHOLE_RATIO * values.sum():
         return np.zeros_like(decoding), np.zeros_like(decoding)
@@ -236,6 +246,7 @@ def group_weights(sums: pl.DataFrame, model: StepModel) -> pl.Series:
             - batch (B): how many decode in a step, in the mean over steps: all groups' Σ decode_ms of a replica's hour
               over the ms in which anything decoded, or the gauge's mean while it was above 0; at least 1;
             - prefill_batch (P), if known: the same of prompts in a step; else 1.
+        model: the step model of the replica.
 
     Returns:
         engine_ms, one a group in the frame's order.
