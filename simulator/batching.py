@@ -51,6 +51,7 @@ class Batching:
         kv_capacity_tokens: size of the KV cache, as vLLM logs it at start; used in whole blocks of 16.
         max_sequences: `--max-num-seqs`.
         step_tokens: `--max-num-batched-tokens`: at most so many tokens a step, decodes included.
+        prefix_caching: `--enable-prefix-caching`: a preempted sequence finds what is left of its blocks.
         noise_ratio: standard deviation of the logarithm of a step's length.
         seed: of that noise.
     """
@@ -58,6 +59,7 @@ class Batching:
     kv_capacity_tokens: int
     max_sequences: int = 256
     step_tokens: int = 8192
+    prefix_caching: bool = True
     noise_ratio: float = 0.0
     seed: int = 0
 
@@ -277,8 +279,8 @@ class _Replica:
         return chunks
 
     def _found(self, number: int) -> int:
-        """Tokens of a waiting sequence that are in the cache: its prefix, or what is left from before it was preempted."""
-        blocks, until = self._kept_behind.get(number, (0, 0))
+        """Tokens of a waiting sequence in the cache: its prefix, or what is left from before it was preempted."""
+        blocks, until = self._kept_behind.get(number, (0, 0)) if self._set.prefix_caching else (0, 0)
         left = (blocks - max(0, self._taken - until)) * BLOCK_TOKENS
         return min(max(int(self._cached[number]), left), self._target(number) - 1)
 

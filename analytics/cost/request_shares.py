@@ -1,14 +1,15 @@
 """Which request used how much of an engine's time: Shapley shares of its steps, in closed form.
 
-A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it adds:
-`d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a game
-is each one's own addition and an equal part of what is common. So a request's share of a step is `d0/B + d1 + d2·context`
-for a token and `p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many are computed
-in it: symmetric, nothing for who was not there, and all shares add up to the step.
+A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it
+adds: `d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a
+game is each one's own addition and an equal part of what is common: `d0/B + d1 + d2·context` for a token,
+`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in the
+step. It is symmetric, gives nothing to who was not there, and adds up to the step.
 
-`shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell. Of it all but
-the two equal parts is known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
-overlap of all requests' stages, a gauge, or both.
+`shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell: of it all, but
+the two equal parts are known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
+overlap of all requests' stages. What no span tells is what a preempted sequence computes again; with vLLM's prefix
+caching (the default) that is little.
 """
 
 from collections.abc import Iterator
@@ -16,14 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from analytics.cost.overlap import Cells, Floats, Places, mean, total
 from analytics.cost.step_models import StepModel
 
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
-
 _RATE_ROUNDS = 3
+_WHOLE_RATIO = 0.9  # of what a gauge counts, seen in the records: they are whole, and sharper than any gauge
+_USUAL_CONTEXT_TOKENS = 1000  # of a decoding sequence, where the first guess of a step's length needs one
 
 
 def shares_from_steps(step_log: pl.DataFrame, model: StepModel) -> pl.DataFrame:
@@ -52,14 +52,12 @@ def shares_from_steps(step_log: pl.DataFrame, model: StepModel) -> pl.DataFrame:
     return pl.DataFrame({"request": found, "engine_ms": np.bincount(places, shares)})
 
 
-def estimated_shares(
-    requests: pl.DataFrame, running: pl.DataFrame | None, model: StepModel, *, overlaps: bool = True
-) -> pl.Series:
+def estimated_shares(requests: pl.DataFrame, running: pl.DataFrame | None, model: StepModel) -> pl.Series:
     """Shares from what spans and gauges tell, in the model's milliseconds: weights, to be scaled to what was busy.
 
-    How many decode beside a request is read off the overlap of the decode stages of all records. With a gauge too, its
-    samples give the level and the records what moves between them: so it holds where records are a sample of all
-    requests (each sequence seen tells of itself; the others are in the gauge), and where preempted sequences wait.
+    How many decode beside a request is read off the overlap of the decode stages of all records. Where these show less
+    than the gauge counts, because they are a sample of all requests, the gauge tells of the others: its samples give
+    how many they are, and the records what moves between them.
 
     What is not told:
     - no cached_tokens: none were cached;
@@ -70,20 +68,15 @@ def estimated_shares(
     Cancelled requests and errors with part of their output count by what they made.
 
     Args:
-        requests: time (start, Datetime), replica, queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
+        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row each:
+            time (start, Datetime), replica (those without one are taken to have one of their own together), queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
             output_tokens, and if known latency_ms and is_error.
         running: replica, time, value: samples of the gauge of running sequences; None where there are none.
         model: the step model of the replicas, all of one kind.
-        overlaps: False reads the gauge alone, where records are so few that they say nothing of each other.
 
     Returns:
         engine_ms, one a request in the frame's order.
-
-    Raises:
-        ValueError: for neither a gauge nor overlaps.
     """
-    if running is None and not overlaps:
-        raise ValueError("expected a gauge of running sequences, or overlaps of records; got neither")
     told = _Stages.of(requests, model)
     shares = np.zeros(requests.height)
     if requests.is_empty():
@@ -93,7 +86,7 @@ def estimated_shares(
     order = requests.select("replica", pl.int_range(pl.len()).alias("row")).group_by("replica").agg("row")
     for replica, rows in order.iter_rows():
         mine = np.asarray(rows)
-        shares[mine] = _replica_shares(told.at(mine), gauges.get(replica, nothing), model, overlaps=overlaps)
+        shares[mine] = _replica_shares(told.at(mine), gauges.get(replica, nothing), model)
     return pl.Series("engine_ms", shares)
 
 
@@ -176,51 +169,14 @@ def _gauges(running: pl.DataFrame, origin: object) -> Iterator[tuple[str, tuple[
         yield str(replica), (group["ms"].to_numpy(), group["value"].to_numpy())
 
 
-class _Cells:
-    """Time, cut wherever a stage begins or ends, so that within a cell the same requests run."""
-
-    def __init__(self, told: _Stages) -> None:
-        self._edges = np.unique(np.concatenate([told.begun_ms, told.first_ms, told.ended_ms]))
-        self.begun, self.first, self.ended = (
-            np.searchsorted(self._edges, moments) for moments in (told.begun_ms, told.first_ms, told.ended_ms)
-        )
-        self.lengths_ms = np.diff(self._edges)
-        self.middles_ms = self._edges[:-1] + self.lengths_ms / 2
-
-    def counted(self, begins: Places, ends: Places, weights: Floats) -> Floats:
-        """The sum of weights of what lasts over each cell."""
-        size = len(self._edges)
-        changes = np.bincount(begins, weights, size) - np.bincount(ends, weights, size)
-        return np.cumsum(changes)[:-1]
-
-    @staticmethod
-    def summed(values: Floats, begins: Places, ends: Places) -> Floats:
-        """The sum of a cell's values over each stretch."""
-        until = np.concatenate([[0.0], np.cumsum(values)])
-        return until[ends] - until[begins]
-
-
-def _replica_shares(told: _Stages, gauge: tuple[Floats, Floats], model: StepModel, *, overlaps: bool) -> Floats:
-    cells = _Cells(told)
-    decodes = (told.steps > 0) & (cells.ended > cells.first)
-    prefills = cells.first > cells.begun
-    decoding = np.round(cells.counted(cells.first, cells.ended, decodes.astype(float)))
-    computed = np.round(cells.counted(cells.begun, cells.first, prefills.astype(float)))
-    beside, computed_beside = _with_gauge(cells, decoding, computed, gauge, overlaps=overlaps)
-    rate = _step_rate(told, cells, decodes, decoding, computed, beside, model)
-
-    done = rate * cells.lengths_ms
-    made = cells.summed(done, cells.first, cells.ended)
-    common = np.divide(
-        cells.summed(done / np.maximum(beside, 1.0), cells.first, cells.ended), made, np.ones_like(made), where=made > 0
-    )
-    occasions = cells.summed(done, cells.begun, cells.first)
-    common_p = np.divide(
-        cells.summed(done / np.maximum(computed_beside, 1.0), cells.begun, cells.first),
-        occasions,
-        np.ones_like(made),
-        where=occasions > 0,
-    )
+def _replica_shares(told: _Stages, gauge: tuple[Floats, Floats], model: StepModel) -> Floats:
+    cells = Cells(told.begun_ms, told.first_ms, told.ended_ms)
+    decoding = np.round(cells.decoding((told.steps > 0).astype(float)))
+    computed = np.round(cells.prefilling(np.ones_like(told.steps)))
+    unseen, unseen_computed = _unseen(cells, decoding, computed, gauge)
+    done = _step_rate(told, cells, decoding, computed, unseen, model) * cells.lengths_ms
+    common = mean(_one_over(decoding, unseen), done, cells.first, cells.ended)
+    common_p = mean(_one_over(computed, unseen_computed), done, cells.begun, cells.first)
     new = told.prompt_tokens - told.cached_tokens
     return (
         model.d0 * told.steps * common
@@ -230,48 +186,78 @@ def _replica_shares(told: _Stages, gauge: tuple[Floats, Floats], model: StepMode
     )
 
 
-def _with_gauge(
-    cells: _Cells, decoding: Floats, computed: Floats, gauge: tuple[Floats, Floats], *, overlaps: bool
-) -> tuple[Floats, Floats]:
-    """How many decode, and how many prompts are computed, in each cell."""
-    moments, values = gauge
-    if not len(moments):
-        return decoding, computed
-    lengths = cells.lengths_ms
-    all_ms = float((lengths * (decoding + computed)).sum())
-    part = float((lengths * decoding).sum()) / all_ms if all_ms > 0 else 1.0
-    level = np.interp(cells.middles_ms, moments, values)
-    if not overlaps:
-        return level * part, np.maximum(level * (1 - part), 1.0)
-    places = np.searchsorted(cells.middles_ms - lengths / 2, moments, side="right") - 1
-    inside = (places >= 0) & (places < len(lengths))
-    seen = np.where(inside, (decoding + computed)[np.clip(places, 0, len(lengths) - 1)], 0.0)
-    unseen = level - np.interp(cells.middles_ms, moments, seen)
-    return decoding + part * unseen, computed + (1 - part) * unseen
+def _one_over(seen: Floats, unseen: Floats) -> Floats:
+    """The mean of one over how many run, of whom some are seen and the others come and go: (cells,).
+
+    Those are taken to be Poisson with that mean; of E[1/(n + N)] the Taylor series to the second order (at n = 1 within
+    4 % of the exact (1 - e^-mean)/mean).
+    """
+    number = np.maximum(seen, 1.0) + unseen
+    return (1.0 + unseen / number**2) / number
+
+
+def _unseen(cells: Cells, decoding: Floats, computed: Floats, gauge: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """How many decode, and how many prompts are computed, in each cell that no record tells of: means."""
+    within = (gauge[0] >= cells.edges_ms[0]) & (gauge[0] < cells.edges_ms[-1])
+    moments, values = gauge[0][within], gauge[1][within]
+    seen = cells.at(moments, decoding + computed)
+    if seen.sum() >= _WHOLE_RATIO * values.sum():
+        return np.zeros_like(decoding), np.zeros_like(decoding)
+    seen_ms = float((cells.lengths_ms * (decoding + computed)).sum())
+    part = float((cells.lengths_ms * decoding).sum()) / seen_ms if seen_ms > 0 else 1.0
+    level = np.maximum(np.interp(cells.middles_ms, moments, values - seen), 0.0)
+    return part * level, (1 - part) * level
 
 
 def _step_rate(
-    told: _Stages,
-    cells: _Cells,
-    decodes: NDArray[np.bool_],
-    decoding: Floats,
-    computed: Floats,
-    beside: Floats,
-    model: StepModel,
+    told: _Stages, cells: Cells, decoding: Floats, computed: Floats, unseen: Floats, model: StepModel
 ) -> Floats:
     """Steps a millisecond in each cell.
 
-    At first by the model; then, round by round, so that each request has as many steps in its stages as it had.
+    At first by the model, and where a prompt is computed one step each; then, round by round, so that each request has
+    as many steps in its decode stage as it had.
     """
-    rate = 1.0 / (model.d0 + (model.d1 + model.d2 * 1000) * np.maximum(beside, 1.0))
     stage_ms = told.first_ms - told.begun_ms
-    prefills = stage_ms > 0
-    per_ms = np.divide(1.0, stage_ms, np.zeros_like(stage_ms), where=prefills)
-    chunked = cells.counted(cells.begun, cells.first, per_ms)
-    rate = np.where(computed > 0, chunked / np.maximum(computed, 1.0), rate)
+    per_ms = np.divide(1.0, stage_ms, out=np.zeros_like(stage_ms), where=stage_ms > 0)
+    alone = 1.0 / (model.d0 + (model.d1 + model.d2 * _USUAL_CONTEXT_TOKENS) * np.maximum(decoding + unseen, 1.0))
+    rate = np.where(computed > 0, cells.prefilling(per_ms) / np.maximum(computed, 1.0), alone)
+    decodes = (told.steps > 0).astype(float)
     for _ in range(_RATE_ROUNDS):
-        made = cells.summed(rate * cells.lengths_ms, cells.first, cells.ended)
-        factor = np.divide(told.steps, made, np.ones_like(made), where=made > 0)
-        mean = cells.counted(cells.first, cells.ended, np.where(decodes, factor, 0.0)) / np.maximum(decoding, 1.0)
-        rate = np.where(decoding > 0, rate * np.maximum(mean, 1e-6), rate)
+        made = total(rate * cells.lengths_ms, cells.first, cells.ended)
+        factors = np.divide(told.steps, made, out=np.ones_like(made), where=made > 0)
+        rate = np.where(
+            decoding > 0, rate * np.maximum(cells.decoding(decodes * factors) / np.maximum(decoding, 1.0), 1e-6), rate
+        )
     return rate
+
+
+def group_weights(sums: pl.DataFrame, model: StepModel) -> pl.Series:
+    """Shares of groups of requests from sums over them, in the model's milliseconds: `estimated_shares`, added up.
+
+    With i input, c cached and o output tokens of a request, it is what follows for all its requests:
+    `d0·Σ(o-1)/B + d1·Σ(o-1) + d2·Σ(o-1)·(i + o/2) + p0·n/P + p1·(Σi - Σc) + p2·(Σi² - Σc²)`.
+    A prompt behind a cached prefix costs `(i-c)·(2c + i-c) = i² - c²` of attention, so squares are enough.
+
+    Args:
+        sums: one row a group of one replica (or of several alike) and hour:
+            - requests (n): those with a token computed;
+            - input_tokens, input_tokens_squared, cached_tokens, cached_tokens_squared: Σi, Σi², Σc, Σc²;
+            - decode_steps, decode_context_tokens: Σ max(o-1, 0), Σ max(o-1, 0)·(i + o/2);
+            - batch (B): how many decode in a step, in the mean over steps: all groups' Σ decode_ms of a replica's hour
+              over the ms in which anything decoded, or the gauge's mean while it was above 0; at least 1;
+            - prefill_batch (P), if known: the same of prompts in a step; else 1.
+        model: the step model of the replica.
+
+    Returns:
+        engine_ms, one a group in the frame's order.
+    """
+    together = pl.col("prefill_batch").clip(1.0) if "prefill_batch" in sums.columns else pl.lit(1.0)
+    weight = (
+        model.d0 * pl.col("decode_steps") / pl.col("batch").clip(1.0)
+        + model.d1 * pl.col("decode_steps")
+        + model.d2 * pl.col("decode_context_tokens")
+        + model.p0 * pl.col("requests") / together
+        + model.p1 * (pl.col("input_tokens") - pl.col("cached_tokens"))
+        + model.p2 * (pl.col("input_tokens_squared") - pl.col("cached_tokens_squared"))
+    )
+    return sums.with_columns(pl.selectors.numeric().cast(pl.Float64)).select(weight.alias("engine_ms")).to_series()

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-Floats = NDArray[np.float64]
+from analytics.cost.overlap import Cells, Floats, mean, total
 
 _FIT_REQUESTS_MIN = 30
+_FIT_REQUESTS_MAX = 20_000
 _FIT_ROUNDS = 10
+_ONE_CHUNK_TOKENS = 2048  # what the usual engine computes in one step: the least of vLLM's defaults
 _GPUS = ("h100", "h200", "a100", "b200", "l40s")
 _EIGHT_BIT = re.compile(r"(?<![a-z0-9])(fp8|int8|w8a8|8bit)(?![a-z0-9])")
 _FOUR_BIT = re.compile(r"(?<![a-z0-9])(awq|gptq|int4|w4a16|w4a8|nvfp4|mxfp4|fp4|4bit|gguf|q4.*)(?![a-z0-9])")
@@ -111,3 +112,101 @@ def _table() -> tuple[dict[str, re.Pattern[str]], tuple[_Fit, ...]]:
         model = StepModel(*row["decode"], *row["prefill"], told, decode_error, prefill_error)
         fits.append(_Fit(row["family"], row["gpu"], row["gpus"], row["weights"], model))
     return patterns, tuple(fits)
+
+
+def fit_step_model(requests: pl.DataFrame, batch: Floats | None = None) -> StepModel:
+    """The constants of an engine that is in no table, from its requests.
+
+    Six unknowns, not negative, in two kinds of equations, by least absolute relative error (iteratively reweighted):
+    - of a decode stage: `decode_ms = d0·steps + d1·Σ B + d2·Σ context` over its steps, and the prompts that were
+      computed meanwhile, `p0·their number + p1·Σ n + p2·Σ n·(2·cached + n)`;
+    - of a prefill stage in which no other prompt is computed: `p0 + p1·n + p2·n·(2·cached + n)`, and a step of what
+      decodes beside it. Of prompts up to 2,048 tokens, if there are enough: longer ones may take several steps.
+
+    Args:
+        requests: of one kind of replica: time, replica, queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens
+            (null: none), output_tokens. Those with nulls in the others, or a single token, are left out.
+        batch: how many sequences decoded on the mean while each request did, the frame's order: from a gauge, where
+            the records are a sample of all requests; None takes it from the overlap of the records.
+
+    Returns:
+        The model, with the number of requests and the median relative errors of both kinds of equations.
+
+    Raises:
+        ValueError: for less than 30 usable requests.
+    """
+    names = ("queue_ms", "prefill_ms", "decode_ms", "input_tokens", "output_tokens")
+    numbered = requests.with_columns(
+        (pl.col("time") - pl.col("time").min()).dt.total_microseconds().alias("time_ms") / 1000,
+        pl.Series("batch", batch if batch is not None else np.full(requests.height, np.nan)),
+        pl.col("cached_tokens").fill_null(0),
+        pl.col("queue_ms").fill_null(0),
+    )
+    usable = numbered.drop_nulls(["replica", *names]).filter((pl.col("output_tokens") > 1) & (pl.col("decode_ms") > 0))
+    if usable.height < _FIT_REQUESTS_MIN:
+        raise ValueError(
+            f"{usable.height} of {requests.height} requests tell their tokens and stage times and decode more than one"
+            f" token; a step model takes {_FIT_REQUESTS_MIN} or more"
+        )
+    parts = [_equations(group) for _, group in usable.group_by("replica", maintain_order=True)]
+    decodes, prefills = (np.concatenate([part[kind] for part in parts]) for kind in (0, 1))
+    short = prefills[prefills[:, 4] <= _ONE_CHUNK_TOKENS]
+    prefills = short if len(short) >= _FIT_REQUESTS_MIN else prefills
+    decodes, prefills = _thinned(decodes), _thinned(prefills)
+    constants, errors = _least_deviations(np.concatenate([decodes, prefills]))
+    decode_error = float(np.median(errors[: len(decodes)]))
+    prefill_error = float(np.median(errors[len(decodes) :])) if len(prefills) else None
+    told = f"fitted to {usable.height} requests"
+    return StepModel(*constants, told, decode_error, prefill_error, usable.height)
+
+
+def _equations(requests: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Decode stages and lone prefill stages of one replica: (stages, 7), six coefficients and the milliseconds."""
+    columns = ("time_ms", "queue_ms", "prefill_ms", "decode_ms", "input_tokens", "cached_tokens", "output_tokens")
+    time, queue, prefill, decode, prompt, cached, output = (
+        requests[name].cast(pl.Float64).to_numpy() for name in columns
+    )
+    batch = requests["batch"].to_numpy()
+    begun, first = time + queue, time + queue + prefill
+    cells = Cells(begun, first, first + decode)
+    new, steps = prompt - cached, output - 1
+    attention = new * (2 * cached + new)
+    decoding = np.round(cells.decoding(np.ones_like(steps)))
+    contexts = cells.decoding(prompt + output / 2)
+
+    beside = mean(decoding, cells.lengths_ms, cells.first, cells.ended)
+    scale = np.where(np.isnan(batch), 1.0, batch / np.maximum(beside, 1.0))  # of what the records show of all
+    # A prompt's work at the edge where its first token is there; of another's decode stage, from its own edge on.
+    edge, size = cells.first, len(cells.lengths_ms) + 1
+    ends = np.bincount(edge, minlength=size)
+    inside = (cells.first + 1, cells.ended + 1)
+    meanwhile = [
+        scale * total(values, *inside)
+        for values in (np.minimum(ends, 1.0), np.bincount(edge, new, size), np.bincount(edge, attention, size))
+    ]
+    context = scale * mean(contexts, cells.lengths_ms, cells.first, cells.ended)
+    decodes = np.column_stack([steps, steps * scale * beside, steps * context, *meanwhile, decode])
+
+    lengths = cells.lengths_ms
+    stage = (cells.begun, cells.first)
+    computed = mean(np.round(cells.prefilling(np.ones_like(steps))), lengths, *stage)
+    busy, many, held = (mean(values, lengths, *stage) for values in (np.minimum(decoding, 1.0), decoding, contexts))
+    alone = (computed <= 1.0) & (prefill > 0) & (new > 0)
+    prefills = np.column_stack([busy, scale * many, scale * held, np.ones_like(steps), new, attention, prefill])
+    return decodes, prefills[alone]
+
+
+def _thinned(equations: Floats) -> Floats:
+    return equations[:: max(1, len(equations) // _FIT_REQUESTS_MAX)]
+
+
+def _least_deviations(equations: Floats) -> tuple[list[float], Floats]:
+    """Constants that are not negative, of least absolute relative error, and that error of each equation."""
+    relative = equations[:, :-1] / equations[:, -1:]
+    scales = np.maximum(np.abs(relative).max(axis=0), 1e-300)
+    weights, solved = np.ones(len(relative)), np.zeros(relative.shape[1])
+    for _ in range(_FIT_ROUNDS):
+        roots = np.sqrt(weights)
+        solved, _ = nnls(relative / scales * roots[:, None], roots)
+        weights = 1.0 / np.maximum(np.abs(relative / scales @ solved - 1.0), 1e-3)
+    return (solved / scales).tolist(), np.abs(relative / scales @ solved - 1.0)
