@@ -118,7 +118,7 @@ def confidence(method: float, hours_seen: float, coverage_ratio: float) -> float
     """How likely a stated range holds, 0-1: the product of three things.
 
     - `method`: how often ranges made in this way held where that could be checked (a benchmark, or the second half of
-      the same data), 0-1;
+      the same data), or how alike the two halves of the data are (`likeness`), 0-1;
     - the time seen, as hours / (hours + 24): after a day a half, after a week seven eighths;
     - `coverage_ratio`: the share of the GPU hours in question of which there is telemetry, 0-1.
 
@@ -131,6 +131,17 @@ def confidence(method: float, hours_seen: float, coverage_ratio: float) -> float
             f"coverage {coverage_ratio}, {hours_seen} h"
         )
     return method * coverage_ratio * hours_seen / (hours_seen + 24)
+
+
+def likeness(first: float, second: float) -> float:
+    """How alike two halves of the time are in what they add up to, 0-1: the lesser over the greater.
+
+    Raises:
+        ValueError: for a negative sum.
+    """
+    if not (first >= 0 and second >= 0):
+        raise ValueError(f"halves are compared in sums that are not negative; got {first} and {second}")
+    return min(first, second) / max(first, second) if max(first, second) > 0 else 1.0
 
 
 def dollars(usd: float) -> str:

@@ -35,8 +35,8 @@ and 25 (mixture of experts) comparisons 95 and 96 %."""
 OTHER_GPU_HELD = 0.95
 """The same for another GPU type: 96 % of 132 comparisons of dense models."""
 WEIGHTS_HELD = 0.68
-"""There are no points of two weight formats on one engine. From bf16 on vLLM to fp8 on TensorRT-LLM 68 % of 37 changes of
-time were in the range, and the others better than it."""
+"""There are no points of two weight formats on one engine. From bf16 on vLLM to fp8 on TensorRT-LLM 68 % of 37 changes
+of time were in the range, and the others better than it."""
 UNCHECKED_HELD = 0.45
 """For a mixture of experts on another GPU type: 45 % of 88 comparisons, the worst that was measured; so also taken for
 GPU types without any point."""
@@ -220,6 +220,14 @@ def request_ms(curve: Curve, mix: TokenMix, sequences: float, slowness: Slowness
     return first_ms + mix.output_tokens * slowness.output_token * output_token_ms(curve, mix, sequences)
 
 
+def slowdown(curve: Curve, mix: TokenMix, slowness: Slowness, now_sequences: float, then_sequences: float) -> float:
+    """How many times longer a request takes on a fuller replica; 1 where the other is not fuller."""
+    before, after = (max(1.0, count) for count in (now_sequences, then_sequences))
+    if after <= before:
+        return 1.0
+    return request_ms(curve, mix, after, slowness) / request_ms(curve, mix, before, slowness)
+
+
 def kv_tokens(curve: Curve) -> int:
     """Tokens of KV cache that fit beside the weights of a replica; 0 where the weights do not fit.
 
@@ -304,7 +312,7 @@ def what_if(
         ValueError: for an empty objective, or a figure that is not positive.
     """
     _check(today, mix, objective, headroom_ratio, replicas_min, prices)
-    mine = [curve for curve in curves if curve.model == today.model]
+    mine = [curve for curve in curves if curve.model == today.model and _is_sized(curve)]
     now = next((curve for curve in mine if _key(curve) == (today.gpu, today.tensor_parallel, today.weights)), None)
     gap = _gap(today, now, objective, prices)
     if gap is not None or now is None:
@@ -450,6 +458,11 @@ def _gpus(curve: Curve, found: Capacity, requests_per_second: float, replicas_mi
     return curve.tensor_parallel * max(replicas_min, needed)
 
 
+def _is_sized(curve: Curve) -> bool:
+    formats = {"native", *_BYTES_PER_WEIGHT}
+    return curve.model in MODEL_SIZES and curve.gpu in GPU_GIBIBYTES and curve.weights in formats
+
+
 def _key(curve: Curve) -> tuple[str, int, str]:
     return curve.gpu, curve.tensor_parallel, curve.weights
 
@@ -458,7 +471,7 @@ def _no_curve(today: Today) -> AdviceGap:
     return AdviceGap(
         AdviceKind.GPU_TYPE,
         today.model,
-        f"no curve of {today.gpu} ×{today.tensor_parallel} {today.weights} for this model",
+        f"no curve and memory figures of it on {today.gpu} ×{today.tensor_parallel} {today.weights}",
         "Give the model's name as the curves have it, or a curve of your own.",
     )
 
