@@ -126,7 +126,7 @@ def held_idle(
             Advice(
                 AdviceKind.HELD_IDLE,
                 model or "unknown model",
-                f"Scale {model or 'the model'} down when it is quiet: {len(replicas)} of its replicas hold GPUs "
+                f"Scale {model or 'the model'} down when quiet: {len(replicas)} of its replicas hold GPUs "
                 f"without traffic for {quiet:.1f} hours a day.",
                 (low, high),
                 confidence(likeness(*_halves(_by_hour(counted, hours))), hours.height, _coverage(allocation)),

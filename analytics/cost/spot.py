@@ -169,8 +169,8 @@ def advise(
         ),
         (
             (
-                f"After a common interruption spot is out for {plan.outage_s[0] / 60:.0f} to {plan.outage_s[1] / 60:.0f} "
-                "min and on-demand GPUs stand in."
+                f"After a common interruption spot is out {plan.outage_s[0] / 60:.0f} to {plan.outage_s[1] / 60:.0f} "
+                "minutes, and on-demand GPUs stand in."
             ),
             "Interruptions come as often as they did.",
         ),

@@ -148,7 +148,8 @@ def advise(
 ) -> Advice | AdviceGap | None:
     """Another number of spares than now, where that is cheaper.
 
-    With a price of a missed request, the cheapest number; the range is the 95 % interval of the mean over days (Student's t).
+    With a price of a missed request, the cheapest number; the range is the 95 % interval of the
+    mean over days (Student's t).
     Without one, only fewer spares that miss no more than now.
 
     Returns:
@@ -223,7 +224,7 @@ def _knee(points: Sequence[WarmPoint]) -> int:
         return 0
     drop = first.missed_requests - last.missed_requests
     below = [(first.missed_requests - point.missed_requests) / drop - point.spares / last.spares for point in points]
-    return int(np.argmax(below))
+    return int(np.argmax(np.round(below, 9)))
 
 
 def _gap(replica: Replica, missing: str, remedy: str) -> AdviceGap:

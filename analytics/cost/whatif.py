@@ -93,7 +93,7 @@ class Curve:
     prefill_error_p95: float
 
     def __str__(self) -> str:
-        return f"{self.gpu} ×{self.tensor_parallel} {self.weights}"
+        return f"{self.gpu.replace('_', ' ').upper()} ×{self.tensor_parallel} {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +379,7 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
         kind = AdviceKind.WEIGHT_FORMAT if formats_differ else AdviceKind.TENSOR_PARALLEL
     low, high = choice.usd_per_month_range
     ratio = found.slowness
+    beyond = found.paid_usd_per_month - base
     checked = "" if {curve.gpu, today.gpu} <= MEASURED_GPUS else " Its GPU type is not among those that were checked."
     return Advice(
         kind,
@@ -402,6 +403,7 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
                 f"Measured over modelled today: {ratio.output_token:.2f} for a further token, "
                 f"{ratio.first_token:.2f} for the first."
             ),
+            *((f"{dollars(beyond)} a month is paid beyond today's need and not counted here.",) if beyond > 0 else ()),
         ),
         (
             "The other configuration is as much slower than its curve as today's is; the range holds how far that was "
