@@ -45,11 +45,11 @@ from analytics.cost.whatif import (
 )
 
 FAMILIES = {
-    "meta-llama/Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B",
-    "nvidia/Llama-3.1-8B-Instruct-FP8": "meta-llama/Meta-Llama-3.1-8B",
-    "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
-    "Qwen/Qwen3-32B": "Qwen/Qwen3-32B",
-    "openai/gpt-oss-120b": "openai/gpt-oss-120b",
+    "meta-llama/Llama-3.1-70B": "llama-3.1-70b",
+    "nvidia/Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
+    "Qwen/Qwen3-32B": "qwen3-32b",
+    "openai/gpt-oss-120b": "gpt-oss-120b",
 }
 """The measured models that have curves."""
 OBJECTIVES_MS = (10.0, 15.0, 20.0, 30.0, 40.0)
@@ -75,8 +75,13 @@ def curves_of(folder: Path) -> list[Curve]:
     """The fits."""
     fits = pl.read_parquet(folder / "sim_latency_grid" / "fits.parquet")
     names = ("d0_ms", "d1_ms_per_seq", "d2_ms_per_seq_ctx_token", "p0_ms", "p1_ms_per_token", "p2_ms_per_token2")
-    columns = ("model", "gpu", "tp", "quant", *names, "decode_mape_p95", "prefill_mape_p95")
-    return [Curve(*row) for row in fits.select(columns).rows()]
+    found = []
+    for row in fits.iter_rows(named=True):
+        family = row["model"].split("/")[1].lower().removeprefix("meta-")
+        errors = row["decode_mape_p95"], row["prefill_mape_p95"]
+        constants = (row[name] for name in names)
+        found.append(Curve(family, row["gpu"].removesuffix("_sxm"), row["tp"], row["quant"], *constants, *errors))
+    return found
 
 
 def points_of(folder: Path, curves: Iterable[Curve], backend: str) -> list[Point]:
@@ -89,8 +94,8 @@ def points_of(folder: Path, curves: Iterable[Curve], backend: str) -> list[Point
     found = []
     for row in samples.iter_rows(named=True):
         model = FAMILIES[row["model_path"]]
-        weights = "native" if model == "openai/gpt-oss-120b" else row["gemm_quant_mode"] or "bf16"
-        curve = by_key.get((model, row["system"], row["tp_size"], weights))
+        weights = "native" if model == "gpt-oss-120b" else row["gemm_quant_mode"] or "bf16"
+        curve = by_key.get((model, row["system"].removesuffix("_sxm"), row["tp_size"], weights))
         mix = TokenMix(row["isl"], row["osl"])
         if curve is None or row["concurrency"] * (row["isl"] + row["osl"]) > kv_tokens(curve):
             continue

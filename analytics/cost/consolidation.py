@@ -143,5 +143,6 @@ def _check(demand: pl.DataFrame, fleet: Fleet, headroom_ratio: float, replicas_m
             "a fleet has replicas, GPUs, a price, sequences (least, most) and slowdown (least, most) of 1 or more, and "
             f"headroom of 0 or more; got {fleet}, headroom {headroom_ratio}, replicas_min {replicas_min}"
         )
-    if (demand["running"] < 0).any():
-        raise ValueError(f"running requests cannot be negative; got {min(demand['running'].drop_nulls().to_list())}")
+    running = demand["running"].drop_nulls().cast(pl.Float64)
+    if not running.is_between(0, math.inf, closed="left").all():
+        raise ValueError(f"running requests are finite and not negative; got {min(running.to_list())}")

@@ -152,7 +152,7 @@ def advise(
     return Advice(
         AdviceKind.SPOT,
         plan.about,
-        f"Run the batch work of {plan.about} ({plan.gpus:.1f} GPUs) on spot.",
+        f"Run what may be interrupted of {plan.about} ({plan.gpus:.1f} GPUs) on spot.",
         (low, high),
         confidence(0.95, hours_seen, coverage_ratio),
         (

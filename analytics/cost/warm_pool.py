@@ -204,14 +204,12 @@ def advise(
 def _short(running: Floats, times_s: Floats, loads_s: Floats, sequences: int, scale_down_s: float) -> Floats:
     """Requests at once beyond the replicas in place, a row a load time and a column a moment."""
     asked = np.maximum(1.0, np.ceil(running / sequences))
+    padded = np.append(asked, 0.0)  # `reduceat` takes no index beyond the end
     rows = []
     for load in loads_s:
-        until = np.searchsorted(times_s, times_s - load, side="right")  # what was asked before is in place
-        since = np.searchsorted(times_s, times_s - load - scale_down_s, side="left")
-        in_place = np.array(
-            [asked[max(0, min(a, b - 1)) : max(1, b)].max() for a, b in zip(since, until, strict=True)],
-            dtype=np.float64,
-        )
+        until = np.maximum(1, np.searchsorted(times_s, times_s - load, side="right"))  # asked before: in place
+        since = np.minimum(np.searchsorted(times_s, times_s - load - scale_down_s, side="left"), until - 1)
+        in_place = np.maximum.reduceat(padded, np.column_stack([since, until]).ravel())[::2]
         rows.append(np.maximum(running - in_place * sequences, 0.0))
     return np.stack(rows)
 
@@ -251,7 +249,8 @@ def _check(
     missing = sorted({"time", "running"} - set(demand.columns))
     if missing:
         raise ValueError(f"demand lacks {', '.join(missing)}; it has {', '.join(demand.columns)}")
-    if (demand["running"] < 0).any() or any(not 0 <= one < math.inf for one in load_s):
+    running = demand["running"].drop_nulls().cast(pl.Float64)
+    if any(not 0 <= one < math.inf for one in (*running, *load_s)):
         raise ValueError("running requests and load times must be finite and not negative")
     if not (min(replica.sequences, replica.gpus) >= 1 and min(replica.usd_per_gpu_hour, request_s) > 0):
         raise ValueError(

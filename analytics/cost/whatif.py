@@ -10,6 +10,7 @@ How far this is from what was measured: `make bench-cost_advice`.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
 
@@ -40,7 +41,7 @@ of time were in the range, and the others better than it."""
 UNCHECKED_HELD = 0.45
 """For a mixture of experts on another GPU type: 45 % of 88 comparisons, the worst that was measured; so also taken for
 GPU types without any point."""
-MEASURED_GPUS = frozenset({"h100_sxm", "h200_sxm", "b200_sxm"})
+MEASURED_GPUS = frozenset({"h100", "h200", "b200"})
 """GPU types that the curves were checked on."""
 
 
@@ -59,15 +60,15 @@ class ModelSize:
 
 
 MODEL_SIZES: Mapping[str, ModelSize] = {
-    "meta-llama/Meta-Llama-3.1-8B": ModelSize(8.03e9, 131_072),
-    "meta-llama/Meta-Llama-3.1-70B": ModelSize(70.6e9, 327_680),
-    "meta-llama/Meta-Llama-3.1-405B": ModelSize(405.9e9, 516_096),
-    "Qwen/Qwen3-32B": ModelSize(32.8e9, 262_144),
-    "openai/gpt-oss-120b": ModelSize(116.8e9, 73_728, native_bytes=0.56, is_mixture=True),
-    "deepseek-ai/DeepSeek-V3": ModelSize(671e9, 70_272, native_bytes=1.0, is_mixture=True),
+    "llama-3.1-8b": ModelSize(8.03e9, 131_072),
+    "llama-3.1-70b": ModelSize(70.6e9, 327_680),
+    "llama-3.1-405b": ModelSize(405.9e9, 516_096),
+    "qwen3-32b": ModelSize(32.8e9, 262_144),
+    "gpt-oss-120b": ModelSize(116.8e9, 73_728, native_bytes=0.56, is_mixture=True),
+    "deepseek-v3": ModelSize(671e9, 70_272, native_bytes=1.0, is_mixture=True),
 }
 """From the models' own config.json: layers × KV heads × head size × 2 × 2 bytes; parameters from their cards."""
-GPU_GIBIBYTES: Mapping[str, int] = {"a100_sxm": 80, "h100_sxm": 80, "h200_sxm": 141, "b200_sxm": 180, "l40s": 45}
+GPU_GIBIBYTES: Mapping[str, int] = {"a100": 80, "h100": 80, "h200": 141, "b200": 180, "l40s": 45}
 """Memory of a GPU (aiconfigurator-core 0.12.0)."""
 _BYTES_PER_WEIGHT: Mapping[str, float] = {"bf16": 2.0, "fp8": 1.0, "int4": 0.56}  # 4 bits with scales
 
@@ -93,7 +94,7 @@ class Curve:
     prefill_error_p95: float
 
     def __str__(self) -> str:
-        return f"{self.gpu.replace('_', ' ').upper()} ×{self.tensor_parallel} {self.weights}"
+        return f"{self.gpu.upper()} ×{self.tensor_parallel} {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,21 @@ class WhatIf:
     slowness: Slowness
     choices: tuple[Choice, ...]
     gaps: tuple[AdviceGap, ...]
+
+
+def curves_of(fits: Iterable[Mapping[str, Any]]) -> list[Curve]:
+    """Curves from fits as `step_models.yaml` lists them.
+
+    Args:
+        fits: each with family, gpu, gpus, weights, decode (d0, d1, d2), prefill (p0, p1, p2) and error (median and p95
+            of decode, then of prefill).
+    """
+    found = []
+    for fit in fits:
+        (d0, d1, d2), (p0, p1, p2), (_, decode_p95, _, prefill_p95) = fit["decode"], fit["prefill"], fit["error"]
+        constants = (d0, d1, d2, p0, p1, p2, decode_p95, prefill_p95)
+        found.append(Curve(fit["family"], fit["gpu"], fit["gpus"], fit["weights"], *constants))
+    return found
 
 
 def prefill_ms(curve: Curve, mix: TokenMix) -> float:

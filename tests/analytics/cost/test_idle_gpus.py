@@ -3,7 +3,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.cost.advice import Advice, AdviceGap, AdviceKind
@@ -141,6 +141,7 @@ def test_hours_and_loads_that_cannot_be_are_refused():
 causes = st.sampled_from(["unallocated", "no_model", "loaded_without_traffic", "throttled", "hung", None])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(causes, st.floats(0, 8), st.sampled_from(["a", "b"])), min_size=24, max_size=80))
 def test_savings_are_never_negative_nor_more_than_the_idle_dollars(rows):
     bill = rows_of(

@@ -46,7 +46,7 @@ def test_spot_is_advised_where_the_worst_case_saves():
     one = advise(PLAN, 168, 1.0)
     assert isinstance(one, Advice)
     assert (one.kind, one.about) == (AdviceKind.SPOT, "batch")
-    assert one.title == "Run the batch work of batch (10.0 GPUs) on spot."
+    assert one.title == "Run what may be interrupted of batch (10.0 GPUs) on spot."
     assert one.confidence == pytest.approx(0.95 * 0.875)
     assert "50% of interruptions take a whole zone within three minutes: 10.0 GPUs." in one.why
 
@@ -118,4 +118,4 @@ def test_saving_falls_with_interruptions_and_grows_with_the_price_on_demand(
         dear = spot_worth(replace(plan, on_demand_usd_per_gpu_hour=on_demand + dearer))
         assert dear.saves_usd_per_month[0] >= base.saves_usd_per_month[0]
     found = advise(plan, 24, 1.0)
-    assert found is None or found.saves_usd_per_month[0] > 0  # type: ignore[union-attr]
+    assert found is None or found.saves_usd_per_month[0] > 0

@@ -120,8 +120,9 @@ def test_load_times_follow_a_lognormal():
 def test_input_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="demand lacks running"):
         warm_pool(NOON.select("time"), [1.0], REPLICA, 30.0)
-    with pytest.raises(ValueError, match="finite and not negative"):
-        warm_pool(NOON, [-1.0], REPLICA, 30.0)
+    for series, loads in ((NOON, [-1.0]), (demand({12: float("nan")}), [1.0]), (demand({12: -1.0}), [1.0])):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            warm_pool(series, loads, REPLICA, 30.0)
     with pytest.raises(ValueError, match="a replica takes a request"):
         warm_pool(NOON, [1.0], replace(REPLICA, sequences=0), 30.0)
     with pytest.raises(ValueError, match="must not be negative"):
