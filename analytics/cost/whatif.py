@@ -359,7 +359,7 @@ def what_if(
             f"no batch of {now} keeps the objective, as measured: there is nothing to compare at the same objective",
             "Check the objective against the measured times, or the token mix.",
         )
-    priced = [curve for curve in mine if curve is not now and curve.gpu in prices]
+    priced = [curve for curve in mine if _key(curve) != _key(now) and curve.gpu in prices]
     choices = [choice for choice in map(chosen, priced) if choice is not None]
     unpriced = sorted({curve.gpu for curve in mine} - set(prices))
     return WhatIf(
@@ -424,6 +424,7 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
         (
             "The other configuration is as much slower than its curve as today's is; the range holds how far that was "
             "off where it could be measured." + checked,
+            f"Today's times were measured at {today.sequences:.0f} requests at once; at others they follow the curve.",
             "The token mix and the peak stay as they were observed.",
             "The KV cache stays in 16 bits.",
         ),
@@ -462,7 +463,7 @@ def time_factors(now: Curve, other: Curve, band: tuple[float, float] | None = No
 
     The error of the other's fit and the band (`SAME_GPU_BAND` or `OTHER_GPU_BAND`) are added as independent ones.
     """
-    if other is now:
+    if other == now:
         return 1.0, 1.0, 1.0
     low, high = band or (SAME_GPU_BAND if other.gpu == now.gpu else OTHER_GPU_BAND)
     fit = max(other.decode_error_p95, other.prefill_error_p95)  # which of the two counts depends on the mix

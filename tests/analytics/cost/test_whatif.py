@@ -141,6 +141,12 @@ def test_the_saving_is_against_the_need_or_what_is_paid_whichever_is_less():
     )
     assert one.confidence == pytest.approx(0.68 * 0.875)
     assert "Measured over modelled today: 1.50 for a further token, 1.00 for the first." in one.why
+    assert "Today's times were measured at 50 requests at once; at others they follow the curve." in one.assumptions
+    assert "$8,760 a month is paid beyond" not in " ".join(one.why)  # six are paid and six are needed
+    (spare,) = advise(compared(output_token_ms=37.2, replicas=9))
+    assert isinstance(spare, Advice)
+    assert spare.saves_usd_per_month == one.saves_usd_per_month
+    assert "$8,760 a month is paid beyond today's need and not counted here." in spare.why
     (fewer,) = advise(compared(output_token_ms=37.2, replicas=3))
     assert isinstance(fewer, Advice)
     assert fewer.saves_usd_per_month == pytest.approx((4 * 730, 4 * 730))
