@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from analytics.cost.attribution import REQUEST_HOURS, allocate
@@ -19,7 +20,7 @@ from analytics.cost.gpu_time import (
 )
 from analytics.cost.price_book import PriceBook, gpu_costs, mig_ratio, overhead_costs
 from analytics.cost.request_shares import estimated_shares
-from analytics.cost.step_models import fit_step_model, step_model_for
+from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.samples import counter_rates
 from domain.cost import Use
@@ -42,6 +43,9 @@ from storage.cost_hours import (
 from storage.readers import read_samples, read_series, sample_rows
 from storage.store import Store
 
+_SHARES = ("engine_ms", "input_engine_ms")
+# Of a model of a middle size; where hardly a request is known of an engine, its constants are as good as any others.
+_ORDINARY = ("qwen3-32b", "NVIDIA H100 80GB HBM3", 2)
 _SETTLED_AFTER = timedelta(minutes=10)  # most requests of an hour have ended, and are sent, by then
 _BEFORE = timedelta(minutes=15)  # requests that began earlier and run into an hour take part in it
 _GAP = timedelta(hours=25)  # a GPU that falls silent and is back within a day was paid for
@@ -273,32 +277,52 @@ def _request_hours(
     part = pl.when(length_ms > 0).then(inside.dt.total_milliseconds() / length_ms).otherwise(1.0).clip(0, 1)
     is_here = pl.col("time") >= window.start
     return (
-        shared.with_columns((pl.col("engine_ms") * part).alias("engine_ms"), is_here.cast(pl.UInt64).alias("requests"))
+        shared.with_columns((pl.col(_SHARES) * part), is_here.cast(pl.UInt64).alias("requests"))
         .filter(is_here | (pl.col("engine_ms") > 0))
         .with_columns(
             pl.lit(window.start, dtype=REQUEST_HOURS["time"]).alias("time"),
             pl.col("input_tokens", "output_tokens").fill_null(0).cast(pl.UInt64) * pl.col("requests"),
         )
         .group_by("time", "service", "model", "version", "pool", "tenant", "replica", "node", "is_error")
-        .agg(pl.col("requests", "input_tokens", "output_tokens", "engine_ms").sum())
+        .agg(pl.col("requests", "input_tokens", "output_tokens", *_SHARES).sum())
         .select(*REQUEST_HOURS)
     )
 
 
-def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame) -> pl.Series:
-    """Each request's share of its engine's time, in ms of the step model of what it runs on."""
+def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame) -> list[pl.Series]:
+    """Each request's share of its engine's time, and the part of it that read the prompt."""
     of_replica = gpus.drop_nulls("replica").group_by("replica").agg(
         pl.col("gpu").n_unique().alias("gpus"), pl.col("gpu_model").drop_nulls().first()
     )  # fmt: skip
     running = engines.select("replica", "time", pl.col("running").alias("value"))
     asked = requests.with_row_index("row").with_columns(pl.lit(None, pl.UInt32).alias("cached_tokens"))
     asked = asked.join(of_replica, on="replica", how="left")
-    shares = pl.Series("engine_ms", [0.0]).new_from_index(0, requests.height)
+    shares, inputs = (pl.Series(name, [0.0]).new_from_index(0, requests.height) for name in _SHARES)
     for (model, gpu_model, count), part in asked.drop_nulls("replica").group_by("model", "gpu_model", "gpus"):
-        known = step_model_for(str(model), str(gpu_model), int(count)) if model and gpu_model else None
-        steps = known or fit_step_model(part, running)
-        shares = shares.scatter(part["row"], estimated_shares(part, running, steps))
-    return shares
+        steps = _step_model(model, gpu_model, count, part)
+        if steps is None:  # nothing is known of its work but how long it took
+            shares = shares.scatter(part["row"], (part["latency_ms"] - part["queue_ms"].fill_null(0.0)).clip(0))
+            continue
+        of_engine = estimated_shares(part, running, steps)
+        prompts = part["input_tokens"].fill_null(0).cast(pl.Float64).to_numpy()
+        alone = steps.p0 + steps.prompt_ms(prompts, np.zeros(len(prompts)))
+        shares = shares.scatter(part["row"], of_engine)
+        inputs = inputs.scatter(part["row"], np.minimum(alone, of_engine.to_numpy()))
+    return [shares.alias(_SHARES[0]), inputs.alias(_SHARES[1])]
+
+
+def _step_model(model: object, gpu_model: object, gpus: object, requests: pl.DataFrame) -> StepModel | None:
+    """How long the steps of an engine take: known, or fitted to its requests; None for one that makes no tokens."""
+    if requests["output_tokens"].fill_null(0).sum() == 0:
+        return None
+    if isinstance(model, str) and isinstance(gpu_model, str) and isinstance(gpus, int):
+        known = step_model_for(model, gpu_model, gpus)
+        if known is not None:
+            return known
+    try:
+        return fit_step_model(requests)
+    except ValueError:  # too few requests to tell
+        return step_model_for(*_ORDINARY)
 
 
 def _gpu_minutes(store: Store, window: Window, series: pl.DataFrame) -> pl.DataFrame:
