@@ -15,7 +15,7 @@ from analytics.burn_rates import STEP_S as BURN_STEP_S
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
 from analytics.causes import Findings, explain
 from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
-from analytics.cost.jobs import ENGINE_METRICS
+from analytics.cost.minutes import ENGINE_METRICS
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
