@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from analytics.cost.price_book import Overhead, OverheadKind, PriceBook, mean_usd_per_gpu_hour
+from analytics.cost.price_book import Overhead, OverheadKind, PriceBook, mean_prices
 from domain.cost import NANOUSD, Price, PriceMode, Use
 from domain.window import Window
 
@@ -274,10 +274,11 @@ def _sums(allocation: pl.DataFrame, window: Window, every: str) -> pl.DataFrame:
     """The window's rows by period (start, end, _hours) and key."""
     start = pl.max_horizontal(pl.col("time").dt.truncate(every), pl.lit(window.start).cast(_TIME))
     end = pl.min_horizontal(pl.col("time").dt.truncate(every).dt.offset_by(every), pl.lit(window.end).cast(_TIME))
+    keys = (pl.when(pl.col(key) != "").then(key).alias(key) for key in _KEYS)  # FOCUS wants null where nothing is known
     counted = ("gpu_seconds", "cost_nanousd", "requests", "input_tokens", "output_tokens")
     return (
         allocation.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
-        .group_by(start.alias("start"), end.alias("end"), *_KEYS)
+        .group_by(start.alias("start"), end.alias("end"), *keys)
         .agg(*(pl.col(name).sum() for name in counted), pl.col("is_estimated").any())
         .with_columns(((pl.col("end") - pl.col("start")).dt.total_microseconds() / 3.6e9).alias("_hours"))
     )
@@ -285,9 +286,10 @@ def _sums(allocation: pl.DataFrame, window: Window, every: str) -> pl.DataFrame:
 
 def _mean_prices(book: PriceBook, sums: pl.DataFrame) -> pl.DataFrame:
     """The book's mean price by price and period, as `_mean`; null where it has none, or gives the GPU away."""
-    periods = sums.select("price", "start", "end").drop_nulls().unique()
-    means = [mean_usd_per_gpu_hour(book, *period) or None for period in periods.rows()]
-    return periods.with_columns(pl.Series("_mean", means, dtype=pl.Float64))
+    mean = pl.col("usd_per_gpu_hour")
+    return mean_prices(book, sums.select("price", "start", "end").drop_nulls().unique()).select(
+        "price", "start", "end", pl.when(mean > 0).then(mean.round(12)).alias("_mean")
+    )
 
 
 def _told(book: PriceBook, moment: datetime, key: Mapping[str, str | None]) -> dict[str, Any]:

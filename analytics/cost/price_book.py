@@ -164,7 +164,7 @@ def price_book_of(document: Any) -> PriceBook:
     return PriceBook(
         prices=prices,
         matches=matches,
-        overheads=tuple(_overheads(root.get("overheads"))),
+        overheads=tuple(_overheads(root.get("overheads"), {price.name for price in prices})),
         mig_slices=_mig_slices(root.get("mig_slices")),
         list_prices=frozenset(price.name for price in prices) - {price.name for price in own},
     )
@@ -223,14 +223,6 @@ def cost_of(book: PriceBook, name: str, start: datetime, end: datetime) -> int:
     return _rounded(_spent(book, name, start, end), _US_PER_HOUR)
 
 
-def mean_usd_per_gpu_hour(book: PriceBook, name: str, start: datetime, end: datetime) -> float | None:
-    """The mean over time of a price from `start` until `end`; None where it is not known throughout, or for no time."""
-    steps = book.steps_of(name)
-    if not steps or steps[0].starts_at > start or end <= start:
-        return None
-    return _spent(book, name, start, end) / ((end - start) // _MICROSECOND) / NANOUSD
-
-
 def gpu_costs(book: PriceBook, gpu_hours: pl.DataFrame) -> pl.DataFrame:
     """What each GPU-hour costs.
 
@@ -244,7 +236,7 @@ def gpu_costs(book: PriceBook, gpu_hours: pl.DataFrame) -> pl.DataFrame:
         is no price, or none yet, and where seconds or slice_ratio are not known).
 
     Raises:
-        ValueError: for seconds below 0, or a slice that is not above 0 and at most 1.
+        ValueError: for seconds below 0 or without end, or a slice_ratio that is not from 0 to 1.
     """
     for column, least, most in (("seconds", 0.0, math.inf), ("slice_ratio", 0.0, 1.0)):
         wrong = gpu_hours.filter(~pl.col(column).is_between(least, most) | (pl.col(column) == math.inf))[column]
@@ -267,6 +259,33 @@ def gpu_costs(book: PriceBook, gpu_hours: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def mean_prices(book: PriceBook, periods: pl.DataFrame) -> pl.DataFrame:
+    """The mean over time of prices that may change.
+
+    Args:
+        book: the prices.
+        periods: columns price, start, end (Datetime in microseconds, UTC), `end` after `start`.
+
+    Returns:
+        The periods with `usd_per_gpu_hour`, null where the price is not known throughout.
+    """
+    seconds = (pl.col("end") - pl.col("start")).dt.total_microseconds() / 1e6
+    stretches = periods.select("price", pl.col("start").alias("time"), seconds.alias("seconds")).drop_nulls().unique()
+    mean = pl.col("_spent").cast(pl.Float64) / NANOUSD / (pl.col("seconds") * 1e6)
+    return (
+        periods.with_columns(seconds.alias("seconds"))
+        .join(
+            _spent_over(book, stretches),
+            left_on=["price", "start", "seconds"],
+            right_on=["price", "time", "seconds"],
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(mean.alias("usd_per_gpu_hour"))
+        .drop("seconds", "_spent")
+    )
+
+
 def overhead_costs(book: PriceBook, window: Window) -> pl.DataFrame:
     """The overheads by hour.
 
@@ -278,11 +297,12 @@ def overhead_costs(book: PriceBook, window: Window) -> pl.DataFrame:
     for overhead in sorted(book.overheads, key=lambda one: one.name):
         start = max(window.start, overhead.starts_at)
         end = min(window.end, overhead.ends_at or window.end)
-        hour = start.replace(minute=0, second=0, microsecond=0)
-        while hour < end:
-            inside = (min(end, hour + timedelta(hours=1)) - max(start, hour)) // _MICROSECOND
-            rows.append((hour, overhead.name, _rounded(_rate(overhead.usd_per_hour) * inside, _US_PER_HOUR)))
-            hour += timedelta(hours=1)
+        rate = _rate(overhead.usd_per_hour)
+        while start < end:
+            hour = start.replace(minute=0, second=0, microsecond=0)
+            until = min(end, hour + timedelta(hours=1))
+            rows.append((hour, overhead.name, _rounded(rate * ((until - start) // _MICROSECOND), _US_PER_HOUR)))
+            start = until
     schema = {"time": _TIME, "overhead": pl.String(), "cost_nanousd": pl.Int64()}
     return pl.DataFrame(rows, schema=schema, orient="row").sort("time", "overhead")
 
@@ -444,8 +464,8 @@ def _matches(documents: Any, names: Iterable[str]) -> Iterable[PriceMatch]:
         yield match
 
 
-def _overheads(documents: Any) -> Iterable[Overhead]:
-    names: dict[str, str] = {}
+def _overheads(documents: Any, prices: Iterable[str]) -> Iterable[Overhead]:
+    names = dict.fromkeys(prices, "a price")
     for number, entry in enumerate(_list(documents, "overheads")):
         place = f"overheads[{number}]"
         fields = _fields(entry, _OVERHEAD_KEYS, place)
@@ -465,7 +485,9 @@ def _overheads(documents: Any) -> Iterable[Overhead]:
         if overhead.ends_at is not None and overhead.ends_at <= overhead.starts_at:
             raise PriceBookError(f"{place}.ends_at is {overhead.ends_at.isoformat()}; expected a time after starts_at")
         if overhead.name in names:
-            raise PriceBookError(f"{place}.name is {overhead.name!r}, as that of {names[overhead.name]}")
+            raise PriceBookError(
+                f"{place}.name is {overhead.name!r}, as that of {names[overhead.name]} is; expected another"
+            )
         names[overhead.name] = place
         yield overhead
 

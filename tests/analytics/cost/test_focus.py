@@ -200,6 +200,11 @@ def test_a_gpu_that_is_free_costs_nothing_an_hour():
     assert (row["BilledCost"], row["ContractedUnitPrice"], row["PricingQuantity"]) == (0, 0, Decimal("0.5"))
 
 
+def test_an_empty_name_is_one_that_is_not_known():
+    row = only(focus(served(tenant="", service="")))
+    assert (row["SubAccountId"], row["x_Service"], row["ResourceId"]) == (None, None, "prod")
+
+
 def test_a_list_price_is_marked_as_one():
     row = only(focus(served(price="coreweave-h200-on-demand")))
     assert row["x_IsListPrice"] is True

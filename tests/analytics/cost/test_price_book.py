@@ -17,7 +17,7 @@ from analytics.cost.price_book import (
     PriceBookError,
     cost_of,
     gpu_costs,
-    mean_usd_per_gpu_hour,
+    mean_prices,
     mig_ratio,
     overhead_costs,
     owned_usd_per_gpu_hour,
@@ -70,7 +70,6 @@ def test_a_price_that_changes_in_mid_hour_counts_from_that_moment():
     book = PriceBook((price(usd=2.0), price(usd=5.0, starts_at=at(0.25)), price(usd=1.0, starts_at=at(0.75))))
     assert cost_of(book, "h100", at(), at(1)) == (2 * 15 + 5 * 30 + 1 * 15) * NANOUSD // 60
     assert cost_of(book, "h100", at(0.5), at(0.75)) == 1_250_000_000
-    assert mean_usd_per_gpu_hour(book, "h100", at(), at(1)) == 3.25
 
 
 def test_a_half_nano_dollar_is_rounded_to_the_even_one():
@@ -126,8 +125,24 @@ def test_what_cannot_be_costed_is_refused():
         cost_of(book, "h100", at(3), at(2))
     with pytest.raises(ValueError, match="has no time zone"):
         cost_of(book, "h100", at(1), datetime(2026, 11, 23, 5))  # noqa: DTZ001
-    assert mean_usd_per_gpu_hour(book, "h100", at(), at(2)) is None
-    assert mean_usd_per_gpu_hour(book, "no", at(1), at(2)) is None
+
+
+def test_the_mean_of_a_price_weighs_it_by_time_and_is_not_known_before_it_starts():
+    book = PriceBook((price(usd=2.0, starts_at=at()), price(usd=5.0, starts_at=at(0.75)), price("spot", 1.0)))
+    periods = pl.DataFrame(
+        [
+            ("h100", at(), at(1)),
+            ("spot", at(), at(1)),
+            ("h100", at(-1), at(1)),
+            ("no", at(), at(1)),
+            (None, at(), at(1)),
+        ],
+        schema={"price": pl.String, "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC")},
+        orient="row",
+    )
+    means = mean_prices(book, periods)
+    assert means.drop("usd_per_gpu_hour").equals(periods)
+    assert means["usd_per_gpu_hour"].to_list() == [2.75, 1.0, None, None, None]
 
 
 # Cost of GPU-hours
@@ -225,6 +240,8 @@ def test_overheads_are_told_by_hour_and_only_while_they_run():
         (at(2), "backup", 250_000_000),
         (at(2), "support", NANOUSD),
     ]
+    assert overhead_costs(book, Window(at(2.75), at(3)))["overhead"].to_list() == ["support"]
+    assert overhead_costs(book, Window(at(1), at(1.25)))["overhead"].to_list() == ["support"]
     assert overhead_costs(PriceBook(), Window(at(), at(1))).is_empty()
 
 
