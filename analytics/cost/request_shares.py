@@ -3,8 +3,8 @@
 A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it
 adds: `d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a
 game is each one's own addition and an equal part of what is common: `d0/B + d1 + d2·context` for a token,
-`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in the
-step. It is symmetric, gives nothing to who was not there, and adds up to the step.
+`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in
+the step. It is symmetric, gives nothing to who was not there, and adds up to the step.
 
 `shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell: of it all, but
 the two equal parts are known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
@@ -68,9 +68,9 @@ def estimated_shares(requests: pl.DataFrame, running: pl.DataFrame | None, model
     Cancelled requests and errors with part of their output count by what they made.
 
     Args:
-        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row each:
-            time (start, Datetime), replica (those without one are taken to have one of their own together), queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
-            output_tokens, and if known latency_ms and is_error.
+        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row
+            each: time (start, Datetime), replica (those without one are taken to be of one), queue_ms, prefill_ms,
+            decode_ms, input_tokens, cached_tokens, output_tokens, and if known latency_ms and is_error.
         running: replica, time, value: samples of the gauge of running sequences; None where there are none.
         model: the step model of the replicas, all of one kind.
 
