@@ -148,7 +148,9 @@ def fit_step_model(requests: pl.DataFrame, batch: Floats | None = None) -> StepM
         pl.col("cached_tokens").fill_null(0),
         pl.col("queue_ms").fill_null(0),
     )
-    usable = numbered.drop_nulls(["replica", *names]).filter((pl.col("output_tokens") > 1) & (pl.col("decode_ms") > 0))
+    usable = numbered.drop_nulls(["replica", *names]).filter(
+        (pl.col("output_tokens") > 1) & (pl.col("decode_ms") > 0) & (pl.col("prefill_ms") >= 0)
+    )
     if usable.height < _FIT_REQUESTS_MIN:
         raise ValueError(
             f"{usable.height} of {requests.height} requests tell their tokens and stage times and decode more than one"

@@ -73,6 +73,13 @@ def test_a_step_is_split_into_equal_parts_of_what_is_common_and_each_ones_own() 
     assert shares["engine_ms"].to_list() == pytest.approx([parts[1] * scale + 7.0, parts[2] * scale, parts[3] * scale])
 
 
+def test_a_log_without_steps_has_no_shares() -> None:
+    empty = {"step": [], "duration_ms": [], "request": [], "is_prefill": [], "tokens": [], "context_tokens": []}
+    types = {"is_prefill": pl.Boolean, "duration_ms": pl.Float64}
+    log = pl.DataFrame(empty, schema={name: types.get(name, pl.UInt32) for name in empty})
+    assert shares_from_steps(log, MODEL).is_empty()
+
+
 def played(count: int, requests_per_s: float, **set_up: Any) -> Played:
     randomness = np.random.default_rng(3)
     seconds = np.cumsum(randomness.exponential(1 / requests_per_s, count))
@@ -170,6 +177,12 @@ def test_replicas_do_not_share() -> None:
     apart = estimated_shares(requests({}, {"replica": "two"}, {"replica": None}), None, MODEL)
     alone = estimated_shares(requests({}), None, MODEL).item()
     assert apart.to_list() == pytest.approx([alone] * 3)
+
+
+def test_stages_of_clocks_that_disagree_are_taken_as_none() -> None:
+    frame = requests({"prefill_ms": -5.0}, {"queue_ms": -3.0, "at_ms": 9000})
+    alone = estimated_shares(requests({}), None, MODEL).item()
+    assert estimated_shares(frame, None, MODEL).to_list() == pytest.approx([alone, alone])
 
 
 def test_the_order_of_records_changes_nothing() -> None:
