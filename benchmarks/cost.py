@@ -6,9 +6,9 @@
    from light load to saturated, each step 3 % noise. The log of steps gives each request's exact Shapley share; the
    estimate sees what spans and /metrics tell, with the step model of the table. Shares are scaled to what the replica
    was busy, and compared request by request. Beside it: the step model by the name alone, which says nothing of the
-   70B's fp8 weights, so it is that of bf16; one fitted to the requests themselves; latency alone, no stages; one request in ten and in a hundred, with the gauge of running sequences; the
-   share by duration; and OpenCost's way (the cost split into input and output by the sums of prefill time and time per
-   output token, then by tokens).
+   70B's fp8 weights, so it is that of bf16; one fitted to the requests themselves; latency alone, no stages; one
+   request in ten and in a hundred, with the gauge of running sequences; the share by duration; and OpenCost's way (the
+   cost split into input and output by the sums of prefill time and time per output token, then by tokens).
 2. The same by tenant and hour, from the hourly sums that rollups keep.
 
 The recordings are not part of the repository: `--data`, by default ../shared/data/workloads beside it. The last line is
@@ -227,8 +227,8 @@ def per_request(console: Console, data: Path, seed: int) -> dict[str, float]:
     """How far a request's cost is from the truth, in each case; and of tenants by the hour."""
     ways = ("per_request", "name_alone", "fitted", "latency_alone", "one_in_10", "one_in_100", "naive", "opencost")
     table = Table(
-        "Case", "Requests", "Busy", "Running", "Preempted", "Spans", "Name alone", "Fitted", "Latency alone", "1 in 10 + gauge",
-        "1 in 100 + gauge", "By duration", "OpenCost's way", title="Error of a request's cost: median / p95",
+        "Case", "Requests", "Busy", "Running", "Preempted", "Spans", "Name alone", "Fitted", "Latency alone",
+        "1 in 10 + gauge", "1 in 100 + gauge", "By duration", "OpenCost's way", title="Error of a request's cost: median / p95",
     )  # fmt: skip
     tenants = Table("Case", "Spans", "Hourly sums", "By duration", "OpenCost's way", title="Of a tenant's hour")
     pooled: dict[str, list[Floats]] = {way: [] for way in ways}

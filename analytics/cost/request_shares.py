@@ -77,10 +77,10 @@ def estimated_shares(requests: pl.DataFrame, running: pl.DataFrame | None, model
     Returns:
         engine_ms, one a request in the frame's order.
     """
-    told = _Stages.of(requests, model)
     shares = np.zeros(requests.height)
     if requests.is_empty():
         return pl.Series("engine_ms", shares)
+    told = _Stages.of(requests, model)
     gauges = dict(_gauges(running, requests["time"].min())) if running is not None else {}
     nothing = (np.zeros(0), np.zeros(0))
     order = requests.select("replica", pl.int_range(pl.len()).alias("row")).group_by("replica").agg("row")
