@@ -228,7 +228,8 @@ def per_request(console: Console, data: Path, seed: int) -> dict[str, float]:
     ways = ("per_request", "name_alone", "fitted", "latency_alone", "one_in_10", "one_in_100", "naive", "opencost")
     table = Table(
         "Case", "Requests", "Busy", "Running", "Preempted", "Spans", "Name alone", "Fitted", "Latency alone",
-        "1 in 10 + gauge", "1 in 100 + gauge", "By duration", "OpenCost's way", title="Error of a request's cost: median / p95",
+        "1 in 10 + gauge", "1 in 100 + gauge", "By duration", "OpenCost's way",
+        title="Error of a request's cost: median / p95",
     )  # fmt: skip
     tenants = Table("Case", "Spans", "Hourly sums", "By duration", "OpenCost's way", title="Of a tenant's hour")
     pooled: dict[str, list[Floats]] = {way: [] for way in ways}
