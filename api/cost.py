@@ -15,6 +15,7 @@ from analytics.cost.focus import TIME_FORMAT, focus_rows
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
 from analytics.cost.jobs import Costs, cost_advice, costs_of, spend_forecast, spent_this_month, unit_costs_of
 from analytics.cost.opencost import opencost_allocation
+from analytics.cost.unit_costs import UNIT_DIMENSIONS
 from api.context import Given
 from api.problems import invalid_field
 from api.times import Moment, WindowQuestion
@@ -24,7 +25,6 @@ from domain.cost import NANOUSD
 router = APIRouter(prefix="/api/v1/cost", tags=["cost"])
 
 USER_HOURS_MAX = 48
-UNIT_DIMENSIONS = ("service", "model", "tenant", "version", "pool")
 _VALID = ("user", *DIMENSIONS)
 
 

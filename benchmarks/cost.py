@@ -9,7 +9,7 @@
    70B's fp8 weights, so it is that of bf16; one fitted to the requests themselves; latency alone, no stages; one
    request in ten and in a hundred, with the gauge of running sequences; the share by duration; and OpenCost's way (the
    cost split into input and output by the sums of prefill time and time per output token, then by tokens).
-2. The same by tenant and hour, from the hourly sums that rollups keep.
+2. The same by tenant and hour: the sums that rollups keep.
 
 The recordings are not part of the repository: `--data`, by default ../shared/data/workloads beside it. The last line is
 one JSON object.
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from analytics.cost.request_shares import estimated_shares, group_weights, shares_from_steps
+from analytics.cost.request_shares import estimated_shares, shares_from_steps
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from benchmarks.server import machine
 from simulator.batching import Batching, Played, play
@@ -184,8 +184,7 @@ def estimates(played: Played, case: Case, seed: int) -> dict[str, tuple[Floats, 
 
 
 def tenant_errors(played: Played, truth: Floats, model: StepModel) -> dict[str, Floats]:
-    """By way, the error of each tenant's hour: the sum of its requests' estimates, and from hourly sums."""
-    input_, cached, output = (pl.col(f"{name}_tokens").cast(pl.Float64) for name in ("input", "cached", "output"))
+    """By way, the error of each tenant's hour: the sum of its requests' estimates."""
     requests = played.requests.with_columns(
         pl.col("time").dt.truncate("1h").alias("hour"),
         pl.Series("truth", truth),
@@ -193,30 +192,10 @@ def tenant_errors(played: Played, truth: Floats, model: StepModel) -> dict[str, 
         pl.Series("duration", by_duration(played.requests)),
         pl.Series("opencost", by_opencost(played.requests)),
     )
-    running = pl.col("num_requests_running")
-    batches = (
-        played.scrapes.filter(running > 0)
-        .group_by(pl.col("time").dt.truncate("1h").alias("hour"))
-        .agg(running.mean().alias("batch"))
-    )
-    sums = (
-        requests.group_by("hour", "tenant", maintain_order=True)
-        .agg(
-            pl.col("truth", "estimate", "duration", "opencost").sum(),
-            pl.len().alias("requests"),
-            input_.sum(),
-            (input_**2).sum().alias("input_tokens_squared"),
-            cached.sum(),
-            (cached**2).sum().alias("cached_tokens_squared"),
-            (output - 1).sum().alias("decode_steps"),
-            ((output - 1) * (input_ + output / 2)).sum().alias("decode_context_tokens"),
-        )
-        .join(batches, on="hour")
-    )
+    ways = ("estimate", "duration", "opencost")
+    sums = requests.group_by("hour", "tenant").agg(pl.col("truth", *ways).sum())
     truths = sums["truth"].to_numpy()
-    ways = {name: sums[name].to_numpy() for name in ("estimate", "duration", "opencost")}
-    ways["sums"] = group_weights(sums, model).to_numpy()
-    return {name: errors(weights, truths) for name, weights in ways.items()}
+    return {name: errors(sums[name].to_numpy(), truths) for name in ways}
 
 
 def _told(found: Floats) -> str:
@@ -231,9 +210,9 @@ def per_request(console: Console, data: Path, seed: int) -> dict[str, float]:
         "1 in 10 + gauge", "1 in 100 + gauge", "By duration", "OpenCost's way",
         title="Error of a request's cost: median / p95",
     )  # fmt: skip
-    tenants = Table("Case", "Spans", "Hourly sums", "By duration", "OpenCost's way", title="Of a tenant's hour")
+    tenants = Table("Case", "Spans", "By duration", "OpenCost's way", title="Of a tenant's hour")
     pooled: dict[str, list[Floats]] = {way: [] for way in ways}
-    pooled_tenants: dict[str, list[Floats]] = {way: [] for way in ("estimate", "sums", "duration", "opencost")}
+    pooled_tenants: dict[str, list[Floats]] = {way: [] for way in ("estimate", "duration", "opencost")}
     for case in (*CASES, BEYOND):
         played = play(arrivals(data, case.trace, case.share, seed), case.model.steps, case.batching(seed))
         model = case.true()

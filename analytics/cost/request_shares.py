@@ -228,35 +228,3 @@ def _step_rate(
             decoding > 0, rate * np.maximum(cells.decoding(decodes * factors) / np.maximum(decoding, 1.0), 1e-6), rate
         )
     return rate
-
-
-def group_weights(sums: pl.DataFrame, model: StepModel) -> pl.Series:
-    """Shares of groups of requests from sums over them, in the model's milliseconds: `estimated_shares`, added up.
-
-    With i input, c cached and o output tokens of a request, it is what follows for all its requests:
-    `d0·Σ(o-1)/B + d1·Σ(o-1) + d2·Σ(o-1)·(i + o/2) + p0·n/P + p1·(Σi - Σc) + p2·(Σi² - Σc²)`.
-    A prompt behind a cached prefix costs `(i-c)·(2c + i-c) = i² - c²` of attention, so squares are enough.
-
-    Args:
-        sums: one row a group of one replica (or of several alike) and hour:
-            - requests (n): those with a token computed;
-            - input_tokens, input_tokens_squared, cached_tokens, cached_tokens_squared: Σi, Σi², Σc, Σc²;
-            - decode_steps, decode_context_tokens: Σ max(o-1, 0), Σ max(o-1, 0)·(i + o/2);
-            - batch (B): how many decode in a step, in the mean over steps: all groups' Σ decode_ms of a replica's hour
-              over the ms in which anything decoded, or the gauge's mean while it was above 0; at least 1;
-            - prefill_batch (P), if known: the same of prompts in a step; else 1.
-        model: the step model of the replica.
-
-    Returns:
-        engine_ms, one a group in the frame's order.
-    """
-    together = pl.col("prefill_batch").clip(1.0) if "prefill_batch" in sums.columns else pl.lit(1.0)
-    weight = (
-        model.d0 * pl.col("decode_steps") / pl.col("batch").clip(1.0)
-        + model.d1 * pl.col("decode_steps")
-        + model.d2 * pl.col("decode_context_tokens")
-        + model.p0 * pl.col("requests") / together
-        + model.p1 * (pl.col("input_tokens") - pl.col("cached_tokens"))
-        + model.p2 * (pl.col("input_tokens_squared") - pl.col("cached_tokens_squared"))
-    )
-    return sums.with_columns(pl.selectors.numeric().cast(pl.Float64)).select(weight.alias("engine_ms")).to_series()

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from analytics.cost.request_shares import estimated_shares, group_weights, shares_from_steps
+from analytics.cost.request_shares import estimated_shares, shares_from_steps
 from analytics.cost.step_models import StepModel
 from simulator.batching import Batching, Played, play
 from simulator.physics import LLAMA_70B_FP8_TP4
@@ -235,46 +235,3 @@ def test_nothing_at_all_is_told_of_no_requests_and_of_requests_without_numbers()
     numbers = dict.fromkeys([name for name, value in REQUEST.items() if isinstance(value, int | float)])
     frame = requests(numbers, numbers | {"at_ms": 10})
     assert estimated_shares(frame, None, MODEL).to_list() == [0.0, 0.0]
-
-
-def test_hourly_sums_give_what_the_requests_give_where_the_batch_is_constant() -> None:
-    # Three lanes, in each of which the next begins when one ends: always three decode.
-    randomness = np.random.default_rng(9)
-    rows = []
-    for _ in range(3):
-        cuts = np.sort(randomness.choice(np.arange(1, 60_000), 40, replace=False)).tolist()
-        for begin, end in zip([0, *cuts], [*cuts, 60_000], strict=True):
-            prompt = int(randomness.integers(10, 5000))
-            rows.append(
-                {
-                    "at_ms": begin,
-                    "prefill_ms": 0.0,
-                    "decode_ms": float(end - begin),
-                    "input_tokens": prompt,
-                    "cached_tokens": int(randomness.integers(0, prompt)),
-                    "output_tokens": int(randomness.integers(1, 500)) if end - begin > 1 else 2,
-                }
-            )
-    frame = requests(*rows).with_columns((pl.int_range(pl.len()) % 4).alias("tenant"))
-    frame = frame.with_columns(pl.col("output_tokens").clip(2))  # a single token decodes in no step
-    input_, cached, output = (pl.col(f"{name}_tokens").cast(pl.Float64) for name in ("input", "cached", "output"))
-    sums = (
-        frame.with_columns(estimated_shares(frame, None, MODEL).alias("estimate"))
-        .group_by("tenant")
-        .agg(
-            pl.col("estimate").sum(),
-            pl.len().alias("requests"),
-            input_.sum(),
-            (input_**2).sum().alias("input_tokens_squared"),
-            cached.sum(),
-            (cached**2).sum().alias("cached_tokens_squared"),
-            (output - 1).sum().alias("decode_steps"),
-            ((output - 1) * (input_ + output / 2)).sum().alias("decode_context_tokens"),
-            pl.lit(3.0).alias("batch"),
-        )
-    )
-    assert group_weights(sums, MODEL).to_list() == pytest.approx(sums["estimate"].to_list(), rel=1e-9)
-    # Where several prompts are computed at once, they share that too.
-    shared = group_weights(sums.with_columns(pl.lit(2.0).alias("prefill_batch")), MODEL)
-    fewer = group_weights(sums, MODEL) - shared
-    assert fewer.to_list() == pytest.approx((sums["requests"] * MODEL.p0 / 2).to_list())
