@@ -259,7 +259,8 @@ def variance_waterfall(before_usd: float, after_usd: float, parts: Sequence[Docu
     """From the bill of the week before to this one, part by part; None without parts."""
     if not parts:
         return None
-    steps = [("week before", before_usd, True), *((part["name"], part["cost_usd"], False) for part in parts)]
+    moved = [part for part in parts if abs(part["cost_usd"]) >= 0.005]
+    steps = [("week before", before_usd, True), *((part["name"], part["cost_usd"], False) for part in moved)]
     steps.append(("this week", after_usd, True))
     levels, level = [before_usd, after_usd], before_usd
     for part in parts:
@@ -267,7 +268,7 @@ def variance_waterfall(before_usd: float, after_usd: float, parts: Sequence[Docu
         levels.append(level)
     low, high = min(levels), max(levels)
     floor = max(0.0, low - (high - low or high or 1.0) * 0.6)
-    top, bottom, height = 26.0, 168.0, 200.0
+    top, bottom, height = 26.0, 168.0, 206.0
     step = WIDTH / len(steps)
 
     def y(usd: float) -> float:
@@ -311,7 +312,7 @@ def budget_history(slos: Sequence[Document]) -> Picture | None:
     drawn = sorted(drawn, key=lambda slo: (slo["budget_left_ratio"], slo["name"]))[:_BUDGET_LINES]
     if not drawn:
         return None
-    left, right, top, bottom, height = 48.0, WIDTH - 216, 10.0, 176.0, 200.0
+    left, right, top, bottom, height = 48.0, WIDTH - 262, 10.0, 176.0, 200.0
     floor: float = max(
         -1.0, min(0.0, *(left for slo in drawn for left in slo["budget_left_history_ratio"] if left is not None))
     )
@@ -334,7 +335,7 @@ def budget_history(slos: Sequence[Document]) -> Picture | None:
         colour = TEXT if slo["state"] == "met" else STATE_COLOURS[slo["state"]]
         value = words.percent_down(slo["budget_left_ratio"])
         shapes.append(Label(right + 10, end + 4, value, colour, is_bold=True))
-        name = words.shortened(f"{slo['service']} {slo['title']}", 26)
+        name = words.shortened(f"{slo['service']} {slo['title']}", 34)
         shapes.append(Label(right + 56, end + 4, name, colour))
     windows = sorted({slo["window_days"] for slo in drawn})
     shapes.append(Label(left, bottom + 18, f"{windows[-1]} days ago" if len(windows) == 1 else "window begins"))

@@ -1,7 +1,6 @@
 """The weekly report as one HTML page: nothing is loaded from anywhere, no script, prints on A4."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from reports import charts
 from reports.charts import Picture
-from reports.sections import Block, Bullets, Column, Paragraph, Table, layout
+from reports.sections import Block, Bullets, Column, Paragraph, Table, layout, web_address
 
 _HERE = Path(__file__).parent
 _FONT = _HERE / "fonts" / "inter-latin.woff2"
@@ -26,18 +25,22 @@ def weekly_html(document: Mapping[str, Any]) -> str:
         document: of `reports.weekly.weekly_document`.
     """
     laid_out = layout(document)
-    web_url = document["web_url"] or ""
     return _template().render(
         layout=laid_out,
         title=f"{laid_out.title}, {document['week']}",
-        footer_css=Markup(json.dumps(laid_out.footer).replace("<", "\\3c ")),  # noqa: S704 - a CSS string
+        footer_css=Markup(_css_string(laid_out.footer)),  # noqa: S704 - escaped there
         font=_font(),
-        web_url=web_url if web_url.startswith(("http://", "https://")) else "",
+        web_url=web_address(document),
         kind=lambda block: _KINDS[type(block)],
         svg=lambda picture: Markup(charts.svg(picture)),  # noqa: S704 - escaped there
         widths=_widths,
         bar_percent=lambda ratio: f"{max(0.0, min(1.0, ratio)) * 100:.1f}",
     )
+
+
+def _css_string(text: str) -> str:
+    """A string of CSS that cannot end the string, nor the style element around it."""
+    return '"' + "".join(one if one.isalnum() or one in " ,.-" else f"\\{ord(one):x} " for one in text) + '"'
 
 
 def _widths(columns: Sequence[Column]) -> list[str]:

@@ -19,7 +19,8 @@ def weekly_markdown(document: Mapping[str, Any]) -> str:
     if laid_out.notice:
         lines += [f"> {_escaped(laid_out.notice)}", ""]
     for one in laid_out.answers:
-        lines += [f"**{_escaped(one.question)} {_escaped(one.answer)}.** {_escaped(one.detail)}", ""]
+        lines += [f"**{_escaped(one.question)} {_escaped(one.answer)}.** {_escaped(one.detail)}".rstrip(), ""]
+        lines += [*(f"{_escaped(item)}  " for item in one.items), ""] if one.items else []
     figures = laid_out.figures
     lines += _rows([[figure.label for figure in figures], [_moved(figure.value, figure.moved) for figure in figures]])
     for section in laid_out.sections:

@@ -4,11 +4,13 @@ The same document gives the same bytes: the date of creation is that of the read
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from fpdf import FPDF, XPos, YPos
+from fpdf.fonts import TTFFont
 
 from domain.window import from_rfc3339
 from reports import charts
@@ -29,7 +31,7 @@ _TONES = {
     "unknown": MUTED,
 }
 _BARS = {"good": GOOD, "warning": charts.WARNING, "critical": CRITICAL}
-_PAD_MM, _GAP_MM, _BAR_MM = 1.5, 2.6, 13.0
+_PAD_MM, _GAP_MM, _BAR_MM = 1.5, 4.0, 12.0
 _SAID_OTHERWISE = str.maketrans({"→": "to", "≤": "at most ", "≥": "at least ", "\u200b": "", "\n": " ", "\t": " "})
 
 
@@ -40,7 +42,12 @@ def weekly_pdf(document: Mapping[str, Any]) -> bytes:
         document: of `reports.weekly.weekly_document`.
     """
     laid_out = layout(document)
-    pdf = _Pdf(laid_out.footer)
+    pages = _written(laid_out, document, 0).page_no()  # the foot of the first page already says how many there are
+    return bytes(_written(laid_out, document, pages).output())
+
+
+def _written(laid_out: Layout, document: Mapping[str, Any], pages: int) -> "_Pdf":
+    pdf = _Pdf(laid_out.footer, pages)
     pdf.set_title(f"{laid_out.title}, {document['week']}")
     pdf.set_author("Tailsight")
     pdf.set_subject(pdf.shown(laid_out.subtitle))
@@ -49,23 +56,23 @@ def weekly_pdf(document: Mapping[str, Any]) -> bytes:
     _head(pdf, laid_out)
     for section in laid_out.sections:
         _section(pdf, section)
-    return bytes(pdf.output())
+    return pdf
 
 
 class _Pdf(FPDF):
     """A page with a foot, and text set by size in points and colour."""
 
-    def __init__(self, footer_text: str) -> None:
+    def __init__(self, footer_text: str, pages: int) -> None:
         super().__init__(format="A4", unit="mm")
         self._footer_text = footer_text
+        self._pages = pages
         self.add_font(_FAMILY, "", _FONTS / "inter-regular.ttf")
         self.add_font(_FAMILY, "B", _FONTS / "inter-semibold.ttf")
-        self.set_font(_FAMILY)
-        self._known = frozenset(self.current_font.cmap)
+        self._known = {code for font in self.fonts.values() if isinstance(font, TTFFont) for code in font.cmap}
         self.set_margins(_MARGIN_MM, _TOP_MM, _MARGIN_MM)
         self.set_auto_page_break(auto=False, margin=_BOTTOM_MM)
         self.set_lang("en-GB")
-        self.alias_nb_pages("{pages}")
+        self.c_margin = 0
 
     def shown(self, text: str, width_mm: float = 0.0) -> str:
         """Text in characters that the fonts have, others as a question mark; cut to a width where one is given."""
@@ -81,7 +88,7 @@ class _Pdf(FPDF):
         self.set_y(-12)
         self.use(8, MUTED)
         self.cell(self.epw - 25, 4, self.shown(self._footer_text, self.epw - 25))
-        self.cell(25, 4, f"{self.page_no()} of {{pages}}", align="R")
+        self.cell(25, 4, f"{self.page_no()} of {self._pages}", align="R")
 
     def use(self, size: float, colour: str = TEXT, *, is_bold: bool = False) -> None:
         """Set what follows so."""
@@ -104,7 +111,7 @@ class _Pdf(FPDF):
         """The text in lines of that width, in the font that is set; a word that is too long is cut."""
         found: list[str] = []
         line = ""
-        for word in self.shown(text).split():
+        for word in re.split(r"[ \t\n]+", self.shown(text).strip()):  # not at spaces that do not break
             longer = f"{line} {word}" if line else word
             if self.get_string_width(longer) <= width_mm:
                 line = longer
@@ -154,7 +161,11 @@ def _head(pdf: _Pdf, laid_out: Layout) -> None:
 def _answer(pdf: _Pdf, one: Answer) -> None:
     wide, question_wide = pdf.epw, 46.0
     pdf.use(9.2)
-    details = pdf.lines(one.detail, wide - question_wide)
+    details = [
+        line
+        for text in ([one.detail] if one.detail else []) + list(one.items)
+        for line in pdf.lines(text, wide - question_wide)
+    ]
     pdf.use(13, _TONES[one.tone], is_bold=True)
     answers = pdf.lines(one.answer, wide - question_wide)
     pdf.room_for(len(answers) * 6 + len(details) * 4.6 + 7)
@@ -208,7 +219,8 @@ def _rule(pdf: _Pdf, colour: str) -> None:
 
 def _section(pdf: _Pdf, section: Section) -> None:
     heading = 20.0
-    if not pdf.room_for(heading + _least_height(pdf, section.blocks[0])):
+    first = section.blocks[:2] if isinstance(section.blocks[0], Paragraph) else section.blocks[:1]
+    if not pdf.room_for(heading + sum(_least_height(pdf, block) for block in first)):
         pdf.ln(8)
     _rule(pdf, GRID)
     pdf.ln(4)
@@ -225,7 +237,7 @@ def _least_height(pdf: _Pdf, block: Block) -> float:
     if isinstance(block, Picture):
         return _picture_height(pdf, block)
     if isinstance(block, Table):
-        return 34.0 if len(block.rows) > 2 else 26.0
+        return 34.0 if len(block.rows) > _KEPT_WHOLE_ROWS else 16.0 + 10.5 * len(block.rows)
     return 12.0
 
 
@@ -263,16 +275,17 @@ def _bullet(pdf: _Pdf, text: str) -> None:
 
 # -- Tables --------------------------------------------------------------------------------------------------------
 
+_KEPT_WHOLE_ROWS = 6
 _HEAD_SIZE, _ROW_SIZE, _BELOW_SIZE = 8.0, 8.8, 7.6
 _HEAD_LINE, _ROW_LINE, _BELOW_LINE = 3.7, 4.2, 3.7
 
 
 def _table(pdf: _Pdf, table: Table) -> None:
     whole = sum(column.weight for column in table.columns)
-    widths = [column.weight / whole * pdf.epw for column in table.columns]
+    widths = [column.weight / whole * (pdf.epw + _GAP_MM) for column in table.columns]  # after the last is no gap
     heights = [_row_height(pdf, table.columns, widths, row) for row in table.rows]
     title = 9.0 if table.title else 2.0
-    first = sum(heights[:2]) if heights else 0.0
+    first = sum(heights[: 2 if len(heights) > _KEPT_WHOLE_ROWS else len(heights)])
     changed = pdf.room_for(title + _head_height(pdf, table.columns, widths) + first + 2)
     if table.title:
         pdf.ln(0 if changed else 4)
@@ -302,16 +315,11 @@ def _table_head(pdf: _Pdf, columns: Sequence[Column], widths: Sequence[float]) -
     for column, width in zip(columns, widths, strict=True):
         lines = pdf.lines(column.title, width - _GAP_MM)
         down = y + height - 1.2 - len(lines) * _HEAD_LINE
-        inset, align = _place(column)
-        pdf.write_lines(lines, x + inset, down, width - _GAP_MM, _HEAD_LINE, align)
+        align: Literal["L", "R"] = "R" if column.is_number else "L"
+        pdf.write_lines(lines, x, down, width - _GAP_MM, _HEAD_LINE, align)
         x += width
     pdf.set_xy(pdf.l_margin, y + height)
     _rule(pdf, FAINT)
-
-
-def _place(column: Column) -> tuple[float, Literal["L", "R"]]:
-    """Numbers stand at the right of their column, other words at the left; between two columns there is a gap."""
-    return (_GAP_MM, "R") if column.is_number else (0.0, "L")
 
 
 def _row_height(pdf: _Pdf, columns: Sequence[Column], widths: Sequence[float], row: Sequence[Cell]) -> float:
@@ -337,15 +345,17 @@ def _row(pdf: _Pdf, columns: Sequence[Column], widths: Sequence[float], row: Seq
     y, x = pdf.y, pdf.l_margin
     for cell, column, width in zip(row, columns, widths, strict=True):
         lines, below = _cell_lines(pdf, cell, width)
-        inset, align = _place(column)
-        left, wide = x + inset, width - _GAP_MM
+        align: Literal["L", "R"] = "R" if column.is_number else "L"
+        left, wide = x, width - _GAP_MM
         if cell.bar_ratio is not None:
             _bar(pdf, cell, left, y + _PAD_MM + 1.2)
             left, wide = left + _BAR_MM + 2, wide - _BAR_MM - 2
         pdf.use(_ROW_SIZE, _strong(cell), is_bold=cell.is_strong)
         pdf.write_lines(lines, left, y + _PAD_MM, wide, _ROW_LINE, align)
+        if cell.link:
+            pdf.link(left, y + _PAD_MM, wide, height - 2 * _PAD_MM, cell.link)
         pdf.use(_BELOW_SIZE, MUTED)
-        pdf.write_lines(below, x + inset, y + _PAD_MM + len(lines) * _ROW_LINE, width - _GAP_MM, _BELOW_LINE, align)
+        pdf.write_lines(below, x, y + _PAD_MM + len(lines) * _ROW_LINE, width - _GAP_MM, _BELOW_LINE, align)
         x += width
     pdf.set_xy(pdf.l_margin, y + height)
     _rule(pdf, GRID)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from domain.window import duration_text, from_rfc3339
@@ -23,13 +24,14 @@ ROWS_MAX = 12
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Words in a table; `below` is a second, quieter line, `bar_ratio` a bar before the words."""
+    """Words in a table; `below` is a second, quieter line, `bar_ratio` a bar before them, `link` where they lead."""
 
     text: str
     tone: Tone = ""
     below: str = ""
     is_strong: bool = False
     bar_ratio: float | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Answer:
     question: str
     answer: str
     detail: str
+    items: tuple[str, ...]
     tone: str
 
 
@@ -130,7 +133,8 @@ def layout(document: Document) -> Layout:
         if document["is_complete"]
         else f"The week is not over: figures go to {words.day_and_clock(read_at)} {document['time_zone']}.",
         answers=tuple(
-            Answer(one["question"], one["answer"], one["detail"], one["tone"]) for one in document["answers"]
+            Answer(one["question"], one["answer"], one["detail"], tuple(one["items"]), one["tone"])
+            for one in document["answers"]
         ),
         figures=_figures(document),
         sections=(
@@ -221,7 +225,7 @@ def _actions(document: Document) -> Section:
         )
         for number, action in enumerate(actions, start=1)
     ]
-    columns = (Column("", 3), Column("Step", 72), Column("Worth", 25, is_number=True))
+    columns = (Column("No.", 5), Column("Step", 72), Column("Worth", 25, is_number=True))
     return Section("actions", "What to do next", (_table("", columns, rows, 8, "steps"),))
 
 
@@ -236,13 +240,13 @@ def _objectives(document: Document) -> Section:
     if not slos:
         return Section("objectives", "Objectives", (Paragraph("No objectives are set.", "muted"),))
     columns = (
-        Column("Objective", 29),
+        Column("Objective", 26),
         Column("Target", 9, is_number=True),
-        Column("Window", 11, is_number=True),
+        Column("Over the window", 14, is_number=True),
         Column("This week", 11, is_number=True),
-        Column("Budget left", 18),
+        Column("Budget left", 16),
         Column("Spent this week", 11, is_number=True),
-        Column("Status", 11),
+        Column("Status", 13),
     )
     rows = [_slo_row(slo, ZoneInfo(document["time_zone"])) for slo in slos]
     shown = charts.budget_history(slos)
@@ -272,23 +276,24 @@ def _objectives(document: Document) -> Section:
 def _slo_row(slo: Document, zone: ZoneInfo) -> tuple[Cell, ...]:
     tone = _STATE_TONES[slo["state"]]
     left, before = slo["budget_left_ratio"], slo["budget_left_before_ratio"]
-    was = "" if before is None else f"{words.percent_down(before)} a week before"
+    was = "" if before is None else f"was {words.percent_down(before)}"
     state_before = slo["state_before"]
     exhausted = slo["exhausted_at"]
-    seen = "" if slo["coverage_ratio"] >= 0.995 else f"{words.percent(slo['coverage_ratio'])} of hours seen"
     below = (
-        f"lasts to {words.day(from_rfc3339(exhausted).astimezone(zone))}"
+        f"gone by {words.day(from_rfc3339(exhausted).astimezone(zone))}"
         if exhausted
         else f"was {_STATE_WORDS[state_before].lower()}"
         if state_before and state_before != slo["state"]
         else ""
     )
     target = f"{slo['target_ratio'] * 100:.6g} %"
-    period = "calendar" if slo["is_calendar"] else f"{slo['window_days']} days"
+    period = "calendar" if slo["is_calendar"] else f"{slo['window_days']}\N{NO-BREAK SPACE}days"
+    if 0 < slo["coverage_ratio"] < 0.995:
+        period += f", {words.percent_down(slo['coverage_ratio'])} seen"
     return (
         Cell(slo["service"], is_strong=True, below=slo["title"]),
-        Cell(target, below=period),
-        Cell(words.percent_of_target(slo["sli_ratio"], slo["target_ratio"]), _unknown(slo["sli_ratio"]), below=seen),
+        Cell(target),
+        Cell(words.percent_of_target(slo["sli_ratio"], slo["target_ratio"]), _unknown(slo["sli_ratio"]), below=period),
         Cell(
             words.percent_of_target(slo["sli_in_week_ratio"], slo["target_ratio"]), _unknown(slo["sli_in_week_ratio"])
         ),
@@ -312,6 +317,7 @@ def _incidents(document: Document, zone: ZoneInfo) -> Section:
     if not rows:
         return Section("incidents", "Incidents", (Paragraph("No incidents began this week."), *_picture(timeline)))
     by_id = {row["id"]: row for row in rows}
+    web_url = web_address(document)
     said = [
         f"{words.sentence(words.number(len(rows), 'incident'))}, {incidents['page_count']} of which paged",
         f"the cause of {incidents['explained_count']} was found",
@@ -324,44 +330,46 @@ def _incidents(document: Document, zone: ZoneInfo) -> Section:
     elif incidents["cost_unknown_count"]:
         money += f", not counting {words.number(incidents['cost_unknown_count'], 'incident')} of unknown cost"
     columns = (
-        Column("Incident", 26),
-        Column("Began", 16),
-        Column("Lasted", 12, is_number=True),
+        Column("Incident", 25),
+        Column("Began", 14),
+        Column("Lasted", 11, is_number=True),
         Column("Budget spent", 10, is_number=True),
         Column("GPU cost", 10, is_number=True),
-        Column("Cause found", 36),
+        Column("Cause found", 46),
     )
-    told = [_incident_row(by_id[name], zone) for name in incidents["by_budget"]]
+    told = [_incident_row(by_id[name], zone, web_url) for name in incidents["by_budget"]]
     blocks: list[Block] = [Paragraph(f"{', '.join(said)}. {money}."), *_picture(timeline)]
     if told:
         blocks.append(_table("By error budget spent", columns, told, 6, "incidents"))
     else:
-        every = [_incident_row(row, zone) for row in rows]
+        every = [_incident_row(row, zone, web_url) for row in rows]
         blocks.append(_table("In their order; what budget they spent is not known", columns, every, 6, "incidents"))
     first = incidents["by_cost"][:3]
     if first and first != incidents["by_budget"][:3]:
-        dear = [_incident_row(by_id[name], zone) for name in incidents["by_cost"]]
+        dear = [_incident_row(by_id[name], zone, web_url) for name in incidents["by_cost"]]
         blocks.append(_table("By dollars", columns, dear, 3, "incidents"))
     return Section("incidents", "Incidents", tuple(blocks))
 
 
-def _incident_row(row: Document, zone: ZoneInfo) -> tuple[Cell, ...]:
-    measured = f"{row['slow_requests_ratio']:.0%}".replace("%", " %")
-    hurt = f"{words.count(row['slow_requests_count'])} requests hurt ({measured})"
+def _incident_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ...]:
+    measured = words.percent(row["slow_requests_ratio"])
+    hurt = f"{words.count(row['slow_requests_count'])} requests hurt"
+    link = f"{web_url}/incidents/{quote(row['id'], safe='')}" if web_url else ""
     peak = (
         f"{measured} of requests failed"
         if row["indicator"] == "errors"
         else f"p99 {duration_text(row['baseline_ms_p99'])} to {duration_text(row['peak_ms_p99'])}"
     )
     sure = row["confidence_ratio"]
+    began = from_rfc3339(row["started_at"]).astimezone(zone)
     return (
-        Cell(row["service"], is_strong=True, below=f"{row['id']} · {row['indicator_title']}"),
-        Cell(words.day_and_clock(from_rfc3339(row["started_at"]).astimezone(zone))),
+        Cell(row["service"], is_strong=True, below=f"{row['id']} · {row['indicator_title']}", link=link),
+        Cell(f"{words.weekday(began)} {words.day(began)}", below=f"{began:%H:%M}"),
         Cell(words.lasting(row["lasted_s"]) if row["ended_at"] else "open", "" if row["ended_at"] else "critical"),
         Cell(words.percent(row["budget_spent_ratio"], 1), _unknown(row["budget_spent_ratio"]), is_strong=True),
         Cell(words.money(row["cost_usd"]), _unknown(row["cost_usd"])),
         Cell(
-            row["cause"] if sure is None else f"{row['cause']} ({words.percent(sure)} sure)",
+            row["cause"] if sure is None else f"{row['cause']} ({words.percent(sure)}\N{NO-BREAK SPACE}sure)",
             _unknown(sure),
             below=f"{peak}; {hurt}",
         ),
@@ -383,7 +391,7 @@ def _response(document: Document) -> Section:
         Column("Time", 36),
         Column("Median", 14, is_number=True),
         Column("95 % interval", 24, is_number=True),
-        Column("Slowest tenth from", 18, is_number=True),
+        Column("9 of 10 within", 18, is_number=True),
         Column("Incidents", 14, is_number=True),
         Column("Median before", 16, is_number=True),
     )
@@ -556,7 +564,7 @@ def _model_row(row: Document, name: str) -> tuple[Cell, ...]:
 
 
 def _price(usd: float | None, *, is_strong: bool = False) -> Cell:
-    return Cell("none served" if usd is None else words.money(usd), _unknown(usd), is_strong=is_strong)
+    return Cell("" if usd is None else words.money(usd), is_strong=is_strong)
 
 
 def _tenants(cost: Document) -> list[Block]:
@@ -576,8 +584,8 @@ def _tenants(cost: Document) -> list[Block]:
         tokens = row["input_tokens_count"] + row["output_tokens_count"]
         return (
             Cell(name, is_strong=True),
-            Cell(words.count(row["requests_count"])),
-            Cell(words.count(tokens)),
+            Cell(words.count(row["requests_count"]) if row["name"] is not None else ""),
+            Cell(words.count(tokens) if row["name"] is not None else ""),
             Cell(words.money(row["cost_usd"]), is_strong=True),
             Cell(words.money(row["cost_before_usd"]), _unknown(row["cost_before_usd"])),
             Cell(words.percent(row["cost_usd"] / cost["cost_usd"] if cost["cost_usd"] else None)),
@@ -687,7 +695,7 @@ def _advice(advice: Sequence[Document] | None) -> list[Block]:
         return [Paragraph("Advice on savings is not configured.", "muted")]
     if not advice:
         return [Paragraph("Nothing was found that would save money.")]
-    columns = (Column("Savings found", 62), Column("Confidence", 14), Column("Saves", 28, is_number=True))
+    columns = (Column("Step", 62), Column("Confidence", 14), Column("Saves", 28, is_number=True))
     rows = [
         (
             Cell(str(one.get("title")), is_strong=True),
@@ -696,7 +704,7 @@ def _advice(advice: Sequence[Document] | None) -> list[Block]:
         )
         for one in advice
     ]
-    return [_table("", columns, rows, 8, "savings")]
+    return [_table("Savings found", columns, rows, 8, "savings")]
 
 
 def _confidence(value: Any) -> str:
@@ -748,8 +756,8 @@ def _unhealthy(health: Document | None, one: str, many: str, zone: ZoneInfo) -> 
     columns = (
         Column(words.sentence(one), 30),
         Column("Where", 20),
-        Column("What was seen", 38),
-        Column("Since", 16, is_number=True),
+        Column("What was seen", 34),
+        Column("Since", 20, is_number=True),
     )
     rows = [
         (
@@ -799,6 +807,12 @@ def _method(document: Document, zone: ZoneInfo) -> Section:
         *document["method_notes"],
     )
     return Section("method", "Data gaps and method", (seen, Bullets(notes)))
+
+
+def web_address(document: Document) -> str:
+    """Where the pages are reached; empty where that is not known, or no address of the web."""
+    web_url = document["web_url"] or ""
+    return web_url if web_url.startswith(("http://", "https://")) else ""
 
 
 # -- Parts ---------------------------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ def _value(value: Any) -> Any:
         return str(value).lower()
     if isinstance(value, list | tuple):
         value = " ".join(map(str, value))
+    if isinstance(value, str):
+        value = value.replace("\N{NO-BREAK SPACE}", " ")
     if isinstance(value, str) and (value.lstrip()[:1] in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")):
         return f"'{value}"  # a spreadsheet would run it (OWASP, CSV injection)
     return value

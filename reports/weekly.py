@@ -9,7 +9,7 @@ a part that nobody set up is null as a whole (`cost`, `forecast`, `variance`, `a
 |---|---|
 | schema, week, site, web_url, time_zone, from, to, read_at, is_complete | which week; was it over when read |
 | headline | `state` (met, at_risk, missed, no_data; null without objectives), counts of states now and a week before |
-| answers | the three questions, each with an `answer`, a `detail`, a `tone` (good, warning, critical, unknown, plain) |
+| answers | the three questions: `answer`, `detail`, `items`, `tone` (good, warning, critical, unknown or plain) |
 | actions | what to do, most urgent first: `kind` (incident, policy, saving), `text`, `why`, `worth` |
 | slos | one row an objective, worst first |
 | incidents | counts, `all` (one row an incident by beginning), `by_budget` and `by_cost` (ids, worst first) |
@@ -423,7 +423,7 @@ def _policy(slos: Sequence[Document], incidents: Sequence[Document]) -> list[Doc
             "kind": "budget_spent",
             "about": slo["name"],
             "service": slo["service"],
-            "text": f"Freeze changes to {slo['service']}, but for urgent fixes and security",
+            "text": f"Freeze all but urgent changes to {slo['service']}",
             "why": f"the budget of {slo['title']} is overspent by {words.percent(-slo['budget_left_ratio'])}",
             "exemption": None,
         }
@@ -731,13 +731,13 @@ def _to_do(document: Document) -> Document:
         for number, action in enumerate(first_actions(actions), start=1)
     ]
     parts = [
-        *([f"{words.number(due, 'step')} due"] if due else []),
         *([f"{words.number(open_count, 'incident')} open"] if open_count else []),
-        *([f"save {words.money(saved)} a month"] if saved else []),
+        *([f"{words.number(due, 'step')} due"] if due else []),
+        *([f"{words.money(saved)} a month to save"] if saved else []),
     ]
-    answer = words.sentence(", ".join(parts)) or words.number(len(actions), "step")
-    return _answer(question, answer, " ".join(told), "warning" if due or open_count else "plain")
+    answer = words.sentence(", ".join(parts)) or words.sentence(words.number(len(actions), "step"))
+    return _answer(question, answer, "", "warning" if due or open_count else "plain", told)
 
 
-def _answer(question: str, answer: str, detail: str, tone: str = "unknown") -> Document:
-    return {"question": question, "answer": answer, "detail": detail, "tone": tone}
+def _answer(question: str, answer: str, detail: str, tone: str = "unknown", items: Sequence[str] = ()) -> Document:
+    return {"question": question, "answer": answer, "detail": detail, "items": list(items), "tone": tone}

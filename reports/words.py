@@ -8,11 +8,11 @@ NOT_CONFIGURED = "not configured"
 
 
 def money(usd: float | None) -> str:
-    """`$11,384`, `$0.81`, `$0.0042`, `−$240`: whole dollars from 100 on, cents below, three digits under a cent."""
+    """`$11,384`, `$0.81`, `$0.0042`, `−$240`: whole dollars from 10 on, cents below, three digits under a cent."""
     if usd is None:
         return NOT_KNOWN
     size = abs(usd)
-    if size >= 99.995 or size == 0:
+    if size >= 9.995 or size == 0:
         text = f"{size:,.0f}"
     elif size >= 0.1:
         text = f"{size:,.2f}"
@@ -32,7 +32,7 @@ def count(number: float | None) -> str:
         return NOT_KNOWN
     for factor, unit in ((1e12, "T"), (1e9, "B"), (1e7, "M")):
         if abs(number) >= factor:
-            return f"{number / (1e6 if unit == 'M' else factor):,.3g} {unit}"
+            return f"{number / (1e6 if unit == 'M' else factor):,.3g}\N{NO-BREAK SPACE}{unit}"
     return f"{number:,.0f}"
 
 
@@ -42,13 +42,13 @@ def percent(ratio: float | None, decimals: int = 0) -> str:
         return NOT_KNOWN
     least = 10.0**-decimals
     if 0 < ratio * 100 < least / 2:
-        return f"<{least:.{decimals}f} %"
-    return _signed(f"{ratio * 100:.{decimals}f} %")
+        return f"<{least:.{decimals}f}\N{NO-BREAK SPACE}%"
+    return _signed(f"{ratio * 100:.{decimals}f}\N{NO-BREAK SPACE}%")
 
 
 def percent_down(ratio: float | None) -> str:
     """Whole per cent, rounded down: a budget never looks fuller than it is, and is the same everywhere."""
-    return NOT_KNOWN if ratio is None else _signed(f"{math.floor(ratio * 100 + 1e-9)} %")
+    return NOT_KNOWN if ratio is None else _signed(f"{math.floor(ratio * 100 + 1e-9)}\N{NO-BREAK SPACE}%")
 
 
 def percent_of_target(ratio: float | None, target_ratio: float) -> str:
@@ -57,7 +57,7 @@ def percent_of_target(ratio: float | None, target_ratio: float) -> str:
         return NOT_KNOWN
     decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
     factor = 10.0**decimals
-    return f"{math.floor(ratio * 100 * factor + 1e-9) / factor:.{decimals}f} %"
+    return f"{math.floor(ratio * 100 * factor + 1e-9) / factor:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def change(ratio: float | None) -> str:
@@ -67,7 +67,7 @@ def change(ratio: float | None) -> str:
     if ratio >= 9.995:
         return f"×{ratio + 1:,.0f}"
     whole = round(ratio * 100)
-    return _signed(f"{whole:+d} %") if whole else "0 %"
+    return _signed(f"{whole:+d}\N{NO-BREAK SPACE}%") if whole else "0\N{NO-BREAK SPACE}%"
 
 
 def points(ratio: float | None) -> str:
@@ -75,24 +75,28 @@ def points(ratio: float | None) -> str:
     if ratio is None:
         return NOT_KNOWN
     whole = round(ratio * 100)
-    return _signed(f"{whole:+d} pt") if whole else "0 pt"
+    return _signed(f"{whole:+d}\N{NO-BREAK SPACE}pt") if whole else "0\N{NO-BREAK SPACE}pt"
 
 
 def lasting(seconds: float | None) -> str:
     """`45 s`, `26 min`, `2 h 43 min`, `3 d 4 h`."""
     if seconds is None:
         return NOT_KNOWN
+    if seconds < 0:
+        return f"−{lasting(-seconds)}"
     whole = round(seconds)
     if whole < 120:
-        return f"{whole} s"
+        return f"{whole}\N{NO-BREAK SPACE}s"
     minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes} min"
+        return f"{minutes}\N{NO-BREAK SPACE}min"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+        return (
+            f"{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min" if minutes else f"{hours}\N{NO-BREAK SPACE}h"
+        )
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return f"{days}\N{NO-BREAK SPACE}d {hours}\N{NO-BREAK SPACE}h" if hours else f"{days}\N{NO-BREAK SPACE}d"
 
 
 def number(value: int, one: str, many: str = "") -> str:
@@ -102,7 +106,7 @@ def number(value: int, one: str, many: str = "") -> str:
 
 def day(moment: datetime) -> str:
     """`17 Nov`, without regard to the locale of the machine."""
-    return f"{moment.day} {_MONTHS[moment.month - 1][:3]}"
+    return f"{moment.day}\N{NO-BREAK SPACE}{_MONTHS[moment.month - 1][:3]}"
 
 
 def weekday(moment: datetime) -> str:
@@ -112,7 +116,7 @@ def weekday(moment: datetime) -> str:
 
 def day_and_clock(moment: datetime) -> str:
     """`Tue 17 Nov 02:41`."""
-    return f"{weekday(moment)} {day(moment)} {moment:%H:%M}"
+    return f"{weekday(moment)} {day(moment)} {moment:%H:%M}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def days(first: datetime, last: datetime) -> str:

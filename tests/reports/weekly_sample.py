@@ -51,11 +51,11 @@ def sample_facts(**changed: Any) -> WeeklyFacts:
             "batch-availability": (812_300.0, 812_990),
         },
         incidents=incidents(),
-        incidents_before=[replace(one, started_at=one.started_at - timedelta(days=7)) for one in incidents()[:4]],
+        incidents_before=[_week_earlier(one) for one in incidents()[:4]],
         incident_notes={
-            "inc-5a1f20c4d1": {"notified_at": "2026-11-16T09:31:40Z", "acknowledged_at": "2026-11-16T09:36:10Z"},
-            "inc-9c02be7714": {"notified_at": "2026-11-18T14:08:05Z", "acknowledged_at": "2026-11-18T14:10:50Z"},
-            "inc-0f3d9a6e52": {"notified_at": "2026-11-21T02:42:20Z", "acknowledged_at": "2026-11-21T02:51:02Z"},
+            "inc-5a1f20c4d1": {"notified_at": "2026-11-16T09:32:10Z", "acknowledged_at": "2026-11-16T09:36:10Z"},
+            "inc-9c02be7714": {"notified_at": "2026-11-18T14:09:11Z", "acknowledged_at": "2026-11-18T14:11:50Z"},
+            "inc-0f3d9a6e52": {"notified_at": "2026-11-21T02:44:25Z", "acknowledged_at": "2026-11-21T02:51:02Z"},
         },
         alerts=alerts(),
         alerts_before=alerts()[:6],
@@ -113,7 +113,9 @@ def sample_facts(**changed: Any) -> WeeklyFacts:
                 HealthRow(
                     "GPU-1f7a4e02", "gpu-07-03", "Xid 79: fell off the bus", MONDAY + timedelta(days=2, hours=14)
                 ),
-                HealthRow("GPU-c3319ab8", "gpu-07-05", "Throttled by heat, 84 C", MONDAY + timedelta(days=4), True),
+                HealthRow(
+                    "GPU-c3319ab8", "gpu-07-05", "Throttled by heat, 84 C", MONDAY + timedelta(days=4), is_over=True
+                ),
             ),
         ),
         links=Health(
@@ -162,6 +164,18 @@ def slos() -> list[SloStatus]:
             )
         )
     return found
+
+
+def _week_earlier(one: Incident) -> Incident:
+    week = timedelta(days=7)
+    assert one.ended_at is not None
+    return replace(
+        one,
+        id=f"{one.id}-before",
+        started_at=one.started_at - week,
+        detected_at=one.detected_at - week + timedelta(seconds=20),
+        ended_at=one.ended_at - week,
+    )
 
 
 def _history(name: str, left: float) -> tuple[float, ...]:
