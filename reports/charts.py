@@ -256,8 +256,8 @@ def forecast_fan(days: Sequence[Document], horizon: Sequence[Document], time_zon
 
 
 def variance_waterfall(before_usd: float, after_usd: float, parts: Sequence[Document]) -> Picture | None:
-    """From the bill of the week before to this one, part by part; None without parts."""
-    if not parts:
+    """From the bill of the week before to this one, part by part; None without parts, or where one is not known."""
+    if not parts or any(part["cost_usd"] is None for part in parts):
         return None
     moved = [part for part in parts if abs(part["cost_usd"]) >= 0.005]
     steps = [("week before", before_usd, True), *((part["name"], part["cost_usd"], False) for part in moved)]
@@ -291,7 +291,7 @@ def variance_waterfall(before_usd: float, after_usd: float, parts: Sequence[Docu
         level = after
     shapes.append(Line(((0, bottom), (WIDTH, bottom)), FAINT))
     if floor > 0:
-        shapes.append(Label(0, height - 1, f"Columns begin at {words.money(floor)}, not at 0.", FAINT, 10))
+        shapes.append(Label(0, height - 1, f"Columns begin at {words.money(floor)}, not at 0.", MUTED, 10))
     told = ", ".join(f"{words.readable(name)} {words.money(usd)}" for name, usd, _ in steps)
     return Picture("variance", "Why the bill changed", told, height, tuple(shapes))
 

@@ -9,7 +9,7 @@ from reports.sections import layout
 from reports.weekly import first_actions
 
 LINES_MAX = 15
-_LINE_LENGTH = 180
+_LINE_LENGTH, _DETAIL_LENGTH = 180, 130  # characters
 _MARKS = {"good": "✅", "warning": "⚠️", "critical": "🔴", "unknown": "❔", "plain": "💵"}
 
 Document = Mapping[str, Any]
@@ -25,7 +25,7 @@ def weekly_digest(document: Document, form: Literal["plain", "slack"] = "plain",
     """
     slack = form == "slack"
     laid_out = layout(document)
-    lines = [_bold(f"{laid_out.title} · {laid_out.subtitle}", is_slack=slack)]
+    lines = [_bold(f"Weekly report · {laid_out.subtitle.rpartition(' · ')[0]}", is_slack=slack)]
     if laid_out.notice:
         lines.append(_line(laid_out.notice, is_slack=slack))
     kept, spent, _ = laid_out.answers
@@ -50,7 +50,7 @@ def _first_sentences(text: str) -> str:
     told = ""
     for one in text.split(". "):
         longer = f"{told}. {one}" if told else one
-        if told and len(longer) > _LINE_LENGTH:
+        if told and len(longer) > _DETAIL_LENGTH:
             return f"{told}."
         told = longer
     return told

@@ -5,6 +5,7 @@ The same document gives the same bytes: the date of creation is that of the read
 
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -42,12 +43,15 @@ def weekly_pdf(document: Mapping[str, Any]) -> bytes:
         document: of `reports.weekly.weekly_document`.
     """
     laid_out = layout(document)
-    pages = _written(laid_out, document, 0).page_no()  # the foot of the first page already says how many there are
-    return bytes(_written(laid_out, document, pages).output())
+    with _Pdf(laid_out.footer) as pdf:
+        _write(pdf, laid_out, document)
+        pages = pdf.page_no()
+    with _Pdf(laid_out.footer, pages) as pdf:  # again, for the foot of the first page says how many there are
+        _write(pdf, laid_out, document)
+        return bytes(pdf.output())
 
 
-def _written(laid_out: Layout, document: Mapping[str, Any], pages: int) -> "_Pdf":
-    pdf = _Pdf(laid_out.footer, pages)
+def _write(pdf: "_Pdf", laid_out: Layout, document: Mapping[str, Any]) -> None:
     pdf.set_title(f"{laid_out.title}, {document['week']}")
     pdf.set_author("Tailsight")
     pdf.set_subject(pdf.shown(laid_out.subtitle))
@@ -56,13 +60,12 @@ def _written(laid_out: Layout, document: Mapping[str, Any], pages: int) -> "_Pdf
     _head(pdf, laid_out)
     for section in laid_out.sections:
         _section(pdf, section)
-    return pdf
 
 
 class _Pdf(FPDF):
     """A page with a foot, and text set by size in points and colour."""
 
-    def __init__(self, footer_text: str, pages: int) -> None:
+    def __init__(self, footer_text: str, pages: int = 0) -> None:
         super().__init__(format="A4", unit="mm")
         self._footer_text = footer_text
         self._pages = pages
@@ -74,14 +77,24 @@ class _Pdf(FPDF):
         self.set_lang("en-GB")
         self.c_margin = 0
 
+    def __enter__(self) -> "_Pdf":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()  # fpdf2 leaves the files open
+
     def shown(self, text: str, width_mm: float = 0.0) -> str:
         """Text in characters that the fonts have, others as a question mark; cut to a width where one is given."""
         plain = "".join(one if ord(one) in self._known else "?" for one in text.translate(_SAID_OTHERWISE))
         if not width_mm or self.get_string_width(plain) <= width_mm:
             return plain
-        while plain and self.get_string_width(f"{plain}…") > width_mm:
-            plain = plain[:-1]
-        return f"{plain}…"
+        return f"{plain[: self._fitting(plain, width_mm - self.get_string_width('…'))]}…"
+
+    def _fitting(self, text: str, width_mm: float) -> int:
+        """How many of its first letters fit that width; found by halving, for a name may be long."""
+        return bisect_right(range(1, len(text) + 1), width_mm, key=lambda count: self.get_string_width(text[:count]))
 
     def footer(self) -> None:
         """The report's name at the left, the page at the right."""
@@ -119,9 +132,7 @@ class _Pdf(FPDF):
             if line:
                 found.append(line)
             while self.get_string_width(word) > width_mm and len(word) > 1:
-                kept = next(
-                    n for n in range(len(word) - 1, 0, -1) if n == 1 or self.get_string_width(word[:n]) <= width_mm
-                )
+                kept = max(1, self._fitting(word, width_mm))
                 found.append(word[:kept])
                 word = word[kept:]  # noqa: PLW2901 - the rest of it
             line = word

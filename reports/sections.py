@@ -4,7 +4,7 @@ A format only lays out what stands here, so that all formats say the same. Text 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import quote
@@ -20,6 +20,8 @@ Tone = Literal["", "good", "warning", "critical", "muted"]
 
 ROWS_MAX = 12
 """Rows of a table that people read; the CSV tables have all."""
+
+_TEXT_MAX, _BELOW_MAX = 90, 180  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +139,46 @@ def layout(document: Document) -> Layout:
             for one in document["answers"]
         ),
         figures=_figures(document),
-        sections=(
-            _actions(document),
-            _objectives(document),
-            _incidents(document, zone),
-            _response(document),
-            _cost(document),
-            _outlook(document),
-            _health(document, zone),
-            _method(document, zone),
+        sections=tuple(
+            _with_short_names(section)
+            for section in (
+                _actions(document),
+                _objectives(document),
+                _incidents(document, zone),
+                _response(document),
+                _cost(document),
+                _outlook(document),
+                _health(document, zone),
+                _method(document, zone),
+            )
         ),
         footer=f"Tailsight · {week}" if not site else f"Tailsight · {site} · {week}",
+    )
+
+
+def _with_short_names(section: Section) -> Section:
+    """No cell so long that its row would fill a page; the tables and the JSON document have the whole names."""
+    return replace(
+        section,
+        blocks=tuple(
+            replace(
+                block,
+                rows=tuple(
+                    tuple(
+                        replace(
+                            cell,
+                            text=words.shortened(cell.text, _TEXT_MAX),
+                            below=words.shortened(cell.below, _BELOW_MAX),
+                        )
+                        for cell in row
+                    )
+                    for row in block.rows
+                ),
+            )
+            if isinstance(block, Table)
+            else block
+            for block in section.blocks
+        ),
     )
 
 
@@ -288,10 +319,10 @@ def _slo_row(slo: Document, zone: ZoneInfo) -> tuple[Cell, ...]:
     )
     target = f"{slo['target_ratio'] * 100:.6g} %"
     period = "calendar" if slo["is_calendar"] else f"{slo['window_days']}\N{NO-BREAK SPACE}days"
-    if 0 < slo["coverage_ratio"] < 0.995:
-        period += f", {words.percent_down(slo['coverage_ratio'])} seen"
+    seen = slo["coverage_ratio"]
+    unseen = f" · {words.percent_down(seen)} of hours seen" if 0 < seen < 0.995 else ""
     return (
-        Cell(slo["service"], is_strong=True, below=slo["title"]),
+        Cell(slo["service"], is_strong=True, below=slo["title"] + unseen),
         Cell(target),
         Cell(words.percent_of_target(slo["sli_ratio"], slo["target_ratio"]), _unknown(slo["sli_ratio"]), below=period),
         Cell(
@@ -331,7 +362,7 @@ def _incidents(document: Document, zone: ZoneInfo) -> Section:
         money += f", not counting {words.number(incidents['cost_unknown_count'], 'incident')} of unknown cost"
     columns = (
         Column("Incident", 25),
-        Column("Began", 14),
+        Column("Began", 15),
         Column("Lasted", 11, is_number=True),
         Column("Budget spent", 10, is_number=True),
         Column("GPU cost", 10, is_number=True),
@@ -355,11 +386,12 @@ def _incident_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ..
     measured = words.percent(row["slow_requests_ratio"])
     hurt = f"{words.count(row['slow_requests_count'])} requests hurt"
     link = f"{web_url}/incidents/{quote(row['id'], safe='')}" if web_url else ""
-    peak = (
-        f"{measured} of requests failed"
-        if row["indicator"] == "errors"
-        else f"p99 {duration_text(row['baseline_ms_p99'])} to {duration_text(row['peak_ms_p99'])}"
-    )
+    if row["indicator"] == "errors":
+        peak = f"{measured} of requests failed"
+    elif row["peak_ms_p99"] is None or row["baseline_ms_p99"] is None:
+        peak = "p99 not known"
+    else:
+        peak = f"p99 {duration_text(row['baseline_ms_p99'])} to {duration_text(row['peak_ms_p99'])}"
     sure = row["confidence_ratio"]
     began = from_rfc3339(row["started_at"]).astimezone(zone)
     return (
@@ -512,7 +544,12 @@ def _cost(document: Document) -> Section:
     if cost is None:
         text = "Cost is not configured: no price book is loaded. GPU-hours without a price are not free, only unknown."
         return Section("cost", "Cost", (Paragraph(text, "muted"),))
-    blocks: list[Block] = [Paragraph(_cost_words(cost)), *_picture(charts.cost_by_day(cost["days"]))]
+    idle = charts.idle_by_cause(cost["idle_causes"], IDLE_WORDS)
+    blocks: list[Block] = [
+        Paragraph(_cost_words(cost)),
+        *_picture(charts.cost_by_day(cost["days"])),
+        *(_picture(idle) if idle else [Paragraph("No GPU that is paid for was idle.")]),
+    ]
     columns = (
         Column("Model", 32),
         Column("Tokens", 12, is_number=True),
@@ -529,8 +566,6 @@ def _cost(document: Document) -> Section:
         blocks.append(_summed("By model", columns, rows, rest, cost, "models"))
     blocks += _tenants(cost)
     blocks += _users(document["users"])
-    idle = charts.idle_by_cause(cost["idle_causes"], IDLE_WORDS)
-    blocks += _picture(idle) if idle else [Paragraph("No GPU that is paid for was idle.")]
     return Section("cost", "Cost", tuple(blocks))
 
 

@@ -630,7 +630,7 @@ def _kept(document: Document) -> Document:
     told = []
     for state, does in ((SloState.MISSED, "missed"), (SloState.AT_RISK, "at risk")):
         rows = [slo for slo in slos if slo["state"] == state.value]
-        names = [f"{slo['service']} {slo['title']} ({_budget(slo)})" for slo in rows[:2]]
+        names = [f"{words.shortened(slo['service'], 40)} {slo['title']} ({_budget(slo)})" for slo in rows[:2]]
         more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         if rows:
             told.append(f"{words.sentence(does)}: {', '.join(names)}{more}.")
