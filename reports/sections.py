@@ -427,11 +427,14 @@ def _response(document: Document) -> Section:
         Column("Incidents", 14, is_number=True),
         Column("Median before", 16, is_number=True),
     )
-    rows = [_time_row(name, times) for name, times in document["times"].items()]
+    rows = tuple(_time_row(name, times) for name, times in document["times"].items())
+    speed: Block = (
+        Table("How fast we were", columns, rows)
+        if document["incidents"]["count"]
+        else Paragraph("No incidents, so there is no time to detect or to mitigate one.")
+    )
     return Section(
-        "response",
-        "Alerts and response",
-        (*_alert_blocks(document["alerts"]), Table("How fast we were", columns, tuple(rows)), *_sla(document["sla"])),
+        "response", "Alerts and response", (*_alert_blocks(document["alerts"]), speed, *_sla(document["sla"]))
     )
 
 

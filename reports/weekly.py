@@ -721,7 +721,7 @@ def _to_do(document: Document) -> Document:
         detail = "No step is due by policy and no incident is open."
         if document["advice"] is None:
             detail += " Advice on cost is not configured."
-        return _answer(question, "Nothing is due", detail, "good")
+        return _answer(question, "Nothing is due", detail, "good" if document["slos"] else "unknown")
     lows = [one.get("saves_usd_per_month_low") for one in document["advice"] or []]
     saved = sum(low for low in lows if low)
     due = len(document["policy"])

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.reports.weekly_formats import EMPTY, SAMPLE, digests_of_formats, formats, hard_document
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +14,7 @@ def test_the_same_document_gives_the_same_bytes_in_every_format() -> None:
     assert formats(SAMPLE) == formats(SAMPLE)
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_bytes() -> None:
     code = "from tests.reports.weekly_formats import digests_of_formats; print(digests_of_formats())"
     told = {
