@@ -441,8 +441,7 @@ def _policy(slos: Sequence[Document], incidents: Sequence[Document]) -> list[Doc
                 "service": incident["service"],
                 "text": f"Write the post-mortem of {incident['id']} on {incident['service']}",
                 "why": f"it spent {words.percent(incident['budget_spent_ratio'])} of an error budget",
-                "exemption": "the cause lies in the network: the policy lets the team that runs the service off the "
-                "freeze"
+                "exemption": "the cause lies in the network, for which the policy may let the team off a freeze"
                 if is_network
                 else None,
             }
