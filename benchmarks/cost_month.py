@@ -1,6 +1,6 @@
 """A month of a fleet of 1,000 GPUs with 10^8 requests, attributed from what was settled, on one core.
 
-    make bench-cost_month [BENCH_ARGS="--gpus 1000 --requests 100000000"]
+    make bench-cost_month [BENCH_ARGS="--gpus 1000 --requests 100800000"]
 
 An embedded store is filled, in the engine, with what the settling of hours would have left of such a month: what each
 GPU did in each hour, and engine time by replica and tenant (how long an hour takes to settle is told too, of a smaller
@@ -94,7 +94,7 @@ def main() -> int:
     """Measure and print; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, default=1000)
-    parser.add_argument("--requests", type=int, default=100_000_000)
+    parser.add_argument("--requests", type=int, default=100_800_000)
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before the engine makes its threads
     console = Console(width=120)
