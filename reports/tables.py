@@ -43,6 +43,30 @@ def weekly_tables(document: Document) -> dict[str, str]:
     return {f"{name}.csv": _csv(rows, _COLUMNS.get(name, ())) for name, rows in tables.items() if rows is not None}
 
 
+TABLES = (
+    "objectives",
+    "incidents",
+    "policy",
+    "actions",
+    "alert_rules",
+    "times",
+    "sla",
+    "cost_days",
+    "cost_models",
+    "cost_tenants",
+    "cost_uses",
+    "cost_idle_causes",
+    "cost_gpu_models",
+    "cost_users",
+    "cost_variance",
+    "cost_forecast",
+    "cost_advice",
+    "gpus",
+    "links",
+    "data_gaps",
+)
+"""All that there may be, in their order."""
+
 _LEFT_OUT = {"budget_left_history_ratio"}
 _COLUMNS = {
     "objectives": ("name", "service", "state", "target_ratio", "sli_ratio", "budget_left_ratio"),

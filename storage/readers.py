@@ -119,9 +119,17 @@ SOURCES: Schema = {"kind": pl.String, "name": pl.String, "instance": pl.String, 
 FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
 _INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
 _DOCUMENT: Schema = {"document": pl.String}
+KEPT_REPORTS: Schema = {
+    "week": pl.String,
+    "state": pl.String,
+    "read_at": pl.String,
+    "cost_usd": pl.Float64,
+    "incidents_count": pl.UInt64,
+}
 _DOCUMENTS: Schema = {"name": pl.String, "document": pl.String}
 _TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
 _HOURS: Schema = {"hour": TIME}
+_USER_TENANTS: Schema = {"user": pl.String, "tenant": pl.String}
 _INCIDENT_NOTES = "incident-notes"
 SLO_DOCUMENTS = "slo"
 """The kind of document that an objective is kept as."""
@@ -293,6 +301,22 @@ def read_replica_pools(store: Store, window: Window) -> pl.DataFrame:
     return _known(store.query("replica_pools", REPLICA_POOLS, **_bounds(window)))
 
 
+def read_hours_with_requests(store: Store, window: Window) -> list[datetime]:
+    """The hours of a window in which a request began, in order."""
+    return list(store.query("hours_with_requests", _HOURS, **_bounds(window))["hour"])
+
+
+def read_hours_with_samples(store: Store, window: Window) -> list[datetime]:
+    """The hours of a window that hold samples, in order."""
+    return list(store.query("hours_with_samples", _HOURS, **_bounds(window))["hour"])
+
+
+def read_user_tenants(store: Store, window: Window, limit: int = 1_000_000) -> dict[str, str | None]:
+    """The users of a window, each with the tenant of most of its requests; None is not known."""
+    frame = _known(store.query("user_tenants", _USER_TENANTS, **_bounds(window), limit=limit))
+    return dict(frame.iter_rows())
+
+
 def read_series_counts(store: Store, since: datetime) -> pl.DataFrame:
     """How many series each metric had since then, most first. Schema: `SERIES_COUNTS`."""
     return store.query("series_counts", SERIES_COUNTS, since=since)
@@ -398,6 +422,11 @@ def read_document(store: Store, kind: str, name: str) -> Any:
     """A document that was kept, as JSON has it; None when there is none."""
     frame = store.query("document", _DOCUMENT, kind=kind, name=name)
     return json.loads(frame["document"][0]) if frame.height and frame["document"][0] else None
+
+
+def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFrame:
+    """Weekly reports that were kept, a row each, the newest week first. Schema: `KEPT_REPORTS`."""
+    return _known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
 
 
 def read_documents(store: Store, kind: str, limit: int = 10_000) -> dict[str, Any]:

@@ -278,7 +278,10 @@ def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | 
     """What will be spent an hour until the month (UTC) is over, and at least for a week."""
     end = hour_of(now)
     history = costs_of(store, Window(end - _HISTORY, end), pricing)
-    return forecast(hourly_spend(history), max(_WEEK_HOURS, _hours_to_month_end(end)))
+    hourly = hourly_spend(history)
+    last = hourly["time"].max()
+    begin = last + timedelta(hours=1) if isinstance(last, datetime) else end  # of the newest hours nothing may be known
+    return forecast(hourly, max(_WEEK_HOURS, _hours_to_month_end(begin)))
 
 
 def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
