@@ -22,6 +22,7 @@ from api import (
     health,
     incidents,
     latency,
+    reports,
     scaling,
     services,
     slos,
@@ -30,7 +31,7 @@ from api import (
 )
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
-from api.context import Context, ExplainFunction, Health
+from api.context import Context, ExplainFunction, Health, WeeklyReports
 from api.problems import MEDIA_TYPE, Problem, ProblemDocument, handle_problems
 from api.settings import ApiSettings
 from domain.incident import Incident
@@ -56,6 +57,7 @@ def create_api(
     render_report: Callable[[Incident], str],
     alerting: Alerting,
     pricing: Callable[[], Pricing],
+    weekly_reports: WeeklyReports,
     token: SecretStr | None = None,
 ) -> FastAPI:
     """The application that answers at /api, /healthz, /readyz and /metrics.
@@ -73,6 +75,7 @@ def create_api(
         render_report: an incident as Markdown.
         alerting: what fires, and what is kept quiet.
         pricing: what GPUs cost.
+        weekly_reports: the reports of weeks.
         token: what everyone must show, but at /healthz and /readyz; None when anyone may ask.
     """
     app = FastAPI(
@@ -85,7 +88,17 @@ def create_api(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = Context(
-        store, settings, now, health, metrics_text, objectives, explain, render_report, alerting, pricing
+        store,
+        settings,
+        now,
+        health,
+        metrics_text,
+        objectives,
+        explain,
+        render_report,
+        alerting,
+        pricing,
+        weekly_reports,
     )
     for router in _ROUTERS:
         app.include_router(router)
@@ -110,6 +123,7 @@ _ROUTERS = (
     slos.router,
     alerts.router,
     cost.router,
+    reports.router,
     topology.router,
     devices.router,
     compare.router,

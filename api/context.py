@@ -43,6 +43,71 @@ class Health:
     loader: Callable[[], LoaderState | None]
 
 
+class RenderedReport(Protocol):
+    """A report in one format."""
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+
+    @property
+    def media_type(self) -> str:
+        """What kind of thing it is."""
+
+    @property
+    def file_name(self) -> str:
+        """What it is called where it is saved."""
+
+
+class KeptReport(Protocol):
+    """A report that was kept, in a line."""
+
+    @property
+    def week(self) -> str:
+        """`2026-W47`."""
+
+    @property
+    def state(self) -> str | None:
+        """The state of the headline; None without objectives."""
+
+    @property
+    def read_at(self) -> datetime:
+        """When it was made."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The bill; None where it is not known."""
+
+    @property
+    def incidents_count(self) -> int:
+        """Incidents that began in the week."""
+
+
+class WeeklyReports(Protocol):
+    """The weekly reports: `reports.service.WeeklyReports`."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Tables that a report may have."""
+
+    @property
+    def week_under_way(self) -> str:
+        """The week of now."""
+
+    @property
+    def week_over(self) -> str:
+        """The newest week that is over."""
+
+    def check(self, week: str, /) -> None:
+        """Raise a ValueError for a week that there is no report of."""
+
+    def render(self, week: str, format: str, table: str | None, /) -> RenderedReport:  # noqa: A002  # as asked for
+        """The report of a week in a format; a LookupError for a table that it does not have."""
+
+    def kept(self) -> Sequence[KeptReport]:
+        """What was kept, the newest week first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything that endpoints ask. `now` is the only clock."""
@@ -57,6 +122,7 @@ class Context:
     render_report: Callable[[Incident], str]
     alerting: Alerting
     pricing: Callable[[], Pricing]
+    reports: WeeklyReports
 
 
 def _context(request: Request) -> Context:

@@ -38,7 +38,7 @@ class WeekError(ValueError):
     """A week that there is no report of; the message says which there are."""
 
 
-class TableError(ValueError):
+class TableError(LookupError):
     """A table that a report does not have; the message says which it has."""
 
 

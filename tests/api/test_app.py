@@ -87,6 +87,8 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/cost/recommendations",
         "/api/v1/cost/focus",
         "/api/v1/cost/opencost",
+        "/api/v1/reports",
+        "/api/v1/reports/weekly",
     }
 
 
