@@ -15,6 +15,7 @@ from analytics.burn_rates import STEP_S as BURN_STEP_S
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
 from analytics.causes import Findings, explain
 from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
+from analytics.cost.jobs import Pricing, request_cost_usd
 from analytics.cost.minutes import ENGINE_METRICS
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
@@ -97,10 +98,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeSettings:
-    """How spikes are looked for and explained."""
+    """How spikes are looked for and explained, and what GPUs cost, if that is to be told too."""
 
     spikes: SpikeSettings = field(default_factory=SpikeSettings)
     knowledge: Knowledge = field(default_factory=shipped_knowledge)
+    pricing: Pricing | None = None
 
 
 def analyze(
@@ -132,9 +134,20 @@ def analyze(
         progress(spike.service)
         explanation = _explain(store, case, settings)
         found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
-    found = one_for_shared_cause(found)
+    found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Pricing | None) -> Incident:
+    """The incident, and the dollars of GPU time that its slow and failed requests took, as a usual request takes."""
+    if pricing is None:
+        return incident
+    lasted = Window(incident.started_at, max(incident.ended_at or until, incident.started_at + timedelta(seconds=1)))
+    each_usd = request_cost_usd(store, incident.service, lasted, pricing)
+    return (
+        incident if each_usd is None else replace(incident, cost_usd=round(each_usd * incident.slow_requests_count, 2))
+    )
 
 
 def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> list[tuple[Spike, Case]]:

@@ -222,7 +222,7 @@ def analyze(
             window,
             datetime.now(UTC),
             objectives,
-            analytics.to_job(settings.knowledge.known),
+            analytics.to_job(settings.knowledge.known, settings.cost.to_job()),
             lambda service: tell(f"Explaining {service}", 1.0),
         )
     if as_json:

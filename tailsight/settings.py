@@ -71,9 +71,9 @@ class AnalyticsSettings(BaseModel):
             raise ValueError(f"history_s is {self.history_s}; {self.step_s} s steps need at least {least_s}")
         return self
 
-    def to_job(self, knowledge: Knowledge) -> AnalyzeSettings:
-        """What the job takes; `knowledge` is that of `KnowledgeSettings.known`."""
-        return AnalyzeSettings(SpikeSettings(step_s=self.step_s, history_s=self.history_s), knowledge)
+    def to_job(self, knowledge: Knowledge, pricing: Pricing | None = None) -> AnalyzeSettings:
+        """What the job takes; `knowledge` is that of `KnowledgeSettings.known`, `pricing` of `CostSettings.to_job`."""
+        return AnalyzeSettings(SpikeSettings(step_s=self.step_s, history_s=self.history_s), knowledge, pricing)
 
 
 class KnowledgeSettings(BaseModel):

@@ -95,8 +95,8 @@ class Application:
             raise SettingsError(openly)
         keep_freed_memory()
         self._settings = settings
-        self._job = settings.analytics.to_job(settings.knowledge.known)
         self._pricing = settings.cost.to_job()
+        self._job = settings.analytics.to_job(settings.knowledge.known, self._pricing)
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
         self._catching_up = _CatchUpTelemetry(self._registry)
