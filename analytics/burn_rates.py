@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analytics.slo import sliced
+from analytics.slo import excluded_windows, sliced, without
 from domain.incident import Severity
-from domain.slo import Objective
+from domain.slo import Exclusion, Objective
+from domain.window import Window
 
 STEP_S = 60
 """Counts are looked at by the minute, as rules are evaluated."""
@@ -90,7 +91,11 @@ class BurnAlert:
 
 
 def burn_alerts(
-    objective: Objective, counts: pl.DataFrame, until: datetime, settings: BurnSettings | None = None
+    objective: Objective,
+    counts: pl.DataFrame,
+    until: datetime,
+    settings: BurnSettings | None = None,
+    exclusions: Sequence[Exclusion] = (),
 ) -> list[BurnAlert]:
     """Every stretch of too fast a burn in these counts, pages and tickets, by beginning.
 
@@ -102,8 +107,12 @@ def burn_alerts(
         counts: columns time, total, good, one row a minute (`STEP_S`) or fewer.
         until: the end of the look; minutes that are not over by then are left out.
         settings: the windows and the guard; the defaults unless given.
+        exclusions: of any objectives; what begins within one that concerns this one does not count, and no alert is up
+            meanwhile, unless it says that it pages all the same.
     """
     settings = settings or BurnSettings()
+    quiet = excluded_windows(objective, [one for one in exclusions if not one.pages])
+    counts = without(counts, quiet)
     if counts.is_empty():
         return []
     first, bad, total = _by_minute(sliced(counts, objective.slices), until)
@@ -115,6 +124,7 @@ def burn_alerts(
         if not pairs:
             continue
         raised = np.stack([_raised(bad, total, pair, objective, settings.guard) for pair in pairs])
+        raised[:, _held_quiet(quiet, first, len(total))] = False
         for start, end in _stretches(np.logical_or.reduce(raised)):
             pair = pairs[int(raised[:, start].argmax())]
             found.append(
@@ -140,6 +150,15 @@ def burn_rates(
         total, good = int(inside["total"].sum()), int(inside["good"].sum())
         found.append((total - good) / total / _budget(objective) if total else None)
     return found
+
+
+def _held_quiet(quiet: Sequence[Window], first: datetime, size: int) -> NDArray[np.bool_]:
+    """The minutes that begin within these windows, (minutes,)."""
+    held = np.zeros(size, dtype=np.bool_)
+    for window in quiet:
+        start, end = (math.ceil((moment - first).total_seconds() / STEP_S) for moment in (window.start, window.end))
+        held[max(0, start) : max(0, end)] = True
+    return held
 
 
 def _budget(objective: Objective) -> float:

@@ -21,19 +21,32 @@ from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
-from analytics.slo_windows import slo_window
+from analytics.slo_events import (
+    FAULTY_XIDS,
+    GPU_ALIVE,
+    GPU_XID,
+    freshness_counts,
+    gpu_counts,
+    throughput_counts,
+    widened_for_age,
+)
+from analytics.slo_exclusions import exclusion_of
+from analytics.slo_windows import judged_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity
 from domain.incident import Incident, Indicator, Status
-from domain.slo import Objective, SloStatus
+from domain.slo import Exclusion, Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
+    ALL_REQUESTS,
     ROLLUP_STEPS_S,
     SLO_COUNTS,
     SLO_DOCUMENTS,
+    SLO_EXCLUSIONS,
+    SLO_WAITING,
     read_calls,
     read_documents,
     read_incidents,
@@ -44,6 +57,11 @@ from storage.readers import (
     read_series,
     read_services,
     read_slo_counts,
+    read_slo_first,
+    read_slo_gpu_seen,
+    read_slo_gpus,
+    read_slo_newest,
+    read_slo_waiting,
     read_topology,
     write_incidents,
 )
@@ -250,19 +268,58 @@ def kept_objectives(store: Store) -> tuple[Objective, ...]:
     return tuple(objective_of(document) for document in read_documents(store, SLO_DOCUMENTS).values())
 
 
+def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
+    """The stretches that are left out of the judgement of objectives, by id; those that were taken back are not."""
+    found = (exclusion_of(document) for document in read_documents(store, SLO_EXCLUSIONS).values())
+    return tuple(one for one in found if one is not None)
+
+
+def slo_counts(store: Store, objective: Objective, window: Window, step_s: int = BURN_STEP_S) -> pl.DataFrame:
+    """Good and all events of an objective by step: columns time, total, good.
+
+    Those that are no requests (throughput, GPUs, freshness) come by the minute whatever the step.
+    """
+    service, selection = objective.service, objective.selection
+    match objective.indicator:
+        case Indicator.THROUGHPUT:
+            requests = read_slo_counts(store, window, service, Indicator.ERRORS, None, BURN_STEP_S, selection=selection)
+            waiting = pl.DataFrame(schema=SLO_WAITING)
+            if selection.tenant is None and selection.version is None:  # an engine does not say whose requests wait
+                metrics = _metrics_of(shipped_knowledge(), "waiting_requests")
+                waiting = read_slo_waiting(store, window, service, metrics, selection)
+            return throughput_counts(requests, waiting, window, objective.floor_per_s or 0.0)
+        case Indicator.DATA_FRESHNESS:
+            age_s = objective.age_max_s or 0.0
+            newest = read_slo_newest(store, widened_for_age(window, age_s), service, objective.data, selection)
+            first = read_slo_first(store, service, objective.data, selection)
+            return freshness_counts(newest, first, window, age_s)
+        case Indicator.GPU_AVAILABILITY:
+            told = [
+                read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node) for part in _days(window)
+            ]
+            seen = read_slo_gpu_seen(store, GPU_ALIVE, selection.node)
+            return gpu_counts(pl.concat(told), seen, window, objective.window_days * 86_400)
+        case _:
+            return read_slo_counts(
+                store, window, service, objective.indicator, objective.threshold_ms, step_s,
+                tpot_threshold_ms=objective.tpot_threshold_ms, selection=selection,
+            )  # fmt: skip
+
+
+def _days(window: Window) -> list[Window]:
+    """The window in stretches of a day at most."""
+    parts, start = [], window.start
+    while start < window.end:
+        end = min(start + timedelta(days=1), window.end)
+        parts.append(Window(start, end))
+        start = end
+    return parts
+
+
 def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
     """Where each objective stands at `now`, worst first."""
-    statuses = []
-    for objective in objectives:
-        counts = read_slo_counts(
-            store,
-            slo_window(objective, now),
-            objective.service,
-            objective.indicator,
-            objective.threshold_ms,
-            BURN_STEP_S,
-        )
-        statuses.append(slo_status(objective, counts, now))
+    exclusions = kept_exclusions(store)
+    statuses = [slo_status(one, slo_counts(store, one, judged_window(one, now)), now, exclusions) for one in objectives]
     return sorted(
         statuses,
         key=lambda status: (
@@ -282,7 +339,7 @@ class RecentCounts:
     _LATE = timedelta(minutes=15)
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._known: dict[Objective, tuple[datetime, pl.DataFrame]] = {}
 
     def of(self, objective: Objective, now: datetime) -> pl.DataFrame:
@@ -292,15 +349,8 @@ class RecentCounts:
         since = _minute_of(max(start, read_until - self._LATE))
         kept = counts.filter((pl.col("time") >= start) & (pl.col("time") < since))
         parts = [kept]
-        while since < now:
-            until = min(since + timedelta(days=1), now)
-            parts.append(
-                read_slo_counts(
-                    self._store, Window(since, until), objective.service, objective.indicator, objective.threshold_ms,
-                    BURN_STEP_S,
-                )
-            )  # fmt: skip
-            since = until
+        if since < now:
+            parts += [slo_counts(self.store, objective, part) for part in _days(Window(since, now))]
         counts = pl.concat(parts)
         self._known[objective] = (now, counts)
         return counts
@@ -312,7 +362,8 @@ def _minute_of(moment: datetime) -> datetime:
 
 def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: datetime) -> list[BurnAlert]:
     """Every stretch of the last days in which one of these objectives burnt too fast."""
-    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now)]
+    exclusions = kept_exclusions(counts.store)
+    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now, exclusions=exclusions)]
 
 
 def backtest(
@@ -320,9 +371,9 @@ def backtest(
 ) -> list[BurnAlert]:
     """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards."""
     lead_s = max(pair.long_s for pair in WINDOWS)
-    ask = (objective.service, objective.indicator, objective.threshold_ms)
-    counts = read_slo_counts(store, window.widened(before_s=lead_s), *ask, step_s=BURN_STEP_S)
-    return [one for one in burn_alerts(objective, counts, window.end, settings) if one.started_at >= window.start]
+    counts = slo_counts(store, objective, window.widened(before_s=lead_s))
+    found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
+    return [one for one in found if one.started_at >= window.start]
 
 
 def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:
@@ -449,15 +500,18 @@ def _only_near(matrix: SignalMatrix, entities: Collection[Entity]) -> SignalMatr
 
 
 def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
-    promised = [one for one in objectives if one.service == spike.service and one.threshold_ms is not None]
+    promised = [
+        one
+        for one in objectives
+        if one.service == spike.service and one.threshold_ms is not None and one.selection == ALL_REQUESTS
+    ]
     promised.sort(key=lambda one: one.indicator is not spike.indicator)  # else what was promised of the other one
     objective = next(iter(promised), None)
     if objective is None:
         return None
-    ask = (objective.service, objective.indicator, objective.threshold_ms)
-    during = read_slo_counts(store, spike.window, *ask, step_s=_SLO_STEP_S)
+    during = slo_counts(store, objective, spike.window, _SLO_STEP_S)
     budget_window = Window(spike.window.end - timedelta(days=objective.window_days), spike.window.end)
-    all_count = int(read_slo_counts(store, budget_window, *ask, step_s=86400)["total"].sum())
+    all_count = int(slo_counts(store, objective, budget_window, 86_400)["total"].sum())
     total, good = int(during["total"].sum()), int(during["good"].sum())
     return BudgetDamage(objective, total - good, total, all_count)
 

@@ -119,7 +119,10 @@ class ObjectiveSettings(BaseModel):
         if timed and self.threshold_ms is None:
             raise ValueError(f"an objective of {self.indicator} needs a threshold_ms, e.g. threshold_ms: 800")
         if not timed and self.indicator is not Indicator.ERRORS:
-            raise ValueError(f"objectives of {self.indicator} cannot be judged yet; valid are ttft, latency and errors")
+            raise ValueError(
+                f"objectives of {self.indicator} are written as OpenSLO documents (slo.files, docs/slos.md); valid here "
+                "are ttft, latency and errors"
+            )
         if not timed and self.threshold_ms is not None:
             raise ValueError("an objective of errors takes no threshold_ms: a request fails or it does not")
         return self
