@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -30,6 +31,7 @@ from analytics.slo_events import (
     throughput_counts,
     widened_for_age,
 )
+from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
@@ -268,6 +270,12 @@ def kept_objectives(store: Store) -> tuple[Objective, ...]:
     return tuple(objective_of(document) for document in read_documents(store, SLO_DOCUMENTS).values())
 
 
+def chosen(configured: Sequence[Objective], kept: Sequence[Objective]) -> tuple[Objective, ...]:
+    """Those of the configuration and those that were kept; of one name the kept one, unless the other is of a file."""
+    told = {one.name: one for one in (*configured, *kept)}
+    return tuple((told | {one.name: one for one in configured if one.file is not None}).values())
+
+
 def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
     """The stretches that are left out of the judgement of objectives, by id; those that were taken back are not."""
     found = (exclusion_of(document) for document in read_documents(store, SLO_EXCLUSIONS).values())
@@ -374,6 +382,11 @@ def backtest(
     counts = slo_counts(store, objective, window.widened(before_s=lead_s))
     found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
     return [one for one in found if one.started_at >= window.start]
+
+
+def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:
+    """Every count that the standing of an objective over a window rests on, as `analytics.slo_evidence` tells it."""
+    return evidence(objective, slo_counts(store, objective, window), window, kept_exclusions(store), step_s)
 
 
 def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:

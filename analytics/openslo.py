@@ -1408,6 +1408,31 @@ def objective_of(document: Mapping[str, Any]) -> Objective:
     )
 
 
+def objectives_in(text: str) -> list[Objective]:
+    """The objectives of all documents of kind SLO in a text; an SLI that is named stands in a document beside them.
+
+    Raises:
+        OpenSloError: with all problems of the documents, or what of the first one cannot be judged.
+    """
+    documents = _parsed(text)
+    _raise_any(_numbered(documents, problems_of))
+    slis = {one["metadata"]["name"]: one for one in documents if one["kind"] == "SLI"}
+    return [objective_of(_with_indicator(one, slis)) for one in documents if one["kind"] == "SLO"]
+
+
+def _with_indicator(document: Mapping[str, Any], slis: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """An SLO with the SLI that it names written out."""
+    spec = document["spec"]
+    named = spec.get("indicatorRef")
+    if named is None:
+        return document
+    if named not in slis:
+        told = f"is {named!r}; no document of kind SLI beside it has this name{_meant(named, slis)}"
+        raise OpenSloError([Problem("spec.indicatorRef", "unsupported", told)])
+    indicator = {"metadata": {"name": named}, "spec": slis[named]["spec"]}
+    return {**document, "spec": {**spec, "indicator": indicator}}
+
+
 def _more_periods(annotations: Mapping[str, str], problems: list[Problem]) -> tuple[Period, ...]:
     """The further windows, which were checked, where they can be judged."""
     path, periods = f"metadata.annotations.{MORE_WINDOWS}", []

@@ -10,7 +10,20 @@ from pydantic import SecretStr
 from starlette.routing import compile_path
 
 from alerts.service import Alerting
-from api import alerts, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
+from api import (
+    alerts,
+    docs,
+    errors,
+    explain,
+    health,
+    incidents,
+    latency,
+    services,
+    slo_exclusions,
+    slos,
+    throughput,
+    topology,
+)
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health
@@ -88,6 +101,7 @@ _ROUTERS = (
     latency.router,
     throughput.router,
     errors.router,
+    slo_exclusions.router,  # before the objectives, whose names may hold slashes
     slos.router,
     alerts.router,
     topology.router,

@@ -555,10 +555,9 @@ def _say_sql(steps: Any) -> None:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs import default_objectives, kept_objectives
+    from analytics.jobs import chosen, default_objectives, kept_objectives
 
-    told = {one.name: one for one in (*(one.to_domain() for one in settings.objectives), *kept_objectives(store))}
-    return list(told.values()) or default_objectives(store, now)
+    return chosen(settings.promised, kept_objectives(store)) or default_objectives(store, now)
 
 
 def _check_known(store: Any, service: str, window: Window) -> None:

@@ -75,6 +75,10 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/slos",
         "/api/v1/slos/{name}/status",
         "/api/v1/slos/{name}/backtest",
+        "/api/v1/slos/{name}/evidence",
+        "/api/v1/slos/{name}/evidence.csv",
+        "/api/v1/slos/exclusions",
+        "/api/v1/slos/exclusions/{exclusion_id}",
         "/api/v1/slos/{name}",
         "/api/v1/topology",
     }
