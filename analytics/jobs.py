@@ -324,10 +324,16 @@ def _days(window: Window) -> list[Window]:
     return parts
 
 
-def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
-    """Where each objective stands at `now`, worst first."""
+def slo_statuses(
+    store: Store, objectives: Sequence[Objective], now: datetime, recent: "RecentCounts | None" = None
+) -> list[SloStatus]:
+    """Where each objective stands at `now`, worst first; what `recent` has in memory is not read again."""
     exclusions = kept_exclusions(store)
-    statuses = [slo_status(one, slo_counts(store, one, judged_window(one, now)), now, exclusions) for one in objectives]
+    statuses = []
+    for objective in objectives:
+        window = judged_window(objective, now)
+        counts = slo_counts(store, objective, window) if recent is None else recent.of(objective, now, window.start)
+        statuses.append(slo_status(objective, counts, now, exclusions))
     return sorted(
         statuses,
         key=lambda status: (
@@ -338,30 +344,57 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     )
 
 
-class RecentCounts:
-    """Good and all requests of objectives by the minute, over the longest window of an alert.
+@dataclass(frozen=True, slots=True)
+class _KnownCounts:
+    """Counts that were read: from when to when, and when all of them were read at once last."""
 
-    A look reads what may have changed since the last one (late requests), not all of it.
+    start: datetime
+    until: datetime
+    all_read_at: datetime
+    counts: pl.DataFrame
+
+
+class RecentCounts:
+    """Good and all events of objectives by the minute, kept in memory between one look and the next.
+
+    A look reads what may have changed since the last one (late requests), not all of it; all of it is read anew every
+    six hours, for what came in later still. 30 days of an objective take about a megabyte; those beyond the first
+    hundreds are read each time.
     """
 
     _LATE = timedelta(minutes=15)
+    _READ_ANEW = timedelta(hours=6)
+    _KEPT_MOST = 300
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._known: dict[Objective, tuple[datetime, pl.DataFrame]] = {}
+        self._known: dict[Objective, _KnownCounts] = {}
 
-    def of(self, objective: Objective, now: datetime) -> pl.DataFrame:
-        """Columns time, total, good, by minute up to `now`."""
-        start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
-        read_until, counts = self._known.get(objective, (start, pl.DataFrame(schema=SLO_COUNTS)))
-        since = _minute_of(max(start, read_until - self._LATE))
-        kept = counts.filter((pl.col("time") >= start) & (pl.col("time") < since))
-        parts = [kept]
+    def of(self, objective: Objective, now: datetime, start: datetime | None = None) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`."""
+        if start is None:
+            start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
+        counted = replace(  # the same events, whatever is promised of them
+            objective, name="", target_ratio=0.0, calendar=None, slices=None, more_periods=(), sla=None, file=None
+        )
+        known = self._known.get(counted)
+        if known is None or start < known.start or now - known.all_read_at >= self._READ_ANEW:
+            widest = start if known is None else min(start, known.start + (now - known.all_read_at))
+            known = _KnownCounts(_minute_of(widest), _minute_of(widest), now, pl.DataFrame(schema=SLO_COUNTS))
+        since = max(known.start, _minute_of(known.until - self._LATE))
+        parts = [known.counts.filter(pl.col("time") < since)]
         if since < now:
             parts += [slo_counts(self.store, objective, part) for part in _days(Window(since, now))]
         counts = pl.concat(parts)
-        self._known[objective] = (now, counts)
-        return counts
+        self._forget(now)
+        if counted in self._known or len(self._known) < self._KEPT_MOST:
+            self._known[counted] = _KnownCounts(known.start, now, known.all_read_at, counts)
+        return counts.filter(pl.col("time") >= start)
+
+    def _forget(self, now: datetime) -> None:
+        """What was not asked for in the last hours."""
+        for objective in [one for one, known in self._known.items() if now - known.until > self._READ_ANEW]:
+            del self._known[objective]
 
 
 def _minute_of(moment: datetime) -> datetime:

@@ -55,10 +55,11 @@ def slo_status(
     """
     own, window = periods_of(objective)[0], slo_window(objective, now)
     left_out = excluded_windows(objective, exclusions)
-    judged = without(counts, left_out)
-    events = _Events.of(objective, judged, window, now)
+    steps = _Steps.of(counts)
+    judged = steps.without(left_out)
+    events = judged.events(objective, window, now)
     counted = events.counted()
-    with_excluded = _Events.of(objective, counts, window, now).counted() if left_out else counted
+    with_excluded = steps.events(objective, window, now).counted() if left_out else counted
     rates = {name: events.burn_since(now - span) for name, span in BURN_WINDOWS.items()}
     excluded_s = overlap_s(left_out, window)
     own_status = PeriodStatus(own, events.state(rates["1h"]), counted, events.coverage(excluded_s))
@@ -81,20 +82,20 @@ def slo_status(
         periods=(own_status, *further),
         with_excluded=with_excluded,
         excluded_s=excluded_s,
-        credit=None if objective.sla is None else credit_exposure(objective.sla, judged, objective, now),
+        credit=None if objective.sla is None else _credit(objective.sla, judged, objective, now),
     )
 
 
 def _period_status(
     objective: Objective,
     period: Period,
-    counts: pl.DataFrame,
+    steps: "_Steps",
     now: datetime,
     burn: float | None,
     left_out: Sequence[Window],
 ) -> PeriodStatus:
     window = period_window(period, now)
-    events = _Events.of(objective, counts, window, now)
+    events = steps.events(objective, window, now)
     return PeriodStatus(period, events.state(burn), events.counted(), events.coverage(overlap_s(left_out, window)))
 
 
@@ -144,8 +145,12 @@ def credit_exposure(sla: Sla, counts: pl.DataFrame, objective: Objective, now: d
         objective: whose events they are.
         now: when.
     """
+    return _credit(sla, _Steps.of(counts), objective, now)
+
+
+def _credit(sla: Sla, steps: "_Steps", objective: Objective, now: datetime) -> CreditExposure:
     month = sla_month(sla, now)
-    events = _Events.of(objective, counts, Window(month.start, max(now, month.start + _INSTANT)), now)
+    events = steps.events(objective, Window(month.start, max(now, month.start + _INSTANT)), now)
     counted = events.counted()
     day = max(month.start, now - timedelta(days=1))
     total, good = events.since(day)
@@ -167,6 +172,55 @@ def credit_usd(sla: Sla, sli_ratio: float | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Steps:
+    """Counts in the order of time, with the sums of all steps before each one: (steps,) and (steps + 1,)."""
+
+    times_us: NDArray[np.int64]
+    total: NDArray[np.float64]
+    good: NDArray[np.float64]
+    total_sums: NDArray[np.float64]
+    good_sums: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, counts: pl.DataFrame) -> "_Steps":
+        times_us = counts["time"].to_numpy().astype("datetime64[us]").view(np.int64)
+        total, good = (counts[name].to_numpy().astype(np.float64) for name in ("total", "good"))
+        if (times_us[1:] < times_us[:-1]).any():
+            order = np.argsort(times_us, kind="stable")
+            times_us, total, good = times_us[order], total[order], good[order]
+        return cls(times_us, total, good, _sums(total), _sums(good))
+
+    def without(self, windows: Sequence[Window]) -> "_Steps":
+        """But for those that begin within these windows."""
+        if not windows:
+            return self
+        keep = np.ones(len(self.times_us), dtype=np.bool_)
+        for window in windows:
+            start, end = np.searchsorted(self.times_us, [_us(window.start), _us(window.end)], side="left")
+            keep[start:end] = False
+        total, good = self.total[keep], self.good[keep]
+        return _Steps(self.times_us[keep], total, good, _sums(total), _sums(good))
+
+    def events(self, objective: Objective, window: Window, now: datetime) -> "_Events":
+        """The events, or slices of time, of those that begin from the window's beginning on and before now."""
+        start, end = np.searchsorted(self.times_us, [_us(window.start), _us(now)], side="left")
+        times_us, total, good = self.times_us[start:end], self.total[start:end], self.good[start:end]
+        if objective.slices is None:
+            total_sums, good_sums = (sums[start : end + 1] - sums[start] for sums in (self.total_sums, self.good_sums))
+            return _Events(objective, window, times_us, total_sums, good_sums)
+        times = pl.from_epoch(pl.Series(times_us), "us")
+        slices = sliced(pl.DataFrame({"time": times, "total": total, "good": good}), objective.slices)
+        of_slices = _Steps.of(slices)
+        return _Events(objective, window, of_slices.times_us, of_slices.total_sums, of_slices.good_sums)
+
+
+def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+@dataclass(frozen=True, slots=True)
 class _Events:
     """Events of one window as sums from its beginning on: (steps + 1,), times in microseconds."""
 
@@ -175,16 +229,6 @@ class _Events:
     times_us: NDArray[np.int64]
     total: NDArray[np.float64]
     good: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, objective: Objective, counts: pl.DataFrame, window: Window, now: datetime) -> "_Events":
-        inside = sliced(counts.filter(pl.col("time").is_between(window.start, now, closed="left")), objective.slices)
-        times_us = inside["time"].dt.epoch("us").to_numpy()
-        values = [inside[name].to_numpy().astype(np.float64) for name in ("total", "good")]
-        if (np.diff(times_us) < 0).any():
-            order = np.argsort(times_us, kind="stable")
-            times_us, values = times_us[order], [one[order] for one in values]
-        return cls(objective, window, times_us, *(np.concatenate([[0.0], np.cumsum(one)]) for one in values))
 
     def since(self, moment: datetime) -> tuple[int, float]:
         """All and good events from a moment on."""
@@ -207,7 +251,8 @@ class _Events:
 
     def coverage(self, excluded_s: float) -> float:
         """The share of the window's hours, but for what is excluded, in which there were events, 0-1."""
-        hours = len(np.unique(self.times_us[np.diff(self.total) > 0] // _HOUR_US))
+        hours_of = self.times_us[self.total[1:] > self.total[:-1]] // _HOUR_US
+        hours = np.count_nonzero(hours_of[1:] != hours_of[:-1]) + min(1, len(hours_of))
         return min(1.0, hours / max(1, round((self.window.seconds - excluded_s) / 3600)))
 
     def history(self) -> tuple[float | None, ...]:

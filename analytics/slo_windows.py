@@ -58,9 +58,11 @@ def calendar_window(windows: Calendar, now: datetime) -> Window:
 
 def _near(windows: Calendar, now: datetime) -> int:
     """A window not far from the one that holds `now`."""
-    days = (now.astimezone(ZoneInfo(windows.time_zone)).replace(tzinfo=None) - windows.starts_at).days
-    length = 30 * _MONTHS[windows.unit] if windows.unit in _MONTHS else _DAYS[windows.unit]
-    return days // (length * windows.count)
+    local, first = now.astimezone(ZoneInfo(windows.time_zone)).replace(tzinfo=None), windows.starts_at
+    if windows.unit in _MONTHS:
+        months = (local.year - first.year) * 12 + local.month - first.month
+        return months // (_MONTHS[windows.unit] * windows.count)
+    return (local - first).days // (_DAYS[windows.unit] * windows.count)
 
 
 def _beginning(windows: Calendar, number: int) -> datetime:

@@ -237,7 +237,7 @@ class Application:
         """Where the objectives stand, not older than some minutes: it takes a look at all of their windows."""
         known_at, statuses = self._known_statuses
         if now - known_at > _STATUSES_KEPT or {one.objective for one in statuses} != set(objectives):
-            statuses = slo_statuses(self.store, objectives, now)
+            statuses = slo_statuses(self.store, objectives, now, self._counts)
             self._known_statuses = (now, statuses)
         return statuses
 

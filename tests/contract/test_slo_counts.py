@@ -1,13 +1,14 @@
 """Good and all events of an objective out of the store, against a loop over the records."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
-from analytics.jobs import slo_counts
+from analytics.jobs import RecentCounts, slo_counts
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from domain.window import Window
@@ -142,6 +143,62 @@ def test_gpus_are_counted_as_by_a_loop_over_the_samples(any_store: Store) -> Non
     of_first = {who: minutes for who, minutes in gpus.items() if who[0] == "n1:9400"}
     assert counted("n1*") == naive.gpu_events(of_first, up, range(60), 30 * 1440)
     assert counted("n_") == {}, "an underscore stands for itself"
+
+
+def test_what_is_kept_in_memory_is_what_would_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = Objective("x", "kept-in-memory", Indicator.ERRORS, 0.9, 30)
+    wanted = replace(objective, name="y", target_ratio=0.99)  # of the same events
+    recent = RecentCounts(store)
+    asked: list[timedelta] = []
+    query = store.query
+
+    def counted(name: str, *given: Any, **parameters: Any) -> pl.DataFrame:
+        if name == "slo_counts":
+            asked.append(parameters["end"] - parameters["start"])
+        return query(name, *given, **parameters)
+
+    monkeypatch.setattr(store, "query", counted)
+
+    def send(*moments: datetime) -> None:
+        rows = [{"time": one, "service": objective.service, "is_error": one.second % 2 == 1} for one in moments]
+        store.insert("tailsight_requests", pl.DataFrame(rows, schema_overrides={"time": COLUMNS["time"]}))
+
+    def known(now: datetime, days: float) -> tuple[pl.DataFrame, timedelta]:
+        """What is told, and how much was read for it."""
+        asked.clear()
+        found = recent.of(wanted, now, now - timedelta(days=days))
+        return found.sort("time"), sum(asked, timedelta())
+
+    def stored(now: datetime, days: float) -> pl.DataFrame:
+        counts = slo_counts(store, objective, Window(now - timedelta(days=days + 1), now))
+        return counts.filter(pl.col("time") >= now - timedelta(days=days))
+
+    now = START
+    send(*(now - timedelta(minutes=17 * number, seconds=number) for number in range(1, 1000)))
+    found, _ = known(now, 3)
+    assert found.equals(stored(now, 3))
+    found, _ = known(now, 8)
+    assert found.equals(stored(now, 8)), "more was asked for than was known"
+    for minutes in (1, 4, 30):
+        now += timedelta(minutes=minutes, seconds=7)
+        send(now - timedelta(seconds=3), now - timedelta(minutes=9))
+        for days in (8, 3):
+            found, read = known(now, days)
+            assert found.equals(stored(now, days))
+            assert read < timedelta(hours=1)
+    month_start = now - timedelta(days=8)
+    for _ in range(3):  # as the window of a calendar, whose beginning stays
+        now += timedelta(minutes=5)
+        asked.clear()
+        recent.of(wanted, now, month_start)
+        assert sum(asked, timedelta()) < timedelta(hours=1)
+    send(now - timedelta(days=2))
+    now += timedelta(minutes=1)
+    assert not known(now, 8)[0].equals(stored(now, 8)), "so late it is seen with the next reading of all"
+    now += timedelta(hours=6)
+    assert known(now, 8)[0].equals(stored(now, 8))
+    earlier = now - timedelta(days=1)
+    assert known(earlier, 3)[0].filter(pl.col("time") < earlier).equals(stored(earlier, 3))
 
 
 def told(counts: pl.DataFrame) -> dict[int, tuple[int, int]]:
