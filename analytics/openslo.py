@@ -1209,6 +1209,91 @@ def _resource_texts(document: Mapping[str, Any], name: str) -> dict[str, str]:
     return _texts((document.get("metadata") or {}).get(name))
 
 
+# -- OpenSLO v1alpha ---------------------------------------------------------------------------------------------------
+
+_V1ALPHA = "openslo/v1alpha"
+_V1ALPHA_UNITS = {"Minute": "m", "Hour": "h", "Day": "d", "Week": "w", "Month": "M", "Quarter": "Q", "Year": "Y"}
+
+
+def read_v1alpha(text: str) -> list[SloDocument]:
+    """Read SLOs of OpenSLO v1alpha, the dialect that Sloth reads; documents of other kinds are passed over.
+
+    An SLO of several objectives is as many, named with their numbers as Sloth does. Queries are kept as text. Slices of
+    time without a length, which v1alpha does not ask for, are minutes.
+
+    Raises:
+        OpenSloError: with all problems, by the fields that v1 has; also of an SLO that is there twice.
+    """
+    documents = _parsed(text)
+    check = _Check()
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict) or document.get("apiVersion") != _V1ALPHA:
+            check.tell(f"[{number}].apiVersion", "equal_to", f"is no {_V1ALPHA}, as others here are")
+    _raise_any(check.problems)
+    slos = [slo for one in documents if one.get("kind") == "SLO" for slo in _from_v1alpha(one)]
+    _raise_any(_numbered(slos, problems_of))
+    names = [slo["metadata"]["name"] for slo in slos]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    _raise_any([Problem("metadata.name", "duplicate", f"{name!r} stands twice") for name in twice])
+    return [cast("SloDocument", _built(slo)) for slo in slos]
+
+
+def _from_v1alpha(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The documents of v1 that one of v1alpha says; what is not as it should be stays, for the rules of v1 to tell."""
+    spec = document.get("spec")
+    metadata = document.get("metadata")
+    if not isinstance(spec, dict) or not isinstance(metadata, dict) or not isinstance(spec.get("objectives"), list):
+        return [{**document, "apiVersion": API_VERSION}]
+    windows = spec.get("timeWindows")
+    shared = {name: value for name, value in spec.items() if name not in ("timeWindows", "indicator", "objectives")}
+    shared["timeWindow"] = [_v1alpha_window(one) for one in windows] if isinstance(windows, list) else windows
+    made = []
+    for number, objective in enumerate(spec["objectives"]):
+        promised = dict(objective) if isinstance(objective, dict) else {}
+        if spec.get("budgetingMethod") == "Timeslices":
+            promised.setdefault("timeSliceWindow", "1m")
+        name = f"{metadata.get('name')}-{number}" if len(spec["objectives"]) > 1 else metadata.get("name")
+        ratio, threshold = promised.pop("ratioMetrics", None), (spec.get("indicator") or {})
+        metric: dict[str, Any] = {}
+        if isinstance(ratio, dict):
+            sources = {part: _v1alpha_source(ratio[part]) for part in ("good", "bad", "total") if part in ratio}
+            metric = {"ratioMetric": {"counter": bool(ratio.get("incremental", ratio.get("counter"))), **sources}}
+            promised.pop("value", None)  # v1 has none beside a ratio
+            promised.pop("op", None)
+        elif isinstance(threshold, dict) and "thresholdMetric" in threshold:
+            metric = {"thresholdMetric": _v1alpha_source(threshold["thresholdMetric"])}
+        made.append(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "SLO",
+                "metadata": {**metadata, "name": name},
+                "spec": {
+                    **shared,
+                    "indicator": {"metadata": {"name": name}, "spec": metric},
+                    "objectives": [promised],
+                },
+            }
+        )
+    return made
+
+
+def _v1alpha_source(source: Any) -> Any:
+    if not isinstance(source, dict):
+        return source
+    spec = {name: value for name, value in source.items() if name != "source"}
+    return {"metricSource": {"type": source.get("source"), "spec": spec}}
+
+
+def _v1alpha_window(window: Any) -> Any:
+    if not isinstance(window, dict):
+        return window
+    duration = f"{window.get('count')}{_V1ALPHA_UNITS.get(str(window.get('unit')), window.get('unit'))}"
+    calendar = window.get("calendar")
+    return (
+        {"duration": duration, "isRolling": True} if calendar is None else {"duration": duration, "calendar": calendar}
+    )
+
+
 # -- Pyrra -------------------------------------------------------------------------------------------------------------
 
 _PYRRA_API_VERSION, _PYRRA_KIND = "pyrra.dev/v1alpha1", "ServiceLevelObjective"
@@ -1387,7 +1472,7 @@ def objective_of(document: Mapping[str, Any]) -> Objective:
         raise OpenSloError(problems)
     objective = spec["objectives"][0]
     target = objective["target"] if objective.get("target") is not None else _ratio_of(objective["targetPercent"])
-    calendar = _calendar(spec["timeWindow"][0])
+    calendar = _calendar_of(_time_window(spec["timeWindow"][0]))
     zones = [one.time_zone for one in (calendar, *(period.calendar for period in periods)) if one is not None]
     return Objective(
         metadata["name"],
@@ -1441,12 +1526,17 @@ def _more_periods(annotations: Mapping[str, str], problems: list[Problem]) -> tu
         if duration.unit not in _DAYS:
             problems.append(Problem(path, "unsupported", f"{duration} is shorter than a day; valid are whole days"))
             continue
-        calendar = None
-        if isinstance(window, CalendarWindow):
-            unit = cast("Literal['d', 'w', 'M', 'Q', 'Y']", duration.unit)
-            calendar = Calendar(duration.count, unit, window.time_zone, window.start_time)
-        periods.append(Period(duration.count * _DAYS[duration.unit], calendar))
+        periods.append(Period(duration.count * _DAYS[duration.unit], _calendar_of(window)))
     return tuple(periods)
+
+
+def _calendar_of(window: TimeWindow) -> Calendar | None:
+    """The calendar of a window; None of one that rolls, or is shorter than a day."""
+    duration = window.duration
+    if not isinstance(window, CalendarWindow) or duration.unit not in _DAYS:
+        return None
+    unit = cast("Literal['d', 'w', 'M', 'Q', 'Y']", duration.unit)
+    return Calendar(duration.count, unit, window.time_zone, window.start_time)
 
 
 def _sla(text: str, time_zone: str) -> Sla:
@@ -1457,15 +1547,6 @@ def _sla(text: str, time_zone: str) -> Sla:
         for pair in _SLA_TIER.findall(text)
     ]
     return Sla(float(fee[0]) if fee else 0.0, tuple(tiers), time_zone)
-
-
-def _calendar(window: Mapping[str, Any]) -> Calendar | None:
-    if window.get("isRolling"):
-        return None
-    duration, calendar = _duration(window["duration"]), window["calendar"]
-    starts_at = cast("datetime", _moment(calendar["startTime"]))
-    unit = cast("Literal['d', 'w', 'M', 'Q', 'Y']", duration.unit)
-    return Calendar(duration.count, unit, calendar["timeZone"], starts_at)
 
 
 def _slices(method: BudgetingMethod, objective: Mapping[str, Any]) -> Slices | None:
@@ -1616,7 +1697,7 @@ def _method_document(objective: Objective) -> dict[str, Any]:
 
 
 def imported_documents(text: str) -> list[dict[str, Any]]:
-    """Documents of Sloth or Pyrra, as OpenSLO v1 with a metric source of ours.
+    """Documents of Sloth, Pyrra or OpenSLO v1alpha, as OpenSLO v1 with a metric source of ours.
 
     Their queries are PromQL, which says nothing of request records: each document counts failures, its queries stand in
     an annotation, and whoever keeps it says which indicator and threshold they mean.
@@ -1624,14 +1705,15 @@ def imported_documents(text: str) -> list[dict[str, Any]]:
     Raises:
         OpenSloError: with all problems.
     """
-    is_pyrra = any(isinstance(one, dict) and one.get("kind") == _PYRRA_KIND for one in _parsed(text))
     documents = []
-    for slo in read_pyrra(text) if is_pyrra else read_sloth(text):
+    for slo in _reader_of(_parsed(text))(text):
         window, objective = slo.time_windows[0], slo.objectives[0]
         days = max(1, window.duration.length_s // 86_400)
         name = re.sub(r"[^a-z0-9-]+", "-", slo.name.lower()).strip("-")[:_DISPLAY_NAME_MAX]
+        target_ratio = min(objective.target_ratio, 1 - 1e-6)
+        calendar = _calendar_of(window)
         made = document_of(
-            Objective(name, slo.service or name, Indicator.ERRORS, min(objective.target_ratio, 1 - 1e-6), days)
+            Objective(name, slo.service or name, Indicator.ERRORS, target_ratio, days, calendar=calendar)
         )
         made["metadata"]["annotations"] = {"tailsight.io/imported-queries": json.dumps(_queries(slo.indicator))}
         made["spec"] = {"description": (slo.description or "")[:_DESCRIPTION_MAX], **made["spec"]}
@@ -1639,7 +1721,17 @@ def imported_documents(text: str) -> list[dict[str, Any]]:
     return documents
 
 
+def _reader_of(documents: Sequence[Any]) -> Callable[[str], list[SloDocument]]:
+    """Who reads such documents."""
+    mappings = [one for one in documents if isinstance(one, dict)]
+    if any(one.get("kind") == _PYRRA_KIND for one in mappings):
+        return read_pyrra
+    return read_v1alpha if any(one.get("apiVersion") == _V1ALPHA for one in mappings) else read_sloth
+
+
 def _queries(indicator: Metric | str | None) -> dict[str, Any]:
+    if isinstance(indicator, ThresholdMetric):
+        return {"threshold": dict(indicator.source.spec)}
     if not isinstance(indicator, RatioMetric):
         return {}
     sources = {"good": indicator.good, "bad": indicator.bad, "total": indicator.total, "raw": indicator.raw}

@@ -36,6 +36,7 @@ from analytics.openslo import (
     read_documents,
     read_pyrra,
     read_sloth,
+    read_v1alpha,
 )
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
@@ -865,3 +866,78 @@ def test_slos_of_sloth_become_documents_of_ours_that_are_valid() -> None:
     assert problems_of(document) == []
     assert objective_of(document).target_ratio == 0.999
     assert "query" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+V1ALPHA = """
+apiVersion: openslo/v1alpha
+kind: SLO
+metadata: {name: slo1, displayName: One}
+spec:
+  service: svc01
+  description: this is one
+  budgetingMethod: Occurrences
+  objectives:
+  - ratioMetrics:
+      incremental: true
+      good: {source: prometheus, queryType: promql, query: good}
+      total: {source: prometheus, queryType: promql, query: total}
+    target: 0.999
+  timeWindows: [{count: 30, unit: Day}]
+"""
+
+
+def test_v1alpha_becomes_the_same_nouns() -> None:
+    (document,) = read_v1alpha(V1ALPHA)
+    assert (document.name, document.service, document.objectives) == ("slo1", "svc01", (SloObjective(0.999),))
+    assert document.time_windows == (RollingWindow(Duration(30, "d")),)
+    sources = [MetricSource("prometheus", {"queryType": "promql", "query": name}) for name in ("good", "total")]
+    assert document.indicator == RatioMetric(good=sources[0], total=sources[1], is_counter=True)
+
+
+def test_v1alpha_is_imported_with_its_calendar() -> None:
+    calendar = "{count: 1, unit: Month, isRolling: false, calendar: {startTime: 2022-01-01 12:00:00, timeZone: UTC}}"
+    (document,) = imported_documents(V1ALPHA.replace("{count: 30, unit: Day}", calendar))
+    assert problems_of(document) == []
+    objective = objective_of(document)
+    assert objective.calendar == Calendar(1, "M", "UTC", datetime.fromisoformat("2022-01-01 12:00:00"))
+    assert "total" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+def test_several_objectives_of_v1alpha_are_as_many_slos() -> None:
+    document = yaml.safe_load(V1ALPHA)
+    document["spec"]["objectives"] *= 2
+    assert [one.name for one in read_v1alpha(yaml.safe_dump(document))] == ["slo1-0", "slo1-1"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("target: 0.999", "target: 1.5", ("spec.objectives[0].target", "less_than")),
+        ("service: svc01", "service: ''", ("spec.service", "required")),
+        ("unit: Day", "unit: Fortnight", ("spec.timeWindow[0].duration", "duration")),
+        ("[{count: 30, unit: Day}]", "[]", ("spec.timeWindow", "slice_length")),
+        ("  - ratioMetrics:", "  - ratio:", ("spec.objectives[0].ratio", "unknown_field")),
+        ("name: slo1, ", "", ("metadata.name", "required")),
+    ],
+    ids=str,
+)
+def test_v1alpha_that_is_not_valid_is_refused(old: str, new: str, problem: tuple[str, str]) -> None:
+    assert problem in {(one.path, one.rule) for one in refused(read_v1alpha, V1ALPHA.replace(old, new, 1))}
+
+
+def test_an_slo_of_v1alpha_stands_once() -> None:
+    assert [one.rule for one in refused(read_v1alpha, f"{V1ALPHA}---{V1ALPHA}")] == ["duplicate"]
+
+
+@needs_cases
+def test_v1alpha_as_sloth_and_the_sdk_have_it_can_be_imported() -> None:
+    files = [
+        *(CASES / "sloth" / "examples").glob("openslo-*.yml"),
+        SLOTH / "in-openslo.yaml",
+        SLOTH / "validate" / "good" / "good-openslo.yaml",
+        SDK / "openslo" / "v1alpha" / "examples" / "slos.yaml",
+    ]
+    for file in files:
+        for document in imported_documents(file.read_text()):
+            assert problems_of(document) == [], file
+            assert objective_of(document).indicator is Indicator.ERRORS
