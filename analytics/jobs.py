@@ -3,6 +3,7 @@
 Every job takes its times as arguments, so a live run, a replay and a backfill find the same.
 """
 
+import logging
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from analytics.causes import Findings, explain
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.openslo import objective_of
+from analytics.openslo import OpenSloError, objective_of
 from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
@@ -68,6 +69,8 @@ from storage.readers import (
     write_incidents,
 )
 from storage.store import Store
+
+log = logging.getLogger(__name__)
 
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
@@ -266,8 +269,17 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
 
 
 def kept_objectives(store: Store) -> tuple[Objective, ...]:
-    """The objectives that somebody put into the store, by name."""
-    return tuple(objective_of(document) for document in read_documents(store, SLO_DOCUMENTS).values())
+    """The objectives that somebody put into the store, by name.
+
+    What an earlier release took and this one cannot judge is passed over, and logged.
+    """
+    objectives = []
+    for name, document in read_documents(store, SLO_DOCUMENTS).items():
+        try:
+            objectives.append(objective_of(document))
+        except OpenSloError as error:
+            log.warning("the objective %s is not judged: %s; put it anew", name, error)
+    return tuple(objectives)
 
 
 def chosen(configured: Sequence[Objective], kept: Sequence[Objective]) -> tuple[Objective, ...]:

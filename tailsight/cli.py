@@ -418,7 +418,7 @@ def slo_backtest(
 def slo_import(
     files: Annotated[list[Path], typer.Argument(help="Files of SLOs.", exists=True, dir_okay=False)],
 ) -> None:
-    """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha and print them as OpenSLO v1: what is asked is left to be filled in."""
+    """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1: what is asked is left to be filled in."""
     from analytics.openslo import OpenSloError, imported_documents
 
     try:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from analytics.jobs import kept_objectives, slo_statuses
 from analytics.openslo import document_of
 from domain.incident import Indicator
-from domain.slo import Calendar, CreditTier, Objective, Period, Sla, Slices
+from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
+from storage.readers import SLO_DOCUMENTS, write_document
 from storage.store import Store
+from tests.api.clock import NOW
 
 
 def test_objectives_are_listed_in_pages_by_name(make_asker: Any, chat_objective: Objective) -> None:
@@ -184,6 +187,38 @@ def test_an_sla_is_told_in_dollars(
     days_left = 7 + 21 / 24  # NOW is 23 November, 03:00; each day as the last one: ten requests, all failed
     assert credit["forecast_sli_ratio"] == pytest.approx(990 / (1000 + 10 * days_left))
     assert credit["forecast_usd"] == 3000.0
+
+
+def test_slices_may_be_good_in_part(
+    make_asker: Any, clean_store: Store, insert_requests: Any, chat_objective: Objective
+) -> None:
+    insert_requests("chat", [30.0, 40.0, 50.0, 90.0], is_error=[True, False, False, False], ttft_ms=1.0)
+    sliced = replace(chat_objective, slices=Slices(60, None))
+    document = make_asker(objectives=lambda: [sliced]).get("/api/v1/slos/chat-ttft/status").json()
+    assert (document["good_count"], document["total_count"]) == (pytest.approx(1 + 2 / 3), 2)
+
+
+def test_an_objective_of_a_floor_is_put_and_judged(ask: Any, clean_store: Store, insert_requests: Any) -> None:
+    promised = Objective("floor", "chat", Indicator.THROUGHPUT, 0.9, 30, floor_per_s=0.5, selection=Selection("small"))
+    assert ask("PUT", "/api/v1/slos/floor", json=document_of(promised)).status_code == 200
+    (kept,) = kept_objectives(clean_store)
+    assert kept == promised
+    insert_requests("chat", [60.0 - second for second in range(40)], model="small")
+    insert_requests("chat", [120.0 - second for second in range(10)], model="small")
+    insert_requests("chat", [180.0 - second for second in range(50)], model="large")
+    (status,) = slo_statuses(clean_store, [kept], NOW)
+    assert (status.good_count, status.total_count) == (1, 2)
+
+
+def test_what_an_earlier_release_kept_and_nobody_can_judge_is_passed_over(
+    clean_store: Store, chat_objective: Objective, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = document_of(replace(chat_objective, name="old"))
+    document["spec"]["indicator"]["spec"]["ratioMetric"]["total"]["metricSource"]["spec"]["color"] = "red"
+    write_document(clean_store, SLO_DOCUMENTS, "old", document, NOW)
+    write_document(clean_store, SLO_DOCUMENTS, chat_objective.name, document_of(chat_objective), NOW)
+    assert kept_objectives(clean_store) == (chat_objective,)
+    assert "the objective old is not judged" in caplog.text
 
 
 EXCLUSION = {

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 from analytics.jobs import chosen
 from analytics.openslo import document_of
 from domain.incident import Indicator
-from domain.slo import Objective
+from domain.slo import Objective, Period
 from tailsight.errors import SettingsError
 from tailsight.settings import read_settings
 
@@ -51,6 +52,12 @@ def test_a_file_without_an_objective_that_can_be_judged_is_told_by_its_name(tmp_
 def test_a_pattern_that_meets_no_file_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"there is no file .*/none/"):
         read_settings(None, settings_of(tmp_path / "none" / "*.yaml"))
+
+
+def test_no_window_is_longer_than_requests_are_kept(tmp_path: Path) -> None:
+    file = kept(tmp_path, "a.yaml", replace(CHAT, more_periods=(Period(90),)))
+    with pytest.raises(SettingsError, match="chat-ttft counts over more days than the 35 that requests are kept"):
+        read_settings(None, settings_of(file))
 
 
 def test_a_name_stands_once(tmp_path: Path) -> None:
