@@ -4,6 +4,7 @@ An alert's labels never change while it lasts, because they are its identity; al
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -23,6 +24,9 @@ _INDICATOR_WORDS = {
     Indicator.TPOT: "Time per output token",
     Indicator.ERRORS: "Errors",
     Indicator.THROUGHPUT: "Throughput",
+    Indicator.GOODPUT: "Goodput",
+    Indicator.GPU_AVAILABILITY: "GPU availability",
+    Indicator.DATA_FRESHNESS: "Data freshness",
 }
 
 
@@ -137,17 +141,38 @@ def slo_url(objective: Objective, web_url: str) -> str:
 
 def promise(objective: Objective) -> str:
     """What was promised, in words: `99 % of the requests see their first token within 2 s, over 30 days`."""
-    share = f"{objective.target_ratio * 100:.6g} % of the requests"
-    does = {
-        Indicator.TTFT: "see their first token within",
-        Indicator.LATENCY: "finish within",
-    }.get(objective.indicator)
-    kept = f"{does} {duration_text(objective.threshold_ms)}" if does and objective.threshold_ms else "do not fail"
+    what, does = _kept(objective)
+    share, kept = f"{objective.target_ratio * 100:.6g} % of the {what}", f"{does}{_of_whom(objective)}"
     if objective.calendar is None:
         return f"{share} {kept}, over {objective.window_days} days"
     units = {"d": "day", "w": "week", "M": "month", "Q": "quarter", "Y": "year"}
     unit, count = units[objective.calendar.unit], objective.calendar.count
     return f"{share} {kept}, in each calendar {unit}" if count == 1 else f"{share} {kept}, in each {count} {unit}s"
+
+
+def _kept(objective: Objective) -> tuple[str, str]:
+    """What is counted, and what the good ones do."""
+    within, pace = (
+        duration_text(limit) if limit is not None else ""
+        for limit in (objective.threshold_ms, objective.tpot_threshold_ms)
+    )
+    aged = duration_text((objective.age_max_s or 0.0) * 1000)
+    return {
+        Indicator.ERRORS: ("requests", "do not fail"),
+        Indicator.TTFT: ("requests", f"see their first token within {within}"),
+        Indicator.LATENCY: ("requests", f"finish within {within}"),
+        Indicator.TPOT: ("requests", f"write each further token within {within}"),
+        Indicator.GOODPUT: ("requests", f"see their first token within {within} and each further one within {pace}"),
+        Indicator.THROUGHPUT: ("minutes with demand", f"bring {objective.floor_per_s or 0.0:g} predictions a second"),
+        Indicator.GPU_AVAILABILITY: ("minutes of GPUs", "are without a fault"),
+        Indicator.DATA_FRESHNESS: ("minutes", f"have {objective.data} not older than {aged}"),
+    }[objective.indicator]
+
+
+def _of_whom(objective: Objective) -> str:
+    """` (model llama-70b, tenant acme)`; nothing where all count."""
+    chosen = [f"{name} {value}" for name, value in asdict(objective.selection).items() if value is not None]
+    return f" ({', '.join(chosen)})" if chosen else ""
 
 
 def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now: datetime) -> list[Alert]:
@@ -163,12 +188,16 @@ def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now
     for status in statuses:
         objective = status.objective
         url = slo_url(objective, web_url)
-        if status.state is SloState.MISSED and status.budget_left_ratio is not None:
+        worst = min(
+            (one.counted.budget_left_ratio for one in status.periods if one.counted.budget_left_ratio is not None),
+            default=status.budget_left_ratio,
+        )
+        if status.state is SloState.MISSED and worst is not None:
             summary = f"{objective.service}: the error budget of {objective.name} is spent"
-            told = {"budget": f"{-status.budget_left_ratio:.0%} more than all of it", "promise": promise(objective)}
+            told = {"budget": f"{-worst:.0%} more than all of it", "promise": promise(objective)}
             found.append(_ticket("SLOBudgetSpent", objective, {"summary": summary, **told, "slo_url": url}, seen, now))
         elif status.state is SloState.NO_DATA:
-            summary = f"{objective.service}: no requests, so nothing is known of {objective.name}"
+            summary = f"{objective.service}: no {_kept(objective)[0]}, so nothing is known of {objective.name}"
             found.append(_ticket("SLONoData", objective, {"summary": summary, "slo_url": url}, seen, now))
     return found
 

@@ -24,6 +24,7 @@ from api import (
     latency,
     scaling,
     services,
+    slo_exclusions,
     slos,
     throughput,
     topology,
@@ -107,6 +108,7 @@ _ROUTERS = (
     latency.router,
     throughput.router,
     errors.router,
+    slo_exclusions.router,  # before the objectives, whose names may hold slashes
     slos.router,
     alerts.router,
     cost.router,

@@ -29,6 +29,7 @@ from alerts.service import Alerting
 from analytics.jobs import (
     RecentCounts,
     analyze,
+    chosen,
     default_objectives,
     explain_window,
     kept_objectives,
@@ -127,7 +128,7 @@ class Application:
         self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
-        self.objectives = _Objectives(self.store, [one.to_domain() for one in settings.objectives])
+        self.objectives = _Objectives(self.store, settings.promised)
         if path is None and settings.collector.wal.folder is None:
             log.warning(
                 "what is acknowledged and not loaded yet lies in %s, where a start from another folder would not find "
@@ -237,7 +238,7 @@ class Application:
         """Where the objectives stand, not older than some minutes: it takes a look at all of their windows."""
         known_at, statuses = self._known_statuses
         if now - known_at > _STATUSES_KEPT or {one.objective for one in statuses} != set(objectives):
-            statuses = slo_statuses(self.store, objectives, now)
+            statuses = slo_statuses(self.store, objectives, now, self._counts)
             self._known_statuses = (now, statuses)
         return statuses
 
@@ -413,23 +414,25 @@ class _CatchUpTelemetry:
 
 
 class _Objectives:
-    """The objectives of the configuration and of the API; without any, a first promise for each service.
+    """The objectives of the configuration, of files and of the API; without any, a first promise for each service.
+
+    One of the API stands in place of one of the configuration, but not of one of a file.
 
     Looked for anew each few seconds, the first promises each minute.
     """
 
     def __init__(self, store: Store, configured: Sequence[Objective]) -> None:
         self._store = store
-        self._configured = {objective.name: objective for objective in configured}
+        self._configured = configured
         self._kept: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
         self._first: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
 
     def __call__(self) -> Sequence[Objective]:
         if time.monotonic() - self._kept[0] > _KEPT_SECONDS:
             self._kept = (time.monotonic(), kept_objectives(self._store))
-        told = {**self._configured, **{one.name: one for one in self._kept[1]}}
+        told = chosen(self._configured, self._kept[1])
         if told:
-            return tuple(told.values())
+            return told
         if time.monotonic() - self._first[0] > _OBJECTIVES_SECONDS or not self._first[1]:
             self._first = (time.monotonic(), default_objectives(self._store, _now()))
         return self._first[1]

@@ -1,7 +1,12 @@
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from alerts.decide import page_for
-from domain.incident import Severity
+import pytest
+
+from alerts.decide import page_for, promise, status_alerts
+from domain.incident import Indicator, Severity
+from domain.slo import Counted, Objective, Period, PeriodStatus, Selection, SloState, SloStatus
+from domain.window import Window
 from tests.domain.examples import PAGING, UNEXPLAINED
 
 URL = "http://127.0.0.1:8080"
@@ -66,3 +71,48 @@ def test_every_label_and_annotation_is_text_as_alertmanager_wants_it() -> None:
     assert page is not None
     texts = [*page.labels.items(), *page.annotations.items()]
     assert all(isinstance(text, str) and text for pair in texts for text in pair)
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        (Objective("x", "chat", Indicator.ERRORS, 0.999, 30), "99.9 % of the requests do not fail"),
+        (
+            Objective("x", "chat", Indicator.TPOT, 0.99, 30, 50.0, selection=Selection(tenant="acme")),
+            "99 % of the requests write each further token within 50 ms (tenant acme)",
+        ),
+        (
+            Objective("x", "chat", Indicator.GOODPUT, 0.95, 30, 800.0, tpot_threshold_ms=60.0),
+            "95 % of the requests see their first token within 800 ms and each further one within 60 ms",
+        ),
+        (
+            Objective("x", "chat", Indicator.THROUGHPUT, 0.95, 30, floor_per_s=2.5),
+            "95 % of the minutes with demand bring 2.5 predictions a second",
+        ),
+        (
+            Objective("x", "fleet", Indicator.GPU_AVAILABILITY, 0.995, 30),
+            "99.5 % of the minutes of GPUs are without a fault",
+        ),
+        (
+            Objective("x", "chat", Indicator.DATA_FRESHNESS, 0.99, 30, age_max_s=300.0),
+            "99 % of the minutes have requests not older than 5 min",
+        ),
+    ],
+    ids=lambda one: one.indicator.value if isinstance(one, Objective) else "",
+)
+def test_each_promise_is_told_in_words(objective: Objective, words: str) -> None:
+    assert promise(objective) == f"{words}, over 30 days"
+
+
+def test_a_budget_that_is_spent_in_a_further_window_is_a_ticket_of_how_far() -> None:
+    now = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    objective = Objective("x", "chat", Indicator.ERRORS, 0.999, 30, more_periods=(Period(7),))
+    own, week = Counted(9999, 10_000, 0.9999, 0.9), Counted(997, 1000, 0.997, -2.0)
+    periods = (
+        PeriodStatus(Period(30), SloState.MET, own, 1.0),
+        PeriodStatus(Period(7), SloState.MISSED, week, 1.0),
+    )
+    status = SloStatus(objective, SloState.MISSED, 9999, 10_000, 0.9999, 0.9, 0.0, (), periods=periods)
+    (alert,) = status_alerts([status], Window(now - timedelta(minutes=30), now), URL, now)
+    assert alert.labels["alertname"] == "SLOBudgetSpent"
+    assert alert.annotations["budget"] == "200% more than all of it"
