@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
-from alerts.decide import VALID, runbook_url
+from alerts.catalogue import runbook_url
+from alerts.decide import VALID, silence_url
 from analytics.device_faults import DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge
 from domain.alert import Alert
@@ -61,16 +62,17 @@ def _alert(fault: DeviceFault, web_url: str, now: datetime, severity: str, knowl
         labels["node"] = fault.node
     if fault.incident is not None:
         labels["incident"] = fault.incident
-    what = f"GPU {fault.device.name}" + (f" on {fault.node}" if fault.node else "") if is_gpu else fault.device.name
+    what = fault.device.name + (f" on {fault.node}" if is_gpu and fault.node else "")
     annotations = {
         "summary": f"{what}: {fault.state.value}",
         "impact": _impact(fault),
         "cause": fault.reason[:1].upper() + fault.reason[1:],
         "since": rfc3339(fault.since),
         "next_step": _next_step(fault, knowledge),
-        "runbook_url": runbook_url(labels["alertname"]),
+        "runbook_url": runbook_url(web_url, labels["alertname"]),
+        "silence_url": silence_url(labels, web_url),
     }
-    url = f"{web_url}/cluster"
+    url = f"{web_url}/alerts"
     if fault.incident is not None:
         url = annotations["incident_url"] = f"{web_url}/incidents/{quote(fault.incident)}"
     return Alert(labels, annotations, fault.since, now + VALID, now, generator_url=url)
@@ -89,6 +91,6 @@ def _impact(fault: DeviceFault) -> str:
 def _next_step(fault: DeviceFault, knowledge: Knowledge) -> str:
     told = _FIRST.get(fault.rule.name)
     if told is None:
-        pattern = knowledge.causes.get(fault.rule.cause)
+        pattern = knowledge.patterns.get(fault.rule.cause)
         told = pattern.next_steps[0] if pattern is not None and pattern.next_steps else "Look at it before it spreads."
     return told.replace("{device}", fault.device.name).replace("{entity}", fault.device.name)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.routing import compile_path
 
 from alerts.service import Alerting
-from api import alerts, docs, errors, explain, health, incidents, latency, services, slos, throughput, topology
+from api import alerts, docs, errors, explain, health, hooks, incidents, latency, services, slos, throughput, topology
 from api.auth import TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health
@@ -90,6 +90,7 @@ _ROUTERS = (
     errors.router,
     slos.router,
     alerts.router,
+    hooks.router,
     topology.router,
     health.router,
     docs.router,

@@ -27,12 +27,15 @@ from analytics.device_faults import (
 )
 from analytics.gpu_states import FAULTS as GPU_FAULTS
 from analytics.gpu_states import Gpu, GpuSamples, GpuState
+from analytics.jobs import device_faults
 from analytics.port_states import DOWNED, RATE, STATE, SYMBOL_ERRORS, Port, PortSamples, PortState
 from analytics.port_states import FAULTS as PORT_FAULTS
 from domain.entity import Entity, EntityKind
 from domain.incident import Severity, Status
 from domain.topology import Node, SwitchPort, Topology
 from domain.window import Window
+from storage.readers import Schema
+from storage.store import Store
 from tests.domain.examples import PAGING
 
 STEPS, STEP_S = 30, 60
@@ -228,14 +231,18 @@ def test_a_link_of_another_kind_than_its_peers_is_not_reduced_but_one_that_fell_
 
 
 def series(rows: list[dict[str, object]]) -> pl.DataFrame:
-    schema = {"metric": pl.String, "series_id": pl.UInt64, "node": pl.String, "gpu": pl.String, "port": pl.String,
-              "replica": pl.String, "labels": pl.List(pl.String)}  # fmt: skip
+    texts = ("metric", "node", "gpu", "port", "replica")
+    schema: Schema = dict.fromkeys(texts, pl.String) | {"series_id": pl.UInt64, "labels": pl.List(pl.String)}
     return pl.DataFrame(rows, schema=schema)
 
 
 def sample_frame(rows: list[tuple[int, int, float]]) -> pl.DataFrame:
     times = [(one, WINDOW.start + timedelta(minutes=step), value) for one, step, value in rows]
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {"series_id": pl.UInt64, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+    schema: Schema = {
+        "series_id": pl.UInt64,
+        "time": pl.Datetime("us", "UTC"),
+        "value": pl.Float64,
+    }
     return pl.DataFrame(times, schema=schema, orient="row")
 
 
@@ -307,3 +314,58 @@ def test_the_other_end_of_a_cable_is_the_same_link() -> None:
 def test_a_fault_is_remembered_as_it_was() -> None:
     full = fault(replicas=("a",), services=("b",), incident="inc-1", usual={RATE: 50e9})
     assert fault_of(fault_document(full)) == full
+
+
+def insert(store: Store, now: datetime, minutes: int, last_xid: float, *, is_there: bool = True) -> None:
+    """Two GPUs of a node, scraped each minute; the second one's last XID, or the second one is gone by now."""
+    names = [(gpu, metric) for gpu in ("GPU-a", "GPU-b") for metric in (XID, ENERGY, UTIL)]
+    rows, samples = [], []
+    for number, (gpu, metric) in enumerate(names, start=1):
+        gone = gpu == "GPU-b" and not is_there
+        end = now - timedelta(hours=2) if gone else now
+        rows.append(
+            {"metric": metric.lower(), "series_id": number, "job": "dcgm", "instance": "gpu-07:9400", "node": "gpu-07",
+             "gpu": gpu, "port": "", "replica": f"chat-{gpu[-1]}", "service": "", "model": "",
+             "first_seen": now - timedelta(hours=3), "last_seen": end}
+        )  # fmt: skip
+        for minute in range(0 if gone else minutes):
+            time = now - timedelta(minutes=minute, seconds=30)
+            level = {XID: last_xid if gpu == "GPU-b" else 0.0, ENERGY: time.timestamp(), UTIL: 90.0}[metric]
+            samples.append({"metric": metric.lower(), "series_id": number, "time": time, "value": level})
+    store.insert("tailsight_series", pl.DataFrame(rows, schema_overrides={"series_id": pl.UInt64}))
+    overrides: Schema = {"series_id": pl.UInt64, "time": pl.Datetime("us", "UTC")}
+    store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides=overrides))
+
+
+def insert_requests(store: Store, now: datetime) -> None:
+    times = [now - timedelta(minutes=minute) for minute in range(1, 9)]
+    frame = pl.DataFrame({"time": times, "service": "chat", "replica": ["chat-a", "chat-b"] * 4, "latency_ms": 100.0})
+    store.insert("tailsight_requests", frame)
+
+
+def test_the_job_finds_a_fault_with_its_riders_and_remembers_it_until_it_is_over(clean_store: Store) -> None:
+    now = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    insert(clean_store, now, 30, last_xid=119)
+    insert_requests(clean_store, now)
+    (found,) = device_faults(clean_store, now, [])
+    assert (found.device.name, found.state, found.node) == ("GPU-b", GpuState.FIRMWARE_FAULT, "gpu-07")
+    assert (found.replicas, found.services) == (("chat-b",), ("chat",))
+    clean_store.execute("TRUNCATE TABLE otel.tailsight_samples")
+    clean_store.execute("TRUNCATE TABLE otel.tailsight_series")
+    later_on = now + timedelta(minutes=20)
+    insert(clean_store, later_on, 1, last_xid=0, is_there=False)
+    (silent,) = device_faults(clean_store, later_on, [])
+    assert (silent.key, silent.since, silent.services) == (found.key, found.since, found.services)
+    back = now + timedelta(hours=3)
+    insert(clean_store, back, 30, last_xid=0)
+    assert device_faults(clean_store, back, []) == []
+
+
+def test_a_look_that_is_taken_twice_finds_the_same(clean_store: Store) -> None:
+    now = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    insert(clean_store, now, 30, last_xid=48)
+    assert device_faults(clean_store, now, []) == device_faults(clean_store, now, [])
+
+
+def test_an_empty_store_has_no_fault(clean_store: Store) -> None:
+    assert device_faults(clean_store, datetime(2026, 11, 23, 3, 0, tzinfo=UTC), []) == []
