@@ -9,6 +9,7 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from alerts.catalogue import ALERTS, runbook_url
+from alerts.matchers import Matcher, written
 from analytics.burn_rates import BurnAlert
 from analytics.knowledge import Knowledge, shipped_knowledge
 from domain.alert import Alert, Page
@@ -126,7 +127,7 @@ def money(usd: float) -> str:
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
     """Where exactly these labels can be silenced: a form that is filled in."""
-    matchers = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
+    matchers = written(tuple(Matcher(name, value) for name, value in sorted(labels.items())))
     return f"{web_url}/alerts?{urlencode({'silence': matchers})}"
 
 

@@ -252,7 +252,7 @@ def _gpu_name(gpu: Gpu) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What one state of one device did: the steps at which it held, at which that is unknown, and at which it was reset."""
+    """What one state of one device did: at which steps it held, at which that is unknown, and when it was reset."""
 
     held: NDArray[np.bool_]
     unknown: NDArray[np.bool_]
