@@ -87,7 +87,7 @@ _ALL = (
     AlertKind(
         "TailsightGpuUnhealthy",
         ("ticket", "page where alerts.page_on_faults says so"),
-        ("fault", "gpu", "node", "[incident]"),
+        ("gpu", "[node]", "[incident]"),
         "A GPU is broken or held back: it fell off the bus, has memory, firmware or NVLink errors, is slowed by heat "
         "or power for long, or its PCIe link is less than it was. The first three stay until a reset is seen.",
         (
@@ -99,7 +99,7 @@ _ALL = (
     AlertKind(
         "TailsightLinkUnhealthy",
         ("ticket", "page where alerts.page_on_faults says so"),
-        ("fault", "port", "node", "[incident]"),
+        ("port", "[node]", "[incident]"),
         "A link of the fabric is down, flaps, has errors of its own, or runs at less than its rate or width.",
         (
             "Look at both ends: errors at one end point to the cable or its optics, at both to the port.",

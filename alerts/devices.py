@@ -1,4 +1,4 @@
-"""From faults of GPUs and links to alerts: a ticket each, unless a setting says that somebody is to be woken.
+"""From faults of GPUs and links to alerts: a ticket a device, unless a setting says that somebody is to be woken.
 
 A cause pages nobody by itself: what users feel does (alerts/decide.py). A fault that a page names as its cause already
 carries the label `incident`, by which the page keeps it quiet (`inhibit_rules`); a fault keeps nothing quiet.
@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from alerts.catalogue import runbook_url
 from alerts.decide import VALID, silence_url
-from analytics.device_faults import DeviceFault
+from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge
 from domain.alert import Alert
-from domain.entity import EntityKind
+from domain.entity import Entity, EntityKind
 from domain.window import rfc3339
 
 _NAMES_MAX = 5
@@ -37,7 +37,7 @@ def device_alerts(
     page_on: Collection[str] = (),
     knowledge: Knowledge | None = None,
 ) -> list[Alert]:
-    """The alerts that faults of GPUs and links are.
+    """The alerts that faults of GPUs and links are: one for each device, whatever ails it.
 
     Args:
         faults: those that are to be told now; one that is not told again is over.
@@ -46,36 +46,45 @@ def device_alerts(
         page_on: names of the faults that wake somebody.
         knowledge: where the next steps of a kind of cause are; what is shipped when None.
     """
-    known = knowledge or shipped_knowledge()
-    return [_alert(fault, web_url, now, "page" if fault.rule.name in page_on else "ticket", known) for fault in faults]
+    known, of_device = knowledge or shipped_knowledge(), dict[Entity, list[DeviceFault]]()
+    for fault in faults:
+        of_device.setdefault(fault.device, []).append(fault)
+    worst_first = list(RULES)
+    return [
+        _alert(sorted(ills, key=lambda one: worst_first.index(one.state)), web_url, now, page_on, known)
+        for ills in of_device.values()
+    ]
 
 
-def _alert(fault: DeviceFault, web_url: str, now: datetime, severity: str, knowledge: Knowledge) -> Alert:
-    is_gpu = fault.device.kind is EntityKind.GPU
+def _alert(
+    faults: Sequence[DeviceFault], web_url: str, now: datetime, page_on: Collection[str], knowledge: Knowledge
+) -> Alert:
+    worst, since = faults[0], min(fault.since for fault in faults)
+    is_gpu = worst.device.kind is EntityKind.GPU
     labels = {
         "alertname": "TailsightGpuUnhealthy" if is_gpu else "TailsightLinkUnhealthy",
-        "severity": severity,
-        "fault": fault.rule.name,
-        "gpu" if is_gpu else "port": fault.device.name,
+        "severity": "page" if any(fault.rule.name in page_on for fault in faults) else "ticket",
+        "gpu" if is_gpu else "port": worst.device.name,
     }
-    if fault.node:
-        labels["node"] = fault.node
-    if fault.incident is not None:
-        labels["incident"] = fault.incident
-    what = fault.device.name + (f" on {fault.node}" if is_gpu and fault.node else "")
+    if worst.node:
+        labels["node"] = worst.node
+    if worst.incident is not None:
+        labels["incident"] = worst.incident
+    what = worst.device.name + (f" on {worst.node}" if is_gpu and worst.node else "")
     annotations = {
-        "summary": f"{what}: {fault.state.value}",
-        "impact": _impact(fault),
-        "cause": fault.reason[:1].upper() + fault.reason[1:],
-        "since": rfc3339(fault.since),
-        "next_step": _next_step(fault, knowledge),
+        "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}",
+        "impact": _impact(worst),
+        "cause": "; ".join(dict.fromkeys(fault.reason[:1].upper() + fault.reason[1:] for fault in faults)),
+        "faults": ", ".join(fault.rule.name for fault in faults),
+        "since": rfc3339(since),
+        "next_step": _next_step(worst, knowledge),
         "runbook_url": runbook_url(web_url, labels["alertname"]),
         "silence_url": silence_url(labels, web_url),
     }
     url = f"{web_url}/alerts"
-    if fault.incident is not None:
-        url = annotations["incident_url"] = f"{web_url}/incidents/{quote(fault.incident)}"
-    return Alert(labels, annotations, fault.since, now + VALID, now, generator_url=url)
+    if worst.incident is not None:
+        url = annotations["incident_url"] = f"{web_url}/incidents/{quote(worst.incident, safe='')}"
+    return Alert(labels, annotations, since, now + VALID, now, generator_url=url)
 
 
 def _impact(fault: DeviceFault) -> str:

@@ -149,7 +149,7 @@ class DeviceFault:
         reason: why in words, as it was told last.
         replicas: which run on the GPU, or on the node of the port.
         services: whose replicas these are.
-        incident: the incident that named it when it was told first. It stays, for a label of an alert must.
+        incident: the incident that named the device when it was told of first. It stays, for a label of an alert must.
         usual: what a link had before it became less, by the name of what was measured.
     """
 
@@ -517,12 +517,14 @@ def with_riders(
 
 
 def named_by(
-    faults: Sequence[DeviceFault],
-    incidents: Sequence[Incident],
-    topology: Topology,
-    known: Collection[tuple[Entity, State]],
+    faults: Sequence[DeviceFault], incidents: Sequence[Incident], topology: Topology, known: Sequence[DeviceFault]
 ) -> list[DeviceFault]:
-    """The faults with the page that names their device: only of those that are told for the first time."""
+    """The faults with the page that names their device.
+
+    Only where a device is told of for the first time: the label of an alert must stay, so one that is known keeps what
+    it was told with, for this fault and all that join it.
+    """
+    told = {fault.device: fault.incident for fault in known}
     naming: dict[Entity, str] = {}
     for incident in incidents:
         if incident.status is Status.OPEN and incident.severity is Severity.PAGE:
@@ -533,8 +535,8 @@ def named_by(
     for fault in faults:
         places = [fault.device, Entity(EntityKind.NODE, fault.node), Entity(EntityKind.SWITCH, fault.node)]
         places += _other_ends(fault.device, topology)
-        incident_id = next((naming[one] for one in places if one in naming), None)
-        found.append(fault if fault.key in known else replace(fault, incident=incident_id))
+        named = next((naming[one] for one in places if one in naming), None)
+        found.append(replace(fault, incident=told.get(fault.device, named)))
     return found
 
 

@@ -527,7 +527,7 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
     if found:
         replicas_of = replicas_by_place(series)
         found = with_riders(found, replicas_of, _services_of_replicas(store, window), topology)
-        found = named_by(found, incidents, topology, {one.key for one in known})
+        found = named_by(found, incidents, topology, known)
     if found != known:
         write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
     return found

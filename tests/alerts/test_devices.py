@@ -44,7 +44,6 @@ def test_a_broken_gpu_is_a_ticket_that_says_what_since_when_who_rides_on_it_and_
     assert alert.labels == {
         "alertname": "TailsightGpuUnhealthy",
         "severity": "ticket",
-        "fault": "off_the_bus",
         "gpu": "GPU-7c",
         "node": "gpu-07-03",
     }
@@ -80,6 +79,21 @@ def test_nobody_is_woken_unless_a_setting_says_so() -> None:
 def test_a_fault_that_does_not_exist_cannot_be_paged_on() -> None:
     with pytest.raises(ValueError, match=r"no fault 'gremlins'; valid are off_the_bus, memory_fault"):
         AlertsSettings(page_on_faults=("gremlins",))
+
+
+def test_a_device_is_one_alert_whatever_ails_it_and_the_worst_comes_first() -> None:
+    reduced = replace(
+        LINK, state=PortState.REDUCED, since=NOW - timedelta(minutes=20), reason="100 instead of 400 Gb/s"
+    )
+    both, gpu = device_alerts([reduced, LINK, GPU], URL, NOW)
+    assert both.annotations["summary"] == f"{PORT.name}: bad link, reduced rate"
+    assert both.annotations["faults"] == "link_errors, link_reduced"
+    assert both.annotations["cause"].endswith("84 symbol errors; 100 instead of 400 Gb/s")
+    assert both.starts_at == NOW - timedelta(minutes=20)
+    assert both.fingerprint == told(LINK).fingerprint
+    assert gpu.labels["gpu"] == "GPU-7c"
+    (woken,) = device_alerts([reduced, LINK], URL, NOW, page_on=("link_reduced",))
+    assert woken.labels["severity"] == "page"
 
 
 def test_what_changes_is_no_label() -> None:

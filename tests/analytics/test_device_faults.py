@@ -232,7 +232,8 @@ def test_a_link_of_another_kind_than_its_peers_is_not_reduced_but_one_that_fell_
 
 def series(rows: list[dict[str, object]]) -> pl.DataFrame:
     texts = ("metric", "node", "gpu", "port", "replica")
-    schema: Schema = dict.fromkeys(texts, pl.String) | {"series_id": pl.UInt64, "labels": pl.List(pl.String)}
+    schema: Schema = {"series_id": pl.UInt64, "labels": pl.List(pl.String)}
+    schema.update(dict.fromkeys(texts, pl.String))
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -297,18 +298,21 @@ def test_a_page_that_names_a_device_is_told_with_its_fault_when_that_is_new() ->
     assert PAGING.status is Status.OPEN
     entity = PAGING.cause.entity
     new = fault(PortState.BAD_LINK, entity)
-    assert [one.incident for one in named_by([new], [PAGING], Topology(), set())] == [PAGING.id]
-    assert [one.incident for one in named_by([new], [PAGING], Topology(), {new.key})] == [None]
-    assert [one.incident for one in named_by([fault()], [PAGING], Topology(), set())] == [None]
+    assert [one.incident for one in named_by([new], [PAGING], Topology(), [])] == [PAGING.id]
+    assert [one.incident for one in named_by([new], [PAGING], Topology(), [new])] == [None]
+    first = replace(new, incident="inc-before")
+    joins = replace(new, state=PortState.FLAPPING)
+    assert [one.incident for one in named_by([joins], [PAGING], Topology(), [first])] == ["inc-before"]
+    assert [one.incident for one in named_by([fault()], [PAGING], Topology(), [])] == [None]
     ticket = replace(PAGING, severity=Severity.TICKET)
-    assert [one.incident for one in named_by([new], [ticket], Topology(), set())] == [None]
+    assert [one.incident for one in named_by([new], [ticket], Topology(), [])] == [None]
 
 
 def test_the_other_end_of_a_cable_is_the_same_link() -> None:
     far = Entity(EntityKind.PORT, "leaf/3")
     cause = replace(PAGING.cause, entity=far, chain=())
     page = replace(PAGING, explanation=replace(PAGING.explanation, causes=(cause,)))
-    assert [one.incident for one in named_by([fault(PortState.DOWN, PORT)], [page], CABLE, set())] == [PAGING.id]
+    assert [one.incident for one in named_by([fault(PortState.DOWN, PORT)], [page], CABLE, [])] == [PAGING.id]
 
 
 def test_a_fault_is_remembered_as_it_was() -> None:
