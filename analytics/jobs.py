@@ -19,6 +19,22 @@ from analytics.causes import Findings, explain
 from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
 from analytics.cost.jobs import Pricing, request_cost_usd
 from analytics.cost.minutes import ENGINE_METRICS
+from analytics.device_faults import (
+    GPU_METRICS,
+    PORT_METRICS,
+    DeviceFault,
+    fault_document,
+    fault_of,
+    gpu_faults,
+    gpu_samples,
+    heard_of,
+    named_by,
+    port_faults,
+    port_samples,
+    replicas_by_place,
+    silent_faults,
+    with_riders,
+)
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
@@ -56,6 +72,7 @@ from storage.readers import (
     SLO_EXCLUSIONS,
     SLO_WAITING,
     read_calls,
+    read_document,
     read_documents,
     read_incidents,
     read_latency,
@@ -72,7 +89,9 @@ from storage.readers import (
     read_slo_newest,
     read_slo_waiting,
     read_topology,
+    read_traffic,
     sample_rows,
+    write_document,
     write_incidents,
 )
 from storage.store import Store
@@ -92,6 +111,10 @@ _NOW_S = 600.0  # within so long something was told, or nothing is known
 _NOW_STEP_S = 5
 _READING_STEP_S = 30
 _FRESH_S = 60.0  # what one replica told so much earlier than another is no longer so
+_FAULT_STEP_S, _FAULT_LOOK_S = 60, 1800
+_FAULT_LAG_S = 20  # of the last minute all is there
+_FAULT_TRAFFIC_STEP_S = 1800
+_FAULTS = "device-faults"
 _TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
@@ -726,3 +749,44 @@ def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:
     if signal is None:
         return []
     return [*signal.metrics, *signal.capacity]
+
+
+def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) -> list[DeviceFault]:
+    """The faults of GPUs and links that somebody is to mend, from the last half hour and what was known before it.
+
+    What is told is remembered in the store, so that a fault which only a reset mends outlives its half hour, and us.
+
+    Args:
+        store: samples; the faults that are known.
+        now: when it is looked.
+        incidents: those going on: a fault that a page names already is told as its cause.
+    """
+    end = datetime.fromtimestamp(int(now.timestamp() - _FAULT_LAG_S) // _FAULT_STEP_S * _FAULT_STEP_S, UTC)
+    window = Window(end - timedelta(seconds=_FAULT_LOOK_S), end)
+    known = [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
+    metrics = [metric.lower() for metric in (*GPU_METRICS, *PORT_METRICS)]
+    series = read_series(store, window, metrics, ["modelName"])
+    samples = sample_rows(read_samples(store, window, series, _FAULT_STEP_S, "last"), _FAULT_STEP_S)
+    gpus = gpu_samples(series, samples, window, _FAULT_STEP_S)
+    ports = port_samples(series, samples, window, _FAULT_STEP_S)
+    topology = read_topology(store)
+    cabled = {port for node in topology.nodes for port in topology.ports_of(node)}
+    found = gpu_faults(gpus, window, known) if gpus is not None else []
+    found += port_faults(ports, window, cabled, known) if ports is not None else []
+    found += silent_faults(known, heard_of(gpus, ports), now)
+    if found:
+        replicas_of = replicas_by_place(series)
+        found = with_riders(found, replicas_of, _services_of_replicas(store, window), topology)
+        found = named_by(found, incidents, topology, known)
+    if found != known:
+        write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
+    return found
+
+
+def _services_of_replicas(store: Store, window: Window) -> dict[str, str]:
+    """Which service each replica served."""
+    found: dict[str, str] = {}
+    for service in read_services(store, window)["service"].unique(maintain_order=True):
+        traffic = read_traffic(store, window, service, _FAULT_TRAFFIC_STEP_S, by=("replica",))
+        found |= dict.fromkeys(traffic["replica"].drop_nulls().unique().to_list(), service)
+    return found
