@@ -11,14 +11,13 @@ from typing import Any
 import polars as pl
 
 from alerts.replay import past_alerts
-from analytics.burn_rates import STEP_S
 from analytics.cost.forecast import NoForecast, daily_totals, month_end
 from analytics.cost.jobs import Costs, Pricing, cost_advice, costs_of, spend_forecast, spent_this_month
 from analytics.cost.minutes import read_extents
 from analytics.cost.variance import Part, Variance, variance
-from analytics.jobs import slo_statuses
+from analytics.jobs import kept_exclusions, slo_counts, slo_statuses
 from analytics.knowledge import shipped_knowledge
-from analytics.slo import sliced
+from analytics.slo import excluded_windows, sliced, without
 from domain.cause import CauseKind
 from domain.cost import NANOUSD, Use
 from domain.entity import EntityKind
@@ -35,7 +34,6 @@ from storage.readers import (
     read_latency,
     read_series,
     read_services,
-    read_slo_counts,
     read_user_tenants,
 )
 from storage.store import Store
@@ -125,6 +123,7 @@ def read_facts(
         forecast=money.forecast,
         variance=money.variance,
         advice=money.advice,
+        sla=_sla(slos),
         users=money.users,
         gpus=gpus,
         links=links,
@@ -162,9 +161,28 @@ def _stretch(week: str, read_at: datetime, time_zone: str) -> _Stretch:
 
 def _counted(store: Store, objective: Objective, window: Window) -> tuple[float, int]:
     """Good and all events within the window, as the objective counts them."""
-    ask = (objective.service, objective.indicator, objective.threshold_ms)
-    counts = sliced(read_slo_counts(store, window, *ask, step_s=STEP_S), objective.slices)
+    counts = without(slo_counts(store, objective, window), excluded_windows(objective, kept_exclusions(store)))
+    counts = sliced(counts, objective.slices)
     return float(counts["good"].sum()), int(counts["total"].sum())
+
+
+def _sla(statuses: Sequence[SloStatus]) -> list[dict[str, Any]] | None:
+    """What is due to be given back for the month so far; None where no objective is a contract."""
+    contracts = [(one.objective, one.objective.sla, one.credit) for one in statuses if one.objective.sla is not None]
+    if not contracts:
+        return None
+    return [
+        {
+            "customer": objective.selection.tenant or objective.name,
+            "service": objective.service,
+            "promised_ratio": sla.tiers[0].below_ratio,
+            "achieved_ratio": credit.sli_ratio,
+            "credit_usd": credit.credit_usd,
+            "claim_until": None,
+        }
+        for objective, sla, credit in contracts
+        if sla is not None and credit is not None and credit.credit_usd
+    ]
 
 
 def _any_known(statuses: Iterable[SloStatus]) -> bool:

@@ -277,6 +277,9 @@ _INDICATOR_TITLES = {
     Indicator.TPOT: "Time per token",
     Indicator.ERRORS: "Availability",
     Indicator.THROUGHPUT: "Throughput",
+    Indicator.GOODPUT: "Goodput",
+    Indicator.GPU_AVAILABILITY: "GPU availability",
+    Indicator.DATA_FRESHNESS: "Data freshness",
 }
 
 

@@ -11,7 +11,7 @@ from analytics.cost.advice import Ranking, ranked
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast
-from analytics.cost.gpu_time import gpu_time, with_gaps
+from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps
 from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
@@ -199,9 +199,16 @@ def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
 
 def _gpu_time(store: Store, window: Window, pricing: Pricing) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What each GPU did in a window, and what the engines told of each minute of it."""
-    engines = read_engine_minutes(store, window)
-    gpus, stalls, extents = (read(store, window) for read in (read_gpu_minutes, read_stall_minutes, read_extents))
-    return gpu_time(gpus, engines, stalls, extents, window, pricing.warm), engines
+    held_s = HELD_MINUTES_MAX * MINUTE_S  # before it for what is held, after it to see how often things tell
+    around = window.widened(before_s=held_s, after_s=held_s)
+    engines = _within(held(read_engine_minutes(store, around), "replica"), window)
+    gpus = _within(held(read_gpu_minutes(store, around), "gpu"), window)
+    stalls = _within(held(read_stall_minutes(store, around), "node"), window)
+    return gpu_time(gpus, engines, stalls, read_extents(store, window), window, pricing.warm), engines
+
+
+def _within(rows: pl.DataFrame, window: Window) -> pl.DataFrame:
+    return rows.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
 
 
 def _request_hours(
@@ -272,6 +279,23 @@ def _step_model(model: object, gpu_model: object, gpus: object, requests: pl.Dat
         return fit_step_model(requests)
     except ValueError:  # too few requests to tell
         return step_model_for(*_ORDINARY)
+
+
+def request_cost_usd(store: Store, service: str, window: Window, pricing: Pricing) -> float | None:
+    """What a request of a service cost in GPU time, in dollars; None where nothing is known of it.
+
+    From settled hours only, so that it is quick: those of the window, else the newest of the day before it.
+    """
+    whole = whole_hours(window)
+    settled = sorted(read_settled_hours(store, whole.widened(before_s=86_400)))
+    hours = [hour for hour in settled if hour >= whole.start] or settled[-1:]
+    cost_nanousd = requests = 0
+    for hour in hours:
+        costs = costs_of(store, Window(hour, hour + timedelta(hours=1)), pricing)
+        own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
+        cost_nanousd += int(own["cost_nanousd"].sum())
+        requests += int(own["requests"].sum())
+    return cost_nanousd / NANOUSD / requests if cost_nanousd and requests else None
 
 
 def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | NoForecast:
