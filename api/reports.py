@@ -111,7 +111,7 @@ def list_reports(given: Given) -> dict[str, Any]:
             "description": "The report",
             "content": {
                 "application/json": {"schema": {"type": "object"}, "example": _EXAMPLE},
-                "text/html": _TEXT | {"example": "<!doctype html>\n<html lang=\"en\">…"},
+                "text/html": _TEXT | {"example": '<!doctype html>\n<html lang="en">…'},
                 "application/pdf": _BYTES | {"example": "%PDF-1.4 …"},
                 "text/markdown": _TEXT | {"example": "# Weekly cost and SLO report\n…"},
                 "application/zip": _BYTES | {"example": "PK …"},

@@ -23,6 +23,8 @@ from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
+from reports.service import WeeklyReports
+from reports.settings import WeeklySettings
 from storage.open import open_store
 from storage.settings import StoreSettings
 from storage.store import Store
@@ -75,6 +77,9 @@ def make_api(store: Store) -> MakeApi:
             "explain": explain_window,
             "render_report": lambda incident: f"# {incident.service}\n",
             "pricing": lambda: Pricing(shipped_prices()),
+            "weekly_reports": WeeklyReports(
+                store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: NOW
+            ),
             "alerting": given.pop("alerting", None)
             or Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: NOW),
         }

@@ -110,8 +110,8 @@ def test_every_endpoint_has_a_summary_a_schema_and_an_example_that_fits_it(docum
         place = f"{method} {path}"
         assert operation["summary"], place
         assert operation["description"], place
-        (answer,) = operation["responses"]["200"]["content"].values()
-        assert "example" in answer, place
+        for answer in operation["responses"]["200"]["content"].values():
+            assert "example" in answer, place
         for media_type, content in contents(operation):
             schema = {**content["schema"], "components": document["components"]}
             Draft202012Validator.check_schema(schema)

@@ -25,6 +25,8 @@ from api.settings import ApiSettings
 from dashboards.app import create_dashboard
 from dashboards.settings import DashboardSettings
 from reports.incident import incident_report
+from reports.service import WeeklyReports
+from reports.settings import WeeklySettings
 from storage.store import Store
 from tests.browser import fixture_data
 
@@ -119,6 +121,13 @@ def wait_until_drawn(page: Page) -> None:
 def _application(store: Store) -> FastAPI:
     alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
     alerting.tell(fixture_data.alerts())
+    weekly_reports = WeeklyReports(
+        store,
+        WeeklySettings(),
+        lambda: Pricing(shipped_prices()),
+        lambda: fixture_data.OBJECTIVES,
+        lambda: fixture_data.NOW,
+    )
     api = create_api(
         store,
         ApiSettings(),
@@ -130,6 +139,7 @@ def _application(store: Store) -> FastAPI:
         render_report=incident_report,
         alerting=alerting,
         pricing=lambda: Pricing(shipped_prices()),
+        weekly_reports=weekly_reports,
     )
     # Long enough for no test to see a refresh it does not ask for.
     settings = DashboardSettings(refresh_s=600)

@@ -19,6 +19,8 @@ from api.settings import ApiSettings
 from dashboards.app import create_dashboard
 from dashboards.callbacks import callback
 from dashboards.settings import DashboardSettings
+from reports.service import WeeklyReports
+from reports.settings import WeeklySettings
 from storage.errors import StoreUnavailableError
 from storage.store import Store
 from tests.browser import fixture_data
@@ -100,6 +102,9 @@ def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner
         render_report=lambda incident: incident.id,
         alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
         pricing=lambda: Pricing(shipped_prices()),
+        weekly_reports=WeeklyReports(
+            store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: fixture_data.NOW
+        ),
     )
     create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
     asker = Asker(runner, api)

@@ -1,11 +1,12 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from analytics.cost.allocation import bill_usd
-from domain.slo import SloState
+from domain.slo import CreditTier, Selection, Sla, SloState
 from reports.facts import read_facts
 from reports.weekly import WeeklyFacts, weekly_document
 from storage.store import Store
@@ -144,7 +145,25 @@ def test_no_hour_is_in_two_weeks_where_a_week_begins_at_half_past(filled_store: 
     assert len(hours[1]) == 168
 
 
-def test_without_anything_in_the_store_nothing_is_known(store: Store, clean_store: Store) -> None:
+def test_a_week_that_has_not_begun_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="2026-W48 has not begun: it does at 2026-11-23T00:00:00Z"):
+        facts(store, "2026-W48", read_at=datetime(2026, 11, 22, 23, tzinfo=UTC))
+
+
+def test_what_a_contract_gives_back_is_told_of_the_month_so_far(filled_store: Store) -> None:
+    contract = Sla(1_000.0, (CreditTier(0.99, 0.1), CreditTier(0.9, 0.3)))
+    bought = replace(OBJECTIVES[0], sla=contract, selection=Selection(tenant="globex"))
+    kept = replace(OBJECTIVES[1], name="kept", sla=Sla(1_000.0, (CreditTier(0.5, 0.1),)))
+    found = facts(filled_store, objectives=(bought, kept))
+    assert found.sla is not None
+    (row,) = found.sla
+    # Of globex is each first request of an hour; those of midnight are late, and those of noon fail.
+    assert (row["customer"], row["promised_ratio"], row["credit_usd"]) == ("globex", 0.99, 100.0)
+    assert 0.9 < row["achieved_ratio"] < 0.99
+    assert facts(filled_store).sla is None
+
+
+def test_without_anything_in_the_store_nothing_is_known(clean_store: Store) -> None:  # the last: it empties the store
     nothing = facts(clean_store, objectives=OBJECTIVES)
     assert {status.state for status in nothing.slos} == {SloState.NO_DATA}
     for name in ("allocation", "forecast", "variance", "advice", "users", "gpus", "links", "data_gaps"):
@@ -152,8 +171,3 @@ def test_without_anything_in_the_store_nothing_is_known(store: Store, clean_stor
     assert nothing.incidents_before is None
     assert nothing.slos_before == ()
     weekly_document(nothing)
-
-
-def test_a_week_that_has_not_begun_is_refused(store: Store) -> None:
-    with pytest.raises(ValueError, match="2026-W48 has not begun: it does at 2026-11-23T00:00:00Z"):
-        facts(store, "2026-W48", read_at=datetime(2026, 11, 22, 23, tzinfo=UTC))
