@@ -9,7 +9,7 @@ import httpx
 
 from alerts.dispatch import Notification
 from alerts.receivers import RECEIVERS
-from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
+from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage, Message
 from alerts.receivers.settings import GlobalSettings
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
@@ -35,6 +35,15 @@ async def deliver(notification: Notification, given: GlobalSettings, client: htt
         message = RECEIVERS[notification.integration.kind].message(notification, given)
     except OSError as error:
         raise DeliveryError(f"a file of secrets cannot be read: {error}", retryable=True) from error
+    await send(message, client)
+
+
+async def send(message: Message, client: httpx.AsyncClient) -> None:
+    """Send a message.
+
+    Raises:
+        DeliveryError: when it was not taken.
+    """
     if isinstance(message, HttpMessage):
         await _post(message, client)
     elif isinstance(message, MailMessage):
@@ -63,6 +72,9 @@ def _mail(message: MailMessage) -> None:
     mail["Subject"], mail["From"], mail["To"] = message.subject, message.sender, ", ".join(message.to)
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
+    for one in message.attachments:
+        kind, _, subtype = one.media_type.partition("/")
+        mail.add_attachment(one.body, maintype=kind, subtype=subtype, filename=one.name)
     host, _, port = message.smarthost.partition(":")
     try:
         with smtplib.SMTP(host, int(port or 25), local_hostname=message.hello, timeout=_TIMEOUT_S) as server:

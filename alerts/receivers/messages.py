@@ -20,6 +20,15 @@ class HttpMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a mail."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class MailMessage:
     """A mail of plain text and HTML, and the server that takes it."""
 
@@ -33,6 +42,7 @@ class MailMessage:
     subject: str
     text: str
     html: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

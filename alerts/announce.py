@@ -1,0 +1,125 @@
+"""Announcements: what a receiver is told that is no alert, as the weekly report.
+
+Each kind of receiver is told in its own way; one that wakes people is told nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alerts.config import Integration
+from alerts.receivers.apprise import AppriseSettings
+from alerts.receivers.email import EmailSettings
+from alerts.receivers.messages import AppriseMessage, Attachment, HttpMessage, MailMessage, Message
+from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.receivers.slack import SlackSettings
+from alerts.receivers.teams import TeamsSettings
+from alerts.receivers.webhook import WebhookSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Something to be told, in each of the ways that receivers take.
+
+    Args:
+        title: one line, the subject of a mail.
+        lines: plain text.
+        slack: the same in Slack's mrkdwn.
+        html: the same for mail programs.
+        document: the same for machines.
+        url: where there is more; empty where that is not known.
+        attachments: go with a mail.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    slack: str
+    html: str
+    document: Mapping[str, Any]
+    url: str = ""
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The lines, and where there is more."""
+        return "\n".join([*self.lines, *([self.url] if self.url and self.url not in self.lines[-1] else [])]) + "\n"
+
+
+def announces(integration: Integration) -> bool:
+    """Is it told announcements at all: PagerDuty is not, which is there to wake people."""
+    return integration.kind in _MESSAGES
+
+
+def announcement_message(integration: Integration, given: GlobalSettings, told: Announcement) -> Message:
+    """What is to be sent to one integration.
+
+    Raises:
+        OSError: for a file of secrets that cannot be read.
+        KeyError: for a kind that is told none, see `announces`.
+    """
+    return _MESSAGES[integration.kind](integration.settings, given, told)
+
+
+def _webhook(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> HttpMessage:
+    assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table below
+    document = {"title": told.title, "text": told.text, "url": told.url or None, **told.document}
+    return HttpMessage(secret(settings.url, settings.url_file) or "", document, {})
+
+
+def _slack(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
+    assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table below
+    document: dict[str, Any] = {"text": told.slack, "unfurl_links": False}
+    if settings.channel:
+        document["channel"] = settings.channel
+    url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
+    return HttpMessage(url or "", document, {})
+
+
+_MARKS = str.maketrans({one: f"\\{one}" for one in "\\*_[]"})
+
+
+def _teams(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> HttpMessage:
+    assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table below
+    title = {"size": "Large", "weight": "Bolder", "text": told.title.translate(_MARKS)}
+    texts = [title, *({"text": line.translate(_MARKS)} for line in told.lines)]
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": [{"type": "TextBlock", "wrap": True, **text} for text in texts],
+        "actions": [{"type": "Action.OpenUrl", "title": "Full report", "url": told.url}] if told.url else [],
+    }
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
+    url = secret(settings.webhook_url, settings.webhook_url_file)
+    return HttpMessage(url or "", {"type": "message", "attachments": [attachment]}, {})
+
+
+def _email(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> MailMessage:
+    assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table below
+    return MailMessage(
+        smarthost=settings.smarthost or given.smtp_smarthost,
+        hello=given.smtp_hello,
+        username=given.smtp_auth_username,
+        password=secret(given.smtp_auth_password, given.smtp_auth_password_file),
+        require_tls=given.smtp_require_tls,
+        sender=settings.sender or given.smtp_from,
+        to=tuple(address.strip() for address in settings.to.split(",")),
+        subject=" ".join(told.title.split()),
+        text=told.text,
+        html=told.html,
+        attachments=told.attachments,
+    )
+
+
+def _apprise(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> AppriseMessage:
+    assert isinstance(settings, AppriseSettings)  # noqa: S101  # by the table below
+    return AppriseMessage(settings.url.get_secret_value(), told.title, told.text, "info")
+
+
+_MESSAGES: Mapping[str, Callable[[ReceiverSettings, GlobalSettings, Announcement], Message]] = {
+    "webhook": _webhook,
+    "slack": _slack,
+    "msteamsv2": _teams,
+    "email": _email,
+    "apprise": _apprise,
+}
