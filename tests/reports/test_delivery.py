@@ -18,7 +18,7 @@ from alerts.config import AlertingConfig, parse_config
 from reports.delivery import WeeklyDelivery, last_due, weekly_announcement
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
-from storage.readers import read_document
+from storage.readers import read_document, write_document
 from storage.store import Store
 from tests.alerts.test_receivers import _Mailbox
 from tests.reports.stored_fortnight import OBJECTIVES, PRICING, fill
@@ -89,6 +89,14 @@ class Scene:
 
 @pytest.fixture
 def scene(clean_store: Store) -> Scene:
+    """With a report that was kept before it was due: somebody had asked for it."""
+    write_document(clean_store, "weekly-report", "2026-W47", SAMPLE, DUE - timedelta(hours=2))
+    return Scene(clean_store)
+
+
+@pytest.fixture
+def fortnight(clean_store: Store) -> Scene:
+    """With a report that is still to be made."""
     fill(clean_store)
     return Scene(clean_store)
 
@@ -98,16 +106,19 @@ def test_when_it_is_due_each_receiver_is_told_once(scene: Scene) -> None:
     assert scene.look(DUE - timedelta(seconds=1)) == []
     assert scene.look(DUE) == ["hook", "slack", "teams"]
     assert scene.look(DUE + timedelta(seconds=5)) == []
-    assert read_document(scene.store, "weekly-report", "2026-W47")["read_at"] == "2026-11-23T08:00:00Z"
     told = dict(scene.told)
-    address = "https://tailsight.example/api/v1/reports/weekly?week=2026-W47&format=html"
+    address = "https://tailsight.example.com/api/v1/reports/weekly?week=2026-W47&format=html"
     assert told["hook"]["kind"] == "tailsight.weekly_report"
-    assert (told["hook"]["week"], told["hook"]["url"], told["hook"]["cost_usd"]) == ("2026-W47", address, 1344.0)
+    assert (told["hook"]["week"], told["hook"]["url"], told["hook"]["cost_usd"]) == (
+        "2026-W47",
+        address,
+        SAMPLE["cost"]["cost_usd"],
+    )
     assert told["slack"]["channel"] == "#costs"
     assert f"<{address}|Full report>" in told["slack"]["text"]
     card = told["teams"]["attachments"][0]["content"]
     assert card["actions"] == [{"type": "Action.OpenUrl", "title": "Full report", "url": address}]
-    assert card["body"][0]["text"].startswith("Weekly report 2026-W47: Yes; $1,344")
+    assert card["body"][0]["text"].startswith("Weekly report 2026-W47, prod-us-east: Not all: ")
     assert scene.metric("tailsight_weekly_reports_total", outcome="made") == 1
     assert scene.metric("tailsight_weekly_report_undelivered") == 0
 
@@ -206,12 +217,13 @@ def test_a_report_due_at_the_very_end_of_a_week_waits_for_what_comes_in_late(sce
     assert scene.look(midnight + timedelta(minutes=15)) == ["hook", "slack"]
 
 
-def test_without_receivers_the_report_is_made_and_kept_all_the_same(scene: Scene) -> None:
-    scene.settings = WeeklySettings()
-    scene.start()
-    scene.look()
-    assert scene.look(DUE) == []
-    assert read_document(scene.store, "weekly-report", "2026-W47") is not None
+def test_without_receivers_the_report_is_made_and_kept_all_the_same(fortnight: Scene) -> None:
+    fortnight.settings = WeeklySettings()
+    fortnight.start()
+    fortnight.look()
+    assert fortnight.look(DUE) == []
+    kept = read_document(fortnight.store, "weekly-report", "2026-W47")
+    assert (kept["read_at"], kept["cost"]["cost_usd"]) == ("2026-11-23T08:00:00Z", 1344.0)
 
 
 @pytest.mark.parametrize(
@@ -245,17 +257,17 @@ def test_a_mail_has_the_digest_as_text_and_html_and_the_report_as_pdf(scene: Sce
         "receivers: [{name: team, email_configs: "
         f"[{{to: 'a@example.com, b@example.com', smarthost: '127.0.0.1:{mail_server}'}}]}}]"
     )
-    scene.settings = WeeklySettings(receivers=("team",), site="prod")
+    scene.settings = WeeklySettings(receivers=("team",))
     scene.start(parse_config(config))
     scene.look()
     scene.look(DUE)
     mail = email.message_from_string(_Mailbox.mails[-1], policy=email.policy.default)
-    assert mail["Subject"].startswith("Weekly report 2026-W47, prod: Yes; $1,344")
+    assert mail["Subject"].startswith("Weekly report 2026-W47, prod-us-east: Not all: ")
     assert mail["To"] == "a@example.com, b@example.com"
     text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[attr-defined]
-    assert "Did we keep our promises? Yes." in text
-    assert "https://tailsight.example/api/v1/reports/weekly?week=2026-W47&format=html" in text
-    assert "<b>Did we keep our promises? Yes.</b>" in html
+    assert "Did we keep our promises? Not all" in text
+    assert "https://tailsight.example.com/api/v1/reports/weekly?week=2026-W47&format=html" in text
+    assert "<b>Did we keep our promises? Not all" in html
     (pdf,) = mail.iter_attachments()  # type: ignore[attr-defined]
     assert (pdf.get_filename(), pdf.get_content_type()) == ("tailsight-2026-W47.pdf", "application/pdf")
     assert pdf.get_content().startswith(b"%PDF-")
