@@ -555,6 +555,85 @@ def cost_export(
     _out.print(f"{rows.height:,} rows in {out}", highlight=False)
 
 
+report_app = typer.Typer(no_args_is_help=True, help="What a week cost, and which promises were kept.")
+app.add_typer(report_app, name="report")
+
+
+@report_app.command("weekly")
+def report_weekly(
+    *,
+    week: Annotated[
+        str | None, typer.Option(help="Year and ISO week, e.g. 2026-W47; the newest that is over unless given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the report into; without it the digest is printed.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="json, html, pdf, md, csv or slack; more than once for more; all unless given."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make it anew from what is stored now, in place of what was kept.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The cost and SLO report of a week: kept once the week is over, and the same bytes from then on."""
+    from reports.digest import weekly_digest
+    from reports.service import FORMATS, WeekError, WeeklyReports, rendered, report_url
+
+    unknown = [name for name in formats or () if name not in FORMATS]
+    if unknown:
+        _fail(f"--format {unknown[0]!r} is not known; valid are {', '.join(FORMATS)}", Exit.WRONG_USE)
+    if formats and out is None:
+        _fail("--format needs --out: a folder to write into", Exit.WRONG_USE)
+    now = datetime.now(UTC)
+    with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
+        url = settings.web.public_url or f"http://{settings.web.host}:{settings.web.port}"
+        reports = WeeklyReports(
+            store,
+            settings.reports.weekly,
+            settings.cost.to_job,
+            lambda: _objectives(store, settings, now),
+            lambda: now,
+            lambda: url,
+        )
+        make = reports.remake if again else reports.document
+        try:
+            document = make(week or reports.week_over, lambda _, done: tell("Reading the week", done))
+        except WeekError as error:
+            _fail(f"--week {error}", Exit.WRONG_USE)
+        tell("Reading the week", 1.0)
+        files = []
+        wanted = tuple(dict.fromkeys(formats or FORMATS)) if out is not None else ()
+        for number, name in enumerate(wanted):
+            tell("Writing", number / len(wanted))
+            files.append(_written(out, rendered(document, name)))
+        if wanted:
+            tell("Writing", 1.0)
+    if as_json:
+        headline = {"week": document["week"], "headline": document["headline"], "answers": document["answers"]}
+        _say_json({**headline, "files": [str(file) for file in files]} if out is not None else document)
+        return
+    if out is None:
+        sys.stdout.write(weekly_digest(document, report_url=report_url(document)))
+        return
+    for one in document["answers"]:
+        _out.print(f"[bold]{escape(one['question'])}[/] {escape(one['answer'])}", highlight=False)
+    for file in files:
+        _out.print(f"{file}  [dim]{file.stat().st_size / 1024:,.0f} KiB[/]", highlight=False, soft_wrap=True)
+
+
+def _written(folder: Any, report: Any) -> Path:
+    file: Path = folder / report.file_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(report.body)
+    except OSError as error:
+        _fail(f"cannot write {file}: {error.strerror}", Exit.TROUBLE)
+    return file
+
+
 @app.command()
 def simulate(
     *,

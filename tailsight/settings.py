@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from alerts.announce import announces
 from alerts.settings import AlertsSettings
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
@@ -37,6 +38,7 @@ from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
 from domain.slo import Objective
+from reports.settings import ReportsSettings
 from storage.settings import StoreSettings
 from tailsight.errors import SettingsError
 from tailsight.knowledge import read_own_knowledge
@@ -226,6 +228,7 @@ class Settings(BaseModel):
     slo: SloSettings = SloSettings()
     alerts: AlertsSettings = AlertsSettings()
     cost: CostSettings = CostSettings()
+    reports: ReportsSettings = ReportsSettings()
 
     @property
     def promised(self) -> tuple[Objective, ...]:
@@ -252,9 +255,24 @@ class Settings(BaseModel):
         for (one, one_port), (other, other_port) in itertools.combinations(_doors(self, "port").items(), 2):
             if one_port == other_port != 0:
                 raise ValueError(f"{one} and {other} are both {one_port}; choose two")
+        self._check_receivers_of_reports()
         if self.topology.file is not None and not self.topology.file.is_file():
             raise ValueError(f"topology.file: there is no file {self.topology.file}")
         return self
+
+    def _check_receivers_of_reports(self) -> None:
+        known = self.alerts.config.receivers
+        for name in self.reports.weekly.receivers:
+            if name not in known:
+                names = ", ".join(known)
+                raise ValueError(
+                    f"reports.weekly.receivers: there is no receiver {name!r} in alerts.config_file; known are {names}"
+                )
+            if not any(announces(integration) for integration in known[name]):
+                raise ValueError(
+                    f"reports.weekly.receivers: {name!r} has nothing that takes a report (PagerDuty would wake "
+                    "somebody). Name one with email, slack, msteamsv2, webhook or apprise"
+                )
 
 
 def read_settings(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -51,7 +51,9 @@ from domain.incident import Incident, Status
 from domain.slo import Objective, SloStatus
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
+from reports.delivery import WeeklyDelivery
 from reports.incident import incident_report
+from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
 from storage.gateway import Gateway
 from storage.migrate import migrate
@@ -146,6 +148,17 @@ class Application:
         self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
         self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
+        self.weekly_reports = WeeklyReports(
+            self.store,
+            settings.reports.weekly,
+            lambda: self._pricing,
+            self.objectives,
+            _now,
+            lambda: self.addresses.web_url,
+        )
+        self._weekly_delivery = WeeklyDelivery(
+            self.store, self.weekly_reports, settings.reports.weekly, settings.alerts.config, self._registry, _now
+        )
         token = settings.auth.token
         self.collector = Collector(
             settings.collector,
@@ -287,6 +300,7 @@ class Application:
             render_report=incident_report,
             alerting=self.alerting,
             pricing=lambda: self._pricing,
+            weekly_reports=self.weekly_reports,
             token=settings.auth.token,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})
@@ -330,6 +344,7 @@ class Application:
                 self._background.add(self._watched(self._analyze_forever(), "analysis"))
                 self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
                 self._background.add(self._watched(self.alerting.run(), "alerting"))
+                self._background.add(self._watched(self._weekly_delivery.run(), "weekly report"))
                 if self._reads_others:
                     self._background.add(self._watched(self._catch_up_forever(), "catching up"))
                 await self._scrape(self._settings.collector.scrape.targets)

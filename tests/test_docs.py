@@ -19,6 +19,7 @@ from collector.cardinality import CardinalityGuard
 from collector.settings import CardinalitySettings
 from collector.telemetry import Telemetry
 from domain.cause import CauseKind
+from reports.delivery import _Telemetry as _WeeklyTelemetry
 from storage.store import Store
 from tailsight.cli import app
 from tailsight.settings import KnowledgeSettings, Settings
@@ -103,7 +104,7 @@ def own_metrics() -> list[Any]:
     registry = CollectorRegistry()
     Telemetry(registry)
     CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
-    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry, _AlertingTelemetry):
+    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry, _AlertingTelemetry, _WeeklyTelemetry):
         telemetry(registry)
     return list(registry._collector_to_names)
 

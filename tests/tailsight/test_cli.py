@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,8 @@ print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polar
         (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gpu_fault:0:60"), "give --live"),
         (("demo", "--once", "--fault", "gremlins"), "gremlins"),
+        (("report", "weekly", "--format", "docx"), "valid are json, html, pdf, md, csv, slack"),
+        (("report", "weekly", "--format", "pdf"), "--format needs --out"),
         (("annalyze",), "annalyze"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -127,3 +130,32 @@ def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> 
     assert tailsight("migrate", TAILSIGHT_STORE=store).returncode == FINE
     finished = tailsight("analyze", *HOUR, "--json", TAILSIGHT_STORE=store)
     assert (finished.returncode, finished.stdout) == (FINE, '{\n  "incidents": []\n}\n')
+
+
+def test_the_report_of_a_week_is_written_in_every_format_and_always_the_same(tmp_path: Path) -> None:
+    store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
+    assert tailsight("migrate", **store).returncode == FINE
+    asked = ("report", "weekly", "--week", "2026-W02")
+    digest = tailsight(*asked, **store)
+    assert digest.returncode == FINE, digest.stderr
+    assert "Did we keep our promises? Not known." in digest.stdout
+    assert "Full report: http://127.0.0.1:8080/api/v1/reports/weekly?week=2026-W02&format=html" in digest.stdout
+    first, second = tmp_path / "first", tmp_path / "second"
+    told = tailsight(*asked, "--out", str(first), **store)
+    assert told.returncode == FINE, told.stderr
+    assert "What did it cost? Not known" in told.stdout
+    only = tailsight(*asked, "--out", str(second), "--format", "pdf", "--format", "html", "--json", **store)
+    document = json.loads(only.stdout)
+    assert (document["week"], document["headline"]["state"]) == ("2026-W02", None)
+    endings = (".html", ".json", ".md", ".pdf", "-slack.txt", "-tables.zip")
+    assert sorted(file.name for file in first.iterdir()) == sorted(f"tailsight-2026-W02{ending}" for ending in endings)
+    assert document["files"] == [str(second / f"tailsight-2026-W02.{ending}") for ending in ("pdf", "html")]
+    for file in second.iterdir():
+        assert file.read_bytes() == (first / file.name).read_bytes()
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    refused = tailsight(*asked, "--out", str(blocked), **store)
+    assert (refused.returncode, "cannot write" in refused.stderr) == (TROUBLE, True)
+    for week, what in (("2026-W54", "2026 has the weeks 01 to 53"), ("9000-W01", "has not begun")):
+        wrong = tailsight("report", "weekly", "--week", week, **store)
+        assert (wrong.returncode, what in wrong.stderr) == (WRONG_USE, True), wrong.stderr

@@ -246,3 +246,19 @@ def test_a_token_file_that_holds_no_token_is_an_error(tmp_path: Path, content: s
         file.write_text(content)
     with pytest.raises(SettingsError, match=told):
         read_settings(None, {"TAILSIGHT_AUTH__TOKEN_FILE": str(file)})
+
+
+def test_receivers_of_reports_must_be_there_and_wake_nobody(tmp_path: Path) -> None:
+    alerting = tmp_path / "alerting.yaml"
+    alerting.write_text(
+        "route: {receiver: team}\nreceivers:\n- {name: team, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}\n"
+        "- {name: oncall, pagerduty_configs: [{routing_key: key}]}\n"
+    )
+    text = f"alerts: {{config_file: {alerting}}}\nreports: {{weekly: {{receivers: [%s]}}}}"
+    assert read_settings(written(tmp_path, text % "team"), {}).reports.weekly.receivers == ("team",)
+    with pytest.raises(SettingsError, match=r"no receiver 'boss' in alerts\.config_file; known are team, oncall"):
+        read_settings(written(tmp_path, text % "boss"), {})
+    with pytest.raises(SettingsError, match="'oncall' has nothing that takes a report"):
+        read_settings(written(tmp_path, text % "oncall"), {})
+    with pytest.raises(SettingsError, match=r"reports.weekly.cron: 'weekly' is no schedule"):
+        read_settings(written(tmp_path, "reports: {weekly: {cron: weekly}}"), {})
