@@ -25,8 +25,8 @@ from alerts.service import Alerting
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards import shell
-from dashboards.context import PageContext
-from dashboards.pages import alerts, data, incident, incidents, overview, slos
+from dashboards.context import PageContext, WeeklyReports
+from dashboards.pages import alerts, data, incident, incidents, overview, reports, slos
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
@@ -70,8 +70,10 @@ def create_dashboard(
     ingest: Callable[[], IngestReport | None] = lambda: None,
     analysis: AnalyzeSettings | None = None,
     alerting: Alerting | None = None,
+    weekly_reports: WeeklyReports | None = None,
+    report_problems: Callable[[], Sequence[str]] = tuple,
 ) -> Dash:
-    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts` and `/data`.
+    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/reports` and `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -84,6 +86,8 @@ def create_dashboard(
         ingest: what the collector of this process tells of itself; None when this process has none.
         analysis: how incidents are explained; the usual way when None.
         alerting: what fires and is kept quiet; None where nobody is told of anything.
+        weekly_reports: the reports of weeks; None where none are made.
+        report_problems: what went wrong with making or sending the newest.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -101,8 +105,18 @@ def create_dashboard(
         on_error=_log_failure,
     )
     app.layout = shell.layout(settings.refresh_s)
-    context = PageContext(store, settings, now, objectives, ingest, analysis or AnalyzeSettings(), alerting)
-    for module in (shell, overview, incidents, incident, slos, alerts, data):
+    context = PageContext(
+        store,
+        settings,
+        now,
+        objectives,
+        ingest,
+        analysis or AnalyzeSettings(),
+        alerting,
+        weekly_reports,
+        report_problems,
+    )
+    for module in (shell, overview, incidents, incident, slos, alerts, reports, data):
         module.register(app, context)
     _no_web_socket(app, api)
     _set_up(app)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from alerts.service import Alerting
 from analytics.jobs import AnalyzeSettings
@@ -13,12 +14,52 @@ from domain.slo import Objective
 from storage.store import Store
 
 
+class KeptReport(Protocol):
+    """A weekly report that was kept, in a line; `state` is None without objectives."""
+
+    @property
+    def week(self) -> str:
+        """`2026-W47`."""
+
+    @property
+    def state(self) -> str | None:
+        """A `SloState`."""
+
+    @property
+    def read_at(self) -> datetime:
+        """When it was made."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The bill."""
+
+    @property
+    def incidents_count(self) -> int:
+        """Incidents that began in the week."""
+
+
+class WeeklyReports(Protocol):
+    """The weekly reports: `reports.service.WeeklyReports`."""
+
+    @property
+    def week_under_way(self) -> str:
+        """The week of now."""
+
+    @property
+    def week_over(self) -> str:
+        """The newest week that is over."""
+
+    def kept(self) -> Sequence[KeptReport]:
+        """What was kept, the newest week first."""
+
+
 @dataclass(frozen=True, slots=True)
 class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
-    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
+    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything,
+    `reports` where none are made; `report_problems` are what went wrong with the newest.
     """
 
     store: Store
@@ -28,6 +69,8 @@ class PageContext:
     ingest: Callable[[], IngestReport | None] = lambda: None
     analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
     alerting: Alerting | None = None
+    reports: WeeklyReports | None = None
+    report_problems: Callable[[], Sequence[str]] = tuple
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective."""

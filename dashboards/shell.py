@@ -12,7 +12,7 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
-from dashboards.pages import alerts, data, incident, incidents, overview, slos
+from dashboards.pages import alerts, data, incident, incidents, overview, reports, slos
 from dashboards.state import (
     DATA_RANGE,
     INCIDENTS_RANGE,
@@ -29,7 +29,7 @@ from domain.window import Window
 from storage.readers import read_freshness, read_incidents, read_services
 
 _DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE, "/data": DATA_RANGE}
-_WITHOUT_RANGE = ("/slos", "/alerts")  # of now
+_WITHOUT_RANGE = ("/slos", "/alerts", "/reports")  # of now, or of weeks
 
 
 def layout(refresh_s: int) -> Component:
@@ -98,7 +98,7 @@ def page(path: str | None) -> Component:
         return overview.layout()
     if path == "/incidents":
         return incidents.layout()
-    layouts = {"/slos": slos.layout, "/alerts": alerts.layout, "/data": data.layout}
+    layouts = {"/slos": slos.layout, "/alerts": alerts.layout, "/reports": reports.layout, "/data": data.layout}
     if path in layouts:
         return layouts[path]()
     if incident_id_of(path):
@@ -113,6 +113,7 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
         ("/incidents", "Incidents", "siren"),
         ("/slos", "Objectives", "target"),
         ("/alerts", "Alerts", "bell"),
+        ("/reports", "Reports", "file-text"),
         ("/data", "Data", "inbox"),
     )
     return [

@@ -66,7 +66,8 @@ class Delivery:
     def problems(self) -> tuple[str, ...]:
         """What went wrong and is not mended yet, a sentence each."""
         return tuple(
-            f"{one.receiver} ({one.kind}) {'was not told' if one.next_at is None else 'is not told yet'}: {one.error}"
+            f"the report of {self.week}: {one.receiver} ({one.kind}) was not told{' yet' if one.next_at else ''}: "
+            f"{one.error}"
             for one in self.told
             if one.delivered_at is None and one.error is not None
         )
@@ -104,10 +105,10 @@ class WeeklyDelivery:
         self._not_before: datetime | None = None
         self._problem: str | None = None
 
-    @property
-    def problem(self) -> str | None:
-        """Why the report that is due could not be made; None when it could, or none is due."""
-        return self._problem
+    def problems(self) -> list[str]:
+        """What went wrong with the newest report and is not mended yet, a sentence each; of this process alone."""
+        made = [] if self._problem is None else [self._problem]
+        return [*made, *(problem for one in list(self._open.values()) for problem in one.problems)]
 
     def deliveries(self) -> dict[str, Delivery]:
         """Who was told of which week."""

@@ -313,6 +313,8 @@ class Application:
             ingest=self.collector.report,
             analysis=self._job,
             alerting=self.alerting,
+            weekly_reports=self.weekly_reports,
+            report_problems=self._weekly_delivery.problems,
         )
         return {"web": web, "otlp": self.collector.otlp_app}
 

@@ -150,6 +150,7 @@ def _application(store: Store) -> FastAPI:
         objectives=lambda: fixture_data.OBJECTIVES,
         now=lambda: fixture_data.NOW,
         alerting=alerting,
+        weekly_reports=weekly_reports,
     )
     return api
 

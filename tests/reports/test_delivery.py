@@ -157,7 +157,9 @@ def test_a_refusal_is_tried_again_later_and_later_and_seen(scene: Scene) -> None
         tries = int(scene.metric("tailsight_weekly_report_deliveries_total", kind="webhook", outcome="failed") or 0)
     assert 6 <= tries <= 12
     assert scene.metric("tailsight_weekly_report_undelivered") == 1
-    assert scene.delivery.deliveries()["2026-W47"].problems == ("team (webhook) is not told yet: HTTP 503: no",)
+    assert scene.delivery.deliveries()["2026-W47"].problems == (
+        "the report of 2026-W47: team (webhook) was not told yet: HTTP 503: no",
+    )
     scene.answers.clear()
     assert scene.look(DUE + timedelta(hours=1)) == ["hook"]
     assert scene.metric("tailsight_weekly_report_undelivered") == 0
@@ -170,7 +172,9 @@ def test_what_is_refused_for_good_is_given_up_and_stays_seen(scene: Scene) -> No
     scene.look(DUE)
     scene.answers.clear()
     assert scene.look(DUE + timedelta(hours=1)) == []
-    assert scene.delivery.deliveries()["2026-W47"].problems == ("boss (msteamsv2) was not told: HTTP 404: no",)
+    assert scene.delivery.deliveries()["2026-W47"].problems == (
+        "the report of 2026-W47: boss (msteamsv2) was not told: HTTP 404: no",
+    )
     assert scene.metric("tailsight_weekly_report_undelivered") == 1
 
 
@@ -197,11 +201,11 @@ def test_a_report_that_cannot_be_made_is_tried_again_and_told_of(scene: Scene, m
     with monkeypatch.context() as broken:
         broken.setattr(WeeklyReports, "document", _refuse)
         assert scene.look(DUE) == []
-    assert scene.delivery.problem == "the report of 2026-W47 could not be made: the store is away"
+    assert scene.delivery.problems() == ["the report of 2026-W47 could not be made: the store is away"]
     assert scene.metric("tailsight_weekly_reports_total", outcome="failed") == 1
     assert scene.look(DUE + timedelta(minutes=4)) == []
     assert scene.look(DUE + timedelta(minutes=5)) == ["hook", "slack", "teams"]
-    assert scene.delivery.problem is None
+    assert scene.delivery.problems() == []
 
 
 def _refuse(*_: object) -> None:
