@@ -291,7 +291,8 @@ def bill(console: Console, _data: Path, seed: int) -> dict[str, float]:
         history = [
             [start + timedelta(minutes=randomness.randint(1, 300)), randomness.uniform(0.1, 12)] for _ in range(3)
         ]
-        history = [[start, 3.0], *sorted(history)]
+        changes = sorted(randomness.sample(range(1, 300), 3))  # minutes
+        history = [[start + timedelta(minutes=at), randomness.uniform(0.1, 12)] for at in (0, *changes)]
         price = {"name": "p", "mode": "spot", "source": "-", "as_of": "2026-11-23", "history": history}
         book = price_book_of({"prices": [price], "matches": [{"price": "p"}]})
         for gpu in range(randomness.randint(1, 20)):
