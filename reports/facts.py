@@ -11,9 +11,11 @@ from typing import Any
 import polars as pl
 
 from alerts.replay import past_alerts
+from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import NoForecast, daily_totals, month_end
-from analytics.cost.jobs import Costs, Pricing, cost_advice, costs_of, spend_forecast, spent_this_month
+from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, spent_this_month
 from analytics.cost.minutes import read_extents
+from analytics.cost.runaway import Period
 from analytics.cost.variance import Part, Variance, variance
 from analytics.jobs import kept_exclusions, slo_counts, slo_statuses
 from analytics.knowledge import shipped_knowledge
@@ -103,7 +105,7 @@ def read_facts(
     progress("Health", 0.35)
     gpus, links = _health(store, now, found)
     progress("Cost", 0.4)
-    money = _money(store, stretch, pricing, progress)
+    money = _money(store, stretch, pricing, objectives, progress)
     progress("Report", 0.98)
     return WeeklyFacts(
         week=week,
@@ -298,7 +300,9 @@ class _Money:
     notes: tuple[str, ...] = ()
 
 
-def _money(store: Store, stretch: _Stretch, pricing: Pricing, progress: Progress) -> _Money:
+def _money(
+    store: Store, stretch: _Stretch, pricing: Pricing, objectives: Sequence[Objective], progress: Progress
+) -> _Money:
     now, before = (costs_of(store, window, pricing) for window in (stretch.now, stretch.before))
     if not (_has_gpus(now) or _has_gpus(before)):
         return _Money(notes=("No GPU was heard of, so nothing is known of what was paid.",))
@@ -307,7 +311,7 @@ def _money(store: Store, stretch: _Stretch, pricing: Pricing, progress: Progress
     progress("Forecast", 0.55)
     ahead, why_not = _forecast(store, stretch.now.end, pricing)
     progress("Advice", 0.75)
-    advised = cost_advice(store, stretch.now.end, pricing)
+    advised = cost_advice(store, stretch.now.end, pricing, objectives)
     progress("Users", 0.85)
     users = _users(store, stretch.now, pricing)
     notes = [*_price_notes(now, pricing), *why_not]
@@ -387,9 +391,19 @@ def _forecast(store: Store, at: datetime, pricing: Pricing) -> tuple[dict[str, A
             "median_usd": month.median_usd,
             "lower_usd": month.lower_usd[_LEVEL],
             "upper_usd": month.upper_usd[_LEVEL],
-            "budget_usd": None,
+            "budget_usd": _budget_usd(pricing),
         },
     }, ["Intervals of the forecast hold 8 times in 10 by its backtest; its days and months are those of UTC."]
+
+
+def _budget_usd(pricing: Pricing) -> float | None:
+    """What may be spent a month in all; of several budgets the least."""
+    whole = [
+        one.amount_usd
+        for one in pricing.budgets
+        if one.period is Period.MONTH and one.service is None and one.tenant is None
+    ]
+    return min(whole, default=None)
 
 
 def _users(store: Store, window: Window, pricing: Pricing) -> list[dict[str, Any]] | None:

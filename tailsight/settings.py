@@ -29,6 +29,7 @@ from alerts.settings import AlertsSettings
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
+from analytics.cost.runaway import Budget, Period
 from analytics.jobs import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.slo_windows import periods_of
@@ -178,6 +179,22 @@ class FocusAccountSettings(BaseModel):
     provider: str = Field("self-hosted", min_length=1, description="ProviderName where the price book names none")
 
 
+class BudgetSettings(BaseModel):
+    """What may be spent in a month or a week, in all or by one service or tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="its name; no two may share one")
+    amount_usd: float = Field(gt=0, description="dollars of each period")
+    period: Period = Field(Period.MONTH, description="month or week (UTC)")
+    service: str | None = Field(None, description="only what this service spends, idle time included")
+    tenant: str | None = Field(None, description="only what the requests of this tenant cost")
+
+    def to_domain(self) -> Budget:
+        """The noun."""
+        return Budget(**self.model_dump())
+
+
 class CostSettings(BaseModel):
     """What GPUs cost, and which of them may stand idle. Read once, with the settings."""
 
@@ -189,11 +206,24 @@ class CostSettings(BaseModel):
     warm_pools: tuple[str, ...] = Field(
         (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
     )
+    budgets: tuple[BudgetSettings, ...] = ()
+    load_s: tuple[float, float] | None = Field(
+        None, description="median and 95th percentile of a replica's load time in seconds, for advice on warm pools"
+    )
+    usd_per_missed_request: float | None = Field(
+        None, gt=0, description="what a request that waits for a cold start costs you, for the same"
+    )
     account: FocusAccountSettings = FocusAccountSettings()
     _book: PriceBook | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "CostSettings":
+        if self.load_s is not None and not 0 < self.load_s[0] <= self.load_s[1]:
+            raise ValueError(f"load_s is {list(self.load_s)}; expected a median and a 95th percentile, e.g. [45, 90]")
+        names = [budget.name for budget in self.budgets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"budgets: {', '.join(twice)} stands twice; each needs a name of its own")
         if self.price_book is None:
             return self
         try:
@@ -207,7 +237,9 @@ class CostSettings(BaseModel):
     def to_job(self) -> Pricing:
         """What the jobs of cost take."""
         account = FocusAccount(self.account.id, self.account.name, self.account.provider)
-        return Pricing(self._book or shipped_prices(), self.warm_pools, account)
+        budgets = tuple(budget.to_domain() for budget in self.budgets)
+        book = self._book or shipped_prices()
+        return Pricing(book, self.warm_pools, budgets, self.load_s, self.usd_per_missed_request, account)
 
 
 class Settings(BaseModel):

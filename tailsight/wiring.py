@@ -23,11 +23,12 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.decide import burn_alert, data_late_alert, exhaustion_alerts, incident_alert, status_alerts
+from alerts.decide import burn_alert, data_late_alert, exhaustion_alerts, incident_alert, runaway_alert, status_alerts
 from alerts.devices import device_alerts
 from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
+from analytics.cost.jobs import SpendRunaway, spend_runaways
 from analytics.device_faults import DeviceFault
 from analytics.jobs import (
     RecentCounts,
@@ -75,6 +76,7 @@ _GRACE_SECONDS = 5
 _TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
 _DATA_LATE_S = 300.0
 _STATUSES_KEPT = timedelta(minutes=5)
+_COST_SETTLES = timedelta(minutes=12)  # after an hour's end
 _FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
 
 
@@ -147,6 +149,7 @@ class Application:
         self._counts = RecentCounts(self.store)
         self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
         self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
+        self._known_runaways: tuple[datetime | None, Sequence[SpendRunaway]] = (None, ())
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
         self.weekly_reports = WeeklyReports(
             self.store,
@@ -256,6 +259,7 @@ class Application:
         ]
         statuses = self._statuses(objectives, now)
         found += status_alerts(statuses, window, url, now)
+        found += [runaway_alert(one, url, now) for one in self._runaways(now)]
         found += exhaustion_alerts(
             statuses, self._settings.alerts.exhaustion_horizon_hours * 3600, self._running_out(), url, now
         )
@@ -283,6 +287,13 @@ class Application:
         if now - self._known_faults[0] > _FAULTS_KEPT:
             self._known_faults = (now, device_faults(self.store, now, incidents))
         return self._known_faults[1]
+
+    def _runaways(self, now: datetime) -> Sequence[SpendRunaway]:
+        """Spend that runs away, looked for anew when another hour was settled: it takes a look at three weeks."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if self._known_runaways[0] != hour and now - hour > _COST_SETTLES:
+            self._known_runaways = (hour, spend_runaways(self.store, now, self._pricing))
+        return self._known_runaways[1]
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         note_notified(self.store, notification, now)

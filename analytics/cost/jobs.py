@@ -3,21 +3,22 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
 
-from analytics.cost.advice import Ranking, ranked
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
-from analytics.cost.forecast import Forecast, NoForecast, forecast
+from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
 from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps
-from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
+from analytics.cost.runaway import Budget, BudgetStatus, budget_period, budget_status, runaway
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
+from analytics.cost.variance import Variance, variance
 from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
 from domain.slo import Objective
@@ -42,6 +43,8 @@ _SETTLED_AFTER = timedelta(minutes=10)  # most requests of an hour have ended, a
 _BEFORE = timedelta(minutes=15)  # requests that began earlier and run into an hour take part in it
 _GAP = timedelta(hours=25)  # a GPU that falls silent and is back within a day was paid for
 _HISTORY = timedelta(days=35)  # what a forecast looks back at
+_RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
+_LARGE_RATIO = 0.1
 _WEEK_HOURS = 168
 _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
 
@@ -50,12 +53,20 @@ _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for
 class Pricing:
     """How the bill is made and split.
 
-    `warm` are patterns of replicas that stand idle because somebody wants them to; `account` is whose bill it is.
+    `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent,
+    `load_s` median and 95th percentile of the seconds that a replica takes to load, `account` whose bill it is.
     """
 
     book: PriceBook
     warm: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    load_s: tuple[float, float] | None = None
+    usd_per_missed_request: float | None = None
     account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
+
+    def is_warm(self, replica: str) -> bool:
+        """Is the replica of a warm pool."""
+        return any(fnmatchcase(replica, pattern) for pattern in self.warm)
 
 
 def settle(
@@ -251,8 +262,7 @@ def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame
         pl.col("gpu").n_unique().alias("gpus"), pl.col("gpu_model").drop_nulls().first()
     )  # fmt: skip
     running = engines.select("replica", "time", pl.col("running").alias("value"))
-    asked = requests.with_row_index("row").with_columns(pl.lit(None, pl.UInt32).alias("cached_tokens"))
-    asked = asked.join(of_replica, on="replica", how="left")
+    asked = requests.with_row_index("row").join(of_replica, on="replica", how="left")
     shares, inputs = (pl.Series(name, [0.0]).new_from_index(0, requests.height) for name in _SHARES)
     for (model, gpu_model, count), part in asked.drop_nulls("replica").group_by("model", "gpu_model", "gpus"):
         steps = _step_model(model, gpu_model, count, part)
@@ -260,8 +270,10 @@ def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame
             shares = shares.scatter(part["row"], (part["latency_ms"] - part["queue_ms"].fill_null(0.0)).clip(0))
             continue
         of_engine = estimated_shares(part, running, steps)
-        prompts = part["input_tokens"].fill_null(0).cast(pl.Float64).to_numpy()
-        alone = steps.p0 + steps.prompt_ms(prompts, np.zeros(len(prompts)))
+        prompts, cached = (
+            part[name].fill_null(0).cast(pl.Float64).to_numpy() for name in ("input_tokens", "cached_tokens")
+        )
+        alone = steps.p0 + steps.prompt_ms(np.maximum(prompts - cached, 0.0), cached)
         shares = shares.scatter(part["row"], of_engine)
         inputs = inputs.scatter(part["row"], np.minimum(alone, of_engine.to_numpy()))
     return [shares.alias(_SHARES[0]), inputs.alias(_SHARES[1])]
@@ -305,7 +317,7 @@ def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | 
     hourly = hourly_spend(history)
     last = hourly["time"].max()
     begin = last + timedelta(hours=1) if isinstance(last, datetime) else end  # of the newest hours nothing may be known
-    return forecast(hourly, max(_WEEK_HOURS, _hours_to_month_end(begin)))
+    return forecast(hourly, max(_WEEK_HOURS, hours_to_month_end(begin)))
 
 
 def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
@@ -318,24 +330,90 @@ def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
 def hourly_spend(costs: Costs) -> pl.DataFrame:
     """Dollars of each hour: columns time, cost_usd. Hours of which nothing is known are not there."""
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).round(9).alias("cost_usd")
-    return _since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
+    return since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
 
 
-def _since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
+def since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
     """What overhead costs is known of all time, what GPUs cost only since the first of them was heard of."""
     first = allocation.filter(pl.col("use") != Use.OVERHEAD.value)["time"].min()
-    return allocation.filter(pl.col("time") >= first)
+    return allocation.clear() if first is None else allocation.filter(pl.col("time") >= first)
 
 
-def cost_advice(store: Store, now: datetime, pricing: Pricing) -> Ranking:
-    """What could be saved, judged by the last seven days."""
+@dataclass(frozen=True, slots=True)
+class SpendRunaway:
+    """Spend that runs away: of the whole bill (`all`), or of one service. Dollars are of the time since it began."""
+
+    scope: str
+    dimension: str | None
+    started_at: datetime
+    total_actual_spend_usd: float
+    total_expected_spend_usd: float
+    total_impact_usd: float
+    impact_ratio: float | None
+
+
+def spend_runaways(store: Store, now: datetime, pricing: Pricing) -> list[SpendRunaway]:
+    """Spend that runs away now, by the hours that are settled: the bill, and each service that is a large part of it.
+
+    Small ones double by themselves every other day, so nobody is told of them.
+    """
     end = hour_of(now)
-    week = costs_of(store, Window(end - timedelta(days=7), end), pricing)
-    known = _since_first_gpu(week.allocation)
-    found = [*release(known), *held_idle(known), *repair(known)]
-    return ranked(found)
+    known = since_first_gpu(costs_of(store, Window(end - _RUNAWAY_HISTORY, end), pricing).allocation)
+    bill = _rates(known)
+    large = known.group_by("service").agg(pl.col("cost_nanousd").sum()).drop_nulls("service")
+    large = large.filter(pl.col("cost_nanousd") >= _LARGE_RATIO * int(known["cost_nanousd"].sum())).sort("service")
+    watched: list[tuple[str, str | None, pl.DataFrame]] = [("all", None, bill)]
+    for name in large["service"]:
+        # An hour in which a service had no dollar is one of nothing, not one that nothing is known of.
+        own = _rates(known.filter(pl.col("service") == name))
+        watched.append((name, "service", bill.select("time").join(own, on="time", how="left").fill_null(0.0)))
+    found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
+    return [
+        SpendRunaway(
+            scope,
+            dimension,
+            one.began_at,
+            one.total_actual_spend_usd,
+            one.total_expected_spend_usd,
+            one.total_impact_usd,
+            one.impact_ratio,
+        )
+        for scope, dimension, one in found
+        if one is not None
+    ]
 
 
-def _hours_to_month_end(hour: datetime) -> int:
-    following = (hour.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    return int((following - hour).total_seconds() // 3600)
+def _rates(allocation: pl.DataFrame) -> pl.DataFrame:
+    """Dollars an hour by hour: columns time, usd_per_hour."""
+    rate = (pl.col("cost_nanousd").sum() / NANOUSD).alias("usd_per_hour")
+    return allocation.group_by("time").agg(rate).sort("time")
+
+
+def spend_variance(store: Store, before: Window, after: Window, pricing: Pricing, by: str = "model") -> Variance:
+    """Why the bill of one window differs from that of another.
+
+    Raises:
+        ValueError: for something that the bill is not told by.
+    """
+    bills = [costs_of(store, window, pricing).allocation for window in (before, after)]
+    return variance(bills[0], bills[1], by)
+
+
+def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[BudgetStatus]:
+    """Where each budget stands, worst first."""
+    if not pricing.budgets:
+        return []
+    end = hour_of(now)
+    known = since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
+    dollars = (pl.col("cost_nanousd").sum() / NANOUSD).alias("cost_usd")
+    hourly = known.group_by("time", "service", "tenant").agg(dollars).sort("time")
+    found = []
+    for budget in pricing.budgets:
+        own = hourly
+        for name, value in (("service", budget.service), ("tenant", budget.tenant)):
+            own = own if value is None else own.filter(pl.col(name) == value)
+        _, ends = budget_period(budget, now)
+        hours = max(1, int((ends - end).total_seconds() // 3600))
+        ahead = forecast(own.group_by("time").agg(pl.col("cost_usd").sum()).sort("time"), hours)
+        found.append(budget_status(budget, hourly, ahead if isinstance(ahead, Forecast) else None, now))
+    return sorted(found, key=lambda one: (-(one.forecast_ratio or one.spent_ratio or 0.0), one.budget.name))

@@ -91,6 +91,8 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/scaling/{model}/{pool}",
         "/api/v1/cost",
         "/api/v1/cost/forecast",
+        "/api/v1/cost/variance",
+        "/api/v1/cost/budgets",
         "/api/v1/cost/recommendations",
         "/api/v1/cost/focus",
         "/api/v1/cost/opencost",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from analytics.cost.allocation import bill_usd
+from analytics.cost.runaway import Budget
 from domain.slo import CreditTier, Selection, Sla, SloState
 from reports.facts import read_facts
 from reports.weekly import WeeklyFacts, weekly_document
@@ -118,6 +119,13 @@ def test_a_forecast_and_advice_are_there_after_a_fortnight(week: WeeklyFacts) ->
     assert week.forecast["horizon"][0]["median_usd"] == pytest.approx(4 * 24 * 2.0, rel=0.05)
     assert week.advice
     assert "without a model" in week.advice[0]["title"]
+
+
+def test_the_months_end_is_held_against_the_least_budget_of_all(filled_store: Store) -> None:
+    budgets = (Budget("all", 9_000.0), Budget("board", 7_000.0), Budget("chat", 10.0, service="chat"))
+    found = facts(filled_store, pricing=replace(PRICING, budgets=budgets)).forecast
+    assert found is not None
+    assert found["month_end"]["budget_usd"] == 7_000.0
 
 
 def test_the_notes_say_how_figures_were_made(week: WeeklyFacts) -> None:
