@@ -14,8 +14,8 @@ from dashboards.context import KeptReport, PageContext, WeeklyReports
 from dashboards.severity import STATES
 from domain.slo import SloState
 
-_HEADS = ("Week", "State", "Bill", "Incidents", "Made (UTC)", "Report")
-_WIDE = ("Week", "Report")
+_HEADS = ("State", "Week", "Bill", "Incidents", "Made (UTC)", "Report")
+_WIDE = ("State", "Week", "Report")
 _FORMATS = (("html", "HTML"), ("pdf", "PDF"), ("md", "Markdown"), ("csv", "CSV"), ("json", "JSON"))
 
 
@@ -102,7 +102,7 @@ def _cells(
     links: Sequence[Component],
 ) -> Component:
     named = html.Div([html.Strong(_days(week)), html.Div(week, className="note")])
-    cells = (named, state, bill, incidents, made, html.Div(links, className="report-links"))
+    cells = (state, named, bill, incidents, made, html.Div(links, className="report-links"))
     return html.Tr(
         [cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)], id=week
     )

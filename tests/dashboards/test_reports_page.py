@@ -30,9 +30,9 @@ def _rows(reports: _Reports, kept: tuple[KeptReport, ...]) -> list[str]:
 
 def test_a_kept_report_is_a_row_with_its_headline_and_every_format() -> None:
     _, newest, older = _rows(_Reports(), _KEPT)
-    assert newest == "16 to 22 Nov 2026 2026-W47 At risk $11,384 9 23 Nov 2026, 08:00 HTML PDF Markdown CSV JSON"
+    assert newest == "At risk 16 to 22 Nov 2026 2026-W47 $11,384 9 23 Nov 2026, 08:00 HTML PDF Markdown CSV JSON"
     assert (
-        older == "26 Oct to 1 Nov 2026 2026-W44 No objectives not known 0 2 Nov 2026, 08:00 HTML PDF Markdown CSV JSON"
+        older == "No objectives 26 Oct to 1 Nov 2026 2026-W44 not known 0 2 Nov 2026, 08:00 HTML PDF Markdown CSV JSON"
     )
     addresses = links(table(_Reports(), _KEPT))
     assert "/api/v1/reports/weekly?week=2026-W47&format=pdf" in addresses
@@ -40,7 +40,7 @@ def test_a_kept_report_is_a_row_with_its_headline_and_every_format() -> None:
 
 def test_the_week_under_way_can_be_made_now() -> None:
     first = _rows(_Reports(), _KEPT)[0]
-    assert first.startswith("23 to 29 Nov 2026 2026-W48 Under way — — made anew each time Make now")
+    assert first.startswith("Under way 23 to 29 Nov 2026 2026-W48 — — made anew each time Make now")
     assert links(table(_Reports(), _KEPT))[0] == "/api/v1/reports/weekly?week=2026-W48&format=html"
 
 
