@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from dashboards import text
+from dashboards import drawing, text
 from dashboards.drawing import (
     TIME_AXIS_PX,
-    Figure,
     course,
     end_label,
     escaped,
@@ -31,6 +30,8 @@ from domain.cause import Evidence
 from domain.incident import Incident, Indicator
 from domain.slo import SloStatus
 from domain.window import Window
+
+Figure: TypeAlias = drawing.Figure
 
 _BUCKETS_PER_OCTAVE = 4  # storage.readers.read_heatmap
 _LABEL_GAP_RATIO = 0.075
