@@ -1,15 +1,21 @@
 """What it cost: the bill, what became of it, and what one of something costs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from fastapi import APIRouter, Query
+from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from analytics.cost.allocation import DIMENSIONS, cost_by
-from analytics.cost.jobs import Costs, costs_of, unit_costs_of
+from analytics.cost.focus import TIME_FORMAT, focus_rows
+from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
+from analytics.cost.jobs import Costs, cost_advice, costs_of, spend_forecast, spent_this_month, unit_costs_of
+from analytics.cost.opencost import opencost_allocation
+from analytics.cost.unit_costs import UNIT_DIMENSIONS
 from api.context import Given
 from api.problems import invalid_field
 from api.times import Moment, WindowQuestion
@@ -19,7 +25,6 @@ from domain.cost import NANOUSD
 router = APIRouter(prefix="/api/v1/cost", tags=["cost"])
 
 USER_HOURS_MAX = 48
-UNIT_DIMENSIONS = ("service", "model", "tenant", "version", "pool")
 _VALID = ("user", *DIMENSIONS)
 
 
@@ -181,3 +186,233 @@ def _rows(given: Given, costs: Costs, by: tuple[str, ...]) -> Sequence[dict[str,
         )
         frame = frame.rename({"tenant": "user"} if "user" in by else {})
     return [{"labels": {name: row[name] for name in by}, **row} for row in frame.iter_rows(named=True)]
+
+
+class TotalDocument(BaseModel):
+    """Spend of a whole period."""
+
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+    median_usd: float
+    lower_usd: dict[str, float] = Field(description="by level of the interval, e.g. 0.8")
+    upper_usd: dict[str, float]
+
+
+class ForecastPoint(BaseModel):
+    """One hour to come."""
+
+    time: Moment
+    median_usd: float
+    lower_80_usd: float
+    upper_80_usd: float
+    lower_95_usd: float
+    upper_95_usd: float
+
+
+class ForecastAnswer(BaseModel):
+    """What will be spent; all but `reason` is null or empty where there is no forecast."""
+
+    reason: str | None = Field(description="why there is no forecast; null when there is one")
+    model: str | None = Field(description="the candidate that was best in the backtest")
+    mase: dict[str, float | None] = Field(description="each candidate's mean absolute scaled error in the backtest")
+    coverage: dict[str, float] = Field(description="by level: the share of the backtest's hours within the interval")
+    month_end: TotalDocument | None
+    days: list[TotalDocument]
+    hours: list[ForecastPoint]
+
+
+class AdviceDocument(BaseModel):
+    """One thing to do, with what it is worth."""
+
+    kind: str
+    about: str
+    title: str
+    saves_usd_per_month: tuple[float, float] = Field(description="least and most")
+    expected_usd_per_month: float
+    confidence: float = Field(description="how likely the saving lies in that range")
+    why: list[str]
+    assumptions: list[str]
+    how: list[str]
+    breaks_if: list[str]
+
+
+class AdviceGapDocument(BaseModel):
+    """Advice that cannot be given."""
+
+    kind: str
+    about: str
+    missing: str
+    remedy: str
+
+
+class AdviceAnswer(BaseModel):
+    """Advice, greatest expected saving first."""
+
+    at: Moment
+    expected_usd_per_month: float = Field(description="of advice about the same model or pool only the best counts")
+    advice: list[AdviceDocument]
+    gaps: list[AdviceGapDocument]
+
+
+_FORECAST_EXAMPLE = {
+    "reason": None,
+    "model": "ets",
+    "mase": {"seasonal_naive": 1.0, "ets": 0.81, "boosted": 0.9},
+    "coverage": {"0.5": 0.51, "0.8": 0.79, "0.95": 0.94},
+    "month_end": {
+        "from": "2026-11-01T00:00:00Z",
+        "to": "2026-12-01T00:00:00Z",
+        "median_usd": 141210.5,
+        "lower_usd": {"0.8": 139870.1},
+        "upper_usd": {"0.8": 142644.0},
+    },
+    "days": [],
+    "hours": [
+        {
+            "time": "2026-11-23T03:00:00Z",
+            "median_usd": 196.9,
+            "lower_80_usd": 190.2,
+            "upper_80_usd": 203.5,
+            "lower_95_usd": 186.0,
+            "upper_95_usd": 209.9,
+        }
+    ],
+}
+_ADVICE_EXAMPLE = {
+    "at": "2026-11-23T03:00:00Z",
+    "expected_usd_per_month": 7420.0,
+    "advice": [
+        {
+            "kind": "release",
+            "about": "serving",
+            "title": "Give back 2 NVIDIA H100 80GB HBM3 of pool serving: paid for, and without a model.",
+            "saves_usd_per_month": [8986.0, 9880.0],
+            "expected_usd_per_month": 7420.0,
+            "confidence": 0.79,
+            "why": ["2.2 GPUs without pod or model on average, never fewer than 2, over 168 hours."],
+            "assumptions": ["The GPUs can be given back, or lent to other work, at what they cost."],
+            "how": ["Check that no reservation or commitment holds them.", "Drain the nodes and return them."],
+            "breaks_if": ["A rise of load that needs them: see the warm pool."],
+        }
+    ],
+    "gaps": [],
+}
+_FOCUS_EXAMPLE = {"focus_version": "1.2", "rows": [{"BilledCost": 12.31, "ServiceName": "chat"}]}
+_OPENCOST_EXAMPLE = {"code": 200, "data": [{"chat": {"name": "chat", "gpuHours": 24.0, "totalCost": 147.72}}]}
+
+
+@router.get(
+    "/forecast",
+    summary="What will be spent until the month is over",
+    response_model=ForecastAnswer,
+    responses={200: {"content": {"application/json": {"example": _FORECAST_EXAMPLE}}}},
+)
+def get_forecast(given: Given) -> dict[str, Any]:
+    """Hourly spend to come with intervals, by the candidate that was best in a backtest of the last weeks."""
+    now = given.now()
+    found = spend_forecast(given.store, now, given.pricing())
+    if isinstance(found, NoForecast):
+        nothing = dict.fromkeys(("model", "month_end")) | {"mase": {}, "coverage": {}, "days": [], "hours": []}
+        return {"reason": found.reason, **nothing}
+    spent = spent_this_month(given.store, now, given.pricing())
+    return {
+        "reason": None,
+        "model": str(found.model),
+        "mase": {str(name): value for name, value in found.mase.items()},
+        "coverage": {str(level): value for level, value in found.coverage.items()},
+        "month_end": _total(month_end(found, spent)),
+        "days": [_total(one) for one in daily_totals(found)],
+        "hours": found.hours.to_dicts(),
+    }
+
+
+@router.get(
+    "/recommendations",
+    summary="What could be saved, in dollars a month",
+    response_model=AdviceAnswer,
+    responses={200: {"content": {"application/json": {"example": _ADVICE_EXAMPLE}}}},
+)
+def get_recommendations(given: Given) -> dict[str, Any]:
+    """Advice judged by the last seven days, with the range of its saving and how sure it is, and what is missing."""
+    now = given.now()
+    found = cost_advice(given.store, now, given.pricing())
+    return {
+        "at": now,
+        "expected_usd_per_month": found.expected_usd_per_month,
+        "advice": [asdict(one) | {"expected_usd_per_month": one.expected_usd_per_month} for one in found.advice],
+        "gaps": [asdict(one) for one in found.gaps],
+    }
+
+
+class FocusQuestion(WindowQuestion):
+    """Which window, in which form."""
+
+    every: Literal["hour", "day"] = Field("hour", description="a row an hour, or a day")
+    format: Literal["json", "csv"] = Field("json", description="json, or csv as billing tools read it")
+
+
+class FocusAnswer(BaseModel):
+    """Rows of FOCUS 1.2."""
+
+    focus_version: str
+    rows: list[dict[str, Any]]
+
+
+@router.get(
+    "/focus",
+    summary="The bill as FOCUS 1.2 rows",
+    response_model=FocusAnswer,
+    responses={200: {"content": {"application/json": {"example": _FOCUS_EXAMPLE}}}},
+)
+def get_focus(given: Given, question: Annotated[FocusQuestion, Query()]) -> Any:
+    """The bill in the columns of the FinOps Open Cost and Usage Specification; idle time and overhead are rows too."""
+    pricing = given.pricing()
+    costs = costs_of(given.store, question.window(given.now()), pricing)
+    rows = focus_rows(costs.allocation, pricing.book, pricing.account, costs.window, every=question.every)
+    if question.format == "csv":
+        return Response(rows.write_csv(datetime_format=TIME_FORMAT), media_type="text/csv")
+    return {"focus_version": "1.2", "rows": json.loads(rows.write_json())}
+
+
+class OpenCostQuestion(WindowQuestion):
+    """Which window, summed by what."""
+
+    aggregate: Annotated[tuple[str, ...], BeforeValidator(split_list), WithJsonSchema({"type": "string"})] = Field(
+        ("service",), description="as OpenCost has it: service, node, pod, label:model, label:tenant, …"
+    )
+
+
+class OpenCostAnswer(BaseModel):
+    """The answer of OpenCost's /allocation."""
+
+    code: int
+    data: list[dict[str, Any]]
+
+
+@router.get(
+    "/opencost",
+    summary="The bill as OpenCost's allocations",
+    response_model=OpenCostAnswer,
+    responses={200: {"content": {"application/json": {"example": _OPENCOST_EXAMPLE}}}},
+)
+def get_opencost(given: Given, question: Annotated[OpenCostQuestion, Query()]) -> dict[str, Any]:
+    """The bill as tools that read OpenCost know it.
+
+    Raises:
+        Problem: for something that the bill is not summed by.
+    """
+    costs = costs_of(given.store, question.window(given.now()), given.pricing())
+    try:
+        return opencost_allocation(costs.allocation, costs.window, question.aggregate)
+    except ValueError as error:
+        raise invalid_field("aggregate", str(error)) from None
+
+
+def _total(total: Total) -> dict[str, Any]:
+    return {
+        "from": total.start,
+        "to": total.end,
+        "median_usd": total.median_usd,
+        "lower_usd": {str(level): value for level, value in total.lower_usd.items()},
+        "upper_usd": {str(level): value for level, value in total.upper_usd.items()},
+    }

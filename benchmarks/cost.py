@@ -4,15 +4,15 @@
 
 1. One replica is played step by step with real lengths and arrivals (Azure LLM 2023, Mooncake FAST'25 conversation),
    from light load to saturated, each step 3 % noise. The log of steps gives each request's exact Shapley share; the
-   estimate sees what spans and /metrics tell, with the step model that the served model's name gives. Shares are scaled
-   to what the replica was busy, and compared request by request. Beside it: a step model fitted to the requests
-   themselves; latency alone, no stages; one request in ten and in a hundred, with the gauge of running sequences; the
-   share by duration; and OpenCost's way (the cost split into input and output by the sums of prefill time and time per
-   output token, then by tokens).
-2. The same by tenant and hour, from the hourly sums that rollups keep.
+   estimate sees what spans and /metrics tell, with the step model of the table. Shares are scaled to what the replica
+   was busy, and compared request by request. Beside it: the step model by the name alone, which says nothing of the
+   70B's fp8 weights, so it is that of bf16; one fitted to the requests themselves; latency alone, no stages; one
+   request in ten and in a hundred, with the gauge of running sequences; the share by duration; and OpenCost's way (the
+   cost split into input and output by the sums of prefill time and time per output token, then by tokens).
+2. The same by tenant and hour: the sums that rollups keep.
 
-The recordings are not part of the repository: `--data`, by default ../shared/data beside it. The last line is one JSON
-object.
+The recordings are not part of the repository: `--data`, by default ../shared/data/workloads beside it. The last line is
+one JSON object.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from analytics.cost.request_shares import estimated_shares, group_weights, shares_from_steps
+from analytics.cost.request_shares import estimated_shares, shares_from_steps
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from benchmarks.server import machine
 from simulator.batching import Batching, Played, play
@@ -61,13 +61,16 @@ class Case:
         usual = {"kv_capacity_tokens": self.model.kv_capacity_tokens, "max_sequences": MAX_SEQUENCES}
         return Batching(**{**usual, "noise_ratio": NOISE_RATIO, "seed": seed, **self.set_up})
 
-    def known(self) -> StepModel:
-        """What the table says of the model, by its name."""
-        weights = "fp8" if self.model.bytes_per_weight == 1 else "bf16"
+    def known(self, weights: str | None = None) -> StepModel:
+        """What the table says of the model by its name; of these weights, if they are known."""
         found = step_model_for(self.model.name, GPU_MODEL_NAME, self.model.tensor_parallel, weights)
         if found is None:
             raise LookupError(f"{self.model.name} is in no table")
         return found
+
+    def true(self) -> StepModel:
+        """The same, and the weights are known."""
+        return self.known("fp8" if self.model.bytes_per_weight == 1 else "bf16")
 
 
 LARGE, SMALL = LLAMA_70B_FP8_TP4, LLAMA_8B_BF16_TP1
@@ -157,9 +160,9 @@ def by_opencost(requests: pl.DataFrame) -> Floats:
     return prefill_ms * fresh / fresh.sum() + decode_ms * output / output.sum()
 
 
-def estimates(played: Played, model: StepModel, seed: int) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+def estimates(played: Played, case: Case, seed: int) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
     """By way: the weights, and which requests they are of."""
-    requests = played.requests
+    requests, model = played.requests, case.true()
     running = played.scrapes.select(
         pl.lit("replica").alias("replica"), "time", pl.col("num_requests_running").alias("value")
     )
@@ -168,6 +171,7 @@ def estimates(played: Played, model: StepModel, seed: int) -> dict[str, tuple[Fl
     stageless = requests.with_columns(pl.lit(None, pl.Float64).alias(name) for name in STAGES)
     found = {
         "per_request": (estimated_shares(requests, running, model).to_numpy(), everyone),
+        "name_alone": (estimated_shares(requests, None, case.known()).to_numpy(), everyone),
         "fitted": (estimated_shares(requests, None, fit_step_model(requests)).to_numpy(), everyone),
         "latency_alone": (estimated_shares(stageless, None, model).to_numpy(), everyone),
         "naive": (by_duration(requests), everyone),
@@ -180,8 +184,7 @@ def estimates(played: Played, model: StepModel, seed: int) -> dict[str, tuple[Fl
 
 
 def tenant_errors(played: Played, truth: Floats, model: StepModel) -> dict[str, Floats]:
-    """By way, the error of each tenant's hour: the sum of its requests' estimates, and from hourly sums."""
-    input_, cached, output = (pl.col(f"{name}_tokens").cast(pl.Float64) for name in ("input", "cached", "output"))
+    """By way, the error of each tenant's hour: the sum of its requests' estimates."""
     requests = played.requests.with_columns(
         pl.col("time").dt.truncate("1h").alias("hour"),
         pl.Series("truth", truth),
@@ -189,30 +192,10 @@ def tenant_errors(played: Played, truth: Floats, model: StepModel) -> dict[str, 
         pl.Series("duration", by_duration(played.requests)),
         pl.Series("opencost", by_opencost(played.requests)),
     )
-    running = pl.col("num_requests_running")
-    batches = (
-        played.scrapes.filter(running > 0)
-        .group_by(pl.col("time").dt.truncate("1h").alias("hour"))
-        .agg(running.mean().alias("batch"))
-    )
-    sums = (
-        requests.group_by("hour", "tenant", maintain_order=True)
-        .agg(
-            pl.col("truth", "estimate", "duration", "opencost").sum(),
-            pl.len().alias("requests"),
-            input_.sum(),
-            (input_**2).sum().alias("input_tokens_squared"),
-            cached.sum(),
-            (cached**2).sum().alias("cached_tokens_squared"),
-            (output - 1).sum().alias("decode_steps"),
-            ((output - 1) * (input_ + output / 2)).sum().alias("decode_context_tokens"),
-        )
-        .join(batches, on="hour")
-    )
+    ways = ("estimate", "duration", "opencost")
+    sums = requests.group_by("hour", "tenant").agg(pl.col("truth", *ways).sum())
     truths = sums["truth"].to_numpy()
-    ways = {name: sums[name].to_numpy() for name in ("estimate", "duration", "opencost")}
-    ways["sums"] = group_weights(sums, model).to_numpy()
-    return {name: errors(weights, truths) for name, weights in ways.items()}
+    return {name: errors(sums[name].to_numpy(), truths) for name in ways}
 
 
 def _told(found: Floats) -> str:
@@ -221,19 +204,20 @@ def _told(found: Floats) -> str:
 
 def per_request(console: Console, data: Path, seed: int) -> dict[str, float]:
     """How far a request's cost is from the truth, in each case; and of tenants by the hour."""
-    ways = ("per_request", "fitted", "latency_alone", "one_in_10", "one_in_100", "naive", "opencost")
+    ways = ("per_request", "name_alone", "fitted", "latency_alone", "one_in_10", "one_in_100", "naive", "opencost")
     table = Table(
-        "Case", "Requests", "Busy", "Running", "Preempted", "Spans", "Fitted", "Latency alone", "1 in 10 + gauge",
-        "1 in 100 + gauge", "By duration", "OpenCost's way", title="Error of a request's cost: median / p95",
+        "Case", "Requests", "Busy", "Running", "Preempted", "Spans", "Name alone", "Fitted", "Latency alone",
+        "1 in 10 + gauge", "1 in 100 + gauge", "By duration", "OpenCost's way",
+        title="Error of a request's cost: median / p95",
     )  # fmt: skip
-    tenants = Table("Case", "Spans", "Hourly sums", "By duration", "OpenCost's way", title="Of a tenant's hour")
+    tenants = Table("Case", "Spans", "By duration", "OpenCost's way", title="Of a tenant's hour")
     pooled: dict[str, list[Floats]] = {way: [] for way in ways}
-    pooled_tenants: dict[str, list[Floats]] = {way: [] for way in ("estimate", "sums", "duration", "opencost")}
+    pooled_tenants: dict[str, list[Floats]] = {way: [] for way in ("estimate", "duration", "opencost")}
     for case in (*CASES, BEYOND):
         played = play(arrivals(data, case.trace, case.share, seed), case.model.steps, case.batching(seed))
-        model = case.known()
+        model = case.true()
         truth = shares_from_steps(played.step_log, model)["engine_ms"].to_numpy()
-        found = {name: errors(w, truth[of]) for name, (w, of) in estimates(played, model, seed).items()}
+        found = {name: errors(w, truth[of]) for name, (w, of) in estimates(played, case, seed).items()}
         groups = tenant_errors(played, truth, model)
         steps = played.step_log.unique("step")
         lasted_ms = (steps["time"].max() - steps["time"].min()).total_seconds() * 1000
@@ -285,7 +269,7 @@ def speed(console: Console, _data: Path, seed: int) -> dict[str, float]:
         }
     ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
     began = time.perf_counter()
-    estimated_shares(requests, None, CASES[0].known())
+    estimated_shares(requests, None, CASES[0].true())
     seconds = time.perf_counter() - began
     console.print(f"Shares of a million requests: {seconds:.1f} s")
     return {"million_shares_s": seconds}
@@ -303,7 +287,7 @@ def main() -> int:
     if not given.data.is_dir():
         sys.stderr.write(f"no recordings at {given.data}: give their folder with --data\n")
         return 2
-    console = Console(width=200)
+    console = Console(width=210)
     console.print(machine())
     figures: dict[str, float] = {}
     for section in SECTIONS:

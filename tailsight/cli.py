@@ -428,6 +428,133 @@ def slo_import(
     sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False))
 
 
+cost_app = typer.Typer(invoke_without_command=True, help="What it cost, what will be spent, and what could be saved.")
+app.add_typer(cost_app, name="cost")
+
+
+@cost_app.callback()
+def cost(
+    context: typer.Context,
+    *,
+    start: Annotated[str | None, typer.Option("--from", help="Beginning, RFC 3339; 24 h before the end.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; now.")] = None,
+    by: Annotated[str, typer.Option(help="Told apart by any of model, tenant, service, version, pool.")] = "model",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The bill of whole hours, what became of it, and what a prediction and a token cost."""
+    from analytics.cost.jobs import costs_of, unit_costs_of
+    from analytics.cost.unit_costs import UNIT_DIMENSIONS
+    from api.traffic import split_list
+
+    if context.invoked_subcommand is not None:
+        return
+    dimensions = split_list(by)
+    unknown = [name for name in dimensions if name not in UNIT_DIMENSIONS]
+    if unknown:
+        _fail(f"cannot tell cost by {', '.join(unknown)}; valid are {', '.join(UNIT_DIMENSIONS)}", Exit.WRONG_USE)
+    window = _last_day(start, end)
+    with _store(config) as (store, settings):
+        pricing = settings.cost.to_job()
+        costs = costs_of(store, window, pricing)
+        rows = unit_costs_of(store, costs, _objectives(store, settings, window.end), dimensions)
+    if as_json:
+        from dataclasses import asdict
+
+        whole = {"from": rfc3339(costs.window.start), "to": rfc3339(costs.window.end), "by": dimensions}
+        _say_json(whole | {"bill": asdict(costs.bill), "rows": rows.to_dicts()})
+        return
+    _tell_bill(costs, pricing)
+    if rows.height:
+        _tell_unit_costs(rows, dimensions)
+
+
+@cost_app.command("forecast")
+def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
+    """What will be spent until the month is over, and how well that would have been known before."""
+    from analytics.cost.forecast import NoForecast, daily_totals, month_end
+    from analytics.cost.jobs import spend_forecast, spent_this_month
+
+    now = datetime.now(UTC)
+    with _store(config) as (store, settings):
+        pricing = settings.cost.to_job()
+        found = spend_forecast(store, now, pricing)
+        if isinstance(found, NoForecast):
+            _fail(f"no forecast: {found.reason}", Exit.TROUBLE)
+        month = month_end(found, spent_this_month(store, now, pricing))
+    days = [one for one in daily_totals(found) if one.end - one.start <= timedelta(days=1)]
+    if as_json:
+        totals = [
+            {"from": rfc3339(one.start), "to": rfc3339(one.end), "median_usd": one.median_usd,
+             "lower_usd": one.lower_usd, "upper_usd": one.upper_usd}
+            for one in (month, *days)
+        ]  # fmt: skip
+        _say_json({"model": str(found.model), "mase": found.mase, "month_end": totals[0], "days": totals[1:]})
+        return
+    _out.print(f"{month.start:%B}: {_usd(month.median_usd)} ({_between(month)}, 8 times in 10)", highlight=False)
+    scores = ", ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in found.mase.items())
+    _out.print(f"[dim]by {found.model}, the best of a backtest (error, scaled): {scores}[/]", highlight=False)
+    table = Table("day", "dollars", "8 times in 10")
+    for one in days:
+        table.add_row(f"{one.start:%a %d %b}", _usd(one.median_usd), _between(one))
+    _out.print(table)
+
+
+@cost_app.command("advice")
+def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None:
+    """What could be saved, in dollars a month, judged by the last seven days."""
+    from dataclasses import asdict
+
+    from analytics.cost.jobs import cost_advice
+
+    with _store(config) as (store, settings):
+        found = cost_advice(store, datetime.now(UTC), settings.cost.to_job())
+    if as_json:
+        _say_json({"advice": [asdict(one) for one in found.advice], "gaps": [asdict(one) for one in found.gaps]})
+        return
+    for one in found.advice:
+        low, high = one.saves_usd_per_month
+        _out.print(f"[bold]{_usd(low)} to {_usd(high)} a month[/], {one.confidence:.0%} sure", highlight=False)
+        _out.print(f"  {escape(one.title)}", highlight=False)
+        _out.print("".join(f"[dim]  · {escape(step)}[/]\n" for step in one.how), highlight=False)
+    if not found.advice:
+        _out.print("Nothing to save that is worth a word.")
+    for gap in found.gaps:
+        _out.print(f"[dim]not judged: {gap.kind} of {escape(gap.about)}: {escape(gap.missing)}[/]", highlight=False)
+
+
+@cost_app.command("export")
+def cost_export(
+    *,
+    start: Annotated[str | None, typer.Option("--from", help="Beginning, RFC 3339; 24 h before the end.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; now.")] = None,
+    layout: Annotated[Literal["focus", "csv"], typer.Option("--as", help="FOCUS 1.2, or our own columns.")] = "focus",
+    every: Annotated[Literal["hour", "day"], typer.Option(help="Of FOCUS: a row an hour or a day.")] = "hour",
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output unless given.")] = None,
+    config: Config = None,
+) -> None:
+    """The bill as CSV, for billing tools and spreadsheets."""
+    from analytics.cost.focus import TIME_FORMAT, focus_rows
+    from analytics.cost.jobs import costs_of
+
+    window = _last_day(start, end)
+    with _store(config) as (store, settings):
+        pricing = settings.cost.to_job()
+        costs = costs_of(store, window, pricing)
+    rows = costs.allocation.sort("time", "cost_nanousd", descending=[False, True])
+    if layout == "focus":
+        rows = focus_rows(costs.allocation, pricing.book, pricing.account, costs.window, every=every)
+    text = rows.write_csv(datetime_format=TIME_FORMAT)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text)
+    except OSError as error:
+        _fail(f"cannot write {out}: {error.strerror}", Exit.TROUBLE)
+    _out.print(f"{rows.height:,} rows in {out}", highlight=False)
+
+
 @app.command()
 def simulate(
     *,
@@ -682,6 +809,65 @@ def _tell_incidents(incidents: list[Incident]) -> None:
             f"{cause.confidence:.0%}",
         )
     _out.print(table)
+
+
+def _tell_bill(costs: Any, pricing: Any) -> None:
+    bill = costs.bill
+    hours = f"{costs.window.start:%Y-%m-%d %H:%M} to {costs.window.end:%Y-%m-%d %H:%M} UTC"
+    _out.print(f"[bold]{_usd(bill.bill_usd)}[/] for {bill.gpu_hours:,.0f} GPU hours, {hours}", highlight=False)
+    table = Table("went to", "dollars", "share")
+    for name in ("requests", "idle", "overhead", "unattributed"):
+        amount = getattr(bill, f"{name}_usd")
+        table.add_row(name, _usd(amount), f"{amount / bill.bill_usd:.1%}" if bill.bill_usd else "–")
+    _out.print(table)
+    if set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices:
+        _out.print("[yellow]These are public list prices, not yours: set cost.price_book[/]", highlight=False)
+    for ratio, lacks in ((bill.telemetry_ratio, "told nothing of themselves"), (bill.priced_ratio, "have no price")):
+        if ratio is not None and ratio < 0.999:
+            _out.print(f"[yellow]{1 - ratio:.1%} of GPU time: the GPUs {lacks}[/]", highlight=False)
+
+
+def _tell_unit_costs(rows: Any, dimensions: tuple[str, ...]) -> None:
+    heads = ("dollars", "full", "requests", "each", "each good", "1M in", "1M out")
+    caption = "full: with its share of what served nobody · each: a prediction · 1M: a million tokens"
+    table = Table(*dimensions, caption=caption)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows.iter_rows(named=True):
+        names = (escape(row[name]) if row[name] else "[dim]not known[/]" for name in dimensions)
+        prices = (
+            row[name]
+            for name in (
+                "cost_per_prediction_usd",
+                "cost_per_good_prediction_usd",
+                "cost_per_million_input_tokens_usd",
+                "cost_per_million_output_tokens_usd",
+            )
+        )
+        told = (_usd(row["cost_usd"]), _usd(row["full_cost_usd"]), f"{row['requests']:,}", *map(_usd, prices))
+        table.add_row(*names, *told)
+    _out.print(table)
+
+
+def _usd(amount: float | None) -> str:
+    """Dollars with as many digits as mean something."""
+    if amount is None:
+        return "–"
+    return (
+        f"${amount:,.0f}" if amount >= 1000 else f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3g}"
+    )
+
+
+def _between(total: Any) -> str:
+    return f"{_usd(total.lower_usd[0.8])} to {_usd(total.upper_usd[0.8])}"
+
+
+def _last_day(start: str | None, end: str | None) -> Window:
+    try:
+        last = from_rfc3339(end) if end else datetime.now(UTC)
+        return Window(from_rfc3339(start) if start else last - timedelta(days=1), last)
+    except ValueError as error:
+        _fail(str(error), Exit.WRONG_USE)
 
 
 def _say_json(document: Any) -> None:

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from alerts.settings import AlertsSettings
+from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
 from analytics.jobs import AnalyzeSettings
@@ -139,6 +140,16 @@ class TopologySettings(BaseModel):
     file: Path | None = Field(None, description="YAML of nodes, GPUs, ports and switches; read at start")
 
 
+class FocusAccountSettings(BaseModel):
+    """Whose bill it is, in FOCUS."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field("tailsight", min_length=1, description="BillingAccountId of FOCUS rows")
+    name: str = Field("GPU fleet", min_length=1, description="BillingAccountName of FOCUS rows")
+    provider: str = Field("self-hosted", min_length=1, description="ProviderName where the price book names none")
+
+
 class CostSettings(BaseModel):
     """What GPUs cost, and which of them may stand idle. Read once, with the settings."""
 
@@ -150,6 +161,7 @@ class CostSettings(BaseModel):
     warm_pools: tuple[str, ...] = Field(
         (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
     )
+    account: FocusAccountSettings = FocusAccountSettings()
     _book: PriceBook | None = PrivateAttr(None)
 
     @model_validator(mode="after")
@@ -166,7 +178,8 @@ class CostSettings(BaseModel):
 
     def to_job(self) -> Pricing:
         """What the jobs of cost take."""
-        return Pricing(self._book or shipped_prices(), self.warm_pools)
+        account = FocusAccount(self.account.id, self.account.name, self.account.provider)
+        return Pricing(self._book or shipped_prices(), self.warm_pools, account)
 
 
 class Settings(BaseModel):

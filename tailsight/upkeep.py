@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from analytics.cost.jobs import settle
 from collector.cardinality import CardinalityGuard
 from storage.retention import Day, Retention, disk_of, oldest_days
 from storage.rollup import count_unknown_hours, roll_up_signals
@@ -15,6 +16,8 @@ from storage.store import Store
 from tailsight.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_RECENT, _ALL_KEPT = timedelta(days=2), timedelta(days=35)
 
 
 class Upkeep:
@@ -32,6 +35,8 @@ class Upkeep:
         path = settings.store.embedded_path
         disk = (lambda: disk_of(path)) if path is not None else None
         self._retention = Retention(store, settings.store.retention, disk)
+        self._pricing = settings.cost.to_job()
+        self._looked_far_at: datetime | None = None
         self._guard = CardinalityGuard(store, settings.collector.cardinality, registry)
         self._telemetry = _UpkeepTelemetry(registry)
         count_unknown_hours(store)
@@ -45,11 +50,21 @@ class Upkeep:
         """Do all that is due."""
         self._part("cardinality", lambda: self._guard.look(now))
         self._part("rollup", lambda: self._roll_up(now))
+        self._part("cost", lambda: self._settle(now))
         self._part("retention", lambda: self._retain(now))
 
     def _roll_up(self, now: datetime) -> None:
         hours = roll_up_signals(self._store, now, crowded=self._guard.crowded_metrics, series_max=self._series_max)
         self._telemetry.rolled_up_hours.inc(hours)
+
+    def _settle(self, now: datetime) -> None:
+        # What comes late by days is rare, and looking for it is dear: once an hour.
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        reach = _RECENT if hour == self._looked_far_at else _ALL_KEPT
+        settled = settle(self._store, now, self._pricing, reach=reach)
+        self._telemetry.settled_hours.inc(settled)
+        if not settled:
+            self._looked_far_at = hour
 
     def _retain(self, now: datetime) -> None:
         kept = self._retention.look(now)
@@ -91,6 +106,9 @@ class _UpkeepTelemetry:
         )
         self.rolled_up_hours = Counter(
             "tailsight_rollup_hours", "Hours of samples rolled up by minute, again ones included", registry=registry
+        )
+        self.settled_hours = Counter(
+            "tailsight_cost_settled_hours", "Hours of cost settled, again ones included", registry=registry
         )
         self.dropped_rows = Counter(
             "tailsight_retention_dropped_rows", "Rows dropped, by reason", ["table", "reason"], registry=registry

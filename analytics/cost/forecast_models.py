@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
+from threadpoolctl import threadpool_limits
 
 DAY, WEEK = 24, 168
 """Hours."""
@@ -56,7 +57,8 @@ def ets(levels: Floats, horizon: int, first_hour: int) -> Floats:
     rest = levels - shape[np.arange(-len(levels), 0) % len(shape)]
     ahead: Floats = np.resize(shape, horizon)
     if np.ptp(rest) < 1e-9:
-        return ahead + rest[-1]
+        ahead += rest[-1]
+        return ahead
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the best found is still held against the others
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -104,8 +106,11 @@ def gradient_boosted(levels: Floats, horizon: int, first_hour: int) -> Floats:
         random_state=0,
     )
     rows, base = _features(known, np.arange(1, horizon + 1), first_hour)
-    trees.fit(table[:, useful], np.concatenate(targets))
-    forecast: Floats = trees.predict(rows[:, useful]) + base
+    with threadpool_limits(
+        limits=1, user_api="openmp"
+    ):  # so few rows: threads that wait for a core cost ten times more
+        trees.fit(table[:, useful], np.concatenate(targets))
+        forecast: Floats = trees.predict(rows[:, useful]) + base
     return forecast
 
 

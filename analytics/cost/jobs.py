@@ -7,14 +7,18 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
+from analytics.cost.advice import Ranking, ranked
 from analytics.cost.attribution import REQUEST_HOURS, allocate
+from analytics.cost.focus import FocusAccount
+from analytics.cost.forecast import Forecast, NoForecast, forecast
 from analytics.cost.gpu_time import gpu_time, with_gaps
+from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
-from domain.cost import Use
+from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
 from domain.slo import Objective
 from domain.window import Window
@@ -37,6 +41,8 @@ _ORDINARY = ("qwen3-32b", "NVIDIA H100 80GB HBM3", 2)
 _SETTLED_AFTER = timedelta(minutes=10)  # most requests of an hour have ended, and are sent, by then
 _BEFORE = timedelta(minutes=15)  # requests that began earlier and run into an hour take part in it
 _GAP = timedelta(hours=25)  # a GPU that falls silent and is back within a day was paid for
+_HISTORY = timedelta(days=35)  # what a forecast looks back at
+_WEEK_HOURS = 168
 _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
 
 
@@ -44,11 +50,12 @@ _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for
 class Pricing:
     """How the bill is made and split.
 
-    `warm` are patterns of replicas that stand idle because somebody wants them to.
+    `warm` are patterns of replicas that stand idle because somebody wants them to; `account` is whose bill it is.
     """
 
     book: PriceBook
-    warm: tuple[str, ...] = field(default=())
+    warm: tuple[str, ...] = ()
+    account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
 
 
 def settle(
@@ -265,3 +272,43 @@ def _step_model(model: object, gpu_model: object, gpus: object, requests: pl.Dat
         return fit_step_model(requests)
     except ValueError:  # too few requests to tell
         return step_model_for(*_ORDINARY)
+
+
+def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | NoForecast:
+    """What will be spent an hour until the month (UTC) is over, and at least for a week."""
+    end = hour_of(now)
+    history = costs_of(store, Window(end - _HISTORY, end), pricing)
+    return forecast(hourly_spend(history), max(_WEEK_HOURS, _hours_to_month_end(end)))
+
+
+def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
+    """Dollars spent since the month (UTC) began, until the last hour that is over."""
+    end = hour_of(now)
+    begin = end.replace(day=1, hour=0)
+    return costs_of(store, Window(begin, end), pricing).bill.bill_usd if end > begin else 0.0
+
+
+def hourly_spend(costs: Costs) -> pl.DataFrame:
+    """Dollars of each hour: columns time, cost_usd. Hours of which nothing is known are not there."""
+    dollars = (pl.col("cost_nanousd").sum() / NANOUSD).round(9).alias("cost_usd")
+    return _since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
+
+
+def _since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
+    """What overhead costs is known of all time, what GPUs cost only since the first of them was heard of."""
+    first = allocation.filter(pl.col("use") != Use.OVERHEAD.value)["time"].min()
+    return allocation.filter(pl.col("time") >= first)
+
+
+def cost_advice(store: Store, now: datetime, pricing: Pricing) -> Ranking:
+    """What could be saved, judged by the last seven days."""
+    end = hour_of(now)
+    week = costs_of(store, Window(end - timedelta(days=7), end), pricing)
+    known = _since_first_gpu(week.allocation)
+    found = [*release(known), *held_idle(known), *repair(known)]
+    return ranked(found)
+
+
+def _hours_to_month_end(hour: datetime) -> int:
+    following = (hour.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
+    return int((following - hour).total_seconds() // 3600)

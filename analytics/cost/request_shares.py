@@ -3,8 +3,8 @@
 A step costs `d0` as soon as anything decodes, `p0` as soon as any prompt is computed, and for each request what it
 adds: `d1 + d2·context` for a token, `p1·n + p2·n·(2·position + n)` for a chunk of a prompt. The Shapley value of such a
 game is each one's own addition and an equal part of what is common: `d0/B + d1 + d2·context` for a token,
-`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in the
-step. It is symmetric, gives nothing to who was not there, and adds up to the step.
+`p0/P + p1·n + p2·n·(2·position + n)` for a chunk, B and P being how many decode and how many prompts are computed in
+the step. It is symmetric, gives nothing to who was not there, and adds up to the step.
 
 `shares_from_steps` has the log of steps and is exact. `estimated_shares` has what spans and gauges tell: of it all, but
 the two equal parts are known from the tokens alone; 1/B and 1/P are means over the request's own steps, read off the
@@ -21,7 +21,7 @@ import polars as pl
 from analytics.cost.overlap import Cells, Floats, Places, mean, total
 from analytics.cost.step_models import StepModel
 
-_RATE_ROUNDS = 3
+_RATE_ROUNDS = 6
 _WHOLE_RATIO = 0.9  # of what a gauge counts, seen in the records: they are whole, and sharper than any gauge
 _USUAL_CONTEXT_TOKENS = 1000  # of a decoding sequence, where the first guess of a step's length needs one
 
@@ -68,19 +68,19 @@ def estimated_shares(requests: pl.DataFrame, running: pl.DataFrame | None, model
     Cancelled requests and errors with part of their output count by what they made.
 
     Args:
-        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row each:
-            time (start, Datetime), replica (those without one are taken to have one of their own together), queue_ms, prefill_ms, decode_ms, input_tokens, cached_tokens,
-            output_tokens, and if known latency_ms and is_error.
+        requests: those of some time and, so that all who ran beside them are there, from before and after it. A row
+            each: time (start, Datetime), replica (those without one are taken to be of one), queue_ms, prefill_ms,
+            decode_ms, input_tokens, cached_tokens, output_tokens, and if known latency_ms and is_error.
         running: replica, time, value: samples of the gauge of running sequences; None where there are none.
         model: the step model of the replicas, all of one kind.
 
     Returns:
         engine_ms, one a request in the frame's order.
     """
-    told = _Stages.of(requests, model)
     shares = np.zeros(requests.height)
     if requests.is_empty():
         return pl.Series("engine_ms", shares)
+    told = _Stages.of(requests, model)
     gauges = dict(_gauges(running, requests["time"].min())) if running is not None else {}
     nothing = (np.zeros(0), np.zeros(0))
     order = requests.select("replica", pl.int_range(pl.len()).alias("row")).group_by("replica").agg("row")
@@ -108,57 +108,56 @@ class _Stages:
     @staticmethod
     def of(requests: pl.DataFrame, model: StepModel) -> "_Stages":
         """What is not told, completed as `estimated_shares` says."""
-        absent = [pl.lit(None, pl.Float64).alias(n) for n in ("latency_ms",) if n not in requests.columns]
-        absent += [pl.lit(value=False).alias(n) for n in ("is_error",) if n not in requests.columns]
-        given = requests.with_columns(*absent)
-        numbers = (
-            "queue_ms",
-            "prefill_ms",
-            "decode_ms",
-            "latency_ms",
-            "input_tokens",
-            "cached_tokens",
-            "output_tokens",
-        )
-        frame = given.select(
-            "replica",
-            (pl.col("time") - pl.col("time").min()).dt.total_microseconds().cast(pl.Float64).alias("time_ms") / 1000,
-            *(pl.col(name).cast(pl.Float64) for name in numbers),
-            pl.col("is_error").fill_null(value=False),
-        )
-        timeless = pl.all_horizontal(pl.col("prefill_ms", "decode_ms").is_null())
-        refused = pl.col("is_error") & timeless & (pl.col("output_tokens").fill_null(0) == 0)
-        steps = (pl.col("output_tokens") - 1).clip(0)
-        pace = (steps / pl.col("decode_ms")).filter((pl.col("decode_ms") > 0) & (steps > 0)).median().over("replica")
-
-        def usual(name: str) -> pl.Expr:
-            return pl.coalesce(pl.col(name).median().over("replica"), pl.col(name).median(), pl.lit(0.0))
-
-        prompt = pl.when(refused).then(0.0).otherwise(pl.col("input_tokens").fill_null(usual("input_tokens")))
-        made = pl.coalesce(steps, pl.col("decode_ms") * pace, (usual("output_tokens") - 1).clip(0))
-        frame = frame.with_columns(
-            prompt.alias("prompt"),
-            pl.min_horizontal(pl.col("cached_tokens").fill_null(0.0), (prompt - 1).clip(0)).alias("cached"),
-            pl.when(refused).then(0.0).otherwise(made).alias("steps"),
-            pl.col("queue_ms").fill_null(0.0),
-        )
-        prompts, cached, made_steps = (frame[name].to_numpy() for name in ("prompt", "cached", "steps"))
-        alone = pl.DataFrame(
-            {
-                "prefill": np.where(prompts > 0, model.p0, 0.0) + model.prompt_ms(prompts - cached, cached),
-                "decode": made_steps * model.d0 + model.tokens_ms(made_steps, prompts),
-            }
-        )
-        frame = frame.hstack(alone)
-        rest = (pl.col("latency_ms") - pl.col("queue_ms")).clip(0)
-        whole = pl.col("prefill") + pl.col("decode")
-        part = pl.when(whole > 0).then(pl.col("prefill") / whole).otherwise(0.0)
-        prefill = pl.coalesce("prefill_ms", (rest - pl.col("decode_ms")).clip(0), rest * part, "prefill")
-        frame = frame.with_columns(prefill.alias("prefill_ms"))
-        decode = pl.coalesce("decode_ms", (rest - pl.col("prefill_ms")).clip(0), "decode")
-        begun = frame["time_ms"].to_numpy() + frame["queue_ms"].to_numpy()
+        if "latency_ms" not in requests.columns:
+            requests = requests.with_columns(pl.lit(None, pl.Float64).alias("latency_ms"))
+        if "is_error" not in requests.columns:
+            requests = requests.with_columns(pl.lit(value=False).alias("is_error"))
+        frame = _with_stages(_with_tokens(requests), model)
+        since = (frame["time"] - frame["time"].min()).dt.total_microseconds().to_numpy() / 1000
+        begun = since + frame["queue_ms"].to_numpy()
         first = begun + frame["prefill_ms"].to_numpy()
-        return _Stages(begun, first, first + frame.select(decode).to_series().to_numpy(), prompts, cached, made_steps)
+        tokens = (frame[name].to_numpy() for name in ("input_tokens", "cached_tokens", "steps"))
+        return _Stages(begun, first, first + frame["decode_ms"].to_numpy(), *tokens)
+
+
+def _with_tokens(requests: pl.DataFrame) -> pl.DataFrame:
+    """Numbers of input and cached tokens and of decode steps, all known; numbers are Float64 and not negative."""
+    numbers = ("queue_ms", "prefill_ms", "decode_ms", "latency_ms", "input_tokens", "cached_tokens", "output_tokens")
+    frame = requests.with_columns(pl.col(name).cast(pl.Float64).clip(0) for name in numbers)
+    timeless = pl.col("prefill_ms").is_null() & pl.col("decode_ms").is_null()
+    outside = pl.col("is_error").fill_null(value=False) & timeless & (pl.col("output_tokens").fill_null(0) == 0)
+    steps = (pl.col("output_tokens") - 1).clip(0)
+    pace = (steps / pl.col("decode_ms")).filter((pl.col("decode_ms") > 0) & (steps > 0)).median().over("replica")
+
+    def usual(name: str) -> pl.Expr:
+        return pl.coalesce(pl.col(name).median().over("replica"), pl.col(name).median(), pl.lit(0.0))
+
+    prompt = pl.when(outside).then(0.0).otherwise(pl.coalesce("input_tokens", usual("input_tokens")))
+    made = pl.coalesce(steps, pl.col("decode_ms") * pace, (usual("output_tokens") - 1).clip(0))
+    return frame.with_columns(
+        prompt.alias("input_tokens"),
+        pl.min_horizontal(pl.col("cached_tokens").fill_null(0.0), (prompt - 1).clip(0)).alias("cached_tokens"),
+        pl.when(outside).then(0.0).otherwise(made).alias("steps"),
+    )
+
+
+def _with_stages(frame: pl.DataFrame, model: StepModel) -> pl.DataFrame:
+    """Lengths of all stages known, where need be by what the model takes for the request alone."""
+    prompts, cached, steps = (frame[name].to_numpy() for name in ("input_tokens", "cached_tokens", "steps"))
+    prefill_ms = np.where(prompts > 0, model.p0, 0.0) + model.prompt_ms(prompts - cached, cached)
+    decode_ms = steps * model.d0 + model.tokens_ms(steps, prompts)
+    whole_ms = prefill_ms + decode_ms
+    frame = frame.with_columns(
+        pl.col("queue_ms").fill_null(0.0),
+        pl.Series("alone_ms", prefill_ms),
+        pl.Series("alone_decode_ms", decode_ms),
+        pl.Series("part", np.divide(prefill_ms, whole_ms, out=np.zeros_like(whole_ms), where=whole_ms > 0)),
+    )
+    rest = (pl.col("latency_ms") - pl.col("queue_ms")).clip(0)
+    prefill = pl.coalesce("prefill_ms", (rest - pl.col("decode_ms")).clip(0), rest * pl.col("part"), "alone_ms")
+    frame = frame.with_columns(prefill.alias("prefill_ms"))
+    decode = pl.coalesce("decode_ms", (rest - pl.col("prefill_ms")).clip(0), "alone_decode_ms")
+    return frame.with_columns(decode.alias("decode_ms"))
 
 
 def _gauges(running: pl.DataFrame, origin: object) -> Iterator[tuple[str, tuple[Floats, Floats]]]:
@@ -229,35 +228,3 @@ def _step_rate(
             decoding > 0, rate * np.maximum(cells.decoding(decodes * factors) / np.maximum(decoding, 1.0), 1e-6), rate
         )
     return rate
-
-
-def group_weights(sums: pl.DataFrame, model: StepModel) -> pl.Series:
-    """Shares of groups of requests from sums over them, in the model's milliseconds: `estimated_shares`, added up.
-
-    With i input, c cached and o output tokens of a request, it is what follows for all its requests:
-    `d0·Σ(o-1)/B + d1·Σ(o-1) + d2·Σ(o-1)·(i + o/2) + p0·n/P + p1·(Σi - Σc) + p2·(Σi² - Σc²)`.
-    A prompt behind a cached prefix costs `(i-c)·(2c + i-c) = i² - c²` of attention, so squares are enough.
-
-    Args:
-        sums: one row a group of one replica (or of several alike) and hour:
-            - requests (n): those with a token computed;
-            - input_tokens, input_tokens_squared, cached_tokens, cached_tokens_squared: Σi, Σi², Σc, Σc²;
-            - decode_steps, decode_context_tokens: Σ max(o-1, 0), Σ max(o-1, 0)·(i + o/2);
-            - batch (B): how many decode in a step, in the mean over steps: all groups' Σ decode_ms of a replica's hour
-              over the ms in which anything decoded, or the gauge's mean while it was above 0; at least 1;
-            - prefill_batch (P), if known: the same of prompts in a step; else 1.
-        model: the step model of the replica.
-
-    Returns:
-        engine_ms, one a group in the frame's order.
-    """
-    together = pl.col("prefill_batch").clip(1.0) if "prefill_batch" in sums.columns else pl.lit(1.0)
-    weight = (
-        model.d0 * pl.col("decode_steps") / pl.col("batch").clip(1.0)
-        + model.d1 * pl.col("decode_steps")
-        + model.d2 * pl.col("decode_context_tokens")
-        + model.p0 * pl.col("requests") / together
-        + model.p1 * (pl.col("input_tokens") - pl.col("cached_tokens"))
-        + model.p2 * (pl.col("input_tokens_squared") - pl.col("cached_tokens_squared"))
-    )
-    return sums.with_columns(pl.selectors.numeric().cast(pl.Float64)).select(weight.alias("engine_ms")).to_series()

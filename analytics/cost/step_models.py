@@ -98,6 +98,13 @@ def step_model_for(model_name: str, gpu_model: str, gpus: int, weights: str | No
     return min(found, key=lambda fit: (abs(math.log(fit.gpus / gpus)), fit.gpus)).model
 
 
+def _model(
+    constants: list[float], source: str, decode_error: float, prefill_error: float | None, fitted: int = 0
+) -> StepModel:
+    d0, d1, d2, p0, p1, p2 = constants
+    return StepModel(d0, d1, d2, p0, p1, p2, source, decode_error, prefill_error, fitted)
+
+
 @cache
 def _table() -> tuple[dict[str, re.Pattern[str]], tuple[_Fit, ...]]:
     document: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "step_models.yaml").read_text())
@@ -108,8 +115,7 @@ def _table() -> tuple[dict[str, re.Pattern[str]], tuple[_Fit, ...]]:
     fits = []
     for row in document["fits"]:
         told = f"{row['family']} on {row['gpus']} {row['gpu']}, {row['weights']}: {document['source']}"
-        decode_error, _, prefill_error, _ = row["error"]
-        model = StepModel(*row["decode"], *row["prefill"], told, decode_error, prefill_error)
+        model = _model([*row["decode"], *row["prefill"]], told, row["error"][0], row["error"][2])
         fits.append(_Fit(row["family"], row["gpu"], row["gpus"], row["weights"], model))
     return patterns, tuple(fits)
 
@@ -142,7 +148,9 @@ def fit_step_model(requests: pl.DataFrame, batch: Floats | None = None) -> StepM
         pl.col("cached_tokens").fill_null(0),
         pl.col("queue_ms").fill_null(0),
     )
-    usable = numbered.drop_nulls(["replica", *names]).filter((pl.col("output_tokens") > 1) & (pl.col("decode_ms") > 0))
+    usable = numbered.drop_nulls(["replica", *names]).filter(
+        (pl.col("output_tokens") > 1) & (pl.col("decode_ms") > 0) & (pl.col("prefill_ms") >= 0)
+    )
     if usable.height < _FIT_REQUESTS_MIN:
         raise ValueError(
             f"{usable.height} of {requests.height} requests tell their tokens and stage times and decode more than one"
@@ -156,8 +164,7 @@ def fit_step_model(requests: pl.DataFrame, batch: Floats | None = None) -> StepM
     constants, errors = _least_deviations(np.concatenate([decodes, prefills]))
     decode_error = float(np.median(errors[: len(decodes)]))
     prefill_error = float(np.median(errors[len(decodes) :])) if len(prefills) else None
-    told = f"fitted to {usable.height} requests"
-    return StepModel(*constants, told, decode_error, prefill_error, usable.height)
+    return _model(constants, f"fitted to {usable.height} requests", decode_error, prefill_error, usable.height)
 
 
 def _equations(requests: pl.DataFrame) -> tuple[Floats, Floats]:
@@ -178,12 +185,10 @@ def _equations(requests: pl.DataFrame) -> tuple[Floats, Floats]:
     scale = np.where(np.isnan(batch), 1.0, batch / np.maximum(beside, 1.0))  # of what the records show of all
     # A prompt's work at the edge where its first token is there; of another's decode stage, from its own edge on.
     edge, size = cells.first, len(cells.lengths_ms) + 1
-    ends = np.bincount(edge, minlength=size)
     inside = (cells.first + 1, cells.ended + 1)
-    meanwhile = [
-        scale * total(values, *inside)
-        for values in (np.minimum(ends, 1.0), np.bincount(edge, new, size), np.bincount(edge, attention, size))
-    ]
+    works = [np.bincount(edge, work, size).astype(np.float64) for work in (np.ones_like(steps), new, attention)]
+    works[0] = np.minimum(works[0], 1.0)  # prompts that are there at once were computed in one step
+    meanwhile = [scale * total(work, *inside) for work in works]
     context = scale * mean(contexts, cells.lengths_ms, cells.first, cells.ended)
     decodes = np.column_stack([steps, steps * scale * beside, steps * context, *meanwhile, decode])
 

@@ -14,6 +14,9 @@ import polars as pl
 from analytics.cost.allocation import COUNTED, split, used
 from domain.cost import NANOUSD, Use
 
+UNIT_DIMENSIONS = ("service", "model", "tenant", "version", "pool")
+"""What unit costs can be told by."""
+
 UNIT_COSTS: dict[str, pl.DataType] = {
     "cost_usd": pl.Float64(),
     "idle_usd": pl.Float64(),
@@ -110,10 +113,9 @@ def unit_costs(allocation: pl.DataFrame, outcomes: pl.DataFrame, by: Collection[
     Raises:
         ValueError: for another dimension.
     """
-    valid = ("service", "model", "tenant", "version", "pool")
-    unknown = sorted(set(by) - set(valid))
+    unknown = sorted(set(by) - set(UNIT_DIMENSIONS))
     if unknown:
-        raise ValueError(f"cannot tell unit costs by {', '.join(unknown)}; valid are {', '.join(valid)}")
+        raise ValueError(f"cannot tell unit costs by {', '.join(unknown)}; valid are {', '.join(UNIT_DIMENSIONS)}")
     keys = list(by)
     requests = allocation.filter(used(Use.REQUESTS))
     failed = pl.when(pl.col("outcome") == "error").then("cost_nanousd").otherwise(0).sum().alias("errors_nanousd")
@@ -143,6 +145,8 @@ def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
     rows = split(rows, ["bill"], "own", total="full_nanousd")
     full = pl.when((pl.col("own").sum() > 0) | (pl.len() == 1)).then(_usd("full_nanousd"))
     output = (pl.col("cost_nanousd") - pl.col("input_cost_nanousd")) / NANOUSD
+    # Requests of which no priced GPU is known cost nobody knows what, not nothing.
+    known = pl.when(pl.col("cost_usd") > 0).then("cost_usd")
     tokens = pl.col("input_tokens") + pl.col("output_tokens")
     return (
         rows.with_columns(
@@ -154,16 +158,16 @@ def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
             pl.col("good").cast(pl.UInt64).alias("good_requests"),
         )
         .with_columns(
-            _per(pl.col("cost_usd"), pl.col("requests")).alias("cost_per_prediction_usd"),
-            _per(pl.col("cost_usd"), pl.col("good_requests")).alias("cost_per_good_prediction_usd"),
+            _per(known, pl.col("requests")).alias("cost_per_prediction_usd"),
+            _per(known, pl.col("good_requests")).alias("cost_per_good_prediction_usd"),
             _per(pl.col("full_cost_usd"), pl.col("requests")).alias("full_cost_per_prediction_usd"),
             _per(pl.col("full_cost_usd"), pl.col("good_requests")).alias("full_cost_per_good_prediction_usd"),
-            _per(1e6 * pl.col("cost_usd"), tokens).alias("cost_per_million_tokens_usd"),
+            _per(1e6 * known, tokens).alias("cost_per_million_tokens_usd"),
             _per(1e6 * pl.col("input_cost_nanousd") / NANOUSD, pl.col("input_tokens")).alias(
                 "cost_per_million_input_tokens_usd"
             ),
             _per(1e6 * output, pl.col("output_tokens")).alias("cost_per_million_output_tokens_usd"),
-            _per(pl.col("cost_usd"), pl.col("users")).alias("cost_per_active_user_usd"),
+            _per(known, pl.col("users")).alias("cost_per_active_user_usd"),
         )
         .with_columns(pl.col("users").cast(pl.UInt64))
         .sort("cost_usd", descending=True)

@@ -77,6 +77,16 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/slos/{name}/backtest",
         "/api/v1/slos/{name}",
         "/api/v1/topology",
+        "/api/v1/gpus",
+        "/api/v1/links",
+        "/api/v1/imbalance",
+        "/api/v1/releases/compare",
+        "/api/v1/scaling/{model}/{pool}",
+        "/api/v1/cost",
+        "/api/v1/cost/forecast",
+        "/api/v1/cost/recommendations",
+        "/api/v1/cost/focus",
+        "/api/v1/cost/opencost",
     }
 
 

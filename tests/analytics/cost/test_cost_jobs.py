@@ -1,0 +1,101 @@
+"""The jobs of cost over a store: hours are settled once, and again when more comes in."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from analytics.cost.attribution import REQUEST_HOURS
+from analytics.cost.gpu_time import GPU_TIME
+from analytics.cost.jobs import Pricing, costs_of, settle, spend_forecast
+from analytics.cost.price_book import PriceBook, shipped_prices
+from domain.window import Window
+from simulator.fill import fill
+from simulator.run import Simulation
+from storage import cost_hours
+from storage.cost_hours import read_gpu_hours, read_request_hours, read_unsettled_hours
+from tests.api.clock import NOW
+
+START = NOW - timedelta(hours=2)
+BOTH = Window(START, NOW)
+PRICING = Pricing(shipped_prices())
+LATER = NOW + timedelta(minutes=30)
+
+
+@pytest.fixture
+def fleet(clean_store):
+    fill(clean_store, Simulation(3, START), START, NOW, calls_one_in=1000)
+    return clean_store
+
+
+def rows(frame):
+    return frame.with_columns(pl.col("gpu_seconds").round(6)).sort(pl.all()).rows()
+
+
+def test_the_store_and_the_thinking_agree_on_their_columns():
+    assert pl.Schema(cost_hours.REQUEST_HOURS) == pl.Schema(REQUEST_HOURS)
+    assert pl.Schema(cost_hours.GPU_HOURS) == pl.Schema(GPU_TIME)
+
+
+def test_hours_are_settled_once_and_cost_the_same_before_and_after(fleet):
+    live = costs_of(fleet, BOTH, PRICING)
+    assert settle(fleet, LATER, PRICING) == 2
+    assert settle(fleet, LATER, PRICING) == 0
+    settled = costs_of(fleet, BOTH, PRICING)
+    assert rows(settled.allocation) == rows(live.allocation)
+    assert settled.bill.bill_usd > 0
+
+
+def test_an_hour_under_way_waits_until_it_is_over(fleet):
+    assert settle(fleet, NOW - timedelta(minutes=1), PRICING) == 1
+    assert read_unsettled_hours(fleet, BOTH)["hour"].to_list() == [START + timedelta(hours=1)]
+
+
+def test_late_requests_settle_an_hour_again_and_the_new_settlement_counts(fleet):
+    settle(fleet, LATER, PRICING)
+    before = costs_of(fleet, BOTH, PRICING)
+    replica = before.allocation.filter(pl.col("use") == "requests")["replica"].drop_nulls()[0]
+    late = {"service": "chat", "model": "llama-3.1-70b", "replica": replica, "tenant": "latecomer", "latency_ms": 9e4}
+    late |= {"prefill_ms": 400.0, "decode_ms": 8.9e4, "input_tokens": 4000, "output_tokens": 3000, "is_error": False}
+    fleet.insert("tailsight_requests", pl.DataFrame([{"time": START + timedelta(minutes=5), **late}]))
+    assert settle(fleet, LATER + timedelta(minutes=1), PRICING) == 1
+    after = costs_of(fleet, BOTH, PRICING)
+    assert after.bill.bill_usd == before.bill.bill_usd
+    assert after.allocation.filter(pl.col("tenant") == "latecomer")["cost_nanousd"].sum() > 0
+    assert after.allocation["requests"].sum() == before.allocation["requests"].sum() + 1
+    assert read_request_hours(fleet, BOTH)["requests"].sum() == after.allocation["requests"].sum()
+
+
+def test_a_window_is_rounded_out_to_whole_hours(fleet):
+    settle(fleet, LATER, PRICING)
+    inner = costs_of(fleet, Window(START + timedelta(minutes=20), START + timedelta(minutes=40)), PRICING)
+    assert inner.window == Window(START, START + timedelta(hours=1))
+    whole = costs_of(fleet, BOTH, PRICING)
+    later = costs_of(fleet, Window(START + timedelta(hours=1), NOW), PRICING)
+    assert inner.bill.bill_usd + later.bill.bill_usd == pytest.approx(whole.bill.bill_usd, abs=1e-9)
+
+
+def test_every_second_of_every_gpu_is_told(fleet):
+    settle(fleet, LATER, PRICING)
+    seconds = read_gpu_hours(fleet, BOTH).group_by("time", "gpu").agg(pl.col("seconds").sum())
+    assert seconds["seconds"].to_list() == pytest.approx([3600.0] * seconds.height, abs=61)
+
+
+def test_users_get_the_dollars_of_their_tenants(fleet):
+    settle(fleet, LATER, PRICING)
+    by_user = costs_of(fleet, BOTH, PRICING, by_user=True)
+    whole = costs_of(fleet, BOTH, PRICING)
+    assert by_user.bill.requests_usd == pytest.approx(whole.bill.requests_usd, abs=1e-6)
+    assert by_user.allocation["tenant"].n_unique() > whole.allocation["tenant"].n_unique()
+
+
+def test_gpus_without_a_price_are_on_no_bill_and_are_counted(fleet):
+    found = costs_of(fleet, BOTH, Pricing(PriceBook()))
+    assert found.bill.bill_usd == 0
+    assert found.bill.priced_ratio == 0
+    assert found.unpriced_gpu_seconds == pytest.approx(32 * 7200, rel=0.01)
+    assert found.allocation["requests"].sum() > 0
+
+
+def test_a_short_past_gives_no_forecast(fleet):
+    assert "a forecast needs 72" in spend_forecast(fleet, LATER, PRICING).reason

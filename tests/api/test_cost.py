@@ -1,0 +1,158 @@
+"""Cost over the API, of two simulated hours."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from analytics.cost.jobs import Pricing, settle
+from analytics.cost.price_book import PriceBook, price_book_of
+from domain.incident import Indicator
+from domain.slo import Objective
+from simulator.fill import fill
+from simulator.run import Simulation
+from storage.store import Store
+from tests.api.clock import NOW
+
+START = NOW - timedelta(hours=2)
+HOURS = {"from_": START.isoformat(), "to": NOW.isoformat()}
+GPUS_USD_AN_HOUR = 4.0
+
+
+def book() -> PriceBook:
+    price = {
+        "name": "ours",
+        "usd_per_gpu_hour": GPUS_USD_AN_HOUR,
+        "mode": "reserved",
+        "source": "invoice",
+        "as_of": "2026-11-01",
+    }
+    storage = {"name": "store", "usd_per_hour": 3.0, "source": "invoice", "as_of": "2026-11-01"}
+    return price_book_of({"prices": [price], "matches": [{"price": "ours"}], "overheads": [storage]})
+
+
+@pytest.fixture(scope="module")
+def fleet(store: Store) -> Iterator[Any]:
+    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    simulation = Simulation(9, START)
+    fill(store, simulation, START, NOW, calls_one_in=1000)
+    settle(store, NOW, Pricing(book()))  # the first hour; the second ended only now
+    yield simulation.cloud
+    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+
+
+@pytest.fixture(scope="module")
+def ask_cost(make_asker: Any, fleet: Any) -> Any:
+    promise = Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 30, 1000.0)
+    return make_asker(pricing=lambda: Pricing(book()), objectives=lambda: (promise,))
+
+
+def test_the_bill_is_what_the_gpus_cost_and_its_parts_add_up_to_it(ask_cost: Any, fleet: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost", **HOURS).json()
+
+    bill = answer["bill"]
+    assert bill["bill_usd"] == pytest.approx(2 * (len(fleet.gpus) * GPUS_USD_AN_HOUR + 3.0), abs=1e-9)
+    assert bill["overhead_usd"] == 6.0
+    parts = ("requests_usd", "idle_usd", "overhead_usd", "unattributed_usd")
+    assert sum(bill[name] for name in parts) == pytest.approx(bill["bill_usd"], abs=1e-9)
+    assert (bill["telemetry_ratio"], bill["priced_ratio"]) == (1.0, 1.0)
+    assert answer["uses_list_prices"] is False
+
+
+@pytest.mark.parametrize("by", ["model", "tenant", "service", "version", "pool", "model,tenant"])
+def test_full_costs_of_any_groups_add_up_to_the_bill(ask_cost: Any, by: str) -> None:
+    answer = ask_cost.get("/api/v1/cost", **HOURS, by=by).json()
+
+    assert sum(row["full_cost_usd"] for row in answer["rows"]) == pytest.approx(answer["bill"]["bill_usd"], abs=1e-6)
+    assert sum(row["cost_usd"] for row in answer["rows"]) == pytest.approx(answer["bill"]["requests_usd"], abs=1e-6)
+    assert set(answer["rows"][0]["labels"]) == set(by.split(","))
+
+
+def test_a_prediction_a_good_one_a_token_and_a_user_have_a_price(ask_cost: Any) -> None:
+    rows = ask_cost.get("/api/v1/cost", **HOURS, by="service").json()["rows"]
+
+    chat = next(row for row in rows if row["labels"]["service"] == "chat")
+    assert chat["cost_per_prediction_usd"] == pytest.approx(chat["cost_usd"] / chat["requests"])
+    assert 0 < chat["good_requests"] < chat["requests"]
+    assert chat["cost_per_good_prediction_usd"] > chat["cost_per_prediction_usd"]
+    assert chat["cost_per_million_output_tokens_usd"] > chat["cost_per_million_input_tokens_usd"] > 0
+    assert chat["users"] > 10
+
+
+def test_idle_time_is_told_by_its_cause(ask_cost: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost", **HOURS, by="idle_cause").json()
+
+    costs = {row["labels"]["idle_cause"]: row["cost_usd"] for row in answer["rows"]}
+    assert costs["unallocated"] > 0
+    assert costs["loaded_without_traffic"] > 0
+    assert sum(costs.values()) == pytest.approx(answer["bill"]["bill_usd"])
+
+
+def test_users_bear_what_their_tenants_bear(ask_cost: Any) -> None:
+    by_user = ask_cost.get("/api/v1/cost", **HOURS, by="user").json()
+    whole = ask_cost.get("/api/v1/cost", **HOURS).json()
+
+    assert by_user["bill"]["requests_usd"] == pytest.approx(whole["bill"]["requests_usd"], abs=1e-6)
+    assert len(by_user["rows"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("question", "field", "told"),
+    [
+        ({"by": "colour"}, "by", "valid are user, model"),
+        ({"by": "user,tenant"}, "by", "choose one"),
+        ({"by": "user", "from_": (NOW - timedelta(days=9)).isoformat()}, "by", "at most 48 hours"),
+    ],
+)
+def test_questions_that_cannot_be_answered_say_why(ask_cost: Any, question: Any, field: str, told: str) -> None:
+    answer = ask_cost.get("/api/v1/cost", **question)
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+    assert told in error["detail"]
+
+
+def test_a_time_without_gpus_costs_nothing_and_knows_nothing(ask_cost: Any) -> None:
+    day = {"from_": (NOW - timedelta(days=9)).isoformat(), "to": (NOW - timedelta(days=8)).isoformat()}
+    bill = ask_cost.get("/api/v1/cost", **day).json()["bill"]
+
+    assert (bill["requests_usd"], bill["gpu_hours"], bill["telemetry_ratio"]) == (0.0, 0.0, None)
+
+
+def test_the_bill_comes_as_focus_rows(ask_cost: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost/focus", **HOURS, format="csv")
+
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    bill = ask_cost.get("/api/v1/cost", **HOURS).json()["bill"]["bill_usd"]
+    assert sum(float(row["BilledCost"]) for row in rows) == pytest.approx(bill, abs=1e-9)
+    as_json = ask_cost.get("/api/v1/cost/focus", **HOURS).json()
+    assert len(as_json["rows"]) == len(rows)
+
+
+def test_the_bill_comes_as_opencost_allocations(ask_cost: Any) -> None:
+    (allocations,) = ask_cost.get("/api/v1/cost/opencost", **HOURS, aggregate="service").json()["data"]
+
+    bill = ask_cost.get("/api/v1/cost", **HOURS).json()["bill"]["bill_usd"]
+    assert sum(one["totalCost"] for one in allocations.values()) == pytest.approx(bill, abs=1e-6)
+    assert {"chat", "__idle__"} <= set(allocations)
+    wrong = ask_cost.get("/api/v1/cost/opencost", **HOURS, aggregate="colour")
+    assert wrong.json()["errors"][0]["field"] == "aggregate"
+
+
+def test_too_short_a_past_gives_a_reason_in_place_of_a_forecast(ask_cost: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost/forecast").json()
+
+    assert "a forecast needs 72" in answer["reason"]
+    assert (answer["model"], answer["month_end"], answer["hours"]) == (None, None, [])
+
+
+def test_advice_says_what_is_missing(ask_cost: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost/recommendations").json()
+
+    assert answer["advice"] == []
+    assert {gap["kind"] for gap in answer["gaps"]} >= {"release", "held_idle"}

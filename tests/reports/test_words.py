@@ -1,0 +1,44 @@
+import pytest
+
+from reports import words
+
+
+@pytest.mark.parametrize(
+    ("usd", "told"),
+    [
+        (None, "not known"),
+        (0.0, "$0"),
+        (11_384.4, "$11,384"),
+        (-240.2, "−$240"),
+        (0.814, "$0.81"),
+        (0.00421, "$0.00421"),
+    ],
+)
+def test_money_has_as_many_digits_as_matter(usd: float | None, told: str) -> None:
+    assert words.money(usd) == told
+
+
+def test_a_budget_and_an_sli_are_rounded_down() -> None:
+    assert words.percent_down(0.9999) == "99\N{NO-BREAK SPACE}%"
+    assert words.percent_down(-0.001) == "−1\N{NO-BREAK SPACE}%"
+    assert words.percent_of_target(0.99499, 0.995) == "99.499\N{NO-BREAK SPACE}%"
+
+
+def test_little_is_not_nothing() -> None:
+    assert words.percent(0.001) == "<1\N{NO-BREAK SPACE}%"
+    assert words.percent(0.0) == "0\N{NO-BREAK SPACE}%"
+    assert words.change(0.001) == "0\N{NO-BREAK SPACE}%"
+    assert words.change(24.0) == "×25"
+
+
+def test_both_ends_of_a_long_name_are_kept() -> None:
+    assert words.shortened("chat-completions-europe-7", 12) == "chat-com…e-7"
+    assert words.shortened("chat", 4) == "chat"
+
+
+def test_long_counts_are_told_short() -> None:
+    assert [words.count(value).replace("\N{NO-BREAK SPACE}", " ") for value in (18_420, 18_420_000, 1.25e9)] == [
+        "18,420",
+        "18.4 M",
+        "1.25 B",
+    ]
