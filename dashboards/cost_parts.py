@@ -55,8 +55,19 @@ def waiting(height: int, words: str = "") -> Component:
     )
 
 
-def nothing_heard() -> Component:
-    """What a page says when no GPU was heard of."""
+def no_bill(bill: Bill) -> Component | None:
+    """What a page says where there is no bill: no GPU was heard of, or none with a price; None where there is one."""
+    if bill.gpu_hours or bill.bill_usd:
+        return None
+    if bill.priced_ratio is not None:
+        return empty_state(
+            "wallet",
+            "No price is known of these GPUs",
+            [
+                html.P("GPUs were heard of, but no match of the price book is for them. Set your prices:"),
+                html.Pre("cost:\n  price_book: prices.yaml"),
+            ],
+        )
     return empty_state(
         "gpu",
         "No GPU has been heard of in this time",

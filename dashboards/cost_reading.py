@@ -50,6 +50,16 @@ def hour_before(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
 
 
+def known_costs(units: pl.DataFrame) -> pl.DataFrame:
+    """Unit costs with null for dollars of groups that no GPU time with a price is known of: that is not 0.
+
+    Args:
+        units: as of `analytics.cost.jobs.unit_costs_of`.
+    """
+    dollars = [name for name in units.columns if name.endswith("_usd") and name != "full_cost_usd"]
+    return units.with_columns(pl.when(pl.col("gpu_hours") > 0).then(pl.col(dollars)))
+
+
 class Kept(Generic[Answer]):
     """The newest answers, each for so many seconds. Whoever asks for one that is being made waits for it."""
 
@@ -130,7 +140,7 @@ class CostReader:
         """What one of something costs in a window, by dimensions."""
 
         def ask() -> pl.DataFrame:
-            return unit_costs_of(self._context.store, self.costs(window), self._context.objectives(), by)
+            return known_costs(unit_costs_of(self._context.store, self.costs(window), self._context.objectives(), by))
 
         return self._units.get((window, by), ask)
 
@@ -141,7 +151,7 @@ class CostReader:
             costs = self.costs(window)
             own = Costs(costs.window, costs.allocation.filter(pl.col("model") == model), 0.0)
             frame = unit_costs_of(self._context.store, own, self._context.objectives(), ("model", "tenant"))
-            return frame.filter(pl.col("model") == model).drop("model")
+            return known_costs(frame.filter(pl.col("model") == model).drop("model"))
 
         return self._units.get((window, "tenants of", model), ask)
 

@@ -20,7 +20,7 @@ from dashboards.cost_parts import (
     Column,
     money_table,
     name_of,
-    nothing_heard,
+    no_bill,
     page_head,
     rests_on,
     split_bar,
@@ -285,10 +285,11 @@ def _courses(costs: Costs) -> dict[str, list[float | None]]:
 def _page(reader: CostReader, window: Window, search: str | None) -> tuple[Any, ...]:
     state = parse_state(search)
     costs = reader.costs(window)
-    if costs.allocation.is_empty():
-        nothing: tuple[Any, ...] = ("", figures.empty(cost_figures.NOTHING_HEARD), *[None] * 6)
-        return (text.hours_words(costs.window), None, nothing_heard(), None, *nothing)
     bill = costs.bill
+    nothing = no_bill(bill)
+    if nothing is not None:
+        blank = figures.empty(cost_figures.NOTHING_HEARD)
+        return (text.hours_words(costs.window), None, nothing, None, "", blank, *[None] * 6)
     more = _more(state)
     return (
         note(costs),

@@ -21,7 +21,7 @@ from dashboards.cost_parts import (
     hourly,
     money_table,
     name_of,
-    nothing_heard,
+    no_bill,
     page_head,
     waiting,
 )
@@ -185,7 +185,8 @@ def _page(reader: CostReader, state: PageState, window: Window) -> tuple[Any, ..
     is_drill = model is not None and by == "tenant"
     asked = "model,tenant" if is_drill else by
     above = choice(state, costs.window, urlencode({"by": asked, "format": "csv"}, safe=","))
-    if costs.allocation.is_empty():
-        return text.hours_words(costs.window), above, nothing_heard()
+    nothing = no_bill(costs.bill)
+    if nothing is not None:
+        return text.hours_words(costs.window), above, nothing
     units = reader.units_of_model(window, model) if is_drill and model is not None else reader.units(window, by)
     return note(costs), above, html.Div([table(units, costs, state), foot(units, costs, state)], className="panel")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
-from dash import Dash, Input, Output, html, no_update
+from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from analytics.cost.forecast import Forecast, NoForecast, Total, daily_totals, month_end, until
@@ -183,7 +183,8 @@ def _page(reader: CostReader, now: datetime) -> tuple[Any, ...]:
     found = reader.forecast(now)
     told = f"from {text.day_and_clock(hour_before(now))} UTC"
     if found is None:
-        return told, waiting(86, _BEING_MADE), *[no_update] * 4
+        blank = figures.empty("It is being made")
+        return told, waiting(86, _BEING_MADE), blank, blank, None, blank
     if isinstance(found, NoForecast):
         blank = figures.empty("No forecast yet")
         return told, no_forecast(found.reason), blank, blank, None, blank

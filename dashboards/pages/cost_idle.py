@@ -13,7 +13,7 @@ from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, fact, figure_of, panel, spark
 from dashboards.context import PageContext
-from dashboards.cost_parts import hourly, money_cell, nothing_heard, page_head, waiting
+from dashboards.cost_parts import hourly, money_cell, no_bill, page_head, waiting
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import IDLE_CAUSES
 from dashboards.pages.cost import idle_bars, idle_sums, note
@@ -193,9 +193,10 @@ def _place() -> pl.Expr:
 
 def _page(reader: CostReader, window: Window) -> tuple[Any, ...]:
     costs = reader.costs(window)
-    if costs.allocation.is_empty():
+    nothing = no_bill(costs.bill)
+    if nothing is not None:
         blank = figures.empty(cost_figures.NOTHING_HEARD)
-        return text.hours_words(costs.window), nothing_heard(), "", blank, None, blank, None
+        return text.hours_words(costs.window), nothing, "", blank, None, blank, None
     return (
         note(costs),
         facts(costs),
