@@ -109,9 +109,3 @@ def test_advice_says_what_to_do_and_what_it_is_worth(open_page: OpenPage) -> Non
     first = page.locator(".advice").first
     expect(first).to_contain_text(re.compile(r"\$[\d,]+"))
     expect(first).to_contain_text("What would break it")
-
-
-def test_a_time_without_gpus_says_so(open_page: OpenPage, store: Store) -> None:
-    store.execute("TRUNCATE TABLE tailsight_gpu_hours")
-    page = open_page("/cost?range=6h")
-    expect(page.get_by_role("heading", name="No GPU has been heard of in this time")).to_be_visible()

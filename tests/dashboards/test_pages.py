@@ -84,7 +84,7 @@ def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Aske
     search = "?range=1h&service=chat"
     answer = pages.callback(*_HEAD, url__pathname="/", url__search=search, tick__n_intervals=1)
     answer |= pages.callback(*_MENUS, url__pathname="/", url__search=search)
-    assert words(answer["navigation"]["children"]) == "Overview Incidents 1 Objectives Alerts Data"
+    assert words(answer["navigation"]["children"]) == "Overview Incidents 1 Objectives Alerts Cost Data"
     assert words(answer["range-menu"]["children"]) == "15m 1h 3h 6h 24h 7d"
     assert words(answer["service-menu"]["children"]) == "chat All services chat rerank"
     assert words(answer["freshness"]["children"]).startswith("Live, 03:06:")
