@@ -32,6 +32,11 @@ _BAR_RATIO = 0.86
 _GAPS_UNTIL = 72  # bars: gaps between more of them fall on uneven pixels
 _BAND_LEVEL = 0.8
 
+_UNKNOWN, _OTHERS = "\0unknown", "\0others"  # no name of anything
+
+SERIES = tuple(f"series-{number}" for number in range(1, 7))
+"""Colours of what has none of its own."""
+
 NOTHING_HEARD = "No GPU has been heard of in this time"
 
 
@@ -41,6 +46,11 @@ NOTHING_HEARD = "No GPU has been heard of in this time"
 def step_of(window: Window) -> int:
     """Seconds of a bar: an hour, or a day where hours would be too many to see."""
     return _HOUR_S if window.seconds <= _HOURLY_UNTIL_S else _DAY_S
+
+
+def step_words(window: Window) -> str:
+    """The same in words."""
+    return f"by the {'hour' if step_of(window) == _HOUR_S else 'day'}, UTC"
 
 
 def spend_over_time(allocation: pl.DataFrame, window: Window) -> Figure:
@@ -72,6 +82,26 @@ def idle_over_time(allocation: pl.DataFrame, window: Window) -> Figure:
     return _stacked(_summed(idle, "idle_cause", step_of(window)), words, window, "Idle spend")
 
 
+def cost_over_time(served: pl.DataFrame, name: str, keys: Sequence[str | None], window: Window) -> Figure:
+    """What requests cost an hour, or a day, stacked by a column: some values in their colours, the others together.
+
+    Args:
+        served: rows of schema `ALLOCATION` whose use is requests.
+        name: the column.
+        keys: its values that are told apart, at most as many as `SERIES`; null is the value that is not known.
+        window: what the x axis shows.
+    """
+    if not served["cost_nanousd"].sum():
+        return empty("No request is known of in this time")
+    words = {key or _UNKNOWN: Words(key or "not known", "", tone) for key, tone in zip(keys, SERIES, strict=False)}
+    filled = pl.col(name).fill_null(_UNKNOWN)
+    grouped = served.with_columns(
+        pl.when(filled.is_in(list(words))).then(filled).otherwise(pl.lit(_OTHERS)).alias(name)
+    )
+    sums = _summed(grouped, name, step_of(window))
+    return _stacked(sums, words | {_OTHERS: Words("others", "", "faint")}, window, "Cost of requests")
+
+
 def _summed(rows: pl.DataFrame, name: str, step_s: int) -> pl.DataFrame:
     """Columns time, the name, usd."""
     return (
@@ -99,17 +129,16 @@ def _stacked(sums: pl.DataFrame, words: Mapping[str, Words], window: Window, tit
                 "width": step_s * 1_000 * bar_ratio,
                 "offset": step_s * 1_000 * (1 - bar_ratio) / 2,
                 "marker": {"color": f"${told.tone}", "line": {"width": 0}},
-                "hovertemplate": f"%{{y:$,.2f}} {told.title}<extra></extra>",
+                "hovertemplate": f"%{{y:$,.2f}} {escaped(told.title)}<extra></extra>",
             }
         )
-    every = "hour" if step_s == _HOUR_S else "day"
+    every, an_every = ("hour", "an hour") if step_s == _HOUR_S else ("day", "a day")
     per_step = sums.group_by("time").agg(pl.col("usd").sum())
     total, most = float(per_step["usd"].sum()), per_step.sort("usd", descending=True).row(0)
     return make_figure(
         traces,
-        f"{title} an {every}" * (every == "hour")
-        + f"{title} a {every}" * (every == "day")
-        + f", {text.usd(total)} in all; most in the {every} of {text.day_and_clock(most[0])} UTC: {text.usd(most[1])}",
+        f"{title} {an_every}, {text.usd(total)} in all; "
+        f"most in the {every} of {text.day_and_clock(most[0])} UTC: {text.usd(most[1])}",
         margin={"l": _MARGIN_LEFT_PX, "r": 14, "t": 10, "b": TIME_AXIS_PX},
         barmode="stack",
         xaxis=_hours_axis(window),
@@ -160,7 +189,7 @@ def idle_heatmap(allocation: pl.DataFrame, window: Window) -> Figure:
     for (node,), members in hours.sort(*keys, nulls_last=True).group_by(["node"], maintain_order=True):
         if rows:
             rows.append([None] * len(times))
-            names.append("")
+            names.append("\u200b" * len(rows))  # a gap between nodes is a category too, and each needs a name
         label, first = str(node or "unknown node"), len(rows)
         for key, cells in members.group_by(keys, maintain_order=True):
             line: list[float | None] = [None] * len(times)
@@ -174,15 +203,14 @@ def idle_heatmap(allocation: pl.DataFrame, window: Window) -> Figure:
             {
                 "type": "heatmap",
                 "x": [time_text(moment) for moment in (*times, window.end)],
-                "y": list(range(len(rows))),
+                "y": [escaped(name) for name in names],
                 "z": rows,
-                "text": [[escaped(name)] * len(times) for name in names],
                 "zmin": 0,
                 "zmax": 100,
                 "colorscale": "$scale-idle",
                 "xgap": 1 if len(times) <= 2 * _DAY_S // _HOUR_S else 0,
                 "ygap": 1,
-                "hovertemplate": "%{text} · %{x|%d %b %H:%M} · %{z:.0f} % idle<extra></extra>",
+                "hovertemplate": "%{y} · %{x|%d %b %H:%M} · %{z:.0f} % idle<extra></extra>",
                 "hoverongaps": False,
                 "colorbar": {
                     "thickness": 6,
@@ -202,6 +230,7 @@ def idle_heatmap(allocation: pl.DataFrame, window: Window) -> Figure:
         xaxis=_hours_axis(window),
         yaxis=plain_axis()
         | {
+            "type": "category",
             "autorange": "reversed",
             "tickvals": list(centres),
             "ticktext": [escaped(name) for name in centres.values()],

@@ -210,7 +210,11 @@ def money_table(
             cells.insert(2, cell_of("Course", course, is_wide=True))
         rows.append(html.Tr(cells))
     return html.Div(
-        html.Table([html.Thead(html.Tr(head_cells)), html.Tbody(rows)]), className="table listing money", tabIndex=0
+        html.Table([html.Thead(html.Tr(head_cells)), html.Tbody(rows)]),
+        className="table listing money",
+        tabIndex=0,  # it may be wider than its place: the keyboard scrolls it
+        role="region",
+        **{"aria-label": f"Cost by {name.head.lower()}"},
     )
 
 

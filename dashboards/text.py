@@ -85,9 +85,9 @@ def usd(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     size = abs(value)
-    if size >= 99.5 or size == 0:  # would be shown as 100
+    if size >= 99.5 or size == 0:
         words = f"${size:,.0f}"
-    elif size >= 0.995:  # would be shown as 1
+    elif size >= 0.995:
         words = f"${size:,.2f}"
     else:
         decimals = 2 - math.floor(math.log10(size))

@@ -181,7 +181,10 @@ def split_words(bill: Bill) -> list[Component]:
     return [
         *split_bar(bill),
         html.Ul(
-            [html.Li([icon(icon_name), html.Strong(text.usd(usd)), f" {words}"]) for icon_name, usd, words in losses],
+            [
+                html.Li([icon(icon_name), html.Span([html.Strong(text.usd(usd)), f" {words}"])])
+                for icon_name, usd, words in losses
+            ],
             className="losses",
         ),
     ]
@@ -296,7 +299,7 @@ def _page(reader: CostReader, window: Window, search: str | None) -> tuple[Any, 
         rests_on(bill, uses_list_prices=reader.uses_list_prices(costs)),
         facts(costs, reader.before(window), reader.units(window)),
         split_words(bill),
-        f"by the {'hour' if cost_figures.step_of(window) == 3_600 else 'day'}, UTC",  # seconds
+        cost_figures.step_words(window),
         cost_figures.spend_over_time(costs.allocation, costs.window),
         idle_bars(costs.allocation, bill),
         more("Where and when", "/cost/idle"),

@@ -11,9 +11,9 @@ from dash.development.base_component import Component
 
 from analytics.cost.allocation import used
 from analytics.cost.jobs import Costs
-from dashboards import text
+from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
-from dashboards.components import Children, icon, page_link
+from dashboards.components import chart, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
 from dashboards.cost_parts import (
     UNIT_COLUMNS,
@@ -52,6 +52,14 @@ def layout() -> Component:
             page_head("Cost breakdown", "breakdown-note"),
             html.Div(id="breakdown-choice", className="choice"),
             html.Div(waiting(360), id="breakdown-table"),
+            html.Div(
+                panel(
+                    "Cost of requests over time",
+                    chart("breakdown-course", 260),
+                    note=html.Span(id="breakdown-course-note"),
+                ),
+                className="cost-body",
+            ),
         ]
     )
 
@@ -64,6 +72,8 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
         Output("breakdown-note", "children"),
         Output("breakdown-choice", "children"),
         Output("breakdown-table", "children"),
+        Output("breakdown-course-note", "children"),
+        Output(figure_of("breakdown-course"), "data"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
     )
@@ -135,16 +145,18 @@ def table(units: pl.DataFrame, costs: Costs, state: PageState) -> Component:
     if units.is_empty():
         return html.P(f"No {by} is known of in this time.", className="calm")
     ordered = units.sort(key, by, descending=[is_descending, False], nulls_last=True)
-    served = costs.allocation.filter(used(Use.REQUESTS))
-    if state.model is not None and by == "tenant":
-        served = served.filter(pl.col("model") == state.model)
+    served = served_of(costs, state)
+    tones = dict(zip(told_apart(units, by), cost_figures.SERIES, strict=False))
     hours = costs.allocation["time"].unique().sort().to_list()
     columns = [column for column in _COLUMNS if not (column.key == "idle_usd" and by in _WITHOUT_IDLE)]
     return money_table(
         ordered,
         Column(by.capitalize(), by, str, f"in order of the {by}'s name"),
         columns,
-        label=lambda value: _label(value, by, state),
+        label=lambda value: [
+            html.Span(className=f"swatch fill-{tones.get(value, 'faint')}"),
+            model_link(value, state) if by == "model" else name_of(value),
+        ],
         sparks=hourly(served, by, hours),
         sort=(key, is_descending),
         sort_link=lambda name: link(
@@ -163,13 +175,22 @@ def foot(units: pl.DataFrame, costs: Costs, state: PageState) -> Component:
     else:
         idle = f", {text.usd(costs.bill.idle_usd)} of it idle" if costs.bill.idle_usd else ""
         words = f"Full costs add up to the bill of {text.usd(costs.bill.bill_usd)}{idle}."
-        if abs(total - costs.bill.bill_usd) > 1e-6:  # dollars
+        if abs(total - costs.bill.bill_usd) > 1e-6:
             words = f"The bill of {text.usd(costs.bill.bill_usd)} is nobody's as yet: no request is known of."
     return html.P(words, className="foot note")
 
 
-def _label(value: str | None, by: str, state: PageState) -> Children:
-    return model_link(value, state) if by == "model" else name_of(value)
+def told_apart(units: pl.DataFrame, by: str) -> list[str | None]:
+    """The dearest, which have a colour of their own."""
+    dearest = units.drop_nulls("cost_usd").sort("cost_usd", by, descending=[True, False])
+    return dearest[by].head(len(cost_figures.SERIES)).to_list()
+
+
+def served_of(costs: Costs, state: PageState) -> pl.DataFrame:
+    """The rows of the bill that served requests; of one model where that is asked for."""
+    served = costs.allocation.filter(used(Use.REQUESTS))
+    is_drill = state.model is not None and dimension_of(state) == "tenant"
+    return served.filter(pl.col("model") == state.model) if is_drill else served
 
 
 def _next_sort(name: str, key: str, is_descending: bool) -> str:  # noqa: FBT001  # the order now
@@ -187,6 +208,13 @@ def _page(reader: CostReader, state: PageState, window: Window) -> tuple[Any, ..
     above = choice(state, costs.window, urlencode({"by": asked, "format": "csv"}, safe=","))
     nothing = no_bill(costs.bill)
     if nothing is not None:
-        return text.hours_words(costs.window), above, nothing
+        blank = figures.empty(cost_figures.NOTHING_HEARD)
+        return text.hours_words(costs.window), above, nothing, "", blank
     units = reader.units_of_model(window, model) if is_drill and model is not None else reader.units(window, by)
-    return note(costs), above, html.Div([table(units, costs, state), foot(units, costs, state)], className="panel")
+    return (
+        note(costs),
+        above,
+        html.Div([table(units, costs, state), foot(units, costs, state)], className="panel"),
+        cost_figures.step_words(window),
+        cost_figures.cost_over_time(served_of(costs, state), by, told_apart(units, by), window),
+    )

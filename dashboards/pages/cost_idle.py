@@ -181,7 +181,13 @@ def places_table(costs: Costs) -> Component:
     more = found.height - _ROWS
     return html.Div(
         [
-            html.Div(html.Table([html.Thead(head), html.Tbody(rows)]), className="table listing money", tabIndex=0),
+            html.Div(
+                html.Table([html.Thead(head), html.Tbody(rows)]),
+                className="table listing money",
+                tabIndex=0,
+                role="region",
+                **{"aria-label": "Idle places"},
+            ),
             html.P(f"{more} more, each with less.", className="foot note") if more > 0 else None,
         ]
     )
@@ -200,7 +206,7 @@ def _page(reader: CostReader, window: Window) -> tuple[Any, ...]:
     return (
         note(costs),
         facts(costs),
-        f"by the {'hour' if cost_figures.step_of(window) == 3_600 else 'day'}, UTC",  # seconds
+        cost_figures.step_words(window),
         cost_figures.idle_over_time(costs.allocation, costs.window),
         idle_bars(costs.allocation, costs.bill),
         cost_figures.idle_heatmap(costs.allocation, costs.window),

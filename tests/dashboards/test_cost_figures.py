@@ -81,6 +81,19 @@ def test_a_busy_fleet_has_no_idle_spend_and_says_so() -> None:
     )
 
 
+def test_the_dearest_are_told_apart_and_the_others_stand_together() -> None:
+    bill = rows_of(
+        [paid(0, 5, tenant="a"), paid(0, 3, tenant="b"), paid(1, 2), paid(1, 1, tenant="c"), paid(1, 1, tenant="d")]
+    )
+    figure = figures.cost_over_time(bill, "tenant", ["a", "b", None], DAY)
+    assert [(trace["name"], trace["y"], trace["marker"]["color"]) for trace in figure["data"]] == [
+        ("a", [5.0], "$series-1"),
+        ("b", [3.0], "$series-2"),
+        ("not known", [2.0], "$series-3"),
+        ("others", [2.0], "$faint"),
+    ]
+
+
 def test_idle_spend_is_stacked_by_cause_in_one_order() -> None:
     bill = rows_of(
         [
@@ -107,7 +120,7 @@ def test_the_heatmap_has_the_idle_share_of_each_replica_and_a_gap_where_nothing_
     (heat,) = figure["data"]
     assert heat["z"][0][:3] == [50.0, None, 0.0]
     assert heat["z"][2][2] == 100.0
-    assert [names[0] for names in heat["text"]] == ["n1 · chat-0", "", "n2 · no pod"]
+    assert [heat["y"][row] for row in (0, 2)] == ["n1 · chat-0", "n2 · no pod"]
     assert figure["layout"]["yaxis"]["ticktext"] == ["n1", "n2"]
 
 

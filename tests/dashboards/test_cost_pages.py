@@ -279,10 +279,14 @@ def test_a_model_is_told_apart_by_its_tenants(settled: Asker) -> None:
         "breakdown-note.children",
         "breakdown-choice.children",
         "breakdown-table.children",
+        "breakdown-course-note.children",
+        "figure:breakdown-course.data",
         url__search="?by=tenant&model=llama-70b&range=24h",
         tick__n_intervals=0,
     )
     table = words(found["breakdown-table"]["children"])
+    traces = found['{"name":"breakdown-course","type":"figure"}']["data"]["data"]
+    assert [trace["name"] for trace in traces] == ["acme-search", "northwind", "contoso"]
     assert table.index("acme-search") < table.index("northwind") < table.index("contoso")
     assert "all of llama-70b, busy and idle" in table
     assert "by=model,tenant&format=csv" in links(found["breakdown-choice"]["children"])[-1]
