@@ -3,13 +3,19 @@
 An alert's labels never change while it lasts, because they are its identity; all that does is an annotation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from typing import Protocol
+from urllib.parse import quote, urlencode
 
+from alerts.catalogue import ALERTS, runbook_url
+from alerts.matchers import Matcher, written
 from analytics.burn_rates import BurnAlert
+from analytics.knowledge import Knowledge, shipped_knowledge
 from domain.alert import Alert, Page
-from domain.cause import CauseKind
+from domain.cause import Cause, CauseKind, Evidence
+from domain.entity import EntityKind
 from domain.incident import Incident, Indicator, Severity
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
@@ -23,10 +29,17 @@ _INDICATOR_WORDS = {
     Indicator.TPOT: "Time per output token",
     Indicator.ERRORS: "Errors",
     Indicator.THROUGHPUT: "Throughput",
+    Indicator.GOODPUT: "Goodput",
+    Indicator.GPU_AVAILABILITY: "GPU availability",
+    Indicator.DATA_FRESHNESS: "Data freshness",
 }
 
 
-def page_for(incident: Incident, web_url: str) -> Page | None:
+_EVIDENCE_TOLD, _CAUSES_TOLD, _TENANTS_TOLD, _TRACES_TOLD = 2, 3, 3, 3
+_STAYS_FACTOR = 1.5  # a forecast that wavers about the horizon is one ticket
+
+
+def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = None) -> Page | None:
     """What the on-call engineer is told; None when nobody needs to be.
 
     The label `severity` says whether it wakes someone (`page`) or waits for the morning (`ticket`). Labels hold only
@@ -35,28 +48,38 @@ def page_for(incident: Incident, web_url: str) -> Page | None:
     Args:
         incident: a spike with its explanation.
         web_url: where the pages are reached, e.g. http://127.0.0.1:8080.
+        knowledge: how signals and kinds of cause are called; what is shipped when None.
     """
     if incident.severity is Severity.INFO:
         return None
+    known = knowledge or shipped_knowledge()
     words = _INDICATOR_WORDS[incident.indicator]
     cause = incident.cause
     annotations = {
         "summary": f"{words} of {incident.service}: p99 {duration_text(incident.peak_ms_p99)}, "
         f"usual {duration_text(incident.baseline_ms_p99)}",
-        "impact": f"{incident.slow_requests_count:,} slow or failed requests, {incident.slow_requests_ratio:.0%} of all"
-        + (f", {incident.tenants_affected_count} tenants" if incident.tenants_affected_count is not None else ""),
+        "impact": _impact(incident),
         "cause": cause.summary,
         "since": rfc3339(incident.started_at),
-        "incident_url": f"{web_url}/incidents/{incident.id}",
+        "incident_url": f"{web_url}/incidents/{quote(incident.id, safe='')}",
     }
     if cause.kind is not CauseKind.UNKNOWN:
         annotations["cause_confidence"] = f"{cause.confidence:.0%}"
+    if cause.evidence:
+        strongest = sorted(cause.evidence, key=lambda one: -one.score)[:_EVIDENCE_TOLD]
+        annotations["evidence"] = "; ".join(_evidence(one, known) for one in strongest)
+    others = incident.explanation.causes[1:_CAUSES_TOLD]
+    if others:
+        annotations["other_causes"] = "; ".join(_other_cause(one, known) for one in others)
     if cause.next_steps:
         annotations["next_step"] = cause.next_steps[0]
     if incident.budget_spent_ratio is not None:
         annotations["budget_spent"] = f"{incident.budget_spent_ratio:.1%} of the error budget"
+    if incident.cost_usd is not None:
+        annotations["cost"] = f"{money(incident.cost_usd)} of GPU time"
     if incident.exemplar_trace_ids:
         annotations["exemplar_trace_id"] = incident.exemplar_trace_ids[0]
+        annotations["exemplar_traces"] = ", ".join(incident.exemplar_trace_ids[:_TRACES_TOLD])
     labels = {
         "alertname": "TailsightLatencySpike",
         "severity": incident.severity.value,
@@ -66,13 +89,55 @@ def page_for(incident: Incident, web_url: str) -> Page | None:
     }
     if incident.model is not None:
         labels["model"] = incident.model
+    named = labels["alertname"] if cause.kind is CauseKind.UNKNOWN else cause.kind.value
+    annotations["runbook_url"] = runbook_url(web_url, named)
+    annotations["silence_url"] = silence_url(labels, web_url)
     ends_at = rfc3339(incident.ended_at) if incident.ended_at is not None else None
     return Page(labels, annotations, rfc3339(incident.started_at), ends_at)
 
 
-def incident_alert(incident: Incident, web_url: str, now: datetime) -> Alert | None:
+def _impact(incident: Incident) -> str:
+    told = f"{incident.slow_requests_count:,} slow or failed requests, {incident.slow_requests_ratio:.0%} of all"
+    where = incident.explanation.whereabouts
+    tenants = [one for one in (where.shares if where else ()) if one.entity.kind is EntityKind.TENANT]
+    tenants.sort(key=lambda one: -one.excess_ratio)
+    names = ", ".join(f"{one.entity.name} ({one.excess_ratio:.0%})" for one in tenants[:_TENANTS_TOLD])
+    if incident.tenants_affected_count is not None:
+        count = incident.tenants_affected_count
+        told += f", {count} tenant{'' if count == 1 else 's'}"
+    return told + (f", most of the added time on {names}" if names else "")
+
+
+def _evidence(evidence: Evidence, knowledge: Knowledge) -> str:
+    """`Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 1/s`."""
+    signal = knowledge.signals.get(evidence.signal)
+    title = signal.title if signal is not None else evidence.signal.replace("_", " ")
+    before = "none" if evidence.before is None else f"{evidence.before:.4g}"
+    return f"{title} of {evidence.entity.name}: {before} → {evidence.during:.4g} {evidence.unit}".rstrip()
+
+
+def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
+    pattern = knowledge.patterns.get(cause.kind)
+    title = pattern.title if pattern is not None else cause.kind.value.replace("_", " ")
+    return f"{cause.rank}. {title} ({cause.entity.name}), {cause.confidence:.0%}"
+
+
+def money(usd: float) -> str:
+    """`$312`, `$4.20`, `less than 1 ct`."""
+    if 0 < usd < 0.005:  # half a cent
+        return "less than 1 ct"
+    return f"${usd:,.0f}" if abs(usd) >= 100 else f"${usd:,.2f}"
+
+
+def silence_url(labels: Mapping[str, str], web_url: str) -> str:
+    """Where exactly these labels can be silenced: a form that is filled in."""
+    matchers = written(tuple(Matcher(name, value) for name, value in sorted(labels.items())))
+    return f"{web_url}/alerts?{urlencode({'silence': matchers})}"
+
+
+def incident_alert(incident: Incident, web_url: str, now: datetime, knowledge: Knowledge | None = None) -> Alert | None:
     """The alert that an incident is; None when nobody needs to be told."""
-    page = page_for(incident, web_url)
+    page = page_for(incident, web_url, knowledge)
     if page is None:
         return None
     ends_at = now + VALID if page.ends_at is None else from_rfc3339(page.ends_at)
@@ -80,7 +145,26 @@ def incident_alert(incident: Incident, web_url: str, now: datetime) -> Alert | N
     return Alert(page.labels, page.annotations, from_rfc3339(page.starts_at), ends_at, now, generator_url=url)
 
 
-def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now: datetime) -> Alert:
+_SHARED = (
+    "impact",
+    "cause",
+    "cause_confidence",
+    "evidence",
+    "other_causes",
+    "next_step",
+    "budget_spent",
+    "cost",
+    "exemplar_trace_id",
+    "exemplar_traces",
+    "incident_url",
+    "runbook_url",
+)
+"""What a budget's page takes over from the incident beside it."""
+
+
+def burn_alert(
+    burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now: datetime, knowledge: Knowledge | None = None
+) -> Alert:
     """The alert that a budget which burns too fast is: what users feel, and the cause of the incident beside it.
 
     Args:
@@ -88,6 +172,7 @@ def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now
         incidents: what is known of the time; the worst one of the same service that overlaps tells the cause.
         web_url: where the pages are reached.
         now: when it is told.
+        knowledge: as `page_for` takes it.
     """
     objective = burn.objective
     window = duration_text(burn.windows.long_s * 1000)
@@ -99,19 +184,11 @@ def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now
         "since": rfc3339(burn.started_at),
         "slo_url": slo_url(objective, web_url),
     }
+    annotations["runbook_url"] = runbook_url(web_url, "SLOBurnRate")
     beside = [one for one in incidents if _beside(one, burn, now)]
     if beside:
-        worst = page_for(max(beside, key=lambda one: one.slow_requests_count), web_url)
-        shared = (
-            "impact",
-            "cause",
-            "cause_confidence",
-            "next_step",
-            "budget_spent",
-            "exemplar_trace_id",
-            "incident_url",
-        )
-        annotations |= {name: worst.annotations[name] for name in shared if worst and name in worst.annotations}
+        worst = page_for(max(beside, key=lambda one: one.slow_requests_count), web_url, knowledge)
+        annotations |= {name: worst.annotations[name] for name in _SHARED if worst and name in worst.annotations}
     labels = {
         "alertname": "SLOBurnRate",
         "severity": burn.severity.value,
@@ -119,6 +196,7 @@ def burn_alert(burn: BurnAlert, incidents: Sequence[Incident], web_url: str, now
         "slo": objective.name,
         "indicator": objective.indicator.value,
     }
+    annotations["silence_url"] = silence_url(labels, web_url)
     ends_at = now + VALID if burn.ended_at is None else burn.ended_at
     return Alert(labels, annotations, burn.started_at, ends_at, now, generator_url=annotations["slo_url"])
 
@@ -137,17 +215,38 @@ def slo_url(objective: Objective, web_url: str) -> str:
 
 def promise(objective: Objective) -> str:
     """What was promised, in words: `99 % of the requests see their first token within 2 s, over 30 days`."""
-    share = f"{objective.target_ratio * 100:.6g} % of the requests"
-    does = {
-        Indicator.TTFT: "see their first token within",
-        Indicator.LATENCY: "finish within",
-    }.get(objective.indicator)
-    kept = f"{does} {duration_text(objective.threshold_ms)}" if does and objective.threshold_ms else "do not fail"
+    what, does = _kept(objective)
+    share, kept = f"{objective.target_ratio * 100:.6g} % of the {what}", f"{does}{_of_whom(objective)}"
     if objective.calendar is None:
         return f"{share} {kept}, over {objective.window_days} days"
     units = {"d": "day", "w": "week", "M": "month", "Q": "quarter", "Y": "year"}
     unit, count = units[objective.calendar.unit], objective.calendar.count
     return f"{share} {kept}, in each calendar {unit}" if count == 1 else f"{share} {kept}, in each {count} {unit}s"
+
+
+def _kept(objective: Objective) -> tuple[str, str]:
+    """What is counted, and what the good ones do."""
+    within, pace = (
+        duration_text(limit) if limit is not None else ""
+        for limit in (objective.threshold_ms, objective.tpot_threshold_ms)
+    )
+    aged = duration_text((objective.age_max_s or 0.0) * 1000)
+    return {
+        Indicator.ERRORS: ("requests", "do not fail"),
+        Indicator.TTFT: ("requests", f"see their first token within {within}"),
+        Indicator.LATENCY: ("requests", f"finish within {within}"),
+        Indicator.TPOT: ("requests", f"write each further token within {within}"),
+        Indicator.GOODPUT: ("requests", f"see their first token within {within} and each further one within {pace}"),
+        Indicator.THROUGHPUT: ("minutes with demand", f"bring {objective.floor_per_s or 0.0:g} predictions a second"),
+        Indicator.GPU_AVAILABILITY: ("minutes of GPUs", "are without a fault"),
+        Indicator.DATA_FRESHNESS: ("minutes", f"have {objective.data} not older than {aged}"),
+    }[objective.indicator]
+
+
+def _of_whom(objective: Objective) -> str:
+    """` (model llama-70b, tenant acme)`; nothing where all count."""
+    chosen = [f"{name} {value}" for name, value in asdict(objective.selection).items() if value is not None]
+    return f" ({', '.join(chosen)})" if chosen else ""
 
 
 def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now: datetime) -> list[Alert]:
@@ -162,20 +261,114 @@ def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now
     found = []
     for status in statuses:
         objective = status.objective
-        url = slo_url(objective, web_url)
-        if status.state is SloState.MISSED and status.budget_left_ratio is not None:
+        worst = min(
+            (one.counted.budget_left_ratio for one in status.periods if one.counted.budget_left_ratio is not None),
+            default=status.budget_left_ratio,
+        )
+        if status.state is SloState.MISSED and worst is not None:
             summary = f"{objective.service}: the error budget of {objective.name} is spent"
-            told = {"budget": f"{-status.budget_left_ratio:.0%} more than all of it", "promise": promise(objective)}
-            found.append(_ticket("SLOBudgetSpent", objective, {"summary": summary, **told, "slo_url": url}, seen, now))
+            told = {"budget": f"{-worst:.0%} more than all of it", "promise": promise(objective)}
+            found.append(_ticket("SLOBudgetSpent", objective, {"summary": summary, **told}, seen.end, web_url, now))
         elif status.state is SloState.NO_DATA:
-            summary = f"{objective.service}: no requests, so nothing is known of {objective.name}"
-            found.append(_ticket("SLONoData", objective, {"summary": summary, "slo_url": url}, seen, now))
+            summary = f"{objective.service}: no {_kept(objective)[0]}, so nothing is known of {objective.name}"
+            found.append(_ticket("SLONoData", objective, {"summary": summary}, seen.end, web_url, now))
     return found
 
 
-def _ticket(name: str, objective: Objective, annotations: dict[str, str], seen: Window, now: datetime) -> Alert:
+def exhaustion_alerts(
+    statuses: Sequence[SloStatus], horizon_s: float, firing: Collection[str], web_url: str, now: datetime
+) -> list[Alert]:
+    """Tickets for budgets that will be spent within a horizon if the last day goes on.
+
+    Args:
+        statuses: where each objective stands. Of one whose budget is spent already another ticket tells.
+        horizon_s: how far ahead somebody wants to know, in seconds; 0 for not at all.
+        firing: names of the objectives whose ticket fires already: it ends only well beyond the horizon.
+        web_url: where the pages are reached.
+        now: when it is told.
+    """
+    found = []
+    for status in statuses:
+        objective, left = status.objective, status.budget_left_ratio
+        if status.exhausted_at is None or left is None or left <= 0:
+            continue
+        in_s = (status.exhausted_at - now).total_seconds()
+        if in_s > horizon_s * (_STAYS_FACTOR if objective.name in firing else 1):
+            continue
+        annotations = {
+            "summary": f"{objective.service}: the error budget of {objective.name} will be spent in "
+            f"{duration_text(max(in_s, 0) * 1000)}",
+            "budget": f"{left:.1%} is left, and will be gone at {rfc3339(status.exhausted_at.replace(microsecond=0))} "
+            "if the last day goes on",
+            "promise": promise(objective),
+        }
+        found.append(_ticket("SLOBudgetRunsOut", objective, annotations, now, web_url, now))
+    return found
+
+
+def _ticket(
+    name: str, objective: Objective, annotations: dict[str, str], starts_at: datetime, web_url: str, now: datetime
+) -> Alert:
     labels = {"alertname": name, "severity": "ticket", "service": objective.service, "slo": objective.name}
-    return Alert(labels, annotations, seen.end, now + VALID, now, generator_url=annotations["slo_url"])
+    url = slo_url(objective, web_url)
+    links = {"slo_url": url, "runbook_url": runbook_url(web_url, name), "silence_url": silence_url(labels, web_url)}
+    return Alert(labels, annotations | links, starts_at, now + VALID, now, generator_url=url)
+
+
+class Runaway(Protocol):
+    """Spending that went well beyond what was to be expected. Dollars are of the time since it began."""
+
+    @property
+    def scope(self) -> str:
+        """Whose spending: `all`, or the name of a service, tenant or pool."""
+
+    @property
+    def started_at(self) -> datetime:
+        """Since when."""
+
+    @property
+    def total_actual_spend_usd(self) -> float:
+        """What was spent."""
+
+    @property
+    def total_expected_spend_usd(self) -> float:
+        """What would have been usual."""
+
+    @property
+    def total_impact_usd(self) -> float:
+        """What was spent beyond that."""
+
+    @property
+    def impact_ratio(self) -> float | None:
+        """The same over what was to be expected; None where nothing was."""
+
+    @property
+    def dimension(self) -> str | None:
+        """What `scope` is the name of, such as `tenant`; None for all of the spending."""
+
+
+def runaway_alert(runaway: Runaway, web_url: str, now: datetime) -> Alert:
+    """The ticket that spending out of hand is; one that is not told again is over."""
+    actual, expected, beyond = (
+        money(usd)
+        for usd in (runaway.total_actual_spend_usd, runaway.total_expected_spend_usd, runaway.total_impact_usd)
+    )
+    whose = f"{runaway.dimension} {runaway.scope}" if runaway.dimension is not None else runaway.scope
+    more = f", {runaway.impact_ratio:.0%} more" if runaway.impact_ratio is not None else ""
+    labels = {"alertname": "TailsightCostRunaway", "severity": "ticket", "scope": runaway.scope}
+    if runaway.dimension is not None:
+        labels["dimension"] = runaway.dimension
+    annotations = {
+        "summary": f"GPU spending of {whose}: {beyond} beyond what was to be expected",
+        "impact": f"{actual} spent where {expected} was to be expected{more}",
+        "cost": f"{beyond} so far",
+        "since": rfc3339(runaway.started_at),
+        "next_step": ALERTS["TailsightCostRunaway"].first[0],
+        "cost_url": f"{web_url}/cost",
+        "runbook_url": runbook_url(web_url, "TailsightCostRunaway"),
+        "silence_url": silence_url(labels, web_url),
+    }
+    return Alert(labels, annotations, runaway.started_at, now + VALID, now, generator_url=annotations["cost_url"])
 
 
 def data_late_alert(newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:
@@ -190,4 +383,6 @@ def data_late_alert(newest: datetime | None, late_s: float, web_url: str, now: d
         "data_url": f"{web_url}/data",
     }
     labels = {"alertname": "TailsightDataLate", "severity": "ticket", "service": "tailsight"}
+    annotations["runbook_url"] = runbook_url(web_url, "TailsightDataLate")
+    annotations["silence_url"] = silence_url(labels, web_url)
     return Alert(labels, annotations, newest + timedelta(seconds=late_s), now + VALID, now)

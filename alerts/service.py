@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from alerts.alertmanager import PATH, AlertmanagerFeed
 from alerts.deliver import DeliveryError, deliver
 from alerts.dispatch import Dispatcher, Notification, Suppressed
-from alerts.settings import AlertsSettings
+from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
 from domain.alert import Alert, DeadLetter
 from domain.window import rfc3339
@@ -78,6 +78,11 @@ class Alerting:
     def tells_nobody(self) -> bool:
         """Is there no Alertmanager and no receiver, so that alerts are only shown."""
         return not self._settings.alertmanagers and not any(self._config.receivers.values())
+
+    @property
+    def hooks(self) -> HooksSettings:
+        """Who else may tell us something."""
+        return self._settings.hooks
 
     def tell(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from alerts.config import AlertingConfig, AlertingError, parse_config
+from alerts.receivers.settings import secret
+from analytics.device_faults import RULES
 
 SILENT = """
 route: {receiver: nobody, group_by: [service]}
@@ -13,8 +15,49 @@ inhibit_rules:
 - source_matchers: [alertname="SLOBurnRate", severity="page"]
   target_matchers: [severity="ticket"]
   equal: [service]
+- source_matchers: [alertname="TailsightLatencySpike", severity="page"]
+  target_matchers: [alertname=~"TailsightGpuUnhealthy|TailsightLinkUnhealthy", severity="ticket"]
+  equal: [incident]
 """
 """Without a configuration nobody is told; alerts are still gathered and shown."""
+
+
+class HooksSettings(BaseModel):
+    """What others may tell us: PagerDuty that somebody acknowledged, Alertmanager that somebody was told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pagerduty_secret: SecretStr | None = Field(
+        None, min_length=1, description="signing secret of a v3 webhook of PagerDuty; none: its door is shut"
+    )
+    pagerduty_secret_file: Path | None = Field(None, description="a file that holds it instead")
+    alertmanager_token: SecretStr | None = Field(
+        None, min_length=1, description="bearer token that a webhook of Alertmanager shows; none: its door is shut"
+    )
+    alertmanager_token_file: Path | None = Field(None, description="a file that holds it instead")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "HooksSettings":
+        for name in ("pagerduty_secret", "alertmanager_token"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"give {name} or {name}_file, not both")
+        return self
+
+    def secret_of_pagerduty(self) -> str | None:
+        """The signing secret; None when the door is shut.
+
+        Raises:
+            OSError: for a file that cannot be read.
+        """
+        return secret(self.pagerduty_secret, self.pagerduty_secret_file)
+
+    def token_of_alertmanager(self) -> str | None:
+        """The token; None when the door is shut.
+
+        Raises:
+            OSError: for a file that cannot be read.
+        """
+        return secret(self.alertmanager_token, self.alertmanager_token_file)
 
 
 class AlertsSettings(BaseModel):
@@ -28,7 +71,23 @@ class AlertsSettings(BaseModel):
     config_file: Path | None = Field(
         None, description="YAML as Alertmanager has it (route, receivers, …), for our own router; read at start"
     )
+    page_on_faults: tuple[str, ...] = Field(
+        (), description="faults of GPUs and links that wake somebody, e.g. [off_the_bus]; of all others a ticket tells"
+    )
+    exhaustion_horizon_hours: float = Field(
+        72, ge=0, description="a ticket when a budget will be spent within so long; 0 for none"
+    )
+    hooks: HooksSettings = HooksSettings()
     _config: AlertingConfig | None = PrivateAttr(None)
+
+    @field_validator("page_on_faults")
+    @classmethod
+    def _are_faults(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [rule.name for rule in RULES.values()]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"there is no fault {unknown[0]!r}; valid are {', '.join(known)}")
+        return names
 
     @field_validator("alertmanagers")
     @classmethod

@@ -83,19 +83,21 @@ def _matcher(document: Mapping[str, Any]) -> Matcher:
     return Matcher(str(document["name"]), str(document["value"]), operator)
 
 
+def matcher_document(matcher: Matcher) -> dict[str, Any]:
+    """A matcher as a silence has it."""
+    return {
+        "name": matcher.name,
+        "value": matcher.value,
+        "isRegex": matcher.operator in ("=~", "!~"),
+        "isEqual": matcher.operator in ("=", "=~"),
+    }
+
+
 def silence_document(silence: Silence) -> dict[str, Any]:
     """The silence as JSON, in the fields of Alertmanager's API v2."""
     return {
         "id": silence.id,
-        "matchers": [
-            {
-                "name": matcher.name,
-                "value": matcher.value,
-                "isRegex": matcher.operator in ("=~", "!~"),
-                "isEqual": matcher.operator in ("=", "=~"),
-            }
-            for matcher in silence.matchers
-        ],
+        "matchers": [matcher_document(matcher) for matcher in silence.matchers],
         "startsAt": rfc3339(silence.starts_at),
         "endsAt": rfc3339(silence.ends_at),
         "createdBy": silence.created_by,

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analytics.slo import sliced
+from analytics.slo import excluded_windows, sliced, without
 from domain.incident import Severity
-from domain.slo import Objective
+from domain.slo import Exclusion, Objective
+from domain.window import Window
 
 STEP_S = 60
 """Counts are looked at by the minute, as rules are evaluated."""
@@ -90,7 +91,11 @@ class BurnAlert:
 
 
 def burn_alerts(
-    objective: Objective, counts: pl.DataFrame, until: datetime, settings: BurnSettings | None = None
+    objective: Objective,
+    counts: pl.DataFrame,
+    until: datetime,
+    settings: BurnSettings | None = None,
+    exclusions: Sequence[Exclusion] = (),
 ) -> list[BurnAlert]:
     """Every stretch of too fast a burn in these counts, pages and tickets, by beginning.
 
@@ -102,11 +107,22 @@ def burn_alerts(
         counts: columns time, total, good, one row a minute (`STEP_S`) or fewer.
         until: the end of the look; minutes that are not over by then are left out.
         settings: the windows and the guard; the defaults unless given.
+        exclusions: of any objectives; what begins within one that concerns this one does not count, and no alert is up
+            meanwhile, unless it says that it pages all the same.
     """
     settings = settings or BurnSettings()
+    quiet = excluded_windows(objective, [one for one in exclusions if not one.pages])
     if counts.is_empty():
         return []
-    first, bad, total = _by_minute(sliced(counts, objective.slices), until)
+    if objective.slices is not None:
+        counts = sliced(without(counts, quiet), objective.slices)
+        if counts.is_empty():
+            return []
+    first, bad, total = _by_minute(counts, until)
+    is_quiet = _held_quiet(quiet, first, len(total))
+    if objective.slices is None:  # a slice that is quiet in part has lost that part above
+        bad[is_quiet] = total[is_quiet] = 0.0
+    sums = _Sums(*(np.concatenate([[0.0], np.cumsum(one)]) for one in (bad, total)))
     found: list[BurnAlert] = []
     for severity in (Severity.PAGE, Severity.TICKET):
         pairs = [
@@ -114,7 +130,8 @@ def burn_alerts(
         ]
         if not pairs:
             continue
-        raised = np.stack([_raised(bad, total, pair, objective, settings.guard) for pair in pairs])
+        raised = np.stack([_raised(sums, pair, objective, settings.guard) for pair in pairs])
+        raised[:, is_quiet] = False
         for start, end in _stretches(np.logical_or.reduce(raised)):
             pair = pairs[int(raised[:, start].argmax())]
             found.append(
@@ -122,7 +139,7 @@ def burn_alerts(
                     objective,
                     severity,
                     pair,
-                    burn_rate=float(_ratio(bad, total, pair.long_s)[start] / _budget(objective)),
+                    burn_rate=float(sums.ratio(pair.long_s)[start] / _budget(objective)),
                     started_at=first + timedelta(seconds=(start + 1) * STEP_S),  # known when its minute is over
                     ended_at=None if end == len(total) else first + timedelta(seconds=(end + 1) * STEP_S),
                 )
@@ -142,6 +159,15 @@ def burn_rates(
     return found
 
 
+def _held_quiet(quiet: Sequence[Window], first: datetime, size: int) -> NDArray[np.bool_]:
+    """The minutes that begin within these windows, (minutes,)."""
+    held = np.zeros(size, dtype=np.bool_)
+    for window in quiet:
+        start, end = (math.ceil((moment - first).total_seconds() / STEP_S) for moment in (window.start, window.end))
+        held[max(0, start) : max(0, end)] = True
+    return held
+
+
 def _budget(objective: Objective) -> float:
     return 1.0 - objective.target_ratio
 
@@ -149,7 +175,7 @@ def _budget(objective: Objective) -> float:
 def _by_minute(counts: pl.DataFrame, until: datetime) -> tuple[datetime, Floats, Floats]:
     """When the first minute begins, and the bad and all requests of each minute up to `until`."""
     end_s = int(until.timestamp()) // STEP_S
-    minutes = counts["time"].dt.epoch("s").to_numpy() // STEP_S
+    minutes = counts["time"].to_numpy().astype("datetime64[s]").view(np.int64) // STEP_S
     first = int(minutes.min())
     size = max(1, end_s - first)
     inside = minutes < end_s
@@ -159,41 +185,49 @@ def _by_minute(counts: pl.DataFrame, until: datetime) -> tuple[datetime, Floats,
     return datetime.fromtimestamp(first * STEP_S, until.tzinfo), all_bad, all_total
 
 
-def _summed(values: Floats, seconds: int) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The bad and all requests of all minutes before each one, and of all: (minutes + 1,)."""
+
+    bad: Floats
+    total: Floats
+
+    def ratio(self, seconds: int) -> Floats:
+        """The error ratio of each minute and those before it within so many seconds; 0 without requests, (minutes,)."""
+        bad, total = _within(self.bad, seconds), _within(self.total, seconds)
+        return np.divide(bad, total, out=np.zeros_like(bad), where=total > 0)
+
+
+def _within(sums: Floats, seconds: int) -> Floats:
     """The sum of each minute and those before it within so many seconds, (minutes,)."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
     steps = max(1, seconds // STEP_S)
-    ends = np.arange(1, len(sums))
-    summed: Floats = sums[ends] - sums[np.maximum(ends - steps, 0)]
+    summed = sums[1:].copy()
+    summed[steps:] -= sums[1:-steps]
     return summed
 
 
-def _ratio(bad: Floats, total: Floats, seconds: int) -> Floats:
-    all_bad, all_total = _summed(bad, seconds), _summed(total, seconds)
-    return np.divide(all_bad, all_total, out=np.zeros_like(all_bad), where=all_total > 0)
-
-
-def _raised(
-    bad: Floats, total: Floats, pair: BurnWindows, objective: Objective, guard: Guard | None
-) -> NDArray[np.bool_]:
+def _raised(sums: _Sums, pair: BurnWindows, objective: Objective, guard: Guard | None) -> NDArray[np.bool_]:
     limit = pair.rate(objective) * _budget(objective)
-    raised: NDArray[np.bool_] = (_ratio(bad, total, pair.long_s) > limit) & (_ratio(bad, total, pair.short_s) > limit)
-    if guard is not None:
-        failures, requests = _summed(bad, pair.long_s), _summed(total, pair.long_s)
-        raised &= wilson_lower(failures, requests, guard.z) > math.sqrt(limit * _budget(objective))
+    raised: NDArray[np.bool_] = sums.ratio(pair.long_s) > limit
+    if not raised.any():  # as most of the time; the rest takes a while
+        return raised
+    raised &= sums.ratio(pair.short_s) > limit
+    if guard is not None and raised.any():
+        failures, requests = _within(sums.bad, pair.long_s), _within(sums.total, pair.long_s)
         raised &= failures >= guard.failures_min
-        raised &= _coverage(total, pair.long_s) >= guard.coverage_min
+        raised &= wilson_lower(failures, requests, guard.z) > math.sqrt(limit * _budget(objective))
+        raised &= _coverage(sums.total, pair.long_s) >= guard.coverage_min
     return raised
 
 
-def _coverage(total: Floats, seconds: int) -> Floats:
+def _coverage(total_sums: Floats, seconds: int) -> Floats:
     """The share of the twelfths of the window before each minute that hold requests; before the first, none do."""
     slice_s = max(STEP_S, seconds // _SLICES)
     steps = slice_s // STEP_S
-    has_any = (_summed(total, slice_s) > 0).astype(float)
-    covered = np.zeros_like(total)
-    for behind in range(0, min(_SLICES * steps, len(total)), steps):
-        covered[behind:] += has_any[: len(total) - behind]
+    has_any = (_within(total_sums, slice_s) > 0).astype(float)
+    covered = np.zeros_like(has_any)
+    for behind in range(0, min(_SLICES * steps, len(covered)), steps):
+        covered[behind:] += has_any[: len(covered) - behind]
     return covered / _SLICES
 
 

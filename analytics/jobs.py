@@ -3,10 +3,12 @@
 Every job takes its times as arguments, so a live run, a replay and a backfill find the same.
 """
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,30 +17,62 @@ from analytics.burn_rates import STEP_S as BURN_STEP_S
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
 from analytics.causes import Findings, explain
 from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
+from analytics.cost.jobs import Pricing, request_cost_usd
 from analytics.cost.minutes import ENGINE_METRICS
+from analytics.device_faults import (
+    GPU_METRICS,
+    PORT_METRICS,
+    DeviceFault,
+    fault_document,
+    fault_of,
+    gpu_faults,
+    gpu_samples,
+    heard_of,
+    named_by,
+    port_faults,
+    port_samples,
+    replicas_by_place,
+    silent_faults,
+    with_riders,
+)
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.openslo import objective_of
+from analytics.openslo import OpenSloError, objective_of
 from analytics.releases import release_shifts
 from analytics.scaling import ENGINES
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
-from analytics.slo_windows import slo_window
+from analytics.slo_events import (
+    FAULTY_XIDS,
+    GPU_ALIVE,
+    GPU_XID,
+    freshness_counts,
+    gpu_counts,
+    throughput_counts,
+    widened_for_age,
+)
+from analytics.slo_evidence import evidence
+from analytics.slo_exclusions import exclusion_of
+from analytics.slo_windows import judged_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
-from domain.slo import Objective, SloStatus
+from domain.slo import Exclusion, Objective, SloStatus
 from domain.window import Window
 from storage.readers import (
+    ALL_REQUESTS,
     ROLLUP_STEPS_S,
     SLO_COUNTS,
     SLO_DOCUMENTS,
+    SLO_EXCLUSIONS,
+    SLO_WAITING,
     read_calls,
+    read_document,
     read_documents,
     read_incidents,
     read_latency,
@@ -49,11 +83,20 @@ from storage.readers import (
     read_series,
     read_services,
     read_slo_counts,
+    read_slo_first,
+    read_slo_gpu_seen,
+    read_slo_gpus,
+    read_slo_newest,
+    read_slo_waiting,
     read_topology,
+    read_traffic,
     sample_rows,
+    write_document,
     write_incidents,
 )
 from storage.store import Store
+
+log = logging.getLogger(__name__)
 
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
@@ -68,6 +111,10 @@ _NOW_S = 600.0  # within so long something was told, or nothing is known
 _NOW_STEP_S = 5
 _READING_STEP_S = 30
 _FRESH_S = 60.0  # what one replica told so much earlier than another is no longer so
+_FAULT_STEP_S, _FAULT_LOOK_S = 60, 1800
+_FAULT_LAG_S = 20  # of the last minute all is there
+_FAULT_TRAFFIC_STEP_S = 1800
+_FAULTS = "device-faults"
 _TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
@@ -97,10 +144,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeSettings:
-    """How spikes are looked for and explained."""
+    """How spikes are looked for and explained, and what GPUs cost, if that is to be told too."""
 
     spikes: SpikeSettings = field(default_factory=SpikeSettings)
     knowledge: Knowledge = field(default_factory=shipped_knowledge)
+    pricing: Pricing | None = None
 
 
 def analyze(
@@ -132,9 +180,20 @@ def analyze(
         progress(spike.service)
         explanation = _explain(store, case, settings)
         found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
-    found = one_for_shared_cause(found)
+    found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Pricing | None) -> Incident:
+    """The incident, and the dollars of GPU time that its slow and failed requests took, as a usual request takes."""
+    if pricing is None:
+        return incident
+    lasted = Window(incident.started_at, max(incident.ended_at or until, incident.started_at + timedelta(seconds=1)))
+    each_usd = request_cost_usd(store, incident.service, lasted, pricing)
+    return (
+        incident if each_usd is None else replace(incident, cost_usd=round(each_usd * incident.slow_requests_count, 2))
+    )
 
 
 def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> list[tuple[Spike, Case]]:
@@ -256,23 +315,83 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
 
 
 def kept_objectives(store: Store) -> tuple[Objective, ...]:
-    """The objectives that somebody put into the store, by name."""
-    return tuple(objective_of(document) for document in read_documents(store, SLO_DOCUMENTS).values())
+    """The objectives that somebody put into the store, by name.
+
+    What an earlier release took and this one cannot judge is passed over, and logged.
+    """
+    objectives = []
+    for name, document in read_documents(store, SLO_DOCUMENTS).items():
+        try:
+            objectives.append(objective_of(document))
+        except OpenSloError as error:
+            log.warning("the objective %s is not judged: %s; put it anew", name, error)
+    return tuple(objectives)
 
 
-def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
-    """Where each objective stands at `now`, worst first."""
+def chosen(configured: Sequence[Objective], kept: Sequence[Objective]) -> tuple[Objective, ...]:
+    """Those of the configuration and those that were kept; of one name the kept one, unless the other is of a file."""
+    told = {one.name: one for one in (*configured, *kept)}
+    return tuple((told | {one.name: one for one in configured if one.file is not None}).values())
+
+
+def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
+    """The stretches that are left out of the judgement of objectives, by id; those that were taken back are not."""
+    found = (exclusion_of(document) for document in read_documents(store, SLO_EXCLUSIONS).values())
+    return tuple(one for one in found if one is not None)
+
+
+def slo_counts(store: Store, objective: Objective, window: Window, step_s: int = BURN_STEP_S) -> pl.DataFrame:
+    """Good and all events of an objective by step: columns time, total, good.
+
+    Those that are no requests (throughput, GPUs, freshness) come by the minute whatever the step.
+    """
+    service, selection = objective.service, objective.selection
+    match objective.indicator:
+        case Indicator.THROUGHPUT:
+            requests = read_slo_counts(store, window, service, Indicator.ERRORS, None, BURN_STEP_S, selection=selection)
+            waiting = pl.DataFrame(schema=SLO_WAITING)
+            if selection.tenant is None and selection.version is None:  # an engine does not say whose requests wait
+                metrics = _metrics_of(shipped_knowledge(), "waiting_requests")
+                waiting = read_slo_waiting(store, window, service, metrics, selection)
+            return throughput_counts(requests, waiting, window, objective.floor_per_s or 0.0)
+        case Indicator.DATA_FRESHNESS:
+            age_s = objective.age_max_s or 0.0
+            newest = read_slo_newest(store, widened_for_age(window, age_s), service, objective.data, selection)
+            first = read_slo_first(store, service, objective.data, selection)
+            return freshness_counts(newest, first, window, age_s)
+        case Indicator.GPU_AVAILABILITY:
+            told = [
+                read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node) for part in _days(window)
+            ]
+            seen = read_slo_gpu_seen(store, GPU_ALIVE, selection.node)
+            return gpu_counts(pl.concat(told), seen, window, objective.window_days * 86_400)
+        case _:
+            return read_slo_counts(
+                store, window, service, objective.indicator, objective.threshold_ms, step_s,
+                tpot_threshold_ms=objective.tpot_threshold_ms, selection=selection,
+            )  # fmt: skip
+
+
+def _days(window: Window) -> list[Window]:
+    """The window in stretches of a day at most."""
+    parts, start = [], window.start
+    while start < window.end:
+        end = min(start + timedelta(days=1), window.end)
+        parts.append(Window(start, end))
+        start = end
+    return parts
+
+
+def slo_statuses(
+    store: Store, objectives: Sequence[Objective], now: datetime, recent: "RecentCounts | None" = None
+) -> list[SloStatus]:
+    """Where each objective stands at `now`, worst first; what `recent` has in memory is not read again."""
+    exclusions = kept_exclusions(store)
     statuses = []
     for objective in objectives:
-        counts = read_slo_counts(
-            store,
-            slo_window(objective, now),
-            objective.service,
-            objective.indicator,
-            objective.threshold_ms,
-            BURN_STEP_S,
-        )
-        statuses.append(slo_status(objective, counts, now))
+        window = judged_window(objective, now)
+        counts = slo_counts(store, objective, window) if recent is None else recent.of(objective, now, window.start)
+        statuses.append(slo_status(objective, counts, now, exclusions))
     return sorted(
         statuses,
         key=lambda status: (
@@ -283,37 +402,57 @@ def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime) -
     )
 
 
-class RecentCounts:
-    """Good and all requests of objectives by the minute, over the longest window of an alert.
+@dataclass(frozen=True, slots=True)
+class _KnownCounts:
+    """Counts that were read: from when to when, and when all of them were read at once last."""
 
-    A look reads what may have changed since the last one (late requests), not all of it.
+    start: datetime
+    until: datetime
+    all_read_at: datetime
+    counts: pl.DataFrame
+
+
+class RecentCounts:
+    """Good and all events of objectives by the minute, kept in memory between one look and the next.
+
+    A look reads what may have changed since the last one (late requests), not all of it; all of it is read anew every
+    six hours, for what came in later still. 30 days of an objective take about a megabyte; those beyond the first
+    hundreds are read each time.
     """
 
     _LATE = timedelta(minutes=15)
+    _READ_ANEW = timedelta(hours=6)
+    _KEPT_MOST = 300
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[Objective, tuple[datetime, pl.DataFrame]] = {}
+        self.store = store
+        self._known: dict[Objective, _KnownCounts] = {}
 
-    def of(self, objective: Objective, now: datetime) -> pl.DataFrame:
-        """Columns time, total, good, by minute up to `now`."""
-        start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
-        read_until, counts = self._known.get(objective, (start, pl.DataFrame(schema=SLO_COUNTS)))
-        since = _minute_of(max(start, read_until - self._LATE))
-        kept = counts.filter((pl.col("time") >= start) & (pl.col("time") < since))
-        parts = [kept]
-        while since < now:
-            until = min(since + timedelta(days=1), now)
-            parts.append(
-                read_slo_counts(
-                    self._store, Window(since, until), objective.service, objective.indicator, objective.threshold_ms,
-                    BURN_STEP_S,
-                )
-            )  # fmt: skip
-            since = until
+    def of(self, objective: Objective, now: datetime, start: datetime | None = None) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`."""
+        if start is None:
+            start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
+        counted = replace(  # the same events, whatever is promised of them
+            objective, name="", target_ratio=0.0, calendar=None, slices=None, more_periods=(), sla=None, file=None
+        )
+        known = self._known.get(counted)
+        if known is None or start < known.start or now - known.all_read_at >= self._READ_ANEW:
+            widest = start if known is None else min(start, known.start + (now - known.all_read_at))
+            known = _KnownCounts(_minute_of(widest), _minute_of(widest), now, pl.DataFrame(schema=SLO_COUNTS))
+        since = max(known.start, _minute_of(known.until - self._LATE))
+        parts = [known.counts.filter(pl.col("time") < since)]
+        if since < now:
+            parts += [slo_counts(self.store, objective, part) for part in _days(Window(since, now))]
         counts = pl.concat(parts)
-        self._known[objective] = (now, counts)
-        return counts
+        self._forget(now)
+        if counted in self._known or len(self._known) < self._KEPT_MOST:
+            self._known[counted] = _KnownCounts(known.start, now, known.all_read_at, counts)
+        return counts.filter(pl.col("time") >= start)
+
+    def _forget(self, now: datetime) -> None:
+        """What was not asked for in the last hours."""
+        for objective in [one for one, known in self._known.items() if now - known.until > self._READ_ANEW]:
+            del self._known[objective]
 
 
 def _minute_of(moment: datetime) -> datetime:
@@ -322,7 +461,8 @@ def _minute_of(moment: datetime) -> datetime:
 
 def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: datetime) -> list[BurnAlert]:
     """Every stretch of the last days in which one of these objectives burnt too fast."""
-    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now)]
+    exclusions = kept_exclusions(counts.store)
+    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now, exclusions=exclusions)]
 
 
 def backtest(
@@ -330,9 +470,14 @@ def backtest(
 ) -> list[BurnAlert]:
     """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards."""
     lead_s = max(pair.long_s for pair in WINDOWS)
-    ask = (objective.service, objective.indicator, objective.threshold_ms)
-    counts = read_slo_counts(store, window.widened(before_s=lead_s), *ask, step_s=BURN_STEP_S)
-    return [one for one in burn_alerts(objective, counts, window.end, settings) if one.started_at >= window.start]
+    counts = slo_counts(store, objective, window.widened(before_s=lead_s))
+    found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
+    return [one for one in found if one.started_at >= window.start]
+
+
+def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:
+    """Every count that the standing of an objective over a window rests on, as `analytics.slo_evidence` tells it."""
+    return evidence(objective, slo_counts(store, objective, window), window, kept_exclusions(store), step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,15 +720,18 @@ def _only_near(matrix: SignalMatrix, entities: Collection[Entity]) -> SignalMatr
 
 
 def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
-    promised = [one for one in objectives if one.service == spike.service and one.threshold_ms is not None]
+    promised = [
+        one
+        for one in objectives
+        if one.service == spike.service and one.threshold_ms is not None and one.selection == ALL_REQUESTS
+    ]
     promised.sort(key=lambda one: one.indicator is not spike.indicator)  # else what was promised of the other one
     objective = next(iter(promised), None)
     if objective is None:
         return None
-    ask = (objective.service, objective.indicator, objective.threshold_ms)
-    during = read_slo_counts(store, spike.window, *ask, step_s=_SLO_STEP_S)
+    during = slo_counts(store, objective, spike.window, _SLO_STEP_S)
     budget_window = Window(spike.window.end - timedelta(days=objective.window_days), spike.window.end)
-    all_count = int(read_slo_counts(store, budget_window, *ask, step_s=86400)["total"].sum())
+    all_count = int(slo_counts(store, objective, budget_window, 86_400)["total"].sum())
     total, good = int(during["total"].sum()), int(during["good"].sum())
     return BudgetDamage(objective, total - good, total, all_count)
 
@@ -601,3 +749,44 @@ def _metrics_of(knowledge: Knowledge, name: str) -> list[str]:
     if signal is None:
         return []
     return [*signal.metrics, *signal.capacity]
+
+
+def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) -> list[DeviceFault]:
+    """The faults of GPUs and links that somebody is to mend, from the last half hour and what was known before it.
+
+    What is told is remembered in the store, so that a fault which only a reset mends outlives its half hour, and us.
+
+    Args:
+        store: samples; the faults that are known.
+        now: when it is looked.
+        incidents: those going on: a fault that a page names already is told as its cause.
+    """
+    end = datetime.fromtimestamp(int(now.timestamp() - _FAULT_LAG_S) // _FAULT_STEP_S * _FAULT_STEP_S, UTC)
+    window = Window(end - timedelta(seconds=_FAULT_LOOK_S), end)
+    known = [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
+    metrics = [metric.lower() for metric in (*GPU_METRICS, *PORT_METRICS)]
+    series = read_series(store, window, metrics, ["modelName"])
+    samples = sample_rows(read_samples(store, window, series, _FAULT_STEP_S, "last"), _FAULT_STEP_S)
+    gpus = gpu_samples(series, samples, window, _FAULT_STEP_S)
+    ports = port_samples(series, samples, window, _FAULT_STEP_S)
+    topology = read_topology(store)
+    cabled = {port for node in topology.nodes for port in topology.ports_of(node)}
+    found = gpu_faults(gpus, window, known) if gpus is not None else []
+    found += port_faults(ports, window, cabled, known) if ports is not None else []
+    found += silent_faults(known, heard_of(gpus, ports), now)
+    if found:
+        replicas_of = replicas_by_place(series)
+        found = with_riders(found, replicas_of, _services_of_replicas(store, window), topology)
+        found = named_by(found, incidents, topology, known)
+    if found != known:
+        write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
+    return found
+
+
+def _services_of_replicas(store: Store, window: Window) -> dict[str, str]:
+    """Which service each replica served."""
+    found: dict[str, str] = {}
+    for service in read_services(store, window)["service"].unique(maintain_order=True):
+        traffic = read_traffic(store, window, service, _FAULT_TRAFFIC_STEP_S, by=("replica",))
+        found |= dict.fromkeys(traffic["replica"].drop_nulls().unique().to_list(), service)
+    return found

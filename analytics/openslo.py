@@ -14,10 +14,19 @@ One SLO has exactly one time window in v1 (section SLO, `timeWindow`). Further o
 as in `7d rolling, 1M calendar Europe/Berlin`. Calendar windows written so are counted from midnight of Monday,
 1 January 2001, in their zone: weeks begin on Mondays, months, quarters and years on their first days.
 
+What a contract gives back stands in the annotation `tailsight.io/sla`, strictest tier first:
+
+    sla   = number " usd monthly" 1*(";" tier)
+    tier  = " below " ratio ": " ratio
+    ratio = a number from 0 to 1, or per cent
+
+as in `12000 usd monthly; below 99.9%: 10%; below 99%: 25%`.
+
 `read_sloth` and `read_pyrra` read what two Prometheus tools call an SLO into the same nouns; their PromQL stays text.
 """
 
 import difflib
+import itertools
 import json
 import re
 import sys
@@ -31,11 +40,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from domain.incident import Indicator
-from domain.slo import Calendar, Objective, Slices
+from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
 
 API_VERSION = "openslo/v1"
 METRIC_SOURCE = "tailsight"
-"""The type of a metric source that says what we count: `spec: {requests: good, indicator: ttft, threshold_ms: 800}`."""
+"""The type of a metric source that says what we count: `spec: {requests: good, indicator: ttft, threshold_ms: 800}`.
+
+Beside the figures of its indicator (docs/slos.md) it may say of which `model`, `version`, `tenant` and `pool`.
+"""
+SLA = "tailsight.io/sla"
+"""The annotation that holds what a contract gives back."""
 MORE_WINDOWS = "tailsight.io/more-windows"
 """The annotation that holds further time windows of an SLO."""
 
@@ -50,6 +64,8 @@ _DURATION = re.compile(r"([1-9][0-9]*)([mhdwMQY])")
 _TIME = "%Y-%m-%d %H:%M:%S"
 _TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 _CALENDAR_ORIGIN = datetime(2001, 1, 1)  # noqa: DTZ001  # a Monday that begins a month, a quarter and a year in any zone
+_SLA = re.compile(r"(\d+(?:\.\d+)?) usd monthly((?:\s*;\s*below \d+(?:\.\d+)?%?:\s*\d+(?:\.\d+)?%?)+)")
+_SLA_TIER = re.compile(r"below (\d+(?:\.\d+)?)(%?):\s*(\d+(?:\.\d+)?)(%?)")
 _DESCRIPTION_MAX, _DISPLAY_NAME_MAX, _PREFIX_MAX = 1050, 63, 253
 _EMPTY: tuple[object, ...] = (None, "", {}, [])
 _METHODS = ("Occurrences", "Timeslices", "RatioTimeslices")
@@ -66,7 +82,7 @@ class Problem:
     """One thing that is wrong with a document: where, which rule it breaks, and what would be right.
 
     `rule` is the code that the Go SDK gives it (`required`, `one_of`, `less_than`, …), or one of ours: `document`,
-    `type`, `unknown_field`, `duration`, `time_window`, `duplicate`, `query`, `unsupported`.
+    `type`, `unknown_field`, `duration`, `time_window`, `sla`, `duplicate`, `query`, `unsupported`.
     """
 
     path: str
@@ -525,6 +541,22 @@ def _check_annotations(annotations: Mapping[str, Any], check: _Check, path: str)
             check.tell(_at(path, key), "string_match_regexp", told)
     check.texts(annotations, path, *annotations)
     _check_more_windows(annotations, check, path)
+    if isinstance(annotations.get(SLA), str):
+        _check_sla(annotations[SLA], check, _at(path, SLA))
+
+
+def _check_sla(text: str, check: _Check, path: str) -> None:
+    """Our annotation of an SLA can be read; its grammar is in the text that heads this module."""
+    if not _SLA.fullmatch(text.strip()):
+        told = f"is {text!r}; write as in '12000 usd monthly; below 99.9%: 10%; below 99%: 25%'"
+        check.tell(path, "sla", told)
+        return
+    tiers = _sla(text, "UTC").tiers
+    if any(tier.below_ratio > 1 or tier.credit_ratio > 1 for tier in tiers):
+        check.tell(path, "sla", f"is {text!r}; ratios are at most 1 (100%)")
+    falls = [(one.below_ratio, -one.credit_ratio) for one in tiers]
+    if any(later[0] >= earlier[0] or later[1] >= earlier[1] for earlier, later in itertools.pairwise(falls)):
+        check.tell(path, "sla", f"is {text!r}; each tier must lie below the one before it, and give more back")
 
 
 def _check_more_windows(annotations: Mapping[str, Any], check: _Check, path: str) -> None:
@@ -1177,6 +1209,91 @@ def _resource_texts(document: Mapping[str, Any], name: str) -> dict[str, str]:
     return _texts((document.get("metadata") or {}).get(name))
 
 
+# -- OpenSLO v1alpha ---------------------------------------------------------------------------------------------------
+
+_V1ALPHA = "openslo/v1alpha"
+_V1ALPHA_UNITS = {"Minute": "m", "Hour": "h", "Day": "d", "Week": "w", "Month": "M", "Quarter": "Q", "Year": "Y"}
+
+
+def read_v1alpha(text: str) -> list[SloDocument]:
+    """Read SLOs of OpenSLO v1alpha, the dialect that Sloth reads; documents of other kinds are passed over.
+
+    An SLO of several objectives is as many, named with their numbers as Sloth does. Queries are kept as text. Slices of
+    time without a length, which v1alpha does not ask for, are minutes.
+
+    Raises:
+        OpenSloError: with all problems, by the fields that v1 has; also of an SLO that is there twice.
+    """
+    documents = _parsed(text)
+    check = _Check()
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict) or document.get("apiVersion") != _V1ALPHA:
+            check.tell(f"[{number}].apiVersion", "equal_to", f"is no {_V1ALPHA}, as others here are")
+    _raise_any(check.problems)
+    slos = [slo for one in documents if one.get("kind") == "SLO" for slo in _from_v1alpha(one)]
+    _raise_any(_numbered(slos, problems_of))
+    names = [slo["metadata"]["name"] for slo in slos]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    _raise_any([Problem("metadata.name", "duplicate", f"{name!r} stands twice") for name in twice])
+    return [cast("SloDocument", _built(slo)) for slo in slos]
+
+
+def _from_v1alpha(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The documents of v1 that one of v1alpha says; what is not as it should be stays, for the rules of v1 to tell."""
+    spec = document.get("spec")
+    metadata = document.get("metadata")
+    if not isinstance(spec, dict) or not isinstance(metadata, dict) or not isinstance(spec.get("objectives"), list):
+        return [{**document, "apiVersion": API_VERSION}]
+    windows = spec.get("timeWindows")
+    shared = {name: value for name, value in spec.items() if name not in ("timeWindows", "indicator", "objectives")}
+    shared["timeWindow"] = [_v1alpha_window(one) for one in windows] if isinstance(windows, list) else windows
+    made = []
+    for number, objective in enumerate(spec["objectives"]):
+        promised = dict(objective) if isinstance(objective, dict) else {}
+        if spec.get("budgetingMethod") == "Timeslices":
+            promised.setdefault("timeSliceWindow", "1m")
+        name = f"{metadata.get('name')}-{number}" if len(spec["objectives"]) > 1 else metadata.get("name")
+        ratio, threshold = promised.pop("ratioMetrics", None), (spec.get("indicator") or {})
+        metric: dict[str, Any] = {}
+        if isinstance(ratio, dict):
+            sources = {part: _v1alpha_source(ratio[part]) for part in ("good", "bad", "total") if part in ratio}
+            metric = {"ratioMetric": {"counter": bool(ratio.get("incremental", ratio.get("counter"))), **sources}}
+            promised.pop("value", None)  # v1 has none beside a ratio
+            promised.pop("op", None)
+        elif isinstance(threshold, dict) and "thresholdMetric" in threshold:
+            metric = {"thresholdMetric": _v1alpha_source(threshold["thresholdMetric"])}
+        made.append(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "SLO",
+                "metadata": {**metadata, "name": name},
+                "spec": {
+                    **shared,
+                    "indicator": {"metadata": {"name": name}, "spec": metric},
+                    "objectives": [promised],
+                },
+            }
+        )
+    return made
+
+
+def _v1alpha_source(source: Any) -> Any:
+    if not isinstance(source, dict):
+        return source
+    spec = {name: value for name, value in source.items() if name != "source"}
+    return {"metricSource": {"type": source.get("source"), "spec": spec}}
+
+
+def _v1alpha_window(window: Any) -> Any:
+    if not isinstance(window, dict):
+        return window
+    duration = f"{window.get('count')}{_V1ALPHA_UNITS.get(str(window.get('unit')), window.get('unit'))}"
+    calendar = window.get("calendar")
+    return (
+        {"duration": duration, "isRolling": True} if calendar is None else {"duration": duration, "calendar": calendar}
+    )
+
+
 # -- Pyrra -------------------------------------------------------------------------------------------------------------
 
 _PYRRA_API_VERSION, _PYRRA_KIND = "pyrra.dev/v1alpha1", "ServiceLevelObjective"
@@ -1336,44 +1453,100 @@ def _pyrra_metric(indicator: Mapping[str, Any]) -> RatioMetric:
 def objective_of(document: Mapping[str, Any]) -> Objective:
     """The objective that a checked document of kind SLO is.
 
-    Judged is a ratio whose metric sources are of type `tailsight`, by requests or by slices of time, over a window of
+    Judged is a ratio whose metric sources are of type `tailsight`, by its events or by slices of time, over windows of
     whole days: rolling, or of a calendar.
 
     Raises:
         OpenSloError: naming what of it cannot be judged.
     """
-    spec, name = document["spec"], document["metadata"]["name"]
-    problems = []
+    spec, metadata = document["spec"], document["metadata"]
+    annotations = metadata.get("annotations") or {}
+    problems: list[Problem] = []
     if len(spec["objectives"]) != 1:
         told = "several cannot be judged as one: make a document of each"
         problems.append(Problem("spec.objectives", "unsupported", told))
     window_days = _window_days(spec["timeWindow"][0], problems)
+    periods = _more_periods(annotations, problems)
     measured = _measured(spec, problems)
     if problems:
         raise OpenSloError(problems)
     objective = spec["objectives"][0]
     target = objective["target"] if objective.get("target") is not None else _ratio_of(objective["targetPercent"])
-    indicator = Indicator(measured["indicator"])
-    threshold_ms = None if indicator is Indicator.ERRORS else float(measured["threshold_ms"])
+    calendar = _calendar_of(_time_window(spec["timeWindow"][0]))
+    zones = [one.time_zone for one in (calendar, *(period.calendar for period in periods)) if one is not None]
     return Objective(
-        name,
+        metadata["name"],
         spec["service"],
-        indicator,
+        Indicator(measured["indicator"]),
         float(target),
         window_days,
-        threshold_ms,
-        calendar=_calendar(spec["timeWindow"][0]),
+        calendar=calendar,
         slices=_slices(spec["budgetingMethod"], objective),
+        data=measured.get("data") or "requests",
+        selection=Selection(**{name: measured[name] for name in _DIMENSIONS if measured.get(name) is not None}),
+        more_periods=periods,
+        sla=_sla(annotations[SLA], zones[0] if zones else "UTC") if SLA in annotations else None,
+        threshold_ms=_number_or_none(measured.get("threshold_ms")),
+        tpot_threshold_ms=_number_or_none(measured.get("tpot_threshold_ms")),
+        floor_per_s=_number_or_none(measured.get("floor_per_s")),
+        age_max_s=_number_or_none(measured.get("age_max_s")),
     )
 
 
-def _calendar(window: Mapping[str, Any]) -> Calendar | None:
-    if window.get("isRolling"):
+def objectives_in(text: str) -> list[Objective]:
+    """The objectives of all documents of kind SLO in a text; an SLI that is named stands in a document beside them.
+
+    Raises:
+        OpenSloError: with all problems of the documents, or what of the first one cannot be judged.
+    """
+    documents = _parsed(text)
+    _raise_any(_numbered(documents, problems_of))
+    slis = {one["metadata"]["name"]: one for one in documents if one["kind"] == "SLI"}
+    return [objective_of(_with_indicator(one, slis)) for one in documents if one["kind"] == "SLO"]
+
+
+def _with_indicator(document: Mapping[str, Any], slis: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """An SLO with the SLI that it names written out."""
+    spec = document["spec"]
+    named = spec.get("indicatorRef")
+    if named is None:
+        return document
+    if named not in slis:
+        told = f"is {named!r}; no document of kind SLI beside it has this name{_meant(named, slis)}"
+        raise OpenSloError([Problem("spec.indicatorRef", "unsupported", told)])
+    indicator = {"metadata": {"name": named}, "spec": slis[named]["spec"]}
+    return {**document, "spec": {**spec, "indicator": indicator}}
+
+
+def _more_periods(annotations: Mapping[str, str], problems: list[Problem]) -> tuple[Period, ...]:
+    """The further windows, which were checked, where they can be judged."""
+    path, periods = f"metadata.annotations.{MORE_WINDOWS}", []
+    for window in _more_windows(annotations):
+        duration = window.duration
+        if duration.unit not in _DAYS:
+            problems.append(Problem(path, "unsupported", f"{duration} is shorter than a day; valid are whole days"))
+            continue
+        periods.append(Period(duration.count * _DAYS[duration.unit], _calendar_of(window)))
+    return tuple(periods)
+
+
+def _calendar_of(window: TimeWindow) -> Calendar | None:
+    """The calendar of a window; None of one that rolls, or is shorter than a day."""
+    duration = window.duration
+    if not isinstance(window, CalendarWindow) or duration.unit not in _DAYS:
         return None
-    duration, calendar = _duration(window["duration"]), window["calendar"]
-    starts_at = cast("datetime", _moment(calendar["startTime"]))
     unit = cast("Literal['d', 'w', 'M', 'Q', 'Y']", duration.unit)
-    return Calendar(duration.count, unit, calendar["timeZone"], starts_at)
+    return Calendar(duration.count, unit, window.time_zone, window.start_time)
+
+
+def _sla(text: str, time_zone: str) -> Sla:
+    """The SLA of our annotation, which was checked."""
+    fee = re.match(r"\d+(\.\d+)?", text.strip())
+    tiers = [
+        CreditTier(*(_ratio_of(number) if percent else float(number) for number, percent in (pair[:2], pair[2:])))
+        for pair in _SLA_TIER.findall(text)
+    ]
+    return Sla(float(fee[0]) if fee else 0.0, tuple(tiers), time_zone)
 
 
 def _slices(method: BudgetingMethod, objective: Mapping[str, Any]) -> Slices | None:
@@ -1401,14 +1574,54 @@ def _measured(spec: Mapping[str, Any], problems: list[Problem]) -> Mapping[str, 
         told = f"is of type {source.get('type')!r}; only {METRIC_SOURCE!r} can be judged, from request records"
         problems.append(Problem(path, "unsupported", told))
         return found
-    valid = (Indicator.TTFT.value, Indicator.LATENCY.value, Indicator.ERRORS.value)
-    if found.get("indicator") not in valid:
-        told = f"is {found.get('indicator')!r}; valid are {', '.join(valid)}"
-        problems.append(Problem(f"{path}.spec.indicator", "one_of", told))
-    elif found["indicator"] != Indicator.ERRORS.value and not _is_positive(found.get("threshold_ms")):
-        told = f"is {found.get('threshold_ms')!r}; write milliseconds"
-        problems.append(Problem(f"{path}.spec.threshold_ms", "type", told))
+    path = f"{path}.spec"
+    needed = _FIGURES_OF.get(str(found.get("indicator")))
+    if needed is None:
+        told = f"is {found.get('indicator')!r}; valid are {', '.join(_FIGURES_OF)}"
+        problems.append(Problem(f"{path}.indicator", "one_of", told))
+        return found
+    problems += [
+        Problem(f"{path}.{name}", "type", f"is {found.get(name)!r}; write {_FIGURES[name]}")
+        for name in needed
+        if not _is_positive(found.get(name))
+    ]
+    _check_measured(found, needed, path, problems)
     return found
+
+
+_FIGURES: Mapping[str, str] = {
+    "threshold_ms": "milliseconds",
+    "tpot_threshold_ms": "milliseconds per token",
+    "floor_per_s": "predictions a second",
+    "age_max_s": "seconds",
+}
+_FIGURES_OF: Mapping[str, tuple[str, ...]] = {
+    Indicator.ERRORS.value: (),
+    Indicator.TTFT.value: ("threshold_ms",),
+    Indicator.LATENCY.value: ("threshold_ms",),
+    Indicator.TPOT.value: ("threshold_ms",),
+    Indicator.GOODPUT.value: ("threshold_ms", "tpot_threshold_ms"),
+    Indicator.THROUGHPUT.value: ("floor_per_s",),
+    Indicator.GPU_AVAILABILITY.value: (),
+    Indicator.DATA_FRESHNESS.value: ("age_max_s",),
+}
+_DIMENSIONS = ("model", "version", "tenant", "pool", "node")
+
+
+def _check_measured(found: Mapping[str, Any], needed: Sequence[str], path: str, problems: list[Problem]) -> None:
+    """Nothing stands in the metric source that says nothing of its indicator."""
+    is_gpu, is_fresh = (found["indicator"] == one for one in (Indicator.GPU_AVAILABILITY, Indicator.DATA_FRESHNESS))
+    of_all = is_fresh and found.get("data") == "samples"
+    dimensions = ("node",) if is_gpu else () if of_all else _DIMENSIONS[:4]
+    valid = ("requests", "indicator", *needed, *(("data",) if is_fresh else ()), *dimensions)
+    for name, value in found.items():
+        if name not in valid and value is not None:
+            told = f"says nothing of {found['indicator']}{_meant(str(name), valid)}; valid are {', '.join(valid)}"
+            problems.append(Problem(_at(path, name), "unknown_field", told))
+        elif name in _DIMENSIONS and value is not None and not (isinstance(value, str) and value):
+            problems.append(Problem(_at(path, name), "type", f"is {value!r}; expected text"))
+    if is_fresh and found.get("data") not in (None, "requests", "samples"):
+        problems.append(Problem(f"{path}.data", "one_of", f"is {found['data']!r}; valid are requests, samples"))
 
 
 def _is_positive(value: Any) -> bool:
@@ -1417,7 +1630,12 @@ def _is_positive(value: Any) -> bool:
 
 def document_of(objective: Objective) -> dict[str, Any]:
     """An objective as an OpenSLO v1 document."""
-    measured = {"indicator": objective.indicator.value, "threshold_ms": objective.threshold_ms}
+    measured: dict[str, Any] = {"indicator": objective.indicator.value, "threshold_ms": objective.threshold_ms}
+    further: dict[str, Any] = {name: getattr(objective, name) for name in list(_FIGURES)[1:]}
+    further |= {name: getattr(objective.selection, name) for name in _DIMENSIONS}
+    if objective.indicator is Indicator.DATA_FRESHNESS:
+        further["data"] = objective.data
+    measured |= {name: value for name, value in further.items() if value is not None}
 
     def source(requests: str) -> dict[str, Any]:
         return {"metricSource": {"type": METRIC_SOURCE, "spec": {"requests": requests, **measured}}}
@@ -1426,7 +1644,7 @@ def document_of(objective: Objective) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": "SLO",
-        "metadata": {"name": objective.name},
+        "metadata": {"name": objective.name, **_annotations_document(objective)},
         "spec": {
             "service": objective.service,
             "indicator": {"metadata": {"name": objective.name}, "spec": {"ratioMetric": ratio}},
@@ -1434,6 +1652,29 @@ def document_of(objective: Objective) -> dict[str, Any]:
             **_method_document(objective),
         },
     }
+
+
+def _annotations_document(objective: Objective) -> dict[str, Any]:
+    """What of an objective OpenSLO has no field for."""
+    written: dict[str, str] = {}
+    if objective.more_periods:
+        written[MORE_WINDOWS] = ", ".join(map(period_text, objective.more_periods))
+    if objective.sla is not None:
+        tiers = [f"below {_plain(one.below_ratio)}: {_plain(one.credit_ratio)}" for one in objective.sla.tiers]
+        written[SLA] = "; ".join([f"{_plain(objective.sla.monthly_fee_usd)} usd monthly", *tiers])
+    return {"annotations": written} if written else {}
+
+
+def _plain(number: float) -> str:
+    """A number without an exponent, which reads as the same one."""
+    return f"{Decimal(repr(number)):f}"
+
+
+def period_text(period: Period) -> str:
+    """A period as our annotation has it: `7d rolling`, `1M calendar Europe/Berlin`."""
+    if period.calendar is None:
+        return f"{period.days}d rolling"
+    return f"{period.calendar.count}{period.calendar.unit} calendar {period.calendar.time_zone}"
 
 
 def _window_document(objective: Objective) -> dict[str, Any]:
@@ -1456,7 +1697,7 @@ def _method_document(objective: Objective) -> dict[str, Any]:
 
 
 def imported_documents(text: str) -> list[dict[str, Any]]:
-    """Documents of Sloth or Pyrra, as OpenSLO v1 with a metric source of ours.
+    """Documents of Sloth, Pyrra or OpenSLO v1alpha, as OpenSLO v1 with a metric source of ours.
 
     Their queries are PromQL, which says nothing of request records: each document counts failures, its queries stand in
     an annotation, and whoever keeps it says which indicator and threshold they mean.
@@ -1464,14 +1705,15 @@ def imported_documents(text: str) -> list[dict[str, Any]]:
     Raises:
         OpenSloError: with all problems.
     """
-    is_pyrra = any(isinstance(one, dict) and one.get("kind") == _PYRRA_KIND for one in _parsed(text))
     documents = []
-    for slo in read_pyrra(text) if is_pyrra else read_sloth(text):
+    for slo in _reader_of(_parsed(text))(text):
         window, objective = slo.time_windows[0], slo.objectives[0]
         days = max(1, window.duration.length_s // 86_400)
         name = re.sub(r"[^a-z0-9-]+", "-", slo.name.lower()).strip("-")[:_DISPLAY_NAME_MAX]
+        target_ratio = min(objective.target_ratio, 1 - 1e-6)
+        calendar = _calendar_of(window)
         made = document_of(
-            Objective(name, slo.service or name, Indicator.ERRORS, min(objective.target_ratio, 1 - 1e-6), days)
+            Objective(name, slo.service or name, Indicator.ERRORS, target_ratio, days, calendar=calendar)
         )
         made["metadata"]["annotations"] = {"tailsight.io/imported-queries": json.dumps(_queries(slo.indicator))}
         made["spec"] = {"description": (slo.description or "")[:_DESCRIPTION_MAX], **made["spec"]}
@@ -1479,7 +1721,17 @@ def imported_documents(text: str) -> list[dict[str, Any]]:
     return documents
 
 
+def _reader_of(documents: Sequence[Any]) -> Callable[[str], list[SloDocument]]:
+    """Who reads such documents."""
+    mappings = [one for one in documents if isinstance(one, dict)]
+    if any(one.get("kind") == _PYRRA_KIND for one in mappings):
+        return read_pyrra
+    return read_v1alpha if any(one.get("apiVersion") == _V1ALPHA for one in mappings) else read_sloth
+
+
 def _queries(indicator: Metric | str | None) -> dict[str, Any]:
+    if isinstance(indicator, ThresholdMetric):
+        return {"threshold": dict(indicator.source.spec)}
     if not isinstance(indicator, RatioMetric):
         return {}
     sources = {"good": indicator.good, "bad": indicator.bad, "total": indicator.total, "raw": indicator.raw}

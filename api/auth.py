@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import Problem, problem_response
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""What an orchestrator asks without a token."""
+PAGERDUTY_HOOK, ALERTMANAGER_HOOK = "/api/v1/hooks/pagerduty", "/api/v1/hooks/alertmanager"
+OPEN_PATHS = frozenset({"/healthz", "/readyz", PAGERDUTY_HOOK, ALERTMANAGER_HOOK})
+"""What an orchestrator asks without a token, and what asks for a secret of its own (api/hooks.py)."""
 
 _CHALLENGE = 'Bearer realm="Tailsight", Basic realm="Tailsight", charset="UTF-8"'
 _POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1

@@ -13,12 +13,21 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from analytics.cost.allocation import DIMENSIONS, cost_by
 from analytics.cost.focus import TIME_FORMAT, focus_rows
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
-from analytics.cost.jobs import Costs, cost_advice, costs_of, spend_forecast, spent_this_month, unit_costs_of
+from analytics.cost.jobs import (
+    Costs,
+    budget_statuses,
+    cost_advice,
+    costs_of,
+    spend_forecast,
+    spend_variance,
+    spent_this_month,
+    unit_costs_of,
+)
 from analytics.cost.opencost import opencost_allocation
 from analytics.cost.unit_costs import UNIT_DIMENSIONS
 from api.context import Given
 from api.problems import invalid_field
-from api.times import Moment, WindowQuestion
+from api.times import Moment, WindowQuestion, window_between
 from api.traffic import split_list
 from domain.cost import NANOUSD
 
@@ -305,6 +314,47 @@ _ADVICE_EXAMPLE = {
     ],
     "gaps": [],
 }
+_VARIANCE_EXAMPLE = {
+    "from": "2026-11-16T00:00:00Z",
+    "to": "2026-11-23T00:00:00Z",
+    "before_from": "2026-11-09T00:00:00Z",
+    "before_to": "2026-11-16T00:00:00Z",
+    "by": "model",
+    "before_usd": 1.0,
+    "after_usd": 2.4,
+    "difference_usd": 1.4,
+    "parts": {
+        "price": 0.666667,
+        "volume": 1.116667,
+        "mix": 0.0,
+        "efficiency": -0.383333,
+        "idle": 0.0,
+        "overhead": 0.0,
+        "unattributed": 0.0,
+    },
+    "groups": [
+        {"group": "llama-70b", "before_usd": 1.0, "after_usd": 2.4, "difference_usd": 1.4, "price_usd": 0.666667}
+    ],
+}
+_BUDGETS_EXAMPLE = {
+    "at": "2026-11-23T03:00:00Z",
+    "budgets": [
+        {
+            "name": "whole fleet",
+            "amount_usd": 150000.0,
+            "period": "month",
+            "service": None,
+            "tenant": None,
+            "state": "met",
+            "from": "2026-11-01T00:00:00Z",
+            "to": "2026-12-01T00:00:00Z",
+            "spent_usd": 104120.0,
+            "spent_ratio": 0.6941,
+            "forecast": None,
+            "forecast_ratio": None,
+        }
+    ],
+}
 _FOCUS_EXAMPLE = {"focus_version": "1.2", "rows": [{"BilledCost": 12.31, "ServiceName": "chat"}]}
 _OPENCOST_EXAMPLE = {"code": 200, "data": [{"chat": {"name": "chat", "gpuHours": 24.0, "totalCost": 147.72}}]}
 
@@ -350,6 +400,111 @@ def get_recommendations(given: Given) -> dict[str, Any]:
         "advice": [asdict(one) | {"expected_usd_per_month": one.expected_usd_per_month} for one in found.advice],
         "gaps": [asdict(one) for one in found.gaps],
     }
+
+
+class VarianceQuestion(WindowQuestion):
+    """Which two windows, by what."""
+
+    before_start: Moment | None = Field(
+        None, alias="before_from", description="start of the earlier window; as long before `from` when not given"
+    )
+    before_end: Moment | None = Field(None, alias="before_to", description="its end; `from` when not given")
+    by: Literal["model", "tenant", "service", "version", "pool"] = Field("model", description="groups")
+
+
+class VarianceAnswer(BaseModel):
+    """Why the bill of one window differs from that of another; the parts add up to the difference, to the cent."""
+
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+    before_start: Moment = Field(alias="before_from")
+    before_end: Moment = Field(alias="before_to")
+    by: str
+    before_usd: float
+    after_usd: float
+    difference_usd: float
+    parts: dict[str, float] = Field(description="price, volume, mix, efficiency, idle, overhead, unattributed")
+    groups: list[dict[str, str | float | None]] = Field(description="the same of each group, greatest difference first")
+
+
+@router.get(
+    "/variance",
+    summary="Why the bill differs from that of an earlier time",
+    response_model=VarianceAnswer,
+    responses={200: {"content": {"application/json": {"example": _VARIANCE_EXAMPLE}}}},
+)
+def get_variance(given: Given, question: Annotated[VarianceQuestion, Query()]) -> dict[str, Any]:
+    """The difference of two bills as price, volume, mix, efficiency and idle time, whatever comes first (Shapley)."""
+    window = question.window(given.now())
+    end = question.before_end or window.start
+    before = window_between(question.before_start or end - (window.end - window.start), end, given.now())
+    found = spend_variance(given.store, before, window, given.pricing(), question.by)
+    amounts = [name for name in found.groups.columns if name.endswith("_nanousd")]
+    groups = [
+        {"group": row["group"], **{name.replace("_nanousd", "_usd"): int(row[name]) / NANOUSD for name in amounts}}
+        for row in found.groups.iter_rows(named=True)
+    ]
+    return {
+        "from": window.start,
+        "to": window.end,
+        "before_from": before.start,
+        "before_to": before.end,
+        "by": question.by,
+        "before_usd": found.before_nanousd / NANOUSD,
+        "after_usd": found.after_nanousd / NANOUSD,
+        "difference_usd": (found.after_nanousd - found.before_nanousd) / NANOUSD,
+        "parts": {part.value: amount / NANOUSD for part, amount in found.parts.items()},
+        "groups": groups,
+    }
+
+
+class BudgetDocument(BaseModel):
+    """Where a budget stands."""
+
+    name: str
+    amount_usd: float
+    period: str
+    service: str | None
+    tenant: str | None
+    state: str = Field(description="met, at_risk (will be overspent), missed (is overspent) or no_data")
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+    spent_usd: float | None
+    spent_ratio: float | None
+    forecast: TotalDocument | None = Field(description="of the whole period; null where there is no forecast")
+    forecast_ratio: float | None
+
+
+class BudgetsAnswer(BaseModel):
+    """All budgets, worst first."""
+
+    at: Moment
+    budgets: list[BudgetDocument]
+
+
+@router.get(
+    "/budgets",
+    summary="Where each budget stands",
+    response_model=BudgetsAnswer,
+    responses={200: {"content": {"application/json": {"example": _BUDGETS_EXAMPLE}}}},
+)
+def get_budgets(given: Given) -> dict[str, Any]:
+    """What is spent of each budget of the configuration, and what will be when its period is over."""
+    now = given.now()
+    budgets = [
+        asdict(one.budget)
+        | {
+            "state": one.state,
+            "from": one.start,
+            "to": one.end,
+            "spent_usd": one.spent_usd,
+            "spent_ratio": one.spent_ratio,
+            "forecast": None if one.forecast is None else _total(one.forecast),
+            "forecast_ratio": one.forecast_ratio,
+        }
+        for one in budget_statuses(given.store, now, given.pricing())
+    ]
+    return {"at": now, "budgets": budgets}
 
 
 class FocusQuestion(WindowQuestion):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from alerts.handling import acknowledge, add_note
 from api.causes import EXPLANATION_EXAMPLE, CauseDocument, RuledOutDocument, ScopeDocument
 from api.context import Context, Given
 from api.paging import invalid_cursor, page_items, read_cursor, write_cursor
@@ -15,7 +16,7 @@ from api.problems import Problem
 from api.times import Moment, WindowQuestion
 from domain.incident import Incident, Indicator, Severity, Status, to_document
 from domain.window import Window, from_rfc3339, rfc3339
-from storage.readers import note_incident, read_incident, read_incidents
+from storage.readers import read_incident, read_incident_notes, read_incidents
 
 router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 
@@ -154,41 +155,91 @@ class Acknowledgement(BaseModel):
     note: str | None = Field(None, description="what is to be remembered", examples=["draining gpu-07-03"])
 
 
+class NewNote(BaseModel):
+    """What is to be remembered of an incident, and who says so."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"text": "draining gpu-07-03", "author": "ann"}}
+    )
+
+    text: str = Field(min_length=1, max_length=10_000, description="what", examples=["draining gpu-07-03"])
+    author: str = Field(min_length=1, max_length=200, description="who", examples=["ann"])
+
+
+class NoteDocument(BaseModel):
+    """One note."""
+
+    at: Moment
+    by: str
+    text: str
+    id: str | None = Field(None, description="what it is known by where it came from; null for a note of our own")
+
+
 class IncidentNotes(BaseModel):
     """What was noted of an incident beside what was found; null where it was not."""
 
-    notified_at: Moment | None
-    acknowledged_at: Moment | None = Field(description="of the first acknowledgement")
+    notified_at: Moment | None = Field(description="when the first receiver was told")
+    acknowledged_at: Moment | None = Field(description="of the earliest acknowledgement")
     acknowledged_by: str | None
-    notes: list[dict[str, str]] = Field(description="at, by and text of each note, in order")
+    resolved_at: Moment | None = Field(description="when somebody last said that it is over; not what was measured")
+    resolved_by: str | None
+    notes: list[NoteDocument] = Field(description="in order of time")
 
 
 _NOTES_EXAMPLE = {
     "notified_at": "2026-11-23T02:43:05Z",
     "acknowledged_at": "2026-11-23T02:47:30Z",
     "acknowledged_by": "ann",
-    "notes": [{"at": "2026-11-23T02:47:30Z", "by": "ann", "text": "draining gpu-07-03"}],
+    "resolved_at": None,
+    "resolved_by": None,
+    "notes": [{"at": "2026-11-23T02:47:30Z", "by": "ann", "text": "draining gpu-07-03", "id": None}],
 }
+_NOTES_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": _NOTES_EXAMPLE}}}}
 
 
 @router.post(
     "/{incident_id}/ack",
     summary="Acknowledge an incident",
     response_model=IncidentNotes,
-    responses={200: {"content": {"application/json": {"example": _NOTES_EXAMPLE}}}},
+    responses=_NOTES_RESPONSE,
 )
-def acknowledge(given: Given, incident_id: IncidentId, acknowledgement: Acknowledgement) -> dict[str, Any]:
+def acknowledge_incident(given: Given, incident_id: IncidentId, acknowledgement: Acknowledgement) -> dict[str, Any]:
     """Somebody has it in hand. The first one counts for the time to acknowledge; notes add up."""
     _known_incident(given, incident_id)
     now = given.now()
-    at = rfc3339(now)
-    noted = note_incident(
-        given.store, incident_id, {"acknowledged_at": at, "acknowledged_by": acknowledgement.by}, now, only_first=True
-    )
+    noted = acknowledge(given.store, incident_id, acknowledgement.by, now, now)
     if acknowledgement.note is not None:
-        notes = [*noted.get("notes", ()), {"at": at, "by": acknowledgement.by, "text": acknowledgement.note}]
-        noted = note_incident(given.store, incident_id, {"notes": notes}, now)
-    return {"notified_at": None, "acknowledged_at": None, "acknowledged_by": None, "notes": [], **noted}
+        noted = add_note(given.store, incident_id, acknowledgement.by, acknowledgement.note, now, now)
+    return _noted(noted)
+
+
+@router.get(
+    "/{incident_id}/notes",
+    summary="What was noted of an incident",
+    response_model=IncidentNotes,
+    responses=_NOTES_RESPONSE,
+)
+def get_notes(given: Given, incident_id: IncidentId) -> dict[str, Any]:
+    """When somebody was told and took it in hand, and what people noted, here and in PagerDuty."""
+    _known_incident(given, incident_id)
+    return _noted(read_incident_notes(given.store).get(incident_id, {}))
+
+
+@router.post(
+    "/{incident_id}/notes",
+    summary="Note something of an incident",
+    response_model=IncidentNotes,
+    responses=_NOTES_RESPONSE,
+)
+def post_note(given: Given, incident_id: IncidentId, note: NewNote) -> dict[str, Any]:
+    """A note more."""
+    _known_incident(given, incident_id)
+    now = given.now()
+    return _noted(add_note(given.store, incident_id, note.author, note.text, now, now))
+
+
+def _noted(noted: dict[str, Any]) -> dict[str, Any]:
+    return {**dict.fromkeys(IncidentNotes.model_fields), "notes": [], **noted}
 
 
 def incidents_after(

@@ -34,6 +34,7 @@ KINDS: Mapping[str, Kind] = {
         "Send `Authorization: Bearer TOKEN`, or log in with any user name and the token as password.",
     ),
     "not-found": Kind(404, "There is no such thing", "Look for it in the list of its kind."),
+    "conflict": Kind(409, "It is laid down elsewhere", "Change it where `detail` says that it comes from."),
     "method-not-allowed": Kind(405, "The method does not fit", "Use one of those that the header `Allow` names."),
     "too-large": Kind(413, "The body is too large", "Send less at a time, or raise `body_bytes_max`."),
     "store-unavailable": Kind(

@@ -10,6 +10,7 @@
    request in ten and in a hundred, with the gauge of running sequences; the share by duration; and OpenCost's way (the
    cost split into input and output by the sums of prefill time and time per output token, then by tokens).
 2. The same by tenant and hour: the sums that rollups keep.
+3. Bills of random fleets against the sum of their parts.
 
 The recordings are not part of the repository: `--data`, by default ../shared/data/workloads beside it. The last line is
 one JSON object.
@@ -17,10 +18,12 @@ one JSON object.
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +32,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from analytics.cost.attribution import REQUEST_HOURS, allocate
+from analytics.cost.gpu_time import BUSY, GPU_TIME
+from analytics.cost.price_book import gpu_costs, price_book_of
 from analytics.cost.request_shares import estimated_shares, shares_from_steps
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from benchmarks.server import machine
+from domain.cost import NANOUSD, IdleCause
 from simulator.batching import Batching, Played, play
 from simulator.cloud import GPU_MODEL_NAME
 from simulator.physics import LLAMA_8B_BF16_TP1, LLAMA_70B_FP8_TP4, ServedModel
@@ -275,7 +282,48 @@ def speed(console: Console, _data: Path, seed: int) -> dict[str, float]:
     return {"million_shares_s": seconds}
 
 
-SECTIONS: Sequence[Callable[[Console, Path, int], dict[str, float]]] = (per_request, speed)
+def bill(console: Console, _data: Path, seed: int) -> dict[str, float]:
+    """How far bills of random fleets are from the sum of their parts: prices that change in mid-hour, MIG, silence."""
+    randomness, worst, fleets = random.Random(seed), 0, 200
+    start = datetime(2026, 11, 23, tzinfo=UTC)
+    for _ in range(fleets):
+        hours, rows, asked = randomness.randint(1, 5), [], []
+        history = [
+            [start + timedelta(minutes=randomness.randint(1, 300)), randomness.uniform(0.1, 12)] for _ in range(3)
+        ]
+        changes = sorted(randomness.sample(range(1, 300), 3))  # minutes
+        history = [[start + timedelta(minutes=at), randomness.uniform(0.1, 12)] for at in (0, *changes)]
+        price = {"name": "p", "mode": "spot", "source": "-", "as_of": "2026-11-23", "history": history}
+        book = price_book_of({"prices": [price], "matches": [{"price": "p"}]})
+        for gpu in range(randomness.randint(1, 20)):
+            ratio, replica = randomness.choice([1.0, 1 / 7, 2 / 7, 3 / 7]), randomness.choice(["a", "b", None])
+            for hour in range(hours):
+                states = randomness.sample([BUSY, *IdleCause], randomness.randint(1, 4))
+                cuts = sorted(randomness.uniform(0, 3600) for _ in states)
+                spent = [end - begin for begin, end in zip([0.0, *cuts], cuts, strict=False)]
+                who = ("gpu_model", "pool", "service", "model")
+                rows += [
+                    {"time": start + timedelta(hours=hour), "gpu": f"g{gpu}", "node": f"n{gpu // 8}",
+                     **dict.fromkeys(who, "x"), "replica": replica, "slice_ratio": ratio, "state": str(state),
+                     "seconds": seconds}
+                    for state, seconds in zip(states, spent, strict=True)
+                ]  # fmt: skip
+        for tenant in range(randomness.randint(0, 30)):
+            share = {"replica": randomness.choice(["a", "b"]), "engine_ms": randomness.expovariate(1e-3)}
+            counts = {"requests": 1, "input_tokens": 10, "output_tokens": 10, "input_engine_ms": 0.0, "is_error": False}
+            asked.append({"time": start + timedelta(hours=tenant % hours), "tenant": f"t{tenant}", **share, **counts})
+        time_frame = pl.DataFrame(rows, schema=GPU_TIME)
+        each = time_frame.group_by("time", "gpu").agg(
+            pl.col("seconds").sum(), pl.col("node", "gpu_model", "pool", "slice_ratio").first()
+        )
+        costs = gpu_costs(book, each)
+        split = allocate(time_frame, costs, pl.DataFrame(asked, schema=REQUEST_HOURS))
+        worst = max(worst, abs(int(split["cost_nanousd"].sum()) - int(costs["cost_nanousd"].sum())))
+    console.print(f"{fleets} random fleets: a bill and the sum of its parts differ by {worst} nano-dollars at most")
+    return {"bill_difference_usd": worst / NANOUSD}
+
+
+SECTIONS: Sequence[Callable[[Console, Path, int], dict[str, float]]] = (per_request, speed, bill)
 
 
 def main() -> int:

@@ -8,6 +8,10 @@
 2. Months of a healthy service at half its budget, by requests a minute: pages without a guard, with ours, and with its
    least count of failures alone; and a total outage of 30 minutes: is it paged, and after how long.
 
+3. 500 objectives over 30 days by the minute: how long one core needs to say where each stands (`slo_status`: windows,
+   burn rates, course, exclusions) and when it burnt too fast (`burn_alerts`), from counts as the store gives them;
+   reading them is not in it.
+
 The last line is one JSON object.
 """
 
@@ -17,8 +21,9 @@ import math
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,9 +35,10 @@ from rich.console import Console
 from rich.table import Table
 
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, Guard, burn_alerts, minutes_to_page
+from analytics.slo import slo_status
 from benchmarks.server import machine
 from domain.incident import Indicator, Severity
-from domain.slo import Objective
+from domain.slo import Calendar, Exclusion, Objective, Period
 
 OBJECTIVE = Objective("availability", "chat", Indicator.ERRORS, 0.999, 30)
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -183,6 +189,25 @@ def _pages(counts: pl.DataFrame, settings: BurnSettings) -> list[BurnAlert]:
     return [one for one in burn_alerts(OBJECTIVE, counts, end, settings) if one.severity is Severity.PAGE]
 
 
+def evaluate_seconds(objectives: int, seed: int) -> tuple[float, float]:
+    """Seconds of processor time for the status of so many objectives, and for the alerts of as many."""
+    randomness = np.random.default_rng(seed)
+    total = randomness.poisson(200, 30 * 1440)
+    frames = [_frame(randomness.binomial(total, 0.0005 * (1 + number)), total) for number in range(10)]
+    end = START + timedelta(days=30)
+    recent = [frame.filter(pl.col("time") >= end - timedelta(days=3, hours=1)) for frame in frames]
+    exclusion = Exclusion("x", end - timedelta(days=2), end - timedelta(days=2, hours=-1), "maintenance", "bench")
+    more = (Period(7), Period(30, Calendar(1, "M", "Europe/Berlin", datetime(2001, 1, 1))))  # noqa: DTZ001  # on a clock
+    named = [replace(OBJECTIVE, name=f"slo-{number}", more_periods=more) for number in range(objectives)]
+    began = time.process_time()
+    for number, objective in enumerate(named):
+        slo_status(objective, frames[number % len(frames)], end, [exclusion])
+    judged = time.process_time()
+    for number, objective in enumerate(named):
+        burn_alerts(objective, recent[number % len(recent)], end, exclusions=[exclusion])
+    return judged - began, time.process_time() - judged
+
+
 def _show_edges(console: Console, folder: Path) -> tuple[int, int]:
     table = Table("error ratio", "for", "formula", "pages", "tickets", "promtool within a minute", title="Edges")
     agreed = asked = 0
@@ -243,6 +268,10 @@ def main() -> None:
                 figures[f"slo_false_pages_a_month_{rate:g}_{name}"] = round(one.false_pages_a_month, 3)
                 figures[f"slo_outages_paged_{rate:g}_{name}"] = round(one.outages_paged_ratio, 3)
     console.print(table)
+    statuses_seconds, alerts_seconds = evaluate_seconds(500, given.seed)
+    console.print(f"500 objectives, 30 days: statuses {statuses_seconds:.2f} s, alerts {alerts_seconds:.2f} s")
+    figures["evaluate_500_slos_seconds"] = round(statuses_seconds + alerts_seconds, 3)
+    figures["evaluate_500_slo_statuses_seconds"] = round(statuses_seconds, 3)
     print(json.dumps(figures))
 
 

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State
 
 Coroutine = TypeVar("Coroutine", bound=Callable[..., Awaitable[Any]])
 
 
-def callback(app: Dash, *dependencies: Output | Input) -> Callable[[Coroutine], Coroutine]:
+def callback(app: Dash, *dependencies: Output | Input | State) -> Callable[[Coroutine], Coroutine]:
     """Dash's `app.callback`.
 
     Raises:

@@ -1,69 +1,159 @@
-"""Who has an incident in hand, and what they noted; a click says that somebody has."""
+"""Who has an incident in hand: when it began, was seen, told and taken in hand, as a line of time; and the notes."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, ctx, html
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
+from alerts.handling import acknowledge, add_note
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import icon
 from dashboards.context import PageContext
 from dashboards.state import incident_id_of
 from domain.incident import Incident, Status
-from domain.window import from_rfc3339, rfc3339
-from storage.readers import note_incident, read_incident, read_incident_notes
+from domain.window import from_rfc3339
+from storage.readers import read_incident, read_incident_notes
 
-_BY = "the page"  # it knows no names; the API takes one
+_BY = "the page"  # where nobody gave a name
+_NOTE_MAX, _NAME_MAX = 4_000, 100
+
+
+def layout() -> Component:
+    """Where the line of time and the notes go, and the form for a note: it stays while the rest is drawn anew."""
+    form = html.Details(
+        [
+            html.Summary([icon("chevrons-up-down"), "Add a note"]),
+            html.Div(
+                [
+                    html.Label(
+                        ["Your name", dcc.Input(id="note-by", maxLength=_NAME_MAX, persistence=True)],
+                        className="name-field",
+                    ),
+                    html.Label(
+                        ["Note", dcc.Textarea(id="note-text", maxLength=_NOTE_MAX, rows=2)], className="note-words"
+                    ),
+                    html.Button("Save note", id="note-save", className="button"),
+                ],
+                className="note-form",
+            ),
+        ],
+        className="add-note",
+    )
+    return html.Section(
+        [html.Div(id="incident-handling"), form], id="handling-panel", className="panel handling", hidden=True
+    )
 
 
 def register(app: Dash, context: PageContext) -> None:
-    """The callback of this part of an incident's page: it shows, and does what the button asks."""
+    """The callback of this part of an incident's page: it shows, and does what a button asks."""
 
     @callback(
         app,
         Output("incident-handling", "children"),
+        Output("handling-panel", "hidden"),
+        Output("note-text", "value"),
         Input("url", "pathname"),
         Input("tick", "n_intervals"),
         Input({"type": "acknowledge", "of": ALL}, "n_clicks"),
+        Input("note-save", "n_clicks"),
+        State("note-by", "value"),
+        State("note-text", "value"),
     )
-    async def show_handling(path: str | None, _ticks: int | None, _clicks: Any) -> Component | None:
+    async def show_handling(
+        path: str | None, _ticks: int | None, _clicks: Any, _saves: int | None, by: str | None, note: str | None
+    ) -> tuple[Any, ...]:
         incident_id, now = incident_id_of(path), context.now()
         incident = await asyncio.to_thread(read_incident, context.store, incident_id) if incident_id else None
         if incident is None:
-            return None
+            return None, True, no_update
         asked = ctx.triggered_id if any(one["value"] for one in ctx.triggered) else None
+        who, words, written = (by or "").strip() or _BY, (note or "").strip(), no_update
         if isinstance(asked, dict) and asked["of"] == incident.id:
-            noted = {"acknowledged_at": rfc3339(now), "acknowledged_by": _BY}
-            await asyncio.to_thread(note_incident, context.store, incident.id, noted, now, only_first=True)
+            await asyncio.to_thread(acknowledge, context.store, incident.id, who, now, now)
+        elif asked == "note-save" and words:
+            await asyncio.to_thread(add_note, context.store, incident.id, who, words, now, now)
+            written = ""
         notes = await asyncio.to_thread(read_incident_notes, context.store)
-        return handling(incident, notes.get(incident.id, {}), now)
+        return handling(incident, notes.get(incident.id, {}), now), False, written
 
 
-def handling(incident: Incident, noted: dict[str, Any], now: datetime) -> Component | None:
-    """When somebody was told and took it in hand, and the notes; None of what is over and nobody touched."""
-    told = [
-        html.Span([words, " ", html.Strong(text.since(from_rfc3339(noted[name]), now)), " UTC"])
-        for name, words in (("notified_at", "Notified"), ("acknowledged_at", "Acknowledged"))
-        if noted.get(name)
-    ]
-    if noted.get("acknowledged_by"):
-        told.append(html.Span(f"by {noted['acknowledged_by']}"))
-    notes = [
-        html.Li([html.Strong(f"{text.since(from_rfc3339(note['at']), now)} {note['by']}: "), note["text"]])
-        for note in noted.get("notes", ())
-    ]
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point on the line of time. `at` is None where it has not come; `missing` says so in words."""
+
+    name: str
+    at: datetime | None
+    missing: str = ""
+    detail: str = ""
+
+
+def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
+    """The points of an incident that are known, in order of time, and then those that have not come."""
+
+    def at(name: str) -> datetime | None:
+        return from_rfc3339(noted[name]) if noted.get(name) else None
+
+    is_open = incident.status is Status.OPEN
+    found = [
+        Moment("Impact began", incident.started_at),
+        Moment("Detected", incident.detected_at),
+        Moment("Notified", at("notified_at"), "nobody was told"),
+        Moment("Acknowledged", at("acknowledged_at"), "by nobody yet" if is_open else "by nobody",
+               f"by {noted['acknowledged_by']}" if noted.get("acknowledged_by") else ""),
+        Moment("Mitigated", incident.ended_at, "goes on"),
+    ]  # fmt: skip
+    if noted.get("resolved_at"):
+        found.append(Moment("Closed", at("resolved_at"), detail=f"by {noted.get('resolved_by') or 'somebody'}"))
+    known = sorted((one for one in found if one.at is not None), key=lambda one: one.at or incident.started_at)
+    return [*known, *(one for one in found if one.at is None)]
+
+
+def handling(incident: Incident, noted: dict[str, Any], now: datetime) -> Component:
+    """The line of time, a button where somebody is to take it in hand, and the notes."""
     waits = incident.status is Status.OPEN and not noted.get("acknowledged_at")
-    if not (told or notes or waits):
-        return None
     button = html.Button(
         [icon("check"), "Acknowledge"],
         id={"type": "acknowledge", "of": incident.id},
         className="button",
         title="Say that somebody has it in hand; the first one counts",
     )
-    line = [*told, html.Span("Nobody has acknowledged it yet"), button] if waits else told
-    parts = [html.Div(line, className="handling-line"), html.Ul(notes) if notes else None]
-    return html.Section(parts, className="panel handling")
+    line = html.Ol(_points(moments(incident, noted), now), className="moments", **{"aria-label": "Handling"})
+    return html.Div(
+        [
+            html.Div([line, button if waits else None], className="handling-line"),
+            html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes"),
+        ]
+    )
+
+
+def _points(points: Sequence[Moment], now: datetime) -> list[Component]:
+    found = []
+    earlier: datetime | None = None
+    for one in points:
+        if one.at is None:
+            detail: Any = html.Span(one.missing, className="note")
+        else:
+            after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
+            detail = [
+                html.Strong(_clock(one.at, now)),
+                html.Span(" ".join(part for part in (after, one.detail) if part), className="note"),
+            ]
+            earlier = one.at
+        classes = "moment" if one.at is not None else "moment moment-missing"
+        found.append(html.Li([html.Span(one.name, className="moment-name"), html.Span(detail)], className=classes))
+    return found
+
+
+def _clock(at: datetime, now: datetime) -> str:
+    day = "" if at.date() == now.date() else f"{at.day} {at:%b} "
+    return f"{day}{text.clock_seconds(at)} UTC"
+
+
+def _note(note: dict[str, str], now: datetime) -> Component:
+    said = html.Span([html.Strong(note["by"]), f" {text.since(from_rfc3339(note['at']), now)} UTC"], className="note")
+    return html.Li([said, html.P(note["text"])])

@@ -18,6 +18,9 @@ INDICATORS = {
     Indicator.TPOT: "Time per output token",
     Indicator.ERRORS: "Availability",
     Indicator.THROUGHPUT: "Throughput",
+    Indicator.GOODPUT: "Goodput",
+    Indicator.GPU_AVAILABILITY: "GPU availability",
+    Indicator.DATA_FRESHNESS: "Data freshness",
 }
 INDICATORS_IN_FULL = INDICATORS | {Indicator.TTFT: "Time to first token"}
 

@@ -11,13 +11,16 @@ from domain.window import from_rfc3339, rfc3339
 
 
 class Indicator(StrEnum):
-    """What is measured of a service."""
+    """What is measured of a service. Incidents are of the first five; the others are promised, but never spike."""
 
     TTFT = "ttft"
     LATENCY = "latency"
     TPOT = "tpot"
     ERRORS = "errors"
     THROUGHPUT = "throughput"
+    GOODPUT = "goodput"
+    GPU_AVAILABILITY = "gpu_availability"
+    DATA_FRESHNESS = "data_freshness"
 
 
 class Status(StrEnum):

@@ -5,6 +5,7 @@ is not known is null, never empty.
 """
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from domain.incident import Incident, Indicator, Status, from_document, to_document
+from domain.slo import Selection
 from domain.topology import Topology, merged, topology_from_document, topology_to_document
 from domain.window import Window
 from storage.store import Store
@@ -87,6 +89,17 @@ LATENCY: Schema = TRAFFIC | {
     "ttft_ms": pl.List(pl.Float64),
 }
 SLO_COUNTS: Schema = {"time": TIME, "total": pl.UInt64, "good": pl.UInt64}
+SLO_WAITING: Schema = {"time": TIME, "waiting": pl.Float64}
+SLO_NEWEST: Schema = {"time": TIME, "newest": TIME}
+SLO_GPUS: Schema = {
+    "time": TIME,
+    "job": pl.String,
+    "instance": pl.String,
+    "reported": pl.UInt64,
+    "healthy": pl.UInt64,
+    "up": pl.Float64,
+}
+SLO_GPU_SEEN: Schema = {"job": pl.String, "instance": pl.String, "gpu": pl.String, "first": TIME, "last": TIME}
 HEATMAP: Schema = {"time": TIME, "bucket": pl.Int32, "requests": pl.UInt64}
 SERIES: Schema = {
     "metric": pl.String,
@@ -122,9 +135,15 @@ _DOCUMENT: Schema = {"document": pl.String}
 _DOCUMENTS: Schema = {"name": pl.String, "document": pl.String}
 _TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
 _HOURS: Schema = {"hour": TIME}
+_FIRST: Schema = {"first": TIME}
 _INCIDENT_NOTES = "incident-notes"
 SLO_DOCUMENTS = "slo"
 """The kind of document that an objective is kept as."""
+SLO_EXCLUSIONS = "slo-exclusion"
+"""The kind of document that a stretch left out of objectives is kept as."""
+
+ALL_REQUESTS = Selection()
+"""No request of a service is left out."""
 
 PERCENTILES = ("p50", "p95", "p99")
 ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
@@ -185,9 +204,28 @@ def read_latency(store: Store, window: Window, service: str, step_s: int, by: Co
 
 
 def read_slo_counts(
-    store: Store, window: Window, service: str, indicator: Indicator, threshold_ms: float | None, step_s: int
+    store: Store,
+    window: Window,
+    service: str,
+    indicator: Indicator,
+    threshold_ms: float | None,
+    step_s: int,
+    *,
+    tpot_threshold_ms: float | None = None,
+    selection: Selection = ALL_REQUESTS,
 ) -> pl.DataFrame:
-    """Good and all requests by step: the events an objective is judged on. Schema: `SLO_COUNTS`."""
+    """Good and all requests by step: the events an objective is judged on. Schema: `SLO_COUNTS`.
+
+    Args:
+        store: the store.
+        window: by the start of a request.
+        service: whose requests.
+        indicator: one that is told of requests: errors, ttft, latency, tpot, goodput.
+        threshold_ms: of the indicator; of goodput that of the first token.
+        step_s: seconds a step.
+        tpot_threshold_ms: of goodput, per token after the first.
+        selection: which of the requests.
+    """
     return store.query(
         "slo_counts",
         SLO_COUNTS,
@@ -195,8 +233,76 @@ def read_slo_counts(
         service=service,
         indicator=indicator.value,
         threshold_ms=0.0 if threshold_ms is None else threshold_ms,
+        tpot_threshold_ms=(threshold_ms if tpot_threshold_ms is None else tpot_threshold_ms) or 0.0,
         step_s=step_s,
+        **_selected(selection),
     )
+
+
+def read_slo_waiting(
+    store: Store, window: Window, service: str, metrics: Sequence[str], selection: Selection = ALL_REQUESTS
+) -> pl.DataFrame:
+    """Minutes in which requests waited in the engines of a service. Schema: `SLO_WAITING`.
+
+    Args:
+        store: the store.
+        window: when.
+        service: whose engines.
+        metrics: the names of the length of a queue.
+        selection: of which model and pool; an engine does not say of which tenant and version those that wait are.
+    """
+    names = [metric.lower() for metric in metrics]
+    asked = {"metrics": names, "model": selection.model or "", "pool": selection.pool or ""}
+    return store.query("slo_waiting", SLO_WAITING, **_bounds(window), service=service, **asked)
+
+
+def read_slo_newest(
+    store: Store, window: Window, service: str, data: Literal["requests", "samples"], selection: Selection
+) -> pl.DataFrame:
+    """The newest request of a service, or sample of anything, of each minute that had any. Schema: `SLO_NEWEST`."""
+    return store.query("slo_newest", SLO_NEWEST, **_bounds(window), service=service, data=data, **_selected(selection))
+
+
+def read_slo_first(
+    store: Store, service: str, data: Literal["requests", "samples"], selection: Selection
+) -> datetime | None:
+    """When the first of them that is kept came in; None when there is none."""
+    found = store.query("slo_first", _FIRST, service=service, data=data, **_selected(selection))
+    first: datetime | None = found["first"][0]
+    return first
+
+
+def read_slo_gpus(
+    store: Store, window: Window, alive: Sequence[str], xid: str, xids: Collection[int], nodes: str | None
+) -> pl.DataFrame:
+    """How many GPUs told of themselves, and of no fault, by minute and exporter. Schema: `SLO_GPUS`.
+
+    Args:
+        store: the store.
+        window: when.
+        alive: metrics of which a GPU that works tells at least one.
+        xid: the metric of the last XID.
+        xids: those that say the hardware is at fault.
+        nodes: of which nodes, `*` for any letters; None for all.
+    """
+    asked = {"alive": [name.lower() for name in alive], "nodes": _like(nodes)}
+    codes = [float(code) for code in xids]
+    return store.query("slo_gpus", SLO_GPUS, **_bounds(window), **asked, xid=xid.lower(), xids=codes)
+
+
+def read_slo_gpu_seen(store: Store, alive: Sequence[str], nodes: str | None) -> pl.DataFrame:
+    """When each GPU was seen first and last, by exporter. Schema: `SLO_GPU_SEEN`; arguments as `read_slo_gpus`."""
+    return store.query("slo_gpu_seen", SLO_GPU_SEEN, alive=[name.lower() for name in alive], nodes=_like(nodes))
+
+
+def _selected(selection: Selection) -> dict[str, str]:
+    return {name: getattr(selection, name) or "" for name in ("model", "version", "tenant", "pool")}
+
+
+def _like(pattern: str | None) -> str:
+    """A name with `*` as a pattern of LIKE."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", "*" if pattern is None else pattern)
+    return escaped.replace("*", "%")
 
 
 def read_heatmap(store: Store, window: Window, service: str, indicator: Indicator, step_s: int) -> pl.DataFrame:

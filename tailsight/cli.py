@@ -222,7 +222,7 @@ def analyze(
             window,
             datetime.now(UTC),
             objectives,
-            analytics.to_job(settings.knowledge.known),
+            analytics.to_job(settings.knowledge.known, settings.cost.to_job()),
             lambda service: tell(f"Explaining {service}", 1.0),
         )
     if as_json:
@@ -416,9 +416,9 @@ def slo_backtest(
 
 @slo_app.command("import")
 def slo_import(
-    files: Annotated[list[Path], typer.Argument(help="Files of Sloth or Pyrra.", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="Files of SLOs.", exists=True, dir_okay=False)],
 ) -> None:
-    """Read SLOs of Sloth or Pyrra and print them as OpenSLO v1: what is asked of requests is left to be filled in."""
+    """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1: what is asked is left to be filled in."""
     from analytics.openslo import OpenSloError, imported_documents
 
     try:
@@ -682,10 +682,9 @@ def _say_sql(steps: Any) -> None:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs import default_objectives, kept_objectives
+    from analytics.jobs import chosen, default_objectives, kept_objectives
 
-    told = {one.name: one for one in (*(one.to_domain() for one in settings.objectives), *kept_objectives(store))}
-    return list(told.values()) or default_objectives(store, now)
+    return chosen(settings.promised, kept_objectives(store)) or default_objectives(store, now)
 
 
 def _check_known(store: Any, service: str, window: Window) -> None:

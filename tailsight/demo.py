@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from alerts.decide import page_for
+from analytics.cost.jobs import settle
 from analytics.jobs import analyze
 from collector.settings import ScrapeTarget
 from domain.cause import CauseKind
@@ -71,7 +72,8 @@ def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
         tell("Explaining", 1.0)
         window = Window(end + begins - timedelta(minutes=5), end)
         settings = Settings()
-        job = settings.analytics.to_job(settings.knowledge.known)
+        job = settings.analytics.to_job(settings.knowledge.known, settings.cost.to_job())
+        settle(application.store, end, settings.cost.to_job())
         incidents = analyze(application.store, window, end, application.objectives(), job, lambda _: None)
         worst = max(incidents, key=lambda incident: incident.slow_requests_count, default=None)
         page = page_for(worst, application.addresses.web_url) if worst else None

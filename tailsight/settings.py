@@ -28,8 +28,10 @@ from alerts.settings import AlertsSettings
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
+from analytics.cost.runaway import Budget, Period
 from analytics.jobs import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.slo_windows import periods_of
 from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
@@ -39,6 +41,7 @@ from domain.slo import Objective
 from storage.settings import StoreSettings
 from tailsight.errors import SettingsError
 from tailsight.knowledge import read_own_knowledge
+from tailsight.slo_files import read_objectives
 
 _PREFIX = "TAILSIGHT_"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -71,9 +74,9 @@ class AnalyticsSettings(BaseModel):
             raise ValueError(f"history_s is {self.history_s}; {self.step_s} s steps need at least {least_s}")
         return self
 
-    def to_job(self, knowledge: Knowledge) -> AnalyzeSettings:
-        """What the job takes; `knowledge` is that of `KnowledgeSettings.known`."""
-        return AnalyzeSettings(SpikeSettings(step_s=self.step_s, history_s=self.history_s), knowledge)
+    def to_job(self, knowledge: Knowledge, pricing: Pricing | None = None) -> AnalyzeSettings:
+        """What the job takes; `knowledge` is that of `KnowledgeSettings.known`, `pricing` of `CostSettings.to_job`."""
+        return AnalyzeSettings(SpikeSettings(step_s=self.step_s, history_s=self.history_s), knowledge, pricing)
 
 
 class KnowledgeSettings(BaseModel):
@@ -122,7 +125,10 @@ class ObjectiveSettings(BaseModel):
         if timed and self.threshold_ms is None:
             raise ValueError(f"an objective of {self.indicator} needs a threshold_ms, e.g. threshold_ms: 800")
         if not timed and self.indicator is not Indicator.ERRORS:
-            raise ValueError(f"objectives of {self.indicator} cannot be judged yet; valid are ttft, latency and errors")
+            raise ValueError(
+                f"objectives of {self.indicator} are OpenSLO documents (slo.files, docs/slos.md); valid here are ttft, "
+                "latency and errors"
+            )
         if not timed and self.threshold_ms is not None:
             raise ValueError("an objective of errors takes no threshold_ms: a request fails or it does not")
         return self
@@ -130,6 +136,27 @@ class ObjectiveSettings(BaseModel):
     def to_domain(self) -> Objective:
         """The noun."""
         return Objective(**self.model_dump())
+
+
+class SloSettings(BaseModel):
+    """Objectives in files of OpenSLO v1. Read once, with the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[str, ...] = Field(
+        (), description="files of OpenSLO documents, or patterns such as slos/*.yaml (slos.md)"
+    )
+    _objectives: tuple[Objective, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> "SloSettings":
+        self._objectives = read_objectives(self.files)
+        return self
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the files promise."""
+        return self._objectives
 
 
 class TopologySettings(BaseModel):
@@ -150,6 +177,22 @@ class FocusAccountSettings(BaseModel):
     provider: str = Field("self-hosted", min_length=1, description="ProviderName where the price book names none")
 
 
+class BudgetSettings(BaseModel):
+    """What may be spent in a month or a week, in all or by one service or tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="its name; no two may share one")
+    amount_usd: float = Field(gt=0, description="dollars of each period")
+    period: Period = Field(Period.MONTH, description="month or week (UTC)")
+    service: str | None = Field(None, description="only what this service spends, idle time included")
+    tenant: str | None = Field(None, description="only what the requests of this tenant cost")
+
+    def to_domain(self) -> Budget:
+        """The noun."""
+        return Budget(**self.model_dump())
+
+
 class CostSettings(BaseModel):
     """What GPUs cost, and which of them may stand idle. Read once, with the settings."""
 
@@ -161,11 +204,16 @@ class CostSettings(BaseModel):
     warm_pools: tuple[str, ...] = Field(
         (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
     )
+    budgets: tuple[BudgetSettings, ...] = ()
     account: FocusAccountSettings = FocusAccountSettings()
     _book: PriceBook | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "CostSettings":
+        names = [budget.name for budget in self.budgets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"budgets: {', '.join(twice)} stands twice; each needs a name of its own")
         if self.price_book is None:
             return self
         try:
@@ -179,7 +227,8 @@ class CostSettings(BaseModel):
     def to_job(self) -> Pricing:
         """What the jobs of cost take."""
         account = FocusAccount(self.account.id, self.account.name, self.account.provider)
-        return Pricing(self._book or shipped_prices(), self.warm_pools, account)
+        budgets = tuple(budget.to_domain() for budget in self.budgets)
+        return Pricing(self._book or shipped_prices(), self.warm_pools, budgets, account)
 
 
 class Settings(BaseModel):
@@ -197,17 +246,23 @@ class Settings(BaseModel):
     dashboards: DashboardSettings = DashboardSettings()
     topology: TopologySettings = TopologySettings()
     objectives: tuple[ObjectiveSettings, ...] = ()
+    slo: SloSettings = SloSettings()
     alerts: AlertsSettings = AlertsSettings()
     cost: CostSettings = CostSettings()
 
+    @property
+    def promised(self) -> tuple[Objective, ...]:
+        """The objectives of the configuration, and those of the files that it names."""
+        return (*(one.to_domain() for one in self.objectives), *self.slo.objectives)
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
-        names = [objective.name for objective in self.objectives]
+        names = [objective.name for objective in self.promised]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"objectives: {', '.join(twice)} stands twice; each needs a name of its own")
         kept_days = self.store.retention.requests_days
-        too_long = [objective.name for objective in self.objectives if objective.window_days > kept_days]
+        too_long = [one.name for one in self.promised if max(period.days for period in periods_of(one)) > kept_days]
         if too_long:
             raise ValueError(
                 f"objectives: {', '.join(too_long)} counts over more days than the {kept_days} that requests are kept; "

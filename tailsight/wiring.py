@@ -23,13 +23,19 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.decide import burn_alert, data_late_alert, incident_alert, status_alerts
+from alerts.decide import burn_alert, data_late_alert, exhaustion_alerts, incident_alert, runaway_alert, status_alerts
+from alerts.devices import device_alerts
 from alerts.dispatch import Notification
+from alerts.handling import note_notified
 from alerts.service import Alerting
+from analytics.cost.jobs import SpendRunaway, spend_runaways
+from analytics.device_faults import DeviceFault
 from analytics.jobs import (
     RecentCounts,
     analyze,
+    chosen,
     default_objectives,
+    device_faults,
     explain_window,
     kept_objectives,
     slo_burns,
@@ -45,13 +51,13 @@ from domain.alert import Alert
 from domain.incident import Incident, Status
 from domain.slo import Objective, SloStatus
 from domain.topology import TopologyError, topology_from_document
-from domain.window import Window, rfc3339
+from domain.window import Window
 from reports.incident import incident_report
 from storage.catch_up import CatchUp
 from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
-from storage.readers import note_incident, read_freshness, read_incidents, write_topology
+from storage.readers import read_freshness, read_incidents, write_topology
 from storage.store import Store
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
@@ -68,6 +74,8 @@ _GRACE_SECONDS = 5
 _TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
 _DATA_LATE_S = 300.0
 _STATUSES_KEPT = timedelta(minutes=5)
+_COST_SETTLES = timedelta(minutes=12)  # after an hour's end
+_FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +103,8 @@ class Application:
             raise SettingsError(openly)
         keep_freed_memory()
         self._settings = settings
-        self._job = settings.analytics.to_job(settings.knowledge.known)
         self._pricing = settings.cost.to_job()
+        self._job = settings.analytics.to_job(settings.knowledge.known, self._pricing)
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
         self._catching_up = _CatchUpTelemetry(self._registry)
@@ -127,7 +135,7 @@ class Application:
         self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
-        self.objectives = _Objectives(self.store, [one.to_domain() for one in settings.objectives])
+        self.objectives = _Objectives(self.store, settings.promised)
         if path is None and settings.collector.wal.folder is None:
             log.warning(
                 "what is acknowledged and not loaded yet lies in %s, where a start from another folder would not find "
@@ -138,6 +146,8 @@ class Application:
         self._began = _now()
         self._counts = RecentCounts(self.store)
         self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
+        self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
+        self._known_runaways: tuple[datetime | None, Sequence[SpendRunaway]] = (None, ())
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
         token = settings.auth.token
         self.collector = Collector(
@@ -221,14 +231,27 @@ class Application:
 
     def _alerts(self, incidents: Sequence[Incident], window: Window, now: datetime) -> list[Alert]:
         """What somebody may want to be told; what ended long ago is over for good."""
-        url, recent = self.addresses.web_url, now - _TOLD_AGAIN
+        url, recent, knowledge = self.addresses.web_url, now - _TOLD_AGAIN, self._settings.knowledge.known
         objectives = self.objectives()
         burns = slo_burns(self._counts, objectives, now)
-        found = [incident_alert(one, url, now) for one in incidents if one.ended_at is None or one.ended_at > recent]
-        found += [
-            burn_alert(one, incidents, url, now) for one in burns if one.ended_at is None or one.ended_at > recent
+        found = [
+            incident_alert(one, url, now, knowledge)
+            for one in incidents
+            if one.ended_at is None or one.ended_at > recent
         ]
-        found += status_alerts(self._statuses(objectives, now), window, url, now)
+        found += [
+            burn_alert(one, incidents, url, now, knowledge)
+            for one in burns
+            if one.ended_at is None or one.ended_at > recent
+        ]
+        statuses = self._statuses(objectives, now)
+        found += status_alerts(statuses, window, url, now)
+        found += [runaway_alert(one, url, now) for one in self._runaways(now)]
+        found += exhaustion_alerts(
+            statuses, self._settings.alerts.exhaustion_horizon_hours * 3600, self._running_out(), url, now
+        )
+        faults = self._faults(incidents, now)
+        found += device_alerts(faults, url, now, self._settings.alerts.page_on_faults, knowledge)
         if (now - self._began).total_seconds() > _DATA_LATE_S:  # what was missed while we were down may still come in
             found.append(data_late_alert(read_freshness(self.store, now).get("requests"), _DATA_LATE_S, url, now))
         return [alert for alert in found if alert is not None]
@@ -237,15 +260,30 @@ class Application:
         """Where the objectives stand, not older than some minutes: it takes a look at all of their windows."""
         known_at, statuses = self._known_statuses
         if now - known_at > _STATUSES_KEPT or {one.objective for one in statuses} != set(objectives):
-            statuses = slo_statuses(self.store, objectives, now)
+            statuses = slo_statuses(self.store, objectives, now, self._counts)
             self._known_statuses = (now, statuses)
         return statuses
 
+    def _running_out(self) -> set[str]:
+        """The objectives whose ticket of a budget that runs out fires."""
+        firing = [one.alert.labels for one in self.alerting.alerts()]
+        return {labels["slo"] for labels in firing if labels["alertname"] == "SLOBudgetRunsOut"}
+
+    def _faults(self, incidents: Sequence[Incident], now: datetime) -> list[DeviceFault]:
+        """What is broken in GPUs and links, not older than a minute."""
+        if now - self._known_faults[0] > _FAULTS_KEPT:
+            self._known_faults = (now, device_faults(self.store, now, incidents))
+        return self._known_faults[1]
+
+    def _runaways(self, now: datetime) -> Sequence[SpendRunaway]:
+        """Spend that runs away, looked for anew when another hour was settled: it takes a look at three weeks."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if self._known_runaways[0] != hour and now - hour > _COST_SETTLES:
+            self._known_runaways = (hour, spend_runaways(self.store, now, self._pricing))
+        return self._known_runaways[1]
+
     def _note_notified(self, notification: Notification, now: datetime) -> None:
-        """When the first receiver was told of an incident: one of the times that its handling is measured by."""
-        ids = {alert.labels["incident"] for alert in notification.firing if "incident" in alert.labels}
-        for incident_id in ids:
-            note_incident(self.store, incident_id, {"notified_at": rfc3339(now)}, now, only_first=True)
+        note_notified(self.store, notification, now)
 
     def _asgi_apps(self) -> dict[str, Any]:
         settings = self._settings
@@ -414,23 +452,25 @@ class _CatchUpTelemetry:
 
 
 class _Objectives:
-    """The objectives of the configuration and of the API; without any, a first promise for each service.
+    """The objectives of the configuration, of files and of the API; without any, a first promise for each service.
+
+    One of the API stands in place of one of the configuration, but not of one of a file.
 
     Looked for anew each few seconds, the first promises each minute.
     """
 
     def __init__(self, store: Store, configured: Sequence[Objective]) -> None:
         self._store = store
-        self._configured = {objective.name: objective for objective in configured}
+        self._configured = configured
         self._kept: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
         self._first: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
 
     def __call__(self) -> Sequence[Objective]:
         if time.monotonic() - self._kept[0] > _KEPT_SECONDS:
             self._kept = (time.monotonic(), kept_objectives(self._store))
-        told = {**self._configured, **{one.name: one for one in self._kept[1]}}
+        told = chosen(self._configured, self._kept[1])
         if told:
-            return tuple(told.values())
+            return told
         if time.monotonic() - self._first[0] > _OBJECTIVES_SECONDS or not self._first[1]:
             self._first = (time.monotonic(), default_objectives(self._store, _now()))
         return self._first[1]

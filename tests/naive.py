@@ -2,7 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from domain.incident import Indicator
+from domain.slo import Objective
 
 CLAMPED_32_BIT = 2.0**32 - 1
 
@@ -82,3 +87,94 @@ def good_and_total(
         if not bad and (threshold_ms is None or latency_ms <= threshold_ms):
             good += 1
     return good, len(latencies_ms)
+
+
+def request_events(requests: Sequence[Mapping[str, Any]], objective: Objective) -> dict[datetime, tuple[int, int]]:
+    """All and good requests of each minute by an objective: the rules of docs/slos.md, one request after the other."""
+    by_minute: dict[datetime, tuple[int, int]] = {}
+    for request in requests:
+        wanted = {name: getattr(objective.selection, name) for name in ("model", "version", "tenant", "pool")}
+        if any(value is not None and request[name] != value for name, value in wanted.items()):
+            continue
+        verdict = _is_good(request, objective)
+        if verdict is not None:
+            minute = request["time"].replace(second=0, microsecond=0)
+            total, good = by_minute.get(minute, (0, 0))
+            by_minute[minute] = (total + 1, good + verdict)
+    return by_minute
+
+
+def _is_good(request: Mapping[str, Any], objective: Objective) -> bool | None:
+    """None: not counted."""
+    limit_ms, tokens = objective.threshold_ms or 0.0, request["output_tokens"]
+    token_ms: float | None = None
+    if tokens is not None and tokens >= 2:
+        decode_ms = request["decode_ms"]
+        if decode_ms is None and request["ttft_ms"] is not None:
+            decode_ms = request["latency_ms"] - request["ttft_ms"]
+        token_ms = None if decode_ms is None else decode_ms / (tokens - 1)
+    if objective.indicator is Indicator.TPOT and (tokens is None or tokens < 2):
+        return None
+    if request["is_error"]:
+        return False
+    first = None if request["ttft_ms"] is None else request["ttft_ms"] <= limit_ms
+    if objective.indicator is Indicator.GOODPUT:
+        pace = None if token_ms is None else token_ms <= (objective.tpot_threshold_ms or 0.0)
+        if tokens is not None and tokens < 2:
+            pace = True
+        return False if False in (first, pace) else None if None in (first, pace) else True
+    return {
+        Indicator.ERRORS: True,
+        Indicator.TTFT: first,
+        Indicator.LATENCY: request["latency_ms"] <= limit_ms,
+        Indicator.TPOT: None if token_ms is None else token_ms <= limit_ms,
+    }[objective.indicator]
+
+
+def throughput_events(
+    requests: Mapping[int, tuple[int, int]], waiting: set[int], minutes: range, floor_per_s: float
+) -> dict[int, tuple[int, int]]:
+    """All and good minutes: `requests` are (all, not failed) by minute, `waiting` the minutes with a queue."""
+    events = {}
+    for minute in minutes:
+        asked, predictions = requests.get(minute, (0, 0))
+        if asked or minute in waiting:
+            events[minute] = (1, int(predictions / 60 >= floor_per_s))
+    return events
+
+
+def freshness_events(times_s: Sequence[float], minutes: range, age_max_s: float) -> dict[int, tuple[int, int]]:
+    """All and good minutes, by the times at which something came: the newest before a minute's end was young enough."""
+    events = {}
+    for minute in minutes:
+        end = (minute + 1) * 60
+        earlier = [time for time in times_s if time < end]
+        if earlier:
+            events[minute] = (1, int(end - max(earlier) <= age_max_s))
+    return events
+
+
+def gpu_events(
+    samples: Mapping[tuple[str, str], Mapping[int, bool]],
+    up: Mapping[str, Mapping[int, bool]],
+    minutes: range,
+    expected_minutes: int,
+) -> dict[int, tuple[int, int]]:
+    """All and good minutes of GPUs.
+
+    Args:
+        samples: by (exporter, GPU) the minutes in which it told of itself, and whether of no fault.
+        up: by exporter the minutes in which it was asked, and whether it answered.
+        minutes: those that are judged.
+        expected_minutes: how long a GPU is waited for after it told of itself last.
+    """
+    events: dict[int, tuple[int, int]] = {}
+    for minute in minutes:
+        for (exporter, _), told in samples.items():
+            neighbours = [other for (of, _), other in samples.items() if of == exporter]
+            answers = up.get(exporter, {}).get(minute, False) or any(minute in other for other in neighbours)
+            expected = minute in told or (min(told) <= minute and minute - max(told) <= expected_minutes)
+            if answers and expected:
+                total, good = events.get(minute, (0, 0))
+                events[minute] = (total + 1, good + told.get(minute, False))
+    return events

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import AppriseMessage, facts, links, status, title
+from alerts.receivers.messages import AppriseMessage, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def message(notification: "Notification", _: GlobalSettings) -> AppriseMessage:
     assert isinstance(settings, AppriseSettings)  # noqa: S101  # by the table of receivers
     parts = []
     for alert in notification.alerts:
-        lines = [alert.annotations.get("summary") or alert.labels.get("alertname", "alert")]
-        lines += [f"{name.capitalize()}: {text}" for name, text in facts(alert.annotations)]
+        lines = [heading(alert)]
+        lines += [f"{name}: {text}" for name, text in facts(alert.annotations)]
         lines += [f"{words}: {url}" for words, url in links(alert.annotations)]
         parts.append("\n".join(lines))
     kind = "failure" if status(notification) == "firing" else "success"

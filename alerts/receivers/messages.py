@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from domain.alert import Alert
+
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
@@ -55,21 +57,47 @@ def title(notification: "Notification") -> str:
     """`[FIRING:2] summary of the first`, short enough for a lock screen."""
     firing = len(notification.firing)
     head = f"[FIRING:{firing}]" if firing else "[RESOLVED]"
-    first = notification.alerts[0]
-    words = first.annotations.get("summary") or first.labels.get("alertname", "alert")
+    words = heading((notification.firing or notification.alerts)[0])
     more = len(notification.alerts) - 1
     return f"{head} {words}" + (f" (and {more} more)" if more else "")
 
 
-_FACTS = ("impact", "cause", "since", "budget", "budget_spent", "burn", "next_step")
+_FACTS = {
+    "impact": "Impact",
+    "cause": "Cause",
+    "evidence": "Evidence",
+    "other_causes": "Or else",
+    "next_step": "Next step",
+    "since": "Since",
+    "promise": "Promised",
+    "budget": "Budget",
+    "budget_spent": "Budget spent",
+    "cost": "Cost",
+    "exemplar_traces": "Traces",
+}
 
 
 def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
     """What matters of an alert, in the order of reading at 3 am: (name, text)."""
-    return [(name.replace("_", " "), annotations[name]) for name in _FACTS if annotations.get(name)]
+    told = {name: annotations[name] for name in _FACTS if annotations.get(name)}
+    if "cause" in told and annotations.get("cause_confidence"):
+        told["cause"] += f" ({annotations['cause_confidence']} sure)"
+    return [(_FACTS[name], text) for name, text in told.items()]
 
 
-_LINKS = (("incident_url", "Incident"), ("runbook_url", "Runbook"), ("trace_url", "Slowest trace"), ("slo_url", "SLO"))
+def heading(alert: Alert) -> str:
+    """What it is, in one line."""
+    return alert.annotations.get("summary") or alert.labels.get("alertname", "alert")
+
+
+_LINKS = (
+    ("incident_url", "Incident"),
+    ("slo_url", "SLO"),
+    ("cost_url", "Cost"),
+    ("data_url", "Data"),
+    ("runbook_url", "Runbook"),
+    ("silence_url", "Silence"),
+)
 
 
 def links(annotations: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, facts, links, status, title
+from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from domain.window import rfc3339
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
 _SUMMARY_MAX = 1024  # Events API v2
+_OTHERS_MAX = 20
 _SEVERITIES = {"page": "critical", "critical": "critical", "ticket": "warning", "warning": "warning", "info": "info"}
 
 
@@ -30,6 +32,11 @@ class PagerDutySettings(ReceiverSettings):
         return self
 
 
+def dedup_key(group_key: str) -> str:
+    """Under what key PagerDuty knows a group: what it tells of an incident names it too."""
+    return hashlib.sha256(group_key.encode()).hexdigest()
+
+
 def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     """A trigger while anything of the group fires, else a resolve, under a key that stays the group's."""
     settings = notification.integration.settings
@@ -37,7 +44,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     document: dict[str, Any] = {
         "routing_key": secret(settings.routing_key, settings.routing_key_file),
         "event_action": "trigger" if status(notification) == "firing" else "resolve",
-        "dedup_key": hashlib.sha256(notification.group_key.encode()).hexdigest(),
+        "dedup_key": dedup_key(notification.group_key),
     }
     if document["event_action"] == "trigger":
         first = notification.firing[0]
@@ -50,8 +57,22 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
                 "source": first.labels.get("service") or first.labels.get("node") or "tailsight",
                 "severity": severity,
                 "component": first.labels.get("slo") or first.labels.get("alertname", ""),
-                "custom_details": dict(facts(first.annotations)) | {"labels": dict(first.labels)},
+                "timestamp": rfc3339(first.starts_at),
+                "group": notification.receiver,
+                "class": first.labels.get("alertname", ""),
+                "custom_details": _details(notification),
             },
             "links": [{"href": url, "text": words} for words, url in links(first.annotations)],
         }
     return HttpMessage(settings.url or given.pagerduty_url, document, {})
+
+
+def _details(notification: "Notification") -> dict[str, Any]:
+    """What matters of the first alert, its labels, and what else fires in the group."""
+    first, *others = notification.firing
+    details: dict[str, Any] = dict(facts(first.annotations)) | {"Labels": dict(first.labels)}
+    if others:
+        details["Also firing"] = [heading(alert) for alert in others[:_OTHERS_MAX]]
+        if len(others) > _OTHERS_MAX:
+            details["Also firing"].append(f"and {len(others) - _OTHERS_MAX} more")
+    return details

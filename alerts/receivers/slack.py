@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import HttpMessage, facts, links, status, title
+from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from domain.alert import Alert
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5  # told in full; the rest is a count
-_TEXT_MAX = 2900  # of a section, which takes 3,000
+_HEADER_MAX, _TEXT_MAX, _FIELD_MAX = 150, 2900, 1900  # Slack's limits: 150, 3,000, 2,000
+_SIDE_BY_SIDE = ("Since", "Promised", "Budget", "Budget spent", "Cost")
 
 
 class SlackSettings(ReceiverSettings):
@@ -31,9 +32,11 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers
     shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": title(notification)[:150]}}
+        {"type": "header", "text": {"type": "plain_text", "text": title(notification)[:_HEADER_MAX]}}
     ]
-    blocks += [{"type": "section", "text": {"type": "mrkdwn", "text": _words(alert)[:_TEXT_MAX]}} for alert in shown]
+    is_told = len(shown) == 1 and len(title(notification)) <= _HEADER_MAX
+    for place, alert in enumerate(shown):
+        blocks += [{"type": "divider"}, *_blocks(alert)] if place else _blocks(alert, says_what=not is_told)
     left = len(notification.alerts) - len(shown)
     if left:
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": f"and {left} more alerts"}]})
@@ -47,11 +50,28 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     return HttpMessage(url or "", document, {})
 
 
-def _words(alert: Alert) -> str:
-    lines = [f"*{_escaped(alert.annotations.get('summary') or alert.labels.get('alertname', 'alert'))}*"]
-    lines += [f"*{name.capitalize()}:* {_escaped(text)}" for name, text in facts(alert.annotations)]
-    lines.append("  ".join(f"<{url}|{words}>" for words, url in links(alert.annotations)))
-    return "\n".join(line for line in lines if line)
+def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:
+    """What it is and why; what is short, side by side; where to go; its labels."""
+    told = facts(alert.annotations)
+    lines = [f"*{_escaped(heading(alert))}*"] if says_what else []
+    lines += [f"*{name}:* {_escaped(text)}" for name, text in told if name not in _SIDE_BY_SIDE]
+    blocks: list[dict[str, Any]] = []
+    if lines:
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)[:_TEXT_MAX]}})
+    short = [
+        {"type": "mrkdwn", "text": f"*{name}*\n{_escaped(text)}"[:_FIELD_MAX]}
+        for name, text in told
+        if name in _SIDE_BY_SIDE
+    ]
+    if short:
+        blocks.append({"type": "section", "fields": short})
+    # Not buttons: Slack warns whoever presses one that no app behind a webhook takes part.
+    hrefs = "  ·  ".join(f"<{url}|{words}>" for words, url in links(alert.annotations))
+    if hrefs:
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": hrefs[:_TEXT_MAX]}})
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _escaped(labels)[:_FIELD_MAX]}]})
+    return blocks
 
 
 def _escaped(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, facts, links, status, title
+from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 
 if TYPE_CHECKING:
@@ -37,10 +37,21 @@ def message(notification: "Notification", _: GlobalSettings) -> HttpMessage:
          "text": title(notification)}
     ]  # fmt: skip
     actions: list[dict[str, Any]] = []
-    for alert in (notification.firing or notification.alerts)[:_ALERTS_MAX]:
-        told = [{"title": name.capitalize(), "value": text} for name, text in facts(alert.annotations)]
+    shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
+    for alert in shown:
+        if len(shown) > 1:
+            body.append({"type": "TextBlock", "weight": "Bolder", "wrap": True, "separator": True,
+                         "text": heading(alert)})  # fmt: skip
+        told = [{"title": name, "value": text} for name, text in facts(alert.annotations)]
         body.append({"type": "FactSet", "facts": told})
-        actions += [{"type": "Action.OpenUrl", "title": words, "url": url} for words, url in links(alert.annotations)]
+        actions += [
+            {"type": "Action.OpenUrl", "title": words, "url": url}
+            for words, url in links(alert.annotations)
+            if url not in {action["url"] for action in actions}
+        ]
+    left = len(notification.alerts) - len(shown)
+    if left:
+        body.append({"type": "TextBlock", "isSubtle": True, "text": f"and {left} more alerts"})
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",

@@ -3,12 +3,12 @@
 The candidates (`analytics.cost.forecast_models`) forecast the last days of the history, each time from what was known
 before (rolling origin: Tashman 2000); the one of least error is kept. Its errors there make the intervals: split
 conformal prediction (Papadopoulos et al. 2002), rolling. The score is the absolute error of the level over the last
-day's change from the day before, so that restless days give wide intervals (Lei et al. 2018, section 5.2); scores are
-pooled over near horizons. Those of one fold go together, so it is folds that count, not hours, and the fold to come
-is one more: with k of them, a level a would be read at a (k + 1) / k to be safe in the worst case (hierarchical
-conformal prediction: Lee, Barber and Willett 2023). Half of that step came nearest to nominal (`make
-bench-cost_forecast`). The hours of a series are not exchangeable, so nothing guarantees a level: `Forecast.coverage`
-says what it was.
+day's change from the day before (from the week before, once known), so that restless days give wide intervals (Lei et
+al. 2018, section 5.2); scores are pooled over near horizons. Those of one fold go together, so it is folds that count,
+not hours, and the fold to come is one more: with k of them, a level a would be read at a (k + 1) / k to be safe in the
+worst case (hierarchical conformal prediction: Lee, Barber and Willett 2023). Half of that step came nearest to nominal
+(`make bench-cost_forecast`). The hours of a series are not exchangeable, so nothing guarantees a level:
+`Forecast.coverage` says what it was.
 """
 
 import math
@@ -164,7 +164,8 @@ def _next_month(moment: datetime) -> datetime:
 def _on_a_grid(by_hour: pl.DataFrame) -> tuple[Floats, datetime]:
     """Spend of each hour from the first known to the last, NaN where not known."""
     start: datetime = by_hour["time"][0]
-    place = (by_hour["time"].dt.epoch("s").to_numpy() - int(start.timestamp())) // 3600
+    seconds = by_hour["time"].dt.epoch("s").to_numpy()
+    place = (seconds - seconds[0]) // 3600
     spend = np.full(int(place[-1]) + 1, np.nan)
     spend[place] = by_hour["cost_usd"].to_numpy()
     return spend, start
@@ -199,14 +200,14 @@ def _forecast(spend: Floats, start: datetime, horizon: int, nominal: tuple[float
     }
     errors = {model: float(np.nanmean(np.abs(scale.spend(one) - actual))) for model, one in backtests.items()}
     model = _best(errors)
-    restless = np.array([[_restlessness(levels[:origin])] for origin in origins])
+    season = _season(origins[0])  # the same for each fold, so that their scores compare
+    restless = np.array([[_restlessness(levels[:origin], season)] for origin in origins])
     scores = (scale.levels(actual) - backtests[model]) / restless
     middle = CANDIDATES[model](levels, horizon, first_hour)
-    now = _restlessness(levels) * _growth(scores, horizon)
+    now = _restlessness(levels, season) * _growth(scores, horizon)
     half = {level: _half_widths(scores, level, horizon) * now for level in nominal}
     held_out = {level: wide * restless for level, wide in _held_out(scores, nominal).items()}
-    season = WEEK if len(spend) >= 2 * WEEK else DAY
-    change = float(np.nanmean(np.abs(spend[season:] - spend[:-season])))
+    change = float(np.nanmean(np.abs(spend[_season(len(spend)) :] - spend[: -_season(len(spend))])))
     folds = [
         _bounds_frame(start + timedelta(hours=int(origin)), scale, backtests[model][index], bounds).select(
             pl.col("time").first().alias("origin"),
@@ -249,7 +250,8 @@ def _filled(levels: Floats, start: datetime) -> Floats:
 def _origins(size: int, fold_hours: int) -> NDArray[np.int64]:
     """Where the folds begin, oldest first: each is whole, and has enough before it to learn from."""
     last = size - fold_hours
-    step = max(_FOLD_STEP_HOURS, fold_hours // 6)
+    spread = (last - 2 * WEEK) // (_FOLDS_MAX - 1)  # so far that each has two weeks before it
+    step = max(_FOLD_STEP_HOURS, fold_hours // 6, min(spread, 3 * _FOLD_STEP_HOURS))
     return np.arange(last, TRAIN_HOURS_MIN - 1, -step)[:_FOLDS_MAX][::-1]
 
 
@@ -262,9 +264,14 @@ def _best(errors: dict[Model, float]) -> Model:
     return best
 
 
-def _restlessness(levels: Floats) -> float:
-    """The last day's mean change from the day before, in levels; at least a quarter of what is usual, 1 for none."""
-    changes = np.abs(levels[DAY:] - levels[:-DAY])
+def _season(hours: int) -> int:
+    """After which it repeats, hours: a week once two are known, before that a day."""
+    return WEEK if hours >= 2 * WEEK else DAY
+
+
+def _restlessness(levels: Floats, season: int) -> float:
+    """The last day's mean change from a season before, in levels; at least a quarter of what is usual, 1 for none."""
+    changes = np.abs(levels[season:] - levels[:-season])
     return max(float(changes[-DAY:].mean()), 0.25 * float(changes.mean())) or 1.0
 
 

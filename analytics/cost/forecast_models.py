@@ -50,7 +50,7 @@ def ets(levels: Floats, horizon: int, first_hour: int) -> Floats:
     """Exponential smoothing with a damped trend of what the shape of the day, or week, leaves (Gardner 1985).
 
     Smoothing is held slow: fitted to the next hour, as the library does it, it would follow each hour's whim, which
-    loses over a day (measured on ServeGen's fortnights: 1.0-1.3 of seasonal naive's error free, 0.8-1.0 held).
+    loses over a day (on ServeGen's three fortnights 0.92-1.19 of the naive error free, 0.77-1.00 held).
     """
     del first_hour
     shape = _shape(levels)

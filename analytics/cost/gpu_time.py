@@ -84,6 +84,7 @@ GPU_TIME: dict[str, pl.DataType] = {
 _GROUP = tuple(name for name in GPU_TIME if name != "seconds")
 _HOUR_S = 3600
 _GAP_HOURS_MAX = 24
+HELD_MINUTES_MAX = 30
 _HELD_MIB = 1024.0  # a GPU with more memory in use holds something: a model, or what is left of one
 _KV_FULL = 0.95
 _HUNG_MINUTES = 3  # a long prompt may take a minute without a single new token, but not three
@@ -139,6 +140,34 @@ def gpu_time(
         .filter(pl.col("seconds") > 0)
         .select(*GPU_TIME)
         .sort(_GROUP)
+    )
+
+
+def held(minutes: pl.DataFrame, by: str) -> pl.DataFrame:
+    """What something told, held until it tells again.
+
+    Who is scraped each five minutes says nothing in the four between, and is there all the same. It is held for half as
+    long again as it was silent before (the first one: as it is after the next), and half an hour at most.
+
+    Args:
+        minutes: rows of one minute, columns time and `by`, one row of each at a time.
+        by: whose minutes.
+    """
+    ordered = minutes.sort(by, "time")
+    gap = (pl.col("time").diff().over(by).dt.total_seconds() / MINUTE_S).alias("before")
+    known = ordered.with_columns(gap).with_columns(pl.col("before").shift(-1).over(by).alias("after"))
+    usual = pl.coalesce("before", pl.col("after").shift(-1).over(by), "after", 1.0)
+    steps = pl.min_horizontal(pl.col("after").fill_null(HELD_MINUTES_MAX), usual * 1.5, HELD_MINUTES_MAX)
+    known = known.with_columns(pl.when(usual <= 1).then(1.0).otherwise(steps).ceil().cast(pl.Int64).alias("steps"))
+    if known.is_empty() or known["steps"].max() == 1:
+        return minutes
+    return (
+        known.with_columns(pl.int_ranges("steps").alias("step"))
+        .explode("step")
+        .with_columns(pl.col("time") + pl.duration(seconds=pl.col("step") * MINUTE_S))
+        .sort("step")
+        .unique([by, "time"], keep="first", maintain_order=True)
+        .select(minutes.columns)
     )
 
 

@@ -10,14 +10,16 @@ import polars as pl
 from analytics.cost.advice import Ranking, ranked
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
-from analytics.cost.forecast import Forecast, NoForecast, forecast
-from analytics.cost.gpu_time import gpu_time, with_gaps
+from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
+from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps
 from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
+from analytics.cost.runaway import Budget, BudgetStatus, budget_period, budget_status, runaway
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
+from analytics.cost.variance import Variance, variance
 from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
 from domain.slo import Objective
@@ -42,6 +44,8 @@ _SETTLED_AFTER = timedelta(minutes=10)  # most requests of an hour have ended, a
 _BEFORE = timedelta(minutes=15)  # requests that began earlier and run into an hour take part in it
 _GAP = timedelta(hours=25)  # a GPU that falls silent and is back within a day was paid for
 _HISTORY = timedelta(days=35)  # what a forecast looks back at
+_RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
+_LARGE_RATIO = 0.1
 _WEEK_HOURS = 168
 _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
 
@@ -50,11 +54,13 @@ _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for
 class Pricing:
     """How the bill is made and split.
 
-    `warm` are patterns of replicas that stand idle because somebody wants them to; `account` is whose bill it is.
+    `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent;
+    `account` is whose bill it is.
     """
 
     book: PriceBook
     warm: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
 
 
@@ -199,9 +205,16 @@ def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
 
 def _gpu_time(store: Store, window: Window, pricing: Pricing) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What each GPU did in a window, and what the engines told of each minute of it."""
-    engines = read_engine_minutes(store, window)
-    gpus, stalls, extents = (read(store, window) for read in (read_gpu_minutes, read_stall_minutes, read_extents))
-    return gpu_time(gpus, engines, stalls, extents, window, pricing.warm), engines
+    held_s = HELD_MINUTES_MAX * MINUTE_S  # before it for what is held, after it to see how often things tell
+    around = window.widened(before_s=held_s, after_s=held_s)
+    engines = _within(held(read_engine_minutes(store, around), "replica"), window)
+    gpus = _within(held(read_gpu_minutes(store, around), "gpu"), window)
+    stalls = _within(held(read_stall_minutes(store, around), "node"), window)
+    return gpu_time(gpus, engines, stalls, read_extents(store, window), window, pricing.warm), engines
+
+
+def _within(rows: pl.DataFrame, window: Window) -> pl.DataFrame:
+    return rows.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
 
 
 def _request_hours(
@@ -274,11 +287,28 @@ def _step_model(model: object, gpu_model: object, gpus: object, requests: pl.Dat
         return step_model_for(*_ORDINARY)
 
 
+def request_cost_usd(store: Store, service: str, window: Window, pricing: Pricing) -> float | None:
+    """What a request of a service cost in GPU time, in dollars; None where nothing is known of it.
+
+    From settled hours only, so that it is quick: those of the window, else the newest of the day before it.
+    """
+    whole = whole_hours(window)
+    settled = sorted(read_settled_hours(store, whole.widened(before_s=86_400)))
+    hours = [hour for hour in settled if hour >= whole.start] or settled[-1:]
+    cost_nanousd = requests = 0
+    for hour in hours:
+        costs = costs_of(store, Window(hour, hour + timedelta(hours=1)), pricing)
+        own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
+        cost_nanousd += int(own["cost_nanousd"].sum())
+        requests += int(own["requests"].sum())
+    return cost_nanousd / NANOUSD / requests if cost_nanousd and requests else None
+
+
 def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | NoForecast:
     """What will be spent an hour until the month (UTC) is over, and at least for a week."""
     end = hour_of(now)
     history = costs_of(store, Window(end - _HISTORY, end), pricing)
-    return forecast(hourly_spend(history), max(_WEEK_HOURS, _hours_to_month_end(end)))
+    return forecast(hourly_spend(history), max(_WEEK_HOURS, hours_to_month_end(end)))
 
 
 def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
@@ -297,7 +327,87 @@ def hourly_spend(costs: Costs) -> pl.DataFrame:
 def _since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
     """What overhead costs is known of all time, what GPUs cost only since the first of them was heard of."""
     first = allocation.filter(pl.col("use") != Use.OVERHEAD.value)["time"].min()
-    return allocation.filter(pl.col("time") >= first)
+    return allocation.clear() if first is None else allocation.filter(pl.col("time") >= first)
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRunaway:
+    """Spend that runs away: of the whole bill (`all`), or of one service. Dollars are of the time since it began."""
+
+    scope: str
+    dimension: str | None
+    started_at: datetime
+    total_actual_spend_usd: float
+    total_expected_spend_usd: float
+    total_impact_usd: float
+    impact_ratio: float | None
+
+
+def spend_runaways(store: Store, now: datetime, pricing: Pricing) -> list[SpendRunaway]:
+    """Spend that runs away now, by the hours that are settled: the bill, and each service that is a large part of it.
+
+    Small ones double by themselves every other day, so nobody is told of them.
+    """
+    end = hour_of(now)
+    known = _since_first_gpu(costs_of(store, Window(end - _RUNAWAY_HISTORY, end), pricing).allocation)
+    bill = _rates(known)
+    large = known.group_by("service").agg(pl.col("cost_nanousd").sum()).drop_nulls("service")
+    large = large.filter(pl.col("cost_nanousd") >= _LARGE_RATIO * int(known["cost_nanousd"].sum())).sort("service")
+    watched: list[tuple[str, str | None, pl.DataFrame]] = [("all", None, bill)]
+    for name in large["service"]:
+        # An hour in which a service had no dollar is one of nothing, not one that nothing is known of.
+        own = _rates(known.filter(pl.col("service") == name))
+        watched.append((name, "service", bill.select("time").join(own, on="time", how="left").fill_null(0.0)))
+    found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
+    return [
+        SpendRunaway(
+            scope,
+            dimension,
+            one.began_at,
+            one.total_actual_spend_usd,
+            one.total_expected_spend_usd,
+            one.total_impact_usd,
+            one.impact_ratio,
+        )
+        for scope, dimension, one in found
+        if one is not None
+    ]
+
+
+def _rates(allocation: pl.DataFrame) -> pl.DataFrame:
+    """Dollars an hour by hour: columns time, usd_per_hour."""
+    rate = (pl.col("cost_nanousd").sum() / NANOUSD).alias("usd_per_hour")
+    return allocation.group_by("time").agg(rate).sort("time")
+
+
+def spend_variance(store: Store, before: Window, after: Window, pricing: Pricing, by: str = "model") -> Variance:
+    """Why the bill of one window differs from that of another.
+
+    Raises:
+        ValueError: for something that the bill is not told by.
+    """
+    bills = [costs_of(store, window, pricing).allocation for window in (before, after)]
+    return variance(bills[0], bills[1], by)
+
+
+def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[BudgetStatus]:
+    """Where each budget stands, worst first."""
+    if not pricing.budgets:
+        return []
+    end = hour_of(now)
+    known = _since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
+    dollars = (pl.col("cost_nanousd").sum() / NANOUSD).alias("cost_usd")
+    hourly = known.group_by("time", "service", "tenant").agg(dollars).sort("time")
+    found = []
+    for budget in pricing.budgets:
+        own = hourly
+        for name, value in (("service", budget.service), ("tenant", budget.tenant)):
+            own = own if value is None else own.filter(pl.col(name) == value)
+        _, ends = budget_period(budget, now)
+        hours = max(1, int((ends - end).total_seconds() // 3600))
+        ahead = forecast(own.group_by("time").agg(pl.col("cost_usd").sum()).sort("time"), hours)
+        found.append(budget_status(budget, hourly, ahead if isinstance(ahead, Forecast) else None, now))
+    return sorted(found, key=lambda one: (-(one.forecast_ratio or one.spent_ratio or 0.0), one.budget.name))
 
 
 def cost_advice(store: Store, now: datetime, pricing: Pricing) -> Ranking:
@@ -307,8 +417,3 @@ def cost_advice(store: Store, now: datetime, pricing: Pricing) -> Ranking:
     known = _since_first_gpu(week.allocation)
     found = [*release(known), *held_idle(known), *repair(known)]
     return ranked(found)
-
-
-def _hours_to_month_end(hour: datetime) -> int:
-    following = (hour.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    return int((following - hour).total_seconds() // 3600)

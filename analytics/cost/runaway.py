@@ -41,15 +41,16 @@ class RunawaySettings:
         lasts_s: for so long, seconds.
         over_ratio: it is over when half an hour lies below this ratio to what is expected, or after `new_usual_s`.
         new_usual_s: what has been spent for so long is no longer news, seconds.
-        usual_share: how much of the usual's movement since the hour before is expected.
+        usual_share: how much of the usual's movement since the hour before is expected, to notice; a day differs from
+            the usual.
         quiet_usd_per_hour: added to every rate, so that cents of a quiet series are no alarm.
     """
 
-    ratio: float = 1.7
-    each_ratio: float = 1.5
-    usual_ratio: float = 1.4
-    usual_sigmas: float = 0.0
-    peak_ratio: float = 1.0
+    ratio: float = 1.75
+    each_ratio: float = 1.45
+    usual_ratio: float = 1.2
+    usual_sigmas: float = 0.5
+    peak_ratio: float = 1.05
     lasts_s: int = 3_000
     over_ratio: float = 1.25
     new_usual_s: int = _DAY_S
@@ -142,7 +143,7 @@ def runaways(
             continue
         began = at - lasts + 1
         base, base_usual = before[began], usual_before[began]
-        expected = base + settings.usual_share * np.nan_to_num(usual[began:] - base_usual)
+        expected = base + np.nan_to_num(usual[began:] - base_usual)  # over hours it moves as it usually does
         end = _end(levels_seen[began:] - expected, lasts, settings, hour, step_s)
         found.append(
             _told(

@@ -134,7 +134,8 @@ _GROUPS: dict[str, pl.DataType] = {
     "before_nanousd": pl.Int64(),
     "after_nanousd": pl.Int64(),
     "difference_nanousd": pl.Int64(),
-    **{f"{part}_nanousd": pl.Int64() for part in Part},
+    # a group that went from one dear token to a billion has parts that are huge, and cancel
+    **{f"{part}_nanousd": pl.Int128() for part in Part},
     "volume_before": pl.UInt64(),
     "volume_after": pl.UInt64(),
     **{

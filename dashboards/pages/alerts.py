@@ -1,16 +1,19 @@
-"""Alerts: what fires now, whom it reaches, what keeps it quiet; and a silence for an hour at a click."""
+"""Alerts: what fires now, whom it reaches, what keeps it quiet; silences; and what each alert asks one to do first."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, unquote
 
-from dash import ALL, Dash, Input, Output, ctx, html
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from alerts.matchers import written
+from alerts.catalogue import ALERTS
+from alerts.matchers import MatcherError, parse_matchers, written
 from alerts.service import KnownAlert
-from alerts.silences import Silence, new_silence
+from alerts.silences import Silence, SilenceError, matcher_document, new_silence
+from analytics.knowledge import Knowledge
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import badge, cell_of, empty_state, icon, page_link, panel
@@ -33,13 +36,36 @@ def layout() -> Component:
             html.Header([html.H1("Alerts"), html.Span(id="alerts-note", className="note")], className="page-head"),
             html.Div(id="alerts-table"),
             html.Div(id="alerts-silences"),
+            _silence_form(),
             html.Div(id="alerts-dead"),
-        ]
+            html.Div(id="alerts-runbooks"),
+        ],
+        className="alerts",
     )
 
 
+def _silence_form() -> Component:
+    """The form for a silence. It stays while the rest is drawn anew; a link (`?silence=…`) opens and fills it."""
+    fields = [
+        html.Label(
+            [
+                "Alerts of these labels",
+                dcc.Input(id="silence-matchers", placeholder='service="chat", severity="ticket"'),
+            ],
+            className="silence-words",
+        ),
+        html.Label(["Hours", dcc.Input(id="silence-hours", value="1", inputMode="decimal")], className="silence-hours"),
+        html.Label(["Your name", dcc.Input(id="note-by", persistence=True)], className="name-field"),
+        html.Label(["Why", dcc.Input(id="silence-why")], className="silence-words"),
+        html.Button("Silence", id="silence-save", className="button"),
+    ]
+    body = [html.Div(fields, className="silence-form"), html.Div(id="silence-told", role="status", className="note")]
+    summary = html.Summary([icon("bell-off"), "New silence"])
+    return html.Details([summary, *body], id="silence-details", className="panel add-note new-silence")
+
+
 def register(app: Dash, context: PageContext) -> None:
-    """The one callback of this page: it shows, and does what a button asks."""
+    """The callbacks of this page: it shows, and does what a button asks."""
 
     @callback(
         app,
@@ -47,16 +73,25 @@ def register(app: Dash, context: PageContext) -> None:
         Output("alerts-table", "children"),
         Output("alerts-silences", "children"),
         Output("alerts-dead", "children"),
+        Output("silence-told", "children"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
         Input({"type": "silence", "of": ALL}, "n_clicks"),
         Input({"type": "unsilence", "of": ALL}, "n_clicks"),
+        Input("silence-save", "n_clicks"),
+        State("silence-matchers", "value"),
+        State("silence-hours", "value"),
+        State("note-by", "value"),
+        State("silence-why", "value"),
     )
-    async def show_alerts(search: str | None, _ticks: int | None, *_clicks: Any) -> tuple[Any, ...]:
+    async def show_alerts(search: str | None, *given: Any) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
         asked = ctx.triggered_id if any(one["value"] for one in ctx.triggered) else None
+        told: Any = no_update
         if isinstance(asked, dict):
             await asyncio.to_thread(_do, context, asked, now)
+        elif asked == "silence-save":
+            told = await asyncio.to_thread(_silence, context, given[-4:], now)
         known = [one for one in _alerts(context) if state.service in (None, one.alert.labels.get("service"))]
         silences = [one for one in _silences(context) if one.ends_at > now]
         tells_nobody = context.alerting is None or context.alerting.tells_nobody
@@ -65,7 +100,61 @@ def register(app: Dash, context: PageContext) -> None:
             table(known, now),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),
+            told,
         )
+
+    @callback(
+        app,
+        Output("silence-matchers", "value"),
+        Output("silence-details", "open"),
+        Input("url", "search"),
+    )
+    async def fill_silence(search: str | None) -> tuple[Any, Any]:
+        matchers = dict(parse_qsl((search or "").removeprefix("?"))).get("silence")
+        return (matchers, True) if matchers else (no_update, no_update)
+
+    @callback(app, Output("alerts-runbooks", "children"), Input("url", "hash"))
+    async def show_runbooks(place: str | None) -> Component:
+        return runbooks(context.analysis.knowledge, unquote((place or "").removeprefix("#")))
+
+
+_Entry: TypeAlias = tuple[str, str, str | None, Sequence[str], str]
+"""Of a runbook: its name, its title, what it means, what to do first, what it is known by."""
+
+
+def runbooks(knowledge: Knowledge, named: str) -> Component:
+    """What each alert and each kind of cause asks one to do first; the named one before all others, and open."""
+    alerts: list[_Entry] = [
+        (kind.name, kind.name, kind.meaning, kind.first, f"{', '.join(kind.severities)}; {', '.join(kind.labels)}")
+        for kind in ALERTS.values()
+    ]
+    causes: list[_Entry] = [
+        (pattern.kind.value, pattern.title, None, pattern.next_steps, pattern.kind.value)
+        for pattern in knowledge.patterns.values()
+    ]
+    parts = [("Runbooks of alerts", alerts), ("Runbooks of causes", causes)]
+    parts.sort(key=lambda part: named not in {entry[0] for entry in part[1]})
+    return html.Div(
+        [
+            panel(title, [_runbook(*one, is_open=one[0] == named) for one in _first(entries, named)])
+            for title, entries in parts
+        ],
+        className="stack named" if named in {entry[0] for entry in (*alerts, *causes)} else "stack",
+    )
+
+
+def _first(entries: Sequence[_Entry], named: str) -> list[_Entry]:
+    return sorted(entries, key=lambda entry: entry[0] != named)
+
+
+def _runbook(
+    name: str, title: str, meaning: str | None, first: Sequence[str], known_by: str, *, is_open: bool
+) -> Component:
+    steps = html.Ol([html.Li(step.replace("{entity}", "it")) for step in first])
+    summary = html.Summary([html.Strong(title), html.Span(known_by, className="note")])
+    return html.Details(
+        [summary, html.P(meaning) if meaning else None, steps], id=name, open=is_open, className="runbook"
+    )
 
 
 def note(known: Sequence[KnownAlert], *, tells_nobody: bool) -> str:
@@ -177,6 +266,27 @@ def _do(context: PageContext, asked: dict[str, str], now: datetime) -> None:
         "comment": "silenced for an hour at a click",
     }
     context.alerting.silence(new_silence(document, now))
+
+
+def _silence(context: PageContext, given: Sequence[str | None], now: datetime) -> str:
+    """A silence as the form says; what came of it in words."""
+    matchers, hours, by, why = ((one or "").strip() for one in given)
+    if context.alerting is None:
+        return "Nobody is told of anything here."
+    try:
+        wanted = [matcher_document(one) for one in parse_matchers(matchers)]
+        lasts = timedelta(hours=float(hours))
+        document = {
+            "matchers": wanted,
+            "endsAt": rfc3339(now + lasts),
+            "createdBy": by or "the page",
+            "comment": why or "silenced on the page",
+        }
+        made = new_silence(document, now)
+    except (MatcherError, SilenceError, ValueError, OverflowError) as error:
+        return f"Not silenced: {error}"
+    context.alerting.silence(made)
+    return f"Silenced until {text.since(made.ends_at, now)} UTC."
 
 
 def _alerts(context: PageContext) -> list[KnownAlert]:

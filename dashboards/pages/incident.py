@@ -39,7 +39,7 @@ def layout() -> Component:
     return html.Div(
         [
             html.Div(id="incident-head"),
-            html.Div(id="incident-handling"),
+            handling.layout(),
             html.Div(id="incident-impact", className="strip"),
             html.Div(id="incident-explained"),
             html.Div(

@@ -1,7 +1,26 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
-from alerts.decide import page_for
-from domain.incident import Severity
+import pytest
+
+from alerts.decide import (
+    burn_alert,
+    exhaustion_alerts,
+    money,
+    page_for,
+    promise,
+    runaway_alert,
+    silence_url,
+    status_alerts,
+)
+from alerts.matchers import all_match, parse_matchers
+from analytics.burn_rates import WINDOWS, BurnAlert
+from domain.cause import CauseKind, EntityShare
+from domain.entity import Entity, EntityKind
+from domain.incident import Indicator, Severity
+from domain.slo import Counted, Objective, Period, PeriodStatus, Selection, SloState, SloStatus
+from domain.window import Window
 from tests.domain.examples import PAGING, UNEXPLAINED
 
 URL = "http://127.0.0.1:8080"
@@ -31,7 +50,13 @@ def test_a_page_says_what_users_feel_why_since_when_and_what_to_do() -> None:
         "incident_url": "http://127.0.0.1:8080/incidents/inc-0123456789",
         "next_step": "Drain the node from the service.",
         "budget_spent": "3.7% of the error budget",
+        "cost": "$312 of GPU time",
+        "evidence": "Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 1/s; "
+        "Time to first token outside queue and prefill of chat-3: none → 1340 ms",
         "exemplar_trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "exemplar_traces": "4bf92f3577b34da6a3ce929d0e0e4736, 00f067aa0ba902b7a3ce929d0e0e4736",
+        "runbook_url": "http://127.0.0.1:8080/alerts#network_link_fault",
+        "silence_url": silence_url(page.labels, URL),
     }
     assert (page.starts_at, page.ends_at) == ("2026-11-23T02:41:00Z", None)
 
@@ -56,7 +81,9 @@ def test_the_labels_are_the_same_for_as_long_as_the_incident_lasts() -> None:
 def test_what_is_not_known_is_left_out_of_the_page() -> None:
     page = page_for(replace(UNEXPLAINED, severity=Severity.PAGE), URL)
     assert page is not None
-    assert set(page.annotations) == {"summary", "impact", "cause", "since", "incident_url"}
+    told = {"summary", "impact", "cause", "since", "incident_url", "runbook_url", "silence_url"}
+    assert set(page.annotations) == told
+    assert page.annotations["runbook_url"] == f"{URL}/alerts#TailsightLatencySpike"
     assert "tenants" not in page.annotations["impact"]
     assert "model" not in page.labels
 
@@ -66,3 +93,182 @@ def test_every_label_and_annotation_is_text_as_alertmanager_wants_it() -> None:
     assert page is not None
     texts = [*page.labels.items(), *page.annotations.items()]
     assert all(isinstance(text, str) and text for pair in texts for text in pair)
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        (Objective("x", "chat", Indicator.ERRORS, 0.999, 30), "99.9 % of the requests do not fail"),
+        (
+            Objective("x", "chat", Indicator.TPOT, 0.99, 30, 50.0, selection=Selection(tenant="acme")),
+            "99 % of the requests write each further token within 50 ms (tenant acme)",
+        ),
+        (
+            Objective("x", "chat", Indicator.GOODPUT, 0.95, 30, 800.0, tpot_threshold_ms=60.0),
+            "95 % of the requests see their first token within 800 ms and each further one within 60 ms",
+        ),
+        (
+            Objective("x", "chat", Indicator.THROUGHPUT, 0.95, 30, floor_per_s=2.5),
+            "95 % of the minutes with demand bring 2.5 predictions a second",
+        ),
+        (
+            Objective("x", "fleet", Indicator.GPU_AVAILABILITY, 0.995, 30),
+            "99.5 % of the minutes of GPUs are without a fault",
+        ),
+        (
+            Objective("x", "chat", Indicator.DATA_FRESHNESS, 0.99, 30, age_max_s=300.0),
+            "99 % of the minutes have requests not older than 5 min",
+        ),
+    ],
+    ids=lambda one: one.indicator.value if isinstance(one, Objective) else "",
+)
+def test_each_promise_is_told_in_words(objective: Objective, words: str) -> None:
+    assert promise(objective) == f"{words}, over 30 days"
+
+
+def test_a_budget_that_is_spent_in_a_further_window_is_a_ticket_of_how_far() -> None:
+    now = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    objective = Objective("x", "chat", Indicator.ERRORS, 0.999, 30, more_periods=(Period(7),))
+    own, week = Counted(9999, 10_000, 0.9999, 0.9), Counted(997, 1000, 0.997, -2.0)
+    periods = (
+        PeriodStatus(Period(30), SloState.MET, own, 1.0),
+        PeriodStatus(Period(7), SloState.MISSED, week, 1.0),
+    )
+    status = SloStatus(objective, SloState.MISSED, 9999, 10_000, 0.9999, 0.9, 0.0, (), periods=periods)
+    (alert,) = status_alerts([status], Window(now - timedelta(minutes=30), now), URL, now)
+    assert alert.labels["alertname"] == "SLOBudgetSpent"
+    assert alert.annotations["budget"] == "200% more than all of it"
+
+
+def test_the_tenants_that_are_hit_hardest_are_named() -> None:
+    where = PAGING.explanation.whereabouts
+    assert where is not None
+    shares = tuple(
+        EntityShare(Entity(EntityKind.TENANT, name), ratio, 0.1)
+        for name, ratio in (("beta", 0.2), ("acme", 0.5), ("gamma", 0.1), ("delta", 0.05))
+    )
+    named = replace(PAGING.explanation, whereabouts=replace(where, shares=(*where.shares, *shares)))
+    page = page_for(replace(PAGING, explanation=named), URL)
+    assert page is not None
+    assert page.annotations["impact"].endswith(
+        "41 tenants, most of the added time on acme (50%), beta (20%), gamma (10%)"
+    )
+
+
+def test_further_causes_are_told_by_rank() -> None:
+    second = replace(
+        PAGING.cause, rank=2, kind=CauseKind.TRAFFIC_SURGE, entity=Entity(EntityKind.SERVICE, "chat"), confidence=0.31
+    )
+    found = replace(PAGING.explanation, causes=(PAGING.cause, second))
+    page = page_for(replace(PAGING, explanation=found), URL)
+    assert page is not None
+    assert page.annotations["other_causes"] == "2. Traffic surge (chat), 31%"
+
+
+def test_the_silence_link_silences_exactly_this_alert() -> None:
+    page = page_for(PAGING, URL)
+    assert page is not None
+    (text,) = parse_qs(urlsplit(page.annotations["silence_url"]).query)["silence"]
+    matchers = parse_matchers(text)
+    assert all_match(matchers, page.labels)
+    assert not all_match(matchers, page.labels | {"service": "other"})
+
+
+NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+OBJECTIVE = Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 30, 2000.0)
+
+
+def test_a_budget_that_burns_carries_what_is_known_of_the_incident_beside_it() -> None:
+    burning = BurnAlert(OBJECTIVE, Severity.PAGE, WINDOWS[0], 31.2, NOW - timedelta(minutes=5), None)
+    alert, page = burn_alert(burning, [PAGING], URL, NOW), page_for(PAGING, URL)
+    assert page is not None
+    for name in (
+        "impact",
+        "cause",
+        "evidence",
+        "cost",
+        "budget_spent",
+        "exemplar_traces",
+        "incident_url",
+        "runbook_url",
+    ):
+        assert alert.annotations[name] == page.annotations[name]
+    alone = burn_alert(burning, [], URL, NOW)
+    assert alone.annotations["runbook_url"] == f"{URL}/alerts#SLOBurnRate"
+    assert alone.labels == alert.labels
+
+
+def status(exhausted_in: timedelta | None, left: float | None = 0.2) -> SloStatus:
+    exhausted_at = None if exhausted_in is None else NOW + exhausted_in
+    return SloStatus(
+        OBJECTIVE, SloState.AT_RISK, 98, 100, 0.98, left, 2.0, (), exhausted_at=exhausted_at
+    )  # fmt: skip
+
+
+HORIZON_S = 72 * 3600.0
+
+
+@pytest.mark.parametrize(
+    ("in_hours", "firing", "is_told"),
+    [(71, False, True), (73, False, False), (73, True, True), (109, True, False), (None, True, False)],
+)
+def test_a_budget_that_runs_out_is_a_ticket_that_does_not_waver(
+    in_hours: float | None, *, firing: bool, is_told: bool
+) -> None:
+    known = status(None if in_hours is None else timedelta(hours=in_hours))
+    found = exhaustion_alerts([known], HORIZON_S, ["chat-ttft"] if firing else [], URL, NOW)
+    assert bool(found) is is_told
+
+
+def test_a_budget_that_runs_out_says_when_and_what_is_left() -> None:
+    (found,) = exhaustion_alerts([status(timedelta(hours=30))], HORIZON_S, [], URL, NOW)
+    assert found.labels == {
+        "alertname": "SLOBudgetRunsOut", "severity": "ticket", "service": "chat", "slo": "chat-ttft",
+    }  # fmt: skip
+    assert "20.0% is left" in found.annotations["budget"]
+    assert "2026-11-24T09:00:00Z" in found.annotations["budget"]
+
+
+def test_of_a_budget_that_is_spent_or_unknown_nothing_is_forecast() -> None:
+    for left in (0.0, -0.5, None):
+        assert exhaustion_alerts([status(timedelta(hours=1), left)], HORIZON_S, [], URL, NOW) == []
+    assert exhaustion_alerts([status(timedelta(hours=1))], 0, [], URL, NOW) == []
+
+
+@dataclass(frozen=True)
+class Spending:
+    scope: str = "acme"
+    started_at: datetime = NOW - timedelta(hours=6)
+    total_actual_spend_usd: float = 1500.0
+    total_expected_spend_usd: float = 600.0
+    total_impact_usd: float = 900.0
+    impact_ratio: float | None = 1.5
+    dimension: str | None = "tenant"
+
+
+def test_spending_out_of_hand_says_whose_how_much_and_since_when() -> None:
+    found = runaway_alert(Spending(), URL, NOW)
+    assert found.labels == {
+        "alertname": "TailsightCostRunaway", "severity": "ticket", "scope": "acme", "dimension": "tenant",
+    }  # fmt: skip
+    assert found.annotations["summary"] == "GPU spending of tenant acme: $900 beyond what was to be expected"
+    assert found.annotations["impact"] == "$1,500 spent where $600 was to be expected, 150% more"
+    assert (found.starts_at, found.is_firing(NOW)) == (NOW - timedelta(hours=6), True)
+
+
+def test_where_nothing_was_to_be_expected_no_ratio_is_told() -> None:
+    found = runaway_alert(Spending("all", total_expected_spend_usd=0, impact_ratio=None, dimension=None), URL, NOW)
+    assert found.annotations["impact"] == "$1,500 spent where $0.00 was to be expected"
+    assert "dimension" not in found.labels
+
+
+def test_spending_that_goes_on_is_the_same_alert() -> None:
+    later = runaway_alert(Spending(total_impact_usd=2000.0), URL, NOW + timedelta(hours=1))
+    assert later.fingerprint == runaway_alert(Spending(), URL, NOW).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("usd", "told"), [(0, "$0.00"), (0.001, "less than 1 ct"), (4.2, "$4.20"), (312.4, "$312"), (12_345, "$12,345")]
+)
+def test_money_in_words(usd: float, told: str) -> None:
+    assert money(usd) == told

@@ -1,6 +1,7 @@
 """What each kind of receiver is told, and what an answer means."""
 
 import asyncio
+import html
 import json
 import socketserver
 import threading
@@ -12,12 +13,14 @@ import httpx
 import pytest
 
 from alerts.config import parse_config
+from alerts.decide import incident_alert
 from alerts.deliver import DeliveryError, deliver
 from alerts.dispatch import Notification, Reason
 from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
 from alerts.receivers.settings import GlobalSettings
 from domain.alert import Alert, fingerprint
+from tests.domain.examples import PAGING
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 GIVEN = GlobalSettings(external_url="https://tailsight.example")
@@ -35,6 +38,10 @@ FIRING = Alert(
 RESOLVED = Alert(
     {"alertname": "SLOBurnRate", "slo": "b"}, {}, NOW - timedelta(hours=1), NOW - timedelta(minutes=1), NOW
 )
+OTHER = Alert({"alertname": "SLOBudgetSpent", "slo": "c"}, {"summary": "spent"}, NOW, NOW + timedelta(hours=1), NOW)
+_PAGE = incident_alert(PAGING, "https://tailsight.example", NOW)
+assert _PAGE is not None
+FULL = _PAGE
 CONFIGS = {
     "webhook": "url: http://127.0.0.1:1/, max_alerts: 1",
     "pagerduty": "routing_key: key",
@@ -88,11 +95,26 @@ def test_pagerduty_is_triggered_and_resolved_under_one_key() -> None:
 
 
 def test_slack_gets_what_matters_with_its_control_characters_escaped() -> None:
-    document = message("slack", FIRING).document
-    text = document["attachments"][0]["blocks"][1]["text"]["text"]
+    document = message("slack", FIRING, OTHER).document
+    text = json.dumps(document["attachments"][0]["blocks"], ensure_ascii=False)
     assert "&lt;burns&gt;" in text
     assert "*Cause:* gpu-07/mlx5_0/1 has a bad link" in text
     assert "<https://tailsight.example/incidents/inc-1|Incident>" in text
+
+
+def test_slack_says_what_one_alert_is_once_and_what_is_short_side_by_side() -> None:
+    blocks = message("slack", FULL).document["attachments"][0]["blocks"]
+    assert [block["type"] for block in blocks] == ["header", "section", "section", "section", "context"]
+    told = json.dumps(blocks, ensure_ascii=False)
+    assert told.count(FULL.annotations["summary"]) == 1
+    assert [field["text"].split("\n")[0] for field in blocks[2]["fields"]] == ["*Since*", "*Budget spent*", "*Cost*"]
+
+
+def test_slack_takes_the_longest_alert() -> None:
+    long = Alert(FULL.labels, dict.fromkeys(FULL.annotations, "&" * 5000), FULL.starts_at, FULL.ends_at, NOW)
+    for block in message("slack", *[long] * 9).document["attachments"][0]["blocks"]:
+        assert len(block.get("text", {}).get("text", "")) <= {"header": 150}.get(block["type"], 3000)
+        assert all(len(field["text"]) <= 2000 for field in block.get("fields", ()))
 
 
 def test_teams_gets_a_card_with_links() -> None:
@@ -108,6 +130,41 @@ def test_a_mail_says_it_as_text_and_as_html() -> None:
     assert found.subject.startswith("[FIRING:1] chat")
     assert "Cause: gpu-07" in found.text
     assert "&lt;burns&gt;" in found.html
+
+
+def test_every_receiver_carries_all_that_matters_and_every_link() -> None:
+    facts = ("impact", "cause", "evidence", "budget_spent", "cost", "next_step", "since", "exemplar_traces")
+    for kind in ("pagerduty", "slack", "msteamsv2", "apprise"):
+        found = message(kind, FULL)
+        told = found.text if kind == "apprise" else json.dumps(found.document, ensure_ascii=False)
+        for name in (*facts, "incident_url", "runbook_url", "silence_url"):
+            assert FULL.annotations[name] in told, (kind, name)
+    mail = message("email", FULL)
+    for name in (*facts, "incident_url", "runbook_url", "silence_url"):
+        assert FULL.annotations[name] in mail.text, name
+        for part in FULL.annotations[name].split("; "):
+            assert all(html.escape(one) in mail.html for one in part.split(", ")), name
+
+
+def test_pagerduty_says_what_else_fires() -> None:
+    details = message("pagerduty", FIRING, OTHER).document["payload"]["custom_details"]
+    assert details["Also firing"] == ["spent"]
+    assert "Also firing" not in message("pagerduty", FIRING).document["payload"]["custom_details"]
+
+
+def test_a_mail_says_of_each_alert_whether_it_is_over() -> None:
+    found = message("email", FIRING, RESOLVED)
+    assert ">Page</div>" in found.html
+    assert ">Alert, resolved</div>" in found.html
+
+
+def test_a_card_of_several_alerts_says_which_is_which_and_links_once() -> None:
+    card = message("msteamsv2", FULL, FULL, *[OTHER] * 6).document["attachments"][0]["content"]
+    told = [one["text"] for one in card["body"] if one["type"] == "TextBlock"]
+    assert told[1] == FULL.annotations["summary"]
+    assert told[-1] == "and 3 more alerts"
+    urls = [action["url"] for action in card["actions"]]
+    assert len(urls) == len(set(urls)) == 3
 
 
 def test_apprise_gets_a_title_and_a_text() -> None:

@@ -17,7 +17,7 @@ from analytics.burn_rates import (
     wilson_lower,
 )
 from domain.incident import Indicator, Severity
-from domain.slo import Objective
+from domain.slo import Exclusion, Objective
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 OBJECTIVE = Objective("availability", "chat", Indicator.ERRORS, 0.999, 30)
@@ -59,6 +59,34 @@ def test_a_page_comes_as_soon_as_the_workbooks_formula_says(error_ratio: float, 
 def test_a_page_stops_when_the_short_window_is_clean_again() -> None:
     alerts = after_a_clean_past([1000] * 10)
     assert edges(alerts, Severity.PAGE) == [(1, 40)]  # the pair of 6 h and 30 min holds on for half an hour
+
+
+def excluded(first: int, end: int, *, pages: bool = False) -> Exclusion:
+    """Minutes of the time after the clean past, `end` not included."""
+    edges = (START + timedelta(minutes=PAST + number) for number in (first, end))
+    return Exclusion("x", *edges, "maintenance", "ann", pages=pages)
+
+
+def test_an_outage_within_an_exclusion_is_nobodys_alert_then_or_later() -> None:
+    series = [0] * PAST + [0] * 10 + [1000] * 60 + [0] * 800
+    until = START + timedelta(minutes=len(series))
+    assert burn_alerts(OBJECTIVE, counts(series), until, exclusions=[excluded(5, 70)]) == []
+    assert burn_alerts(OBJECTIVE, counts(series), until, exclusions=[excluded(5, 70, pages=True)]) == burn_alerts(
+        OBJECTIVE, counts(series), until
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(-30, 60), st.integers(1, 90))
+def test_no_alert_is_up_within_an_exclusion(first: int, length: int) -> None:
+    series = [0] * PAST + [1000] * 30 + [0] * 800
+    until = START + timedelta(minutes=len(series))
+    alerts = burn_alerts(OBJECTIVE, counts(series), until, exclusions=[excluded(first, first + length)])
+    for alert in alerts:
+        start, end = minute(alert.started_at), minute(alert.ended_at)
+        assert end <= first + 1 or start > first + length, "told when its minute is over"
+    outside = any(not first <= number < first + length for number in range(3))
+    assert bool(alerts) == (outside or first + length < 28), "three minutes of an outage are enough for a page"
 
 
 def test_what_lasts_a_minute_and_fails_half_of_it_is_nobodys_page() -> None:

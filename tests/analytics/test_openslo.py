@@ -10,6 +10,7 @@ import yaml
 
 from analytics.openslo import (
     MORE_WINDOWS,
+    SLA,
     AlertConditionDocument,
     AlertNotificationTargetDocument,
     AlertPolicyDocument,
@@ -30,13 +31,16 @@ from analytics.openslo import (
     document_of,
     imported_documents,
     objective_of,
+    objectives_in,
     problems_of,
     read_documents,
     read_pyrra,
     read_sloth,
+    read_v1alpha,
 )
 from domain.incident import Indicator
-from domain.slo import Calendar, Objective, Slices
+from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
+from tests.documents import yaml_blocks
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "slo"
 TRANSCRIBED = CASES / "openslo-transcribed" / "v1_validation_cases.json"
@@ -48,6 +52,21 @@ MONDAY = datetime.fromisoformat("2001-01-01")  # on the clock of a place
 OBJECTIVES = (
     Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 30, 800.0),
     Objective("chat-errors", "chat", Indicator.ERRORS, 0.999, 7),
+    Objective("tpot", "chat", Indicator.TPOT, 0.99, 30, 50.0, selection=Selection("llama", "v2", "acme", "blue")),
+    Objective("goodput", "chat", Indicator.GOODPUT, 0.95, 30, 800.0, tpot_threshold_ms=60.0),
+    Objective("throughput", "chat", Indicator.THROUGHPUT, 0.95, 30, floor_per_s=2.5, slices=Slices(300, 1.0)),
+    Objective("gpus", "fleet", Indicator.GPU_AVAILABILITY, 0.995, 30, selection=Selection(node="gpu-07-*")),
+    Objective("requests-are-fresh", "chat", Indicator.DATA_FRESHNESS, 0.99, 30, age_max_s=300.0),
+    Objective("samples-are-fresh", "all", Indicator.DATA_FRESHNESS, 0.99, 30, age_max_s=120.0, data="samples"),
+    Objective(
+        "further",
+        "chat",
+        Indicator.ERRORS,
+        0.999,
+        30,
+        more_periods=(Period(7), Period(90, Calendar(1, "Q", "Europe/Berlin", MONDAY))),
+        sla=Sla(12_000.0, (CreditTier(0.999, 0.1), CreditTier(0.99, 0.25)), "Europe/Berlin"),
+    ),
     Objective("month", "chat", Indicator.ERRORS, 0.999, 30, calendar=Calendar(1, "M", "Europe/Berlin", MONDAY)),
     Objective("slices", "chat", Indicator.LATENCY, 0.99, 28, 2000.0, slices=Slices(60, 0.95)),
     Objective("ratios", "chat", Indicator.LATENCY, 0.99, 28, 2000.0, slices=Slices(300, None)),
@@ -713,6 +732,116 @@ def test_what_is_written_is_valid_and_read_again(objective: Objective) -> None:
     assert objective_of(document) == objective
 
 
+def measured(objective: Objective) -> dict[str, Any]:
+    """What our metric source says of all events."""
+    ratio = document_of(objective)["spec"]["indicator"]["spec"]["ratioMetric"]
+    found: dict[str, Any] = ratio["total"]["metricSource"]["spec"]
+    return found
+
+
+def test_a_metric_source_says_of_whom_and_how_much() -> None:
+    goodput = Objective(
+        "g", "chat", Indicator.GOODPUT, 0.95, 30, 800.0, tpot_threshold_ms=60.0, selection=Selection(tenant="acme")
+    )
+    assert measured(goodput) == {
+        "requests": "all",
+        "indicator": "goodput",
+        "threshold_ms": 800.0,
+        "tpot_threshold_ms": 60.0,
+        "tenant": "acme",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("chat-ttft", {"threshold_ms": None}, ("threshold_ms", "type")),
+        ("chat-ttft", {"tennant": "acme"}, ("tennant", "unknown_field")),
+        ("chat-ttft", {"node": "n1"}, ("node", "unknown_field")),
+        ("chat-ttft", {"tenant": ""}, ("tenant", "type")),
+        ("chat-ttft", {"indicator": ["ttft"]}, ("indicator", "one_of")),
+        ("goodput", {"tpot_threshold_ms": None}, ("tpot_threshold_ms", "type")),
+        ("throughput", {"floor_per_s": "5"}, ("floor_per_s", "type")),
+        ("gpus", {"tenant": "acme"}, ("tenant", "unknown_field")),
+        ("samples-are-fresh", {"tenant": "acme"}, ("tenant", "unknown_field")),
+        ("requests-are-fresh", {"data": "logs"}, ("data", "one_of")),
+    ],
+    ids=str,
+)
+def test_what_a_metric_source_must_not_say_is_refused(
+    name: str, change: dict[str, Any], problem: tuple[str, str]
+) -> None:
+    document = document_of(next(one for one in OBJECTIVES if one.name == name))
+    document["spec"]["indicator"]["spec"]["ratioMetric"]["total"]["metricSource"]["spec"] |= change
+    with pytest.raises(OpenSloError) as error:
+        objective_of(document)
+    field, rule = problem
+    path = f"spec.indicator.spec.ratioMetric.total.metricSource.spec.{field}"
+    assert [(one.path, one.rule) for one in error.value.problems] == [(path, rule)]
+
+
+@pytest.mark.parametrize(
+    ("written", "tiers"),
+    [
+        ("12000 usd monthly; below 99.9%: 10%; below 99%: 25%", ((0.999, 0.1), (0.99, 0.25))),
+        ("12000.00 usd monthly;below 0.999: 0.1", ((0.999, 0.1),)),
+    ],
+)
+def test_an_sla_is_an_annotation(written: str, tiers: tuple[tuple[float, float], ...]) -> None:
+    document = document_of(OBJECTIVES[0])
+    document["metadata"]["annotations"] = {SLA: written}
+    assert problems_of(document) == []
+    assert objective_of(document).sla == Sla(12_000.0, tuple(CreditTier(*one) for one in tiers))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "12000 usd",
+        "12000 usd monthly",
+        "12000 eur monthly; below 99.9%: 10%",
+        "12000 usd monthly; below 99.9%: 10",
+        "12000 usd monthly; below 99.9: 10%",
+        "12000 usd monthly; below 99%: 25%; below 99.9%: 10%",
+        "12000 usd monthly; below 99.9%: 25%; below 99%: 10%",
+    ],
+)
+def test_an_sla_that_cannot_be_meant_is_refused(written: str) -> None:
+    document = document_of(OBJECTIVES[0])
+    document["metadata"]["annotations"] = {SLA: written}
+    assert [(one.path, one.rule) for one in problems_of(document)] == [(f"metadata.annotations.{SLA}", "sla")]
+
+
+def test_a_further_window_of_hours_cannot_be_judged() -> None:
+    document = document_of(OBJECTIVES[0])
+    document["metadata"]["annotations"] = {MORE_WINDOWS: "7d rolling, 6h rolling"}
+    with pytest.raises(OpenSloError) as error:
+        objective_of(document)
+    assert [(one.path, one.rule) for one in error.value.problems] == [
+        (f"metadata.annotations.{MORE_WINDOWS}", "unsupported")
+    ]
+
+
+def test_an_indicator_may_stand_in_a_document_of_its_own() -> None:
+    objective = OBJECTIVES[0]
+    document = document_of(objective)
+    indicator = document["spec"].pop("indicator")
+    sli = {"apiVersion": "openslo/v1", "kind": "SLI", "metadata": {"name": "quick"}, "spec": indicator["spec"]}
+    service = {"apiVersion": "openslo/v1", "kind": "Service", "metadata": {"name": "chat"}, "spec": {}}
+    document["spec"]["indicatorRef"] = "quick"
+    assert objectives_in(yaml.safe_dump_all([service, document, sli])) == [objective]
+    with pytest.raises(OpenSloError, match=r"spec\.indicatorRef: is 'quick'; no document of kind SLI beside it"):
+        objectives_in(yaml.safe_dump_all([service, document]))
+
+
+def test_the_example_of_the_documentation_can_be_judged() -> None:
+    (block,) = yaml_blocks("slos.md")
+    (objective,) = objectives_in(block)
+    assert objective.selection == Selection(tenant="acme")
+    assert (len(objective.more_periods), objective.sla and objective.sla.time_zone) == (2, "Europe/Berlin")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
@@ -737,3 +866,78 @@ def test_slos_of_sloth_become_documents_of_ours_that_are_valid() -> None:
     assert problems_of(document) == []
     assert objective_of(document).target_ratio == 0.999
     assert "query" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+V1ALPHA = """
+apiVersion: openslo/v1alpha
+kind: SLO
+metadata: {name: slo1, displayName: One}
+spec:
+  service: svc01
+  description: this is one
+  budgetingMethod: Occurrences
+  objectives:
+  - ratioMetrics:
+      incremental: true
+      good: {source: prometheus, queryType: promql, query: good}
+      total: {source: prometheus, queryType: promql, query: total}
+    target: 0.999
+  timeWindows: [{count: 30, unit: Day}]
+"""
+
+
+def test_v1alpha_becomes_the_same_nouns() -> None:
+    (document,) = read_v1alpha(V1ALPHA)
+    assert (document.name, document.service, document.objectives) == ("slo1", "svc01", (SloObjective(0.999),))
+    assert document.time_windows == (RollingWindow(Duration(30, "d")),)
+    sources = [MetricSource("prometheus", {"queryType": "promql", "query": name}) for name in ("good", "total")]
+    assert document.indicator == RatioMetric(good=sources[0], total=sources[1], is_counter=True)
+
+
+def test_v1alpha_is_imported_with_its_calendar() -> None:
+    calendar = "{count: 1, unit: Month, isRolling: false, calendar: {startTime: 2022-01-01 12:00:00, timeZone: UTC}}"
+    (document,) = imported_documents(V1ALPHA.replace("{count: 30, unit: Day}", calendar))
+    assert problems_of(document) == []
+    objective = objective_of(document)
+    assert objective.calendar == Calendar(1, "M", "UTC", datetime.fromisoformat("2022-01-01 12:00:00"))
+    assert "total" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+def test_several_objectives_of_v1alpha_are_as_many_slos() -> None:
+    document = yaml.safe_load(V1ALPHA)
+    document["spec"]["objectives"] *= 2
+    assert [one.name for one in read_v1alpha(yaml.safe_dump(document))] == ["slo1-0", "slo1-1"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("target: 0.999", "target: 1.5", ("spec.objectives[0].target", "less_than")),
+        ("service: svc01", "service: ''", ("spec.service", "required")),
+        ("unit: Day", "unit: Fortnight", ("spec.timeWindow[0].duration", "duration")),
+        ("[{count: 30, unit: Day}]", "[]", ("spec.timeWindow", "slice_length")),
+        ("  - ratioMetrics:", "  - ratio:", ("spec.objectives[0].ratio", "unknown_field")),
+        ("name: slo1, ", "", ("metadata.name", "required")),
+    ],
+    ids=str,
+)
+def test_v1alpha_that_is_not_valid_is_refused(old: str, new: str, problem: tuple[str, str]) -> None:
+    assert problem in {(one.path, one.rule) for one in refused(read_v1alpha, V1ALPHA.replace(old, new, 1))}
+
+
+def test_an_slo_of_v1alpha_stands_once() -> None:
+    assert [one.rule for one in refused(read_v1alpha, f"{V1ALPHA}---{V1ALPHA}")] == ["duplicate"]
+
+
+@needs_cases
+def test_v1alpha_as_sloth_and_the_sdk_have_it_can_be_imported() -> None:
+    files = [
+        *(CASES / "sloth" / "examples").glob("openslo-*.yml"),
+        SLOTH / "in-openslo.yaml",
+        SLOTH / "validate" / "good" / "good-openslo.yaml",
+        SDK / "openslo" / "v1alpha" / "examples" / "slos.yaml",
+    ]
+    for file in files:
+        for document in imported_documents(file.read_text()):
+            assert problems_of(document) == [], file
+            assert objective_of(document).indicator is Indicator.ERRORS

@@ -1,13 +1,22 @@
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.slo import budget_left_ratio, burn_rate, rounded_up, slo_status
+from analytics.slo import (
+    budget_left_ratio,
+    burn_rate,
+    credit_exposure,
+    credit_usd,
+    rounded_up,
+    slo_status,
+    worst_state,
+)
 from domain.incident import Indicator
-from domain.slo import Objective, SloState, SloStatus
+from domain.slo import CreditTier, Exclusion, Objective, Period, Sla, SloState, SloStatus
 from tests import naive
 from tests.analytics.frames import START
 
@@ -82,6 +91,78 @@ def test_an_objective_is_at_risk_when_its_budget_is_nearly_or_quickly_spent(
 def test_events_outside_of_the_window_do_not_count() -> None:
     found = status([(24 * 31, 1000, 0), (-1, 1000, 0), (10, 50, 50)])
     assert (found.good_count, found.total_count) == (50, 50)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.integers(1, 72), st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=40),
+    st.lists(st.tuples(st.integers(-5, 80), st.integers(1, 30)), max_size=3),
+)
+def test_what_is_excluded_is_counted_as_a_loop_over_the_steps_does(
+    by_hour: dict[int, tuple[int, int]], stretches: list[tuple[int, int]]
+) -> None:
+    rows = [(float(hours), good + bad, good) for hours, (good, bad) in by_hour.items()]
+    exclusions = [
+        Exclusion(str(number), NOW - timedelta(hours=hours + length), NOW - timedelta(hours=hours), "why", "ann")
+        for number, (hours, length) in enumerate(stretches)
+    ]
+    found = slo_status(OBJECTIVE, counts(rows), NOW, exclusions)
+    left_out = {hour for hours, length in stretches for hour in range(hours + 1, hours + length + 1)}
+    kept = [(total, good) for hours, total, good in rows if hours not in left_out]
+    assert (found.total_count, found.good_count) == (sum(one[0] for one in kept), sum(one[1] for one in kept))
+    assert found.excluded_s == 3600 * len([hour for hour in left_out if 1 <= hour <= 720])
+    whole = found.with_excluded
+    assert whole is not None
+    assert (whole.total_count, whole.good_count) == (sum(one[1] for one in rows), sum(one[2] for one in rows))
+
+
+def test_an_exclusion_of_another_objective_leaves_nothing_out() -> None:
+    other = Exclusion("x", NOW - timedelta(days=1), NOW, "why", "ann", slos=("rerank-ttft",))
+    found = slo_status(OBJECTIVE, counts([(5, 100, 90)]), NOW, [other])
+    assert (found.total_count, found.excluded_s) == (100, 0.0)
+
+
+def test_each_period_counts_its_own_events_and_the_worst_state_is_told() -> None:
+    weekly = replace(OBJECTIVE, more_periods=(Period(7), Period(60)))
+    found = status([(24 * 40, 1000, 0), (24 * 20, 9000, 9000), (24 * 3, 1000, 985), (0.5, 1, 1)], weekly)
+    told = [(one.period.days, one.state, one.counted.total_count) for one in found.periods]
+    assert told == [
+        (30, SloState.MET, 10_001),
+        (7, SloState.MISSED, 1001),
+        (60, SloState.MISSED, 11_001),
+    ]
+    assert (found.state, found.total_count) == (SloState.MISSED, 10_001)
+
+
+def test_a_period_without_events_says_nothing_beside_one_that_has_some() -> None:
+    assert worst_state([SloState.NO_DATA, SloState.MET]) is SloState.MET
+    assert worst_state([SloState.NO_DATA, SloState.NO_DATA]) is SloState.NO_DATA
+    assert worst_state([SloState.MET, SloState.AT_RISK, SloState.MISSED]) is SloState.MISSED
+
+
+@pytest.mark.parametrize(
+    ("sli_ratio", "usd"), [(None, None), (1.0, 0.0), (0.999, 0.0), (0.9989, 100.0), (0.99, 100.0), (0.5, 250.0)]
+)
+def test_a_credit_is_that_of_the_last_tier_that_was_fallen_below(sli_ratio: float | None, usd: float | None) -> None:
+    assert credit_usd(Sla(1000.0, (CreditTier(0.999, 0.1), CreditTier(0.99, 0.25))), sli_ratio) == usd
+
+
+def test_a_month_is_that_of_the_clock_of_the_contract() -> None:
+    sla = Sla(1000.0, (CreditTier(0.9, 0.1),), "Asia/Tokyo")
+    now = datetime(2026, 11, 30, 16, 0, tzinfo=UTC)  # already December in Tokyo
+    frame = pl.DataFrame(
+        {"time": [now - timedelta(hours=2), now - timedelta(minutes=30)], "total": [100, 10], "good": [0, 8]},
+    ).with_columns(pl.col("time").dt.cast_time_unit("us"))
+    found = credit_exposure(sla, frame, OBJECTIVE, now)
+    assert found.month_start == datetime(2026, 11, 30, 15, 0, tzinfo=UTC)
+    assert (found.sli_ratio, found.credit_usd, found.forecast_usd) == (0.8, 100.0, 100.0)
+
+
+def test_nothing_is_forecast_of_a_day_without_events() -> None:
+    sla = Sla(1000.0, (CreditTier(0.9, 0.1),))
+    frame = counts([(30, 100, 80)])
+    found = credit_exposure(sla, frame, OBJECTIVE, NOW)
+    assert (found.credit_usd, found.forecast_sli_ratio, found.forecast_usd) == (100.0, None, None)
 
 
 def test_an_hour_without_events_has_no_burn_rate() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from analytics.cost.jobs import Pricing, settle
 from analytics.cost.price_book import PriceBook, price_book_of
+from analytics.cost.runaway import Budget, Period
 from domain.incident import Indicator
 from domain.slo import Objective
 from simulator.fill import fill
@@ -166,3 +167,29 @@ def test_advice_says_what_is_missing(ask_cost: Any) -> None:
 
     assert answer["advice"] == []
     assert {gap["kind"] for gap in answer["gaps"]} >= {"release", "held_idle"}
+
+
+def test_the_bill_is_explained_against_the_hour_before(ask_cost: Any) -> None:
+    hour = {"from_": (NOW - timedelta(hours=1)).isoformat(), "to": NOW.isoformat()}
+    answer = ask_cost.get("/api/v1/cost/variance", **hour, by="service").json()
+
+    assert answer["before_from"] == "2026-11-23T01:00:00Z"
+    assert sum(answer["parts"].values()) == pytest.approx(answer["difference_usd"], abs=1e-9)
+    assert answer["after_usd"] - answer["before_usd"] == pytest.approx(answer["difference_usd"], abs=1e-9)
+    assert {group["group"] for group in answer["groups"]} >= {"chat", "assist"}
+    by_group = sum(group["difference_usd"] for group in answer["groups"])
+    assert by_group == pytest.approx(answer["difference_usd"], abs=1e-9)
+
+
+def test_budgets_say_what_is_spent_of_them(make_asker: Any, fleet: Any) -> None:
+    budgets = (Budget("all", 500.0), Budget("chat", 10.0, Period.WEEK, service="chat"), Budget("none", 5.0, tenant="x"))
+    asker = make_asker(pricing=lambda: Pricing(book(), budgets=budgets))
+    found = {one["name"]: one for one in asker.get("/api/v1/cost/budgets").json()["budgets"]}
+
+    assert found["all"]["state"] == "met"
+    assert found["all"]["spent_usd"] == pytest.approx(2 * (len(fleet.gpus) * GPUS_USD_AN_HOUR + 3.0), abs=1e-6)
+    assert found["chat"]["state"] == "missed"
+    assert found["chat"]["spent_ratio"] > 1
+    assert found["none"]["state"] == "no_data"
+    nothing = make_asker(pricing=lambda: Pricing(book())).get("/api/v1/cost/budgets").json()
+    assert nothing["budgets"] == []

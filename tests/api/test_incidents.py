@@ -128,3 +128,32 @@ def test_the_report_is_markdown(make_asker: Any, written: list[Incident]) -> Non
 
     assert response.headers["content-type"] == "text/markdown; charset=utf-8"
     assert response.text == "# inc-a – slow\n"
+
+
+def test_notes_add_up_with_their_authors(make_asker: Any, clean_store: Store, make_incident: Any) -> None:
+    write_incidents(clean_store, [make_incident()], NOW)
+    ask = make_asker(store=clean_store)
+    empty = ask.get("/api/v1/incidents/inc-1/notes").json()
+    assert (empty["notes"], empty["acknowledged_at"], empty["resolved_at"]) == ([], None, None)
+    ask("POST", "/api/v1/incidents/inc-1/notes", json={"text": "draining", "author": "ann"})
+    noted = ask("POST", "/api/v1/incidents/inc-1/notes", json={"text": "cable swapped", "author": "ben"}).json()
+    assert [(note["by"], note["text"]) for note in noted["notes"]] == [("ann", "draining"), ("ben", "cable swapped")]
+    assert ask.get("/api/v1/incidents/inc-1/notes").json() == noted
+
+
+@pytest.mark.parametrize(
+    "document", [{"text": "x"}, {"text": "", "author": "ann"}, {"text": "x", "author": "a", "b": 1}]
+)
+def test_a_note_needs_a_text_and_an_author(
+    make_asker: Any, clean_store: Store, document: Any, make_incident: Any
+) -> None:
+    write_incidents(clean_store, [make_incident()], NOW)
+    answer = make_asker(store=clean_store)("POST", "/api/v1/incidents/inc-1/notes", json=document)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+def test_of_an_incident_that_is_none_nothing_can_be_noted(make_asker: Any, clean_store: Store) -> None:
+    ask = make_asker(store=clean_store)
+    assert ask.get("/api/v1/incidents/no/notes").status_code == 404
+    assert ask("POST", "/api/v1/incidents/no/notes", json={"text": "x", "author": "ann"}).status_code == 404

@@ -13,7 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from alerts.decide import VALID, burn_alert, incident_alert
+from alerts.devices import device_alerts
 from analytics.burn_rates import WINDOWS, BurnAlert
+from analytics.device_faults import DeviceFault
+from analytics.gpu_states import GpuState
+from analytics.port_states import PortState
 from domain.alert import Alert
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
@@ -387,10 +391,25 @@ def alerts() -> list[Alert]:
     assert page is not None
     spent = {"alertname": "SLOBudgetSpent", "severity": "ticket", "service": "rerank", "slo": "rerank-latency"}
     burning = BurnAlert(OBJECTIVES[0], Severity.PAGE, WINDOWS[0], 31.2, BEGAN + timedelta(minutes=2), None)
+    broken = DeviceFault(
+        device=Entity(EntityKind.GPU, "GPU-0102-5c1d"),
+        state=GpuState.OFF_THE_BUS,
+        node="gpu-07-02",
+        since=BEGAN - timedelta(minutes=40),
+        seen_at=NOW,
+        reason="all its series vanished while other GPUs of the node still report",
+        replicas=("chat-2", "chat-3"),
+        services=("chat",),
+    )
+    bad_link = DeviceFault(
+        BAD_PORT, PortState.BAD_LINK, "gpu-07-03", BEGAN, NOW, "in the last 300 s: 840 symbol errors",
+        incident=incident().id,
+    )  # fmt: skip
     slow = BurnAlert(OBJECTIVES[0], Severity.TICKET, WINDOWS[2], 4.1, BEGAN + timedelta(minutes=9), None)
     return [
         page,
         burn_alert(burning, [incident()], "", NOW),
         burn_alert(slow, [incident()], "", NOW),
+        *device_alerts([broken, bad_link], "", NOW),
         Alert(spent, {"summary": "rerank: the error budget of rerank-latency is spent"}, BEGAN, NOW + VALID, NOW),
     ]

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from alerts.decide import silence_url
 from dashboards.state import incident_path
 from tests.browser import fixture_data
 from tests.browser.conftest import OpenPage, wait_until_drawn
@@ -270,7 +271,52 @@ def test_an_alert_is_silenced_for_an_hour_and_told_again_at_a_click(open_page: O
 def test_an_incident_is_acknowledged_at_a_click_once(open_page: OpenPage) -> None:
     page = open_page(_OPEN)
     handling = page.locator("#incident-handling")
-    expect(handling).to_contain_text("Nobody has acknowledged it yet")
+    expect(handling).to_contain_text("by nobody yet")
     handling.get_by_role("button", name="Acknowledge").click()
-    expect(handling).to_contain_text("Acknowledged 03:07 UTC")
+    expect(handling.get_by_role("listitem").filter(has_text="Acknowledged")).to_contain_text("03:07:00 UTC")
     expect(handling.get_by_role("button")).to_have_count(0)
+
+
+def test_the_line_of_time_is_in_order_and_says_what_has_not_come(open_page: OpenPage) -> None:
+    points = open_page(_OPEN).get_by_role("list", name="Handling").get_by_role("listitem")
+    expect(points.nth(0)).to_contain_text("Impact began02:41:20 UTC")
+    expect(points.nth(1)).to_contain_text("Detected02:42:00 UTC+40 s")
+    expect(points.last).to_contain_text("Mitigatedgoes on")
+
+
+def test_a_note_is_added_with_its_author_and_the_form_is_empty_again(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    page.get_by_text("Add a note").click()
+    page.get_by_label("Your name").fill("Ann")
+    page.get_by_label("Note", exact=True).fill("draining <gpu-07-03>")
+    page.get_by_role("button", name="Save note").click()
+    note = page.locator(".notes li").filter(has_text="draining <gpu-07-03>")
+    expect(note).to_contain_text("Ann 03:07 UTC")
+    expect(page.get_by_label("Note", exact=True)).to_have_value("")
+    page.get_by_role("button", name="Save note").click()  # nothing is no note
+    expect(page.locator(".notes li")).to_have_count(1)
+
+
+def test_the_link_of_an_alert_opens_a_silence_that_is_filled_in(open_page: OpenPage) -> None:
+    page = open_page(silence_url({"alertname": "TailsightGpuUnhealthy", "gpu": "GPU-0102-5c1d"}, ""))
+    form = page.locator("#silence-details")
+    expect(form.get_by_label("Alerts of these labels")).to_have_value(
+        '{alertname="TailsightGpuUnhealthy",gpu="GPU-0102-5c1d"}'
+    )
+    form.get_by_label("Hours").fill("soon")
+    form.get_by_role("button", name="Silence").click()
+    expect(form.get_by_role("status")).to_contain_text("Not silenced: could not convert")
+    form.get_by_label("Hours").fill("2")
+    form.get_by_label("Why").fill("known")
+    form.get_by_role("button", name="Silence").click()
+    expect(form.get_by_role("status")).to_contain_text("Silenced until 05:07 UTC.")
+    expect(page.get_by_role("row", name=re.compile("off the bus"))).to_contain_text("Silenced")
+    page.get_by_role("button", name="End it").click()
+
+
+def test_the_runbook_of_a_link_is_the_first_and_open(open_page: OpenPage) -> None:
+    page = open_page("/alerts#network_link_fault")
+    first = page.locator(".runbook").first
+    expect(first).to_contain_text("network_link_fault")
+    expect(first.get_by_text("Reset the port")).to_be_visible()
+    expect(page.locator(".runbook[open]")).to_have_count(1)

@@ -133,7 +133,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     [
         ("indicator: ttft", "needs a threshold_ms"),
         ("indicator: errors, threshold_ms: 500", "takes no threshold_ms"),
-        ("indicator: throughput", "cannot be judged yet; valid are ttft, latency and errors"),
+        ("indicator: throughput", "are OpenSLO documents .*; valid here are ttft, latency and errors"),
         (
             "indicator: ttft, threshold_ms: 500, window_days: 90",
             "counts over more days than the 35 that requests are kept",

@@ -11,6 +11,7 @@ from analytics.cost.gpu_time import (
     GPU_TIME,
     STALL_MINUTES,
     gpu_time,
+    held,
     with_gaps,
     with_slices,
 )
@@ -143,3 +144,20 @@ def test_a_gpu_that_comes_back_within_a_day_was_paid_for_meanwhile():
     assert seconds(found) == [(0, 1800.0), (1, 3600.0), (2, 3600.0), (3, 3600.0), (4, 3600.0), (5, 60.0)]
     assert states(found) == {BUSY: 8460.0, "no_telemetry": 7800.0}
     assert seconds(with_gaps(hours((0, 3600.0), (30, 3600.0)))) == [(0, 3600.0), (30, 3600.0)]
+
+
+def test_what_is_scraped_each_five_minutes_holds_until_it_is_scraped_again():
+    found = held(gpu(range(0, 60, 5), busy_ratio=0.5), "gpu")
+    assert found.filter(pl.col("time") < minute(60))["time"].sort().to_list() == [minute(one) for one in range(60)]
+    every_minute = gpu()
+    assert held(every_minute, "gpu").equals(every_minute)
+
+
+def test_a_pace_that_changes_is_followed_and_silence_is_not_filled_up():
+    def told(*numbers):
+        found = held(gpu(numbers, busy_ratio=0.5), "gpu")
+        return sorted(int((time - START).total_seconds() // 60) for time in found["time"])
+
+    assert told(0, 15, 30, 31, 32) == list(range(33))
+    assert told(0, 1, 2, 12, 13, 14) == [0, 1, 2, 12, 13, 14]
+    assert told(0, 120) == [*range(30), *range(120, 150)]

@@ -1,0 +1,132 @@
+"""Every alert that there is: what it means, what to do first, how urgent it is, and by which labels it is known.
+
+The page `/alerts` shows it (a runbook link leads there), and docs/alerts.md says the same: a test holds them together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class AlertKind:
+    """One alert. `labels` are those beside `alertname` and `severity`; one in brackets is not always there."""
+
+    name: str
+    severities: tuple[str, ...]
+    labels: tuple[str, ...]
+    meaning: str
+    first: tuple[str, ...]
+
+
+_ALL = (
+    AlertKind(
+        "SLOBurnRate",
+        ("page", "ticket"),
+        ("service", "slo", "indicator"),
+        "Requests fail, or are slower than promised, so often that the error budget of an objective goes too fast: a "
+        "page when 2 % of it went within an hour or 5 % within six, a ticket for slower loss.",
+        (
+            "Open the incident that the alert names, if it names one: its first cause has the next step.",
+            "Without an incident, open the objective, and compare replicas, versions and tenants since it burns.",
+            "Something was released within the hour: roll it back before looking further.",
+        ),
+    ),
+    AlertKind(
+        "TailsightLatencySpike",
+        ("page", "ticket"),
+        ("service", "indicator", "incident", "[model]"),
+        "An incident: latency or failures of a service left what is usual, users feel it, and the likeliest cause is "
+        "named with its evidence.",
+        (
+            "Do the next step of the first cause when its evidence convinces you.",
+            "Cause unknown: open two of the traces that the alert names, and see in which stage the time went.",
+            "Acknowledge it, so that others know that somebody has it in hand.",
+        ),
+    ),
+    AlertKind(
+        "SLOBudgetSpent",
+        ("ticket",),
+        ("service", "slo"),
+        "More of the error budget is gone than there was: the promise of this window is broken.",
+        (
+            "Stop risky changes to the service until the budget is back, as your error budget policy says.",
+            "See which incidents spent most of it, and put their repair before new work.",
+        ),
+    ),
+    AlertKind(
+        "SLOBudgetRunsOut",
+        ("ticket",),
+        ("service", "slo"),
+        "The budget will be spent within the horizon (`alerts.exhaustion_horizon_hours`) if the last day goes on.",
+        (
+            "See what burns: a steady small failure shows in the errors by replica, version and tenant.",
+            "Nothing to mend: ask `tailsight slo backtest` what another target would have brought.",
+        ),
+    ),
+    AlertKind(
+        "SLONoData",
+        ("ticket",),
+        ("service", "slo"),
+        "An objective had no request in its window: it is neither met nor missed.",
+        (
+            "See whether the service has traffic at all, and still sends its spans under the same service.name.",
+            "A service that was taken down: delete its objective.",
+        ),
+    ),
+    AlertKind(
+        "TailsightDataLate",
+        ("ticket",),
+        ("service",),
+        "No request has come in for five minutes: what happens now is not seen, and nobody is paged for it.",
+        (
+            "The page Data names the silent source; ask its collector for refused exports.",
+            "tailsight_collector_* at /metrics says whether we refuse, wait or got nothing.",
+        ),
+    ),
+    AlertKind(
+        "TailsightGpuUnhealthy",
+        ("ticket", "page where alerts.page_on_faults says so"),
+        ("gpu", "[node]", "[incident]"),
+        "A GPU is broken or held back: it fell off the bus, has memory, firmware or NVLink errors, is slowed by heat "
+        "or power for long, or its PCIe link is less than it was. The first three stay until a reset is seen.",
+        (
+            "Read which services ride on it: with none it can wait, with a whole replica on it drain that first.",
+            "Off the bus, memory or firmware: drain, reset the GPU; open a hardware ticket when it comes again.",
+            "Heat or power: compare with the other GPUs of the node; all of them point to cooling or the power limit.",
+        ),
+    ),
+    AlertKind(
+        "TailsightLinkUnhealthy",
+        ("ticket", "page where alerts.page_on_faults says so"),
+        ("port", "[node]", "[incident]"),
+        "A link of the fabric is down, flaps, has errors of its own, or runs at less than its rate or width.",
+        (
+            "Look at both ends: errors at one end point to the cable or its optics, at both to the port.",
+            "Take the node out of jobs that cross nodes; reseat, then swap the cable; clear the counters and watch.",
+        ),
+    ),
+    AlertKind(
+        "TailsightCostRunaway",
+        ("ticket",),
+        ("scope", "[dimension]"),
+        "GPU spending went well beyond what was to be expected, for long enough not to be a peak.",
+        (
+            "See what grew: more requests, longer ones, idle GPUs, or another price.",
+            "Idle or forgotten replicas: scale them in; a tenant's growth: tell its owner.",
+        ),
+    ),
+)
+
+ALERTS: Mapping[str, AlertKind] = {kind.name: kind for kind in _ALL}
+"""By name."""
+
+
+def runbook_url(web_url: str, name: str) -> str:
+    """Where people read what to do first.
+
+    Args:
+        web_url: where the pages are reached.
+        name: an alert of `ALERTS`, or a kind of cause.
+    """
+    return f"{web_url}/alerts#{quote(name)}"

@@ -1,0 +1,145 @@
+"""`tailsight route test` and `route replay`: who is told, and who would have been; exit codes, JSON and errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tailsight.test_cli import FINE, HOUR, ROOT, WRONG_USE, environment, tailsight
+
+ALERTING = """
+route:
+  receiver: tickets
+  group_by: [service]
+  routes:
+  - {matchers: [severity="page"], receiver: oncall, continue: true, group_wait: 5s}
+  - {matchers: [severity="page", service="chat"], receiver: chat-team}
+receivers:
+- {name: tickets}
+- {name: oncall, pagerduty_configs: [{routing_key: k}]}
+- {name: chat-team, slack_configs: [{api_url: 'https://hooks.slack.com/x'}], webhook_configs: [{url: 'http://x'}]}
+"""
+TOLD_FIRST = [
+    ("2026-11-23T02:41:05Z", "oncall", "pagerduty"),
+    ("2026-11-23T02:41:30Z", "chat-team", "slack"),
+    ("2026-11-23T02:41:30Z", "chat-team", "webhook"),
+]
+"""After the wait of each route."""
+WRITE_AN_INCIDENT = """
+import sys
+from storage.open import open_owned
+from storage.readers import write_incidents
+from storage.settings import StoreSettings
+from tests.domain.examples import PAGING
+store = open_owned(StoreSettings(url=sys.argv[1]))
+write_incidents(store, [PAGING], PAGING.started_at)
+store.close()
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "alerting.yml").write_text(ALERTING)
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(f"{{store: 'chdb://{tmp_path / 'data'}', alerts: {{config_file: '{tmp_path / 'alerting.yml'}'}}}}")
+    return file
+
+
+def test_who_an_alert_reaches_is_a_table_for_people_and_json_for_programs(config: Path) -> None:
+    labels = ("--labels", "severity=page", "service=chat")
+    shown = tailsight("route", "test", *labels, "--config", str(config))
+    assert shown.returncode == FINE, shown.stderr
+    for words in ("oncall", "pagerduty", "chat-team", "slack, webhook", "5.0 s"):
+        assert words in shown.stdout
+    told = json.loads(tailsight("route", "test", *labels, "--config", str(config), "--json").stdout)
+    assert told == {
+        "routes": [
+            {"receiver": "oncall", "route": '{}/{severity="page"}'},
+            {"receiver": "chat-team", "route": '{}/{service="chat",severity="page"}'},
+        ]
+    }
+
+
+def test_what_no_route_is_for_goes_to_the_root(config: Path) -> None:
+    told = tailsight("route", "test", "--labels", "severity=ticket", "--config", str(config), "--json")
+    assert [one["receiver"] for one in json.loads(told.stdout)["routes"]] == ["tickets"]
+    shown = tailsight("route", "test", "--labels", "severity=ticket", "--config", str(config))
+    assert "nobody" in shown.stdout
+
+
+def test_without_a_configuration_nobody_is_told() -> None:
+    told = tailsight("route", "test", "--labels", "severity=page", "--json")
+    assert (told.returncode, json.loads(told.stdout)["routes"][0]["receiver"]) == (FINE, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("test",), "Missing option '--labels'"),
+        (("test", "--labels", "page"), "'page' is no label; write name=value"),
+        (("test", "--labels", "severity=page", "chat"), "'chat' is no label; write name=value"),
+        (("replay", "--from", "yesterday", "--to", HOUR[3]), "'yesterday' is not an RFC 3339 time"),
+        (("replay", "--from", HOUR[3], "--to", HOUR[1]), "not after its start"),
+        (("replay", "--from", HOUR[1]), "Missing option '--to'"),
+        (("tset",), "No such command 'tset'"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_ends_with_two_and_says_what_is_right(arguments: tuple[str, ...], told: str) -> None:
+    finished = tailsight("route", *arguments)
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    assert told in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("alerting", "told"),
+    [
+        ("route: {receiver: nobody}", "there is no receiver 'nobody'"),
+        (
+            "route: {receiver: a}\nreceivers: [{name: a, carrier_pigeon_configs: [{}]}]",
+            "carrier_pigeon_configs is not known",
+        ),
+        ("route: {receiver: a}\nreceivers: [{name: a}]\ntemplates: [x]", "unknown field templates"),
+    ],
+)
+def test_a_tree_that_cannot_be_used_is_told_with_its_file_and_place(config: Path, alerting: str, told: str) -> None:
+    (config.parent / "alerting.yml").write_text(alerting)
+    finished = tailsight("route", "test", "--labels", "severity=page", "--config", str(config), "--json")
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    assert told in finished.stderr
+    assert "alerting.yml" in finished.stderr
+
+
+def test_a_replay_of_a_store_that_is_not_there_makes_none(config: Path) -> None:
+    finished = tailsight("route", "replay", *HOUR, "--config", str(config))
+    assert finished.returncode == WRONG_USE
+    assert "there is no store in" in finished.stderr
+    assert not (config.parent / "data").exists()
+
+
+def test_a_replay_of_quiet_time_tells_nobody(config: Path) -> None:
+    assert tailsight("migrate", "--config", str(config)).returncode == FINE
+    finished = tailsight("route", "replay", *HOUR, "--config", str(config), "--json")
+    assert (finished.returncode, json.loads(finished.stdout)) == (FINE, {"told": []})
+
+
+def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> None:
+    assert tailsight("migrate", "--config", str(config)).returncode == FINE
+    written = subprocess.run(
+        [sys.executable, "-c", WRITE_AN_INCIDENT, f"chdb://{config.parent / 'data'}"],
+        check=False, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=60,
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    first = tailsight("route", "replay", *HOUR, "--config", str(config), "--json")
+    assert first.returncode == FINE, first.stderr
+    told = json.loads(first.stdout)["told"]
+    begun = [one for one in told if one["reason"] == "first notification"]
+    assert sorted((one["at"], one["receiver"], one["kind"]) for one in begun) == TOLD_FIRST
+    assert all(one["summary"].startswith("Time to first token of chat: p99 4.1 s") for one in told)
+    assert tailsight("route", "replay", *HOUR, "--config", str(config), "--json").stdout == first.stdout
+    shown = tailsight("route", "replay", *HOUR, "--config", str(config))
+    assert "1 alerts" in shown.stdout
+    assert "oncall" in shown.stdout
