@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -216,6 +217,11 @@ def money_table(
         role="region",
         **{"aria-label": f"Cost by {name.head.lower()}"},
     )
+
+
+def known_hours(allocation: pl.DataFrame) -> list[datetime]:
+    """The hours in which a GPU was heard of, in order; of the others the bill is not known."""
+    return allocation.filter(pl.col("gpu_seconds") > 0)["time"].unique().sort().to_list()
 
 
 def name_of(value: str | None) -> Children:

@@ -18,6 +18,7 @@ from dashboards.context import PageContext
 from dashboards.cost_parts import (
     UNIT_COLUMNS,
     Column,
+    known_hours,
     money_table,
     name_of,
     no_bill,
@@ -165,7 +166,7 @@ def change(costs: Costs, before: Costs) -> Component:
     """The bill against that of the time before, where that is known whole."""
     hours = costs.window.seconds / 3_600
     ratio = text.change_ratio(costs.bill.bill_usd, before.bill.bill_usd)
-    if ratio is None or before.allocation["time"].n_unique() < _KNOWN_BEFORE_MIN * hours:
+    if ratio is None or len(known_hours(before.allocation)) < _KNOWN_BEFORE_MIN * hours:
         return html.Span("not known before", title=f"{text.hours_words(before.window)} is not known whole")
     tone = "warning" if ratio > _MOVED_RATIO else "good" if ratio < -_MOVED_RATIO else "calm"
     words = f"against {text.usd(before.bill.bill_usd)} of {text.hours_words(before.window)}"
@@ -255,7 +256,7 @@ def model_link(model: str | None, state: PageState) -> Any:
 
 def note(costs: Costs) -> str:
     """The hours that are meant, and how many of them are known, where that is not all."""
-    hours, known = int(costs.window.seconds // 3_600), costs.allocation["time"].n_unique()
+    hours, known = int(costs.window.seconds // 3_600), len(known_hours(costs.allocation))
     return text.hours_words(costs.window) + (f" · {known} of {hours} hours are known" if known < hours else "")
 
 
@@ -267,7 +268,17 @@ def _courses(costs: Costs) -> dict[str, list[float | None]]:
     )
     sums = (
         of_requests.group_by(pl.col("time").dt.truncate(every))
-        .agg(pl.col("cost_nanousd", "served", "input_cost_nanousd", "requests", "input_tokens", "output_tokens").sum())
+        .agg(
+            pl.col(
+                "gpu_seconds",
+                "cost_nanousd",
+                "served",
+                "input_cost_nanousd",
+                "requests",
+                "input_tokens",
+                "output_tokens",
+            ).sum()
+        )
         .sort("time")
     )
 
@@ -275,7 +286,9 @@ def _courses(costs: Costs) -> dict[str, list[float | None]]:
         return sums.select(pl.when(pl.col(count) > 0).then(amount / pl.col(count))).to_series().to_list()
 
     return {
-        "bill": (sums["cost_nanousd"] / NANOUSD).to_list(),
+        "bill": sums.select(pl.when(pl.col("gpu_seconds") > 0).then(pl.col("cost_nanousd") / NANOUSD))
+        .to_series()
+        .to_list(),
         "prediction": per(pl.col("served"), "requests"),
         "input": per(pl.col("input_cost_nanousd"), "input_tokens"),
         "output": per(pl.col("served") - pl.col("input_cost_nanousd"), "output_tokens"),

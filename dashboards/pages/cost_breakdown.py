@@ -19,6 +19,7 @@ from dashboards.cost_parts import (
     UNIT_COLUMNS,
     Column,
     hourly,
+    known_hours,
     money_table,
     name_of,
     no_bill,
@@ -147,7 +148,7 @@ def table(units: pl.DataFrame, costs: Costs, state: PageState) -> Component:
     ordered = units.sort(key, by, descending=[is_descending, False], nulls_last=True)
     served = served_of(costs, state)
     tones = dict(zip(told_apart(units, by), cost_figures.SERIES, strict=False))
-    hours = costs.allocation["time"].unique().sort().to_list()
+    hours = known_hours(costs.allocation)
     columns = [column for column in _COLUMNS if not (column.key == "idle_usd" and by in _WITHOUT_IDLE)]
     return money_table(
         ordered,

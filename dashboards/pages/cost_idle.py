@@ -13,7 +13,7 @@ from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, fact, figure_of, panel, spark
 from dashboards.context import PageContext
-from dashboards.cost_parts import hourly, money_cell, no_bill, page_head, waiting
+from dashboards.cost_parts import hourly, known_hours, money_cell, no_bill, page_head, waiting
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import IDLE_CAUSES
 from dashboards.pages.cost import idle_bars, idle_sums, note
@@ -83,7 +83,7 @@ def facts(costs: Costs) -> Component:
     """How much stood idle, in dollars, as a share and in whole GPUs, and the worst cause."""
     bill = costs.bill
     idle = costs.allocation.filter(used(Use.IDLE))
-    hours = costs.allocation["time"].n_unique()
+    hours = len(known_hours(costs.allocation))
     idle_hours = float(idle["gpu_seconds"].sum()) / 3_600
     worst = next(iter(idle_sums(costs.allocation).items()), None)
     silent = float(idle.filter(pl.col("idle_cause") == IdleCause.NO_TELEMETRY)["gpu_seconds"].sum()) / 3_600
@@ -97,8 +97,8 @@ def facts(costs: Costs) -> Component:
             ),
             fact(
                 "At any time",
-                text.significant(idle_hours / hours),
-                f"of {text.significant(bill.gpu_hours / hours)} GPUs",
+                text.significant(idle_hours / hours) if hours else text.UNKNOWN,
+                f"of {text.significant(bill.gpu_hours / hours)} GPUs" if hours else "no GPU is heard of",
                 title="GPUs' worth of time on average",
             ),
             fact("Worst cause", IDLE_CAUSES[worst[0]].title, text.usd(worst[1]), class_name="fact-words")
@@ -149,7 +149,7 @@ def places_table(costs: Costs) -> Component:
     if found.is_empty():
         return html.P("No GPU was idle in this time.", className="calm")
     idle = costs.allocation.filter(used(Use.IDLE)).with_columns(_place())
-    courses = hourly(idle, "place", costs.allocation["time"].unique().sort().to_list())
+    courses = hourly(idle, "place", known_hours(costs.allocation))
     most = float(found["usd"][0])
     rows = []
     for row in found.head(_ROWS).iter_rows(named=True):

@@ -129,6 +129,8 @@ def test_idle_causes_stand_worst_first_with_what_to_do() -> None:
 
 def test_hours_that_are_not_known_are_counted() -> None:
     assert cost.note(costs_of(paid(1, 1), hours=5)) == ("23 Nov 07:00 to 23 Nov 12:00 UTC · 1 of 5 hours are known")
+    asked_only = paid(2, 0, gpu_seconds=0.0, requests=3)
+    assert "1 of 5 hours are known" in cost.note(costs_of(paid(1, 1), asked_only, hours=5))
     assert cost.note(costs_of(paid(1, 1), hours=1)) == "23 Nov 11:00 to 23 Nov 12:00 UTC"
 
 
@@ -176,6 +178,11 @@ def test_idle_places_stand_dearest_first_with_their_main_cause() -> None:
         ("n2", None, None, 5.0, 1.0, "unallocated"),
     ]
     assert "GPUs without a pod n2" in words(cost_idle.places_table(costs))
+
+
+def test_a_bill_of_overheads_alone_says_that_no_gpu_is_heard_of() -> None:
+    told = words(cost_idle.facts(costs_of(paid(1, 3, "overhead", gpu_seconds=0.0))))
+    assert "At any time — no GPU is heard of" in told
 
 
 # -- Forecast ------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Aske
     assert words(answer["service-menu"]["children"]) == "chat All services chat rerank"
     assert words(answer["freshness"]["children"]).startswith("Live, 03:06:")
     assert links(answer["navigation"]["children"]) == [
-        f"{path}?range=1h&service=chat" for path in ("/", "/incidents", "/slos", "/alerts", "/data")
+        f"{path}?range=1h&service=chat" for path in ("/", "/incidents", "/slos", "/alerts", "/cost", "/data")
     ]
     assert "/?range=3h&service=chat" in links(answer["range-menu"]["children"])
     assert "/?range=1h" in links(answer["service-menu"]["children"])
