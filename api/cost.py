@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
+from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.allocation import DIMENSIONS, cost_by
 from analytics.cost.focus import TIME_FORMAT, focus_rows
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
 from analytics.cost.jobs import (
     Costs,
     budget_statuses,
-    cost_advice,
     costs_of,
     spend_forecast,
     spend_variance,
@@ -393,7 +393,7 @@ def get_forecast(given: Given) -> dict[str, Any]:
 def get_recommendations(given: Given) -> dict[str, Any]:
     """Advice judged by the last seven days, with the range of its saving and how sure it is, and what is missing."""
     now = given.now()
-    found = cost_advice(given.store, now, given.pricing())
+    found = cost_advice(given.store, now, given.pricing(), given.objectives())
     return {
         "at": now,
         "expected_usd_per_month": found.expected_usd_per_month,

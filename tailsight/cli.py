@@ -505,10 +505,11 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
     """What could be saved, in dollars a month, judged by the last seven days."""
     from dataclasses import asdict
 
-    from analytics.cost.jobs import cost_advice
+    from analytics.cost.advice_jobs import cost_advice
 
     with _store(config) as (store, settings):
-        found = cost_advice(store, datetime.now(UTC), settings.cost.to_job())
+        now = datetime.now(UTC)
+        found = cost_advice(store, now, settings.cost.to_job(), _objectives(store, settings, now))
     if as_json:
         _say_json({"advice": [asdict(one) for one in found.advice], "gaps": [asdict(one) for one in found.gaps]})
         return

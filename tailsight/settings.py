@@ -205,11 +205,19 @@ class CostSettings(BaseModel):
         (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
     )
     budgets: tuple[BudgetSettings, ...] = ()
+    load_s: tuple[float, float] | None = Field(
+        None, description="median and 95th percentile of a replica's load time in seconds, for advice on warm pools"
+    )
+    usd_per_missed_request: float | None = Field(
+        None, gt=0, description="what a request that waits for a cold start costs you, for the same"
+    )
     account: FocusAccountSettings = FocusAccountSettings()
     _book: PriceBook | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "CostSettings":
+        if self.load_s is not None and not 0 < self.load_s[0] <= self.load_s[1]:
+            raise ValueError(f"load_s is {list(self.load_s)}; expected a median and a 95th percentile, e.g. [45, 90]")
         names = [budget.name for budget in self.budgets]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -228,7 +236,8 @@ class CostSettings(BaseModel):
         """What the jobs of cost take."""
         account = FocusAccount(self.account.id, self.account.name, self.account.provider)
         budgets = tuple(budget.to_domain() for budget in self.budgets)
-        return Pricing(self._book or shipped_prices(), self.warm_pools, budgets, account)
+        book = self._book or shipped_prices()
+        return Pricing(book, self.warm_pools, budgets, self.load_s, self.usd_per_missed_request, account)
 
 
 class Settings(BaseModel):

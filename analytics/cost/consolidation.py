@@ -84,8 +84,8 @@ def consolidation(
     return Advice(
         AdviceKind.CONSOLIDATION,
         fleet.model,
-        f"Run {fleet.model} on {most} replicas in place of {fleet.replicas}: its peak of {peak:.0f} requests at once "
-        "fits, with headroom, at the same objective.",
+        f"Run {fleet.model} on {most} {'replica' if most == 1 else 'replicas'} in place of {fleet.replicas}: "
+        f"its peak of {peak:.0f} requests at once fits, with headroom, at the same objective.",
         (low, high),
         # Laplace's rule of succession: no share of a few hours is certain
         confidence((fitted + 1) / (len(late) + 2), hours.height, fleet.coverage_ratio),

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
 
-from analytics.cost.advice import Ranking, ranked
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
 from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps
-from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
@@ -54,14 +53,20 @@ _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for
 class Pricing:
     """How the bill is made and split.
 
-    `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent;
-    `account` is whose bill it is.
+    `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent,
+    `load_s` median and 95th percentile of the seconds that a replica takes to load, `account` whose bill it is.
     """
 
     book: PriceBook
     warm: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    load_s: tuple[float, float] | None = None
+    usd_per_missed_request: float | None = None
     account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
+
+    def is_warm(self, replica: str) -> bool:
+        """Is the replica of a warm pool."""
+        return any(fnmatchcase(replica, pattern) for pattern in self.warm)
 
 
 def settle(
@@ -321,10 +326,10 @@ def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
 def hourly_spend(costs: Costs) -> pl.DataFrame:
     """Dollars of each hour: columns time, cost_usd. Hours of which nothing is known are not there."""
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).round(9).alias("cost_usd")
-    return _since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
+    return since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
 
 
-def _since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
+def since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
     """What overhead costs is known of all time, what GPUs cost only since the first of them was heard of."""
     first = allocation.filter(pl.col("use") != Use.OVERHEAD.value)["time"].min()
     return allocation.clear() if first is None else allocation.filter(pl.col("time") >= first)
@@ -349,7 +354,7 @@ def spend_runaways(store: Store, now: datetime, pricing: Pricing) -> list[SpendR
     Small ones double by themselves every other day, so nobody is told of them.
     """
     end = hour_of(now)
-    known = _since_first_gpu(costs_of(store, Window(end - _RUNAWAY_HISTORY, end), pricing).allocation)
+    known = since_first_gpu(costs_of(store, Window(end - _RUNAWAY_HISTORY, end), pricing).allocation)
     bill = _rates(known)
     large = known.group_by("service").agg(pl.col("cost_nanousd").sum()).drop_nulls("service")
     large = large.filter(pl.col("cost_nanousd") >= _LARGE_RATIO * int(known["cost_nanousd"].sum())).sort("service")
@@ -395,7 +400,7 @@ def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[Budge
     if not pricing.budgets:
         return []
     end = hour_of(now)
-    known = _since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
+    known = since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).alias("cost_usd")
     hourly = known.group_by("time", "service", "tenant").agg(dollars).sort("time")
     found = []
@@ -408,12 +413,3 @@ def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[Budge
         ahead = forecast(own.group_by("time").agg(pl.col("cost_usd").sum()).sort("time"), hours)
         found.append(budget_status(budget, hourly, ahead if isinstance(ahead, Forecast) else None, now))
     return sorted(found, key=lambda one: (-(one.forecast_ratio or one.spent_ratio or 0.0), one.budget.name))
-
-
-def cost_advice(store: Store, now: datetime, pricing: Pricing) -> Ranking:
-    """What could be saved, judged by the last seven days."""
-    end = hour_of(now)
-    week = costs_of(store, Window(end - timedelta(days=7), end), pricing)
-    known = _since_first_gpu(week.allocation)
-    found = [*release(known), *held_idle(known), *repair(known)]
-    return ranked(found)

@@ -3,7 +3,7 @@
 Of several metrics that tell the same, in one engine or another, the first that a thing tells counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -113,6 +113,18 @@ def read_engine_minutes(store: Store, window: Window) -> pl.DataFrame:
     names_of = series.group_by("replica").agg(pl.col("service", "model").drop_nulls().first())
     found = found.join(names_of, on="replica", how="left")
     return found.join(_token_rates(store, window), on=["replica", "time"], how="left").select(*ENGINE_MINUTES)
+
+
+def read_demand(store: Store, window: Window, replicas: Collection[str]) -> pl.DataFrame:
+    """Requests running and waiting at once by minute, over these replicas: columns time, running."""
+    names = [metric for name in ("running", "waiting") for metric in ENGINE_METRICS[name]]
+    series = read_series(store, window, names).filter(pl.col("replica").is_in(list(replicas)))
+    rows = _by_minute(store, window, series, ("replica",))
+    parts = [
+        _first_told(rows, ENGINE_METRICS[name], ("replica", "time"), "running", total=True)
+        for name in ("running", "waiting")
+    ]
+    return pl.concat(parts).group_by("time").agg(pl.col("running").sum()).sort("time")
 
 
 def _token_rates(store: Store, window: Window) -> pl.DataFrame:

@@ -59,7 +59,9 @@ class StepModel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
+class Fit:
+    """A row of the table: a model family on a tensor-parallel group of GPUs, weights in a format, and its constants."""
+
     family: str
     gpu: str
     gpus: int
@@ -68,7 +70,13 @@ class _Fit:
 
 
 def step_model_for(model_name: str, gpu_model: str, gpus: int, weights: str | None = None) -> StepModel | None:
-    """The known constants of a served model.
+    """The known constants of a served model; arguments and errors as of `fit_for`."""
+    found = fit_for(model_name, gpu_model, gpus, weights)
+    return None if found is None else found.model
+
+
+def fit_for(model_name: str, gpu_model: str, gpus: int, weights: str | None = None) -> Fit | None:
+    """The row of the table that a served model has.
 
     Args:
         model_name: as it is served, e.g. `meta-llama/Llama-3.1-70B-Instruct` or `llama-3.1-70b`.
@@ -95,7 +103,13 @@ def step_model_for(model_name: str, gpu_model: str, gpus: int, weights: str | No
         return None
     wanted = weights or ("fp8" if _EIGHT_BIT.search(name) else "bf16")
     found = [fit for fit in found if fit.weights == wanted] or [fit for fit in found if fit.weights != "bf16"] or found
-    return min(found, key=lambda fit: (abs(math.log(fit.gpus / gpus)), fit.gpus)).model
+    return min(found, key=lambda fit: (abs(math.log(fit.gpus / gpus)), fit.gpus))
+
+
+def fits_table() -> list[dict[str, Any]]:
+    """The rows of the table as `step_models.yaml` has them."""
+    rows: list[dict[str, Any]] = _document()["fits"]
+    return rows
 
 
 def _model(
@@ -106,8 +120,14 @@ def _model(
 
 
 @cache
-def _table() -> tuple[dict[str, re.Pattern[str]], tuple[_Fit, ...]]:
+def _document() -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "step_models.yaml").read_text())
+    return document
+
+
+@cache
+def _table() -> tuple[dict[str, re.Pattern[str]], tuple[Fit, ...]]:
+    document = _document()
     patterns = {
         family: re.compile(rf"(?<![a-z0-9])(meta-)?({pattern})(?![a-z0-9])")
         for family, pattern in document["families"].items()
@@ -116,7 +136,7 @@ def _table() -> tuple[dict[str, re.Pattern[str]], tuple[_Fit, ...]]:
     for row in document["fits"]:
         told = f"{row['family']} on {row['gpus']} {row['gpu']}, {row['weights']}: {document['source']}"
         model = _model([*row["decode"], *row["prefill"]], told, row["error"][0], row["error"][2])
-        fits.append(_Fit(row["family"], row["gpu"], row["gpus"], row["weights"], model))
+        fits.append(Fit(row["family"], row["gpu"], row["gpus"], row["weights"], model))
     return patterns, tuple(fits)
 
 
