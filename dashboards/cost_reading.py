@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 import polars as pl
 
 from analytics.cost.advice import Ranking
+from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import Forecast, NoForecast
 from analytics.cost.jobs import (
     Costs,
-    cost_advice,
     costs_of,
     hourly_spend,
     spend_forecast,
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _COSTS_KEPT_S = 60.0
 _LONG_KEPT_S = 900.0
-_WAIT_S = 3.0  # for a forecast: to try the candidates on weeks takes longer than a page may
+_WAIT_S = 3.0  # for a forecast or advice: to try what could be takes longer than a page may
 _KEPT_MAX = 24
 _HISTORY = timedelta(days=10)
 
@@ -97,7 +97,7 @@ class Aside(Generic[Answer]):
                 return self._answer
             if self._made is None:
                 self._made = threading.Event()
-                threading.Thread(target=self._make, args=(key, ask), name="forecast", daemon=True).start()
+                threading.Thread(target=self._make, args=(key, ask), name="looking ahead", daemon=True).start()
             made = self._made
         made.wait(wait_s)
         with self._lock:
@@ -126,7 +126,7 @@ class CostReader:
         self._units: Kept[pl.DataFrame] = Kept(_COSTS_KEPT_S)
         self._forecast: Aside[Forecast | NoForecast] = Aside()
         self._histories: Kept[pl.DataFrame] = Kept(_LONG_KEPT_S)
-        self._rankings: Kept[Ranking] = Kept(_LONG_KEPT_S)
+        self._ranking: Aside[Ranking] = Aside()
 
     def costs(self, window: Window) -> Costs:
         """The bill of a window, split."""
@@ -172,11 +172,13 @@ class CostReader:
             end, lambda: hourly_spend(costs_of(self._context.store, window, self._context.pricing()))
         )
 
-    def advice(self, now: datetime) -> Ranking:
-        """What could be saved."""
-        return self._rankings.get(
-            hour_before(now), lambda: cost_advice(self._context.store, now, self._context.pricing())
-        )
+    def advice(self, now: datetime) -> Ranking | None:
+        """What could be saved, made as the forecast is."""
+
+        def ask() -> Ranking:
+            return cost_advice(self._context.store, now, self._context.pricing(), self._context.objectives())
+
+        return self._ranking.get(hour_before(now), ask, _WAIT_S)
 
     def uses_list_prices(self, costs: Costs) -> bool:
         """Does the bill rest on a public list price."""

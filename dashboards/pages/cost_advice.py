@@ -25,6 +25,7 @@ KINDS = {
     AdviceKind.WARM_POOL: ("Size the warm pool", "thermometer"),
     AdviceKind.SPOT: ("Spot capacity", "zap"),
 }
+_BEING_MADE = "Trying what could be done otherwise. It shows by itself when it is made."
 _CONFIDENCE_MEANING = (
     "how likely the saving lies in that range: by how well such ranges held, how long was seen, and how much of it"
 )
@@ -35,7 +36,7 @@ def layout() -> Component:
     return html.Div(
         [
             page_head("Cost advice", "advice-note"),
-            html.Div(waiting(72), id="advice-sum"),
+            html.Div(waiting(72, _BEING_MADE), id="advice-sum"),
             html.Div(html.Div(waiting(260), id="advice-list"), className="cost-body"),
             html.Div(id="advice-gaps"),
         ]
@@ -57,8 +58,11 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
     async def show_advice(_search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now = context.now()
         found = await asyncio.to_thread(reader.advice, now)
+        told = f"by the seven days to {text.day_and_clock(hour_before(now))} UTC"
+        if found is None:
+            return told, waiting(72, _BEING_MADE), waiting(260), None
         return (
-            f"by the seven days to {text.day_and_clock(hour_before(now))} UTC",
+            told,
             summary(found),
             [card(rank, one) for rank, one in enumerate(found.advice, start=1)],
             gaps(found.gaps),

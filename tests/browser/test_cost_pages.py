@@ -26,7 +26,7 @@ def days(address: str, store: Store) -> Iterator[None]:
 
 
 def _wait_until_made(page: Page) -> None:
-    """Refresh until a forecast, which is made aside, is there."""
+    """Refresh until the forecast or the advice, which are made aside, are there."""
     for _ in range(90):
         page.locator("[data-dash-is-loading=true]").first.wait_for(state="detached")
         if not page.locator(".waiting").count():
@@ -106,6 +106,7 @@ def test_the_forecast_shows_itself_once_it_is_made(open_page: OpenPage) -> None:
 
 def test_advice_says_what_to_do_and_what_it_is_worth(open_page: OpenPage) -> None:
     page = open_page("/cost/advice")
+    _wait_until_made(page)
     first = page.locator(".advice").first
     expect(first).to_contain_text(re.compile(r"\$[\d,]+"))
     expect(first).to_contain_text("What would break it")
