@@ -151,9 +151,7 @@ def gaps(found: tuple[AdviceGap, ...]) -> Component | None:
                 html.Div(
                     [
                         html.Strong(f"{KINDS[gap.kind][0]}: {gap.about}"),
-                        html.P(
-                            [f"{text.sentence(gap.missing.rstrip('.'))}. ", html.Span(gap.remedy, className="note")]
-                        ),
+                        html.P([f"Missing: {gap.missing.rstrip('.')}. ", html.Span(gap.remedy, className="note")]),
                     ]
                 ),
             ]

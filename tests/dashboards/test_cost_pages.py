@@ -231,7 +231,7 @@ def test_no_advice_and_what_could_not_be_judged_are_said() -> None:
     gap = AdviceGap(AdviceKind.SPOT, "serving", "no spot price is known", "Add one to the price book.")
     assert "What is missing stands below" in words(cost_advice.summary(Ranking((), (gap,))))
     assert words(cost_advice.gaps((gap,))).endswith(
-        "Spot capacity: serving No spot price is known. Add one to the price book."
+        "Spot capacity: serving Missing: no spot price is known. Add one to the price book."
     )
     assert cost_advice.gaps(()) is None
     assert "About $840 a month" in words(cost_advice.summary(Ranking((ADVICE,), ())))
