@@ -61,6 +61,7 @@ ENGINE_REQUESTS: Schema = {
     "decode_ms": pl.Float64,
     "input_tokens": pl.UInt32,
     "output_tokens": pl.UInt32,
+    "cached_tokens": pl.UInt32,
 }
 GPU_EXTENTS: Schema = {
     "gpu": pl.String,

@@ -33,6 +33,7 @@ class IdentitySettings(BaseModel):
         "gen_ai.usage.prompt_tokens",
         "input_tokens",
     )
+    cached_tokens_attributes: tuple[str, ...] = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cached_tokens")
     output_tokens_attributes: tuple[str, ...] = (
         "gen_ai.usage.output_tokens",
         "gen_ai.usage.completion_tokens",

@@ -262,8 +262,7 @@ def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame
         pl.col("gpu").n_unique().alias("gpus"), pl.col("gpu_model").drop_nulls().first()
     )  # fmt: skip
     running = engines.select("replica", "time", pl.col("running").alias("value"))
-    asked = requests.with_row_index("row").with_columns(pl.lit(None, pl.UInt32).alias("cached_tokens"))
-    asked = asked.join(of_replica, on="replica", how="left")
+    asked = requests.with_row_index("row").join(of_replica, on="replica", how="left")
     shares, inputs = (pl.Series(name, [0.0]).new_from_index(0, requests.height) for name in _SHARES)
     for (model, gpu_model, count), part in asked.drop_nulls("replica").group_by("model", "gpu_model", "gpus"):
         steps = _step_model(model, gpu_model, count, part)
@@ -271,8 +270,10 @@ def _engine_ms(requests: pl.DataFrame, gpus: pl.DataFrame, engines: pl.DataFrame
             shares = shares.scatter(part["row"], (part["latency_ms"] - part["queue_ms"].fill_null(0.0)).clip(0))
             continue
         of_engine = estimated_shares(part, running, steps)
-        prompts = part["input_tokens"].fill_null(0).cast(pl.Float64).to_numpy()
-        alone = steps.p0 + steps.prompt_ms(prompts, np.zeros(len(prompts)))
+        prompts, cached = (
+            part[name].fill_null(0).cast(pl.Float64).to_numpy() for name in ("input_tokens", "cached_tokens")
+        )
+        alone = steps.p0 + steps.prompt_ms(np.maximum(prompts - cached, 0.0), cached)
         shares = shares.scatter(part["row"], of_engine)
         inputs = inputs.scatter(part["row"], np.minimum(alone, of_engine.to_numpy()))
     return [shares.alias(_SHARES[0]), inputs.alias(_SHARES[1])]

@@ -3,7 +3,7 @@
 INSERT INTO tailsight_requests
 (
     time, service, model, version, replica, node, pool, tenant, user, trace_id, span_id, is_error, latency_ms, ttft_ms,
-    queue_ms, prefill_ms, decode_ms, input_tokens, output_tokens
+    queue_ms, prefill_ms, decode_ms, input_tokens, output_tokens, cached_tokens
 )
 WITH otel_traces AS
 (

@@ -25,6 +25,7 @@ SELECT
     number({prefill_seconds_attributes of SpanAttributes}) * 1000 AS prefill_ms,
     number({decode_seconds_attributes of SpanAttributes}) * 1000 AS decode_ms,
     tokens({input_tokens_attributes of SpanAttributes}) AS input_tokens,
-    tokens({output_tokens_attributes of SpanAttributes}) AS output_tokens
+    tokens({output_tokens_attributes of SpanAttributes}) AS output_tokens,
+    tokens({cached_tokens_attributes of SpanAttributes}) AS cached_tokens
 FROM otel_traces
 WHERE ServiceName != '' AND (ParentSpanId = '' OR SpanKind IN ('Server', 'Consumer', 'SPAN_KIND_SERVER', 'SPAN_KIND_CONSUMER'));

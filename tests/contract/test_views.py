@@ -102,6 +102,7 @@ def test_what_a_span_does_not_say_is_not_known_rather_than_0(any_store: Store, a
         ("user", {}, {"enduser.id": "id"}, "id"),
         ("toString(input_tokens)", {}, {"gen_ai.usage.prompt_tokens": 7}, "7"),
         ("toString(output_tokens)", {}, {"gen_ai.usage.completion_tokens": 8}, "8"),
+        ("toString(cached_tokens)", {}, {"gen_ai.usage.cache_read.input_tokens": 9}, "9"),
         ("toString(ttft_ms)", {}, {"ttft_ms": 12.5}, "12.5"),
         ("toString(ttft_ms)", {}, {"ttft_ms": 12.5, "gen_ai.latency.time_to_first_token": 0.5}, "500"),
     ],

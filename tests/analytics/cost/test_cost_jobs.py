@@ -99,3 +99,16 @@ def test_gpus_without_a_price_are_on_no_bill_and_are_counted(fleet):
 
 def test_a_short_past_gives_no_forecast(fleet):
     assert "a forecast needs 72" in spend_forecast(fleet, LATER, PRICING).reason
+
+
+def test_a_prompt_that_was_cached_costs_less(clean_store):
+    prompt = {"service": "chat", "model": "llama-3.1-70b", "replica": "chat-0", "latency_ms": 3000.0, "is_error": False}
+    prompt |= {"prefill_ms": 500.0, "decode_ms": 2400.0, "input_tokens": 8000, "output_tokens": 100}
+    times = (START + timedelta(minutes=1), START + timedelta(minutes=2))
+    rows = [{"time": times[0], "tenant": "new", **prompt}, {"time": times[1], "tenant": "cached", **prompt}]
+    frame = pl.DataFrame(rows).with_columns(pl.Series("cached_tokens", [0, 7500]))
+    clean_store.insert("tailsight_requests", frame)
+    settle(clean_store, LATER, PRICING)
+    shares = {row["tenant"]: row for row in read_request_hours(clean_store, BOTH).iter_rows(named=True)}
+    assert shares["cached"]["engine_ms"] < 0.8 * shares["new"]["engine_ms"]
+    assert shares["cached"]["input_engine_ms"] < 0.3 * shares["new"]["input_engine_ms"]
