@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from alerts.service import Alerting
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import shipped_prices
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
@@ -13,12 +15,18 @@ from domain.slo import Objective
 from storage.store import Store
 
 
+def list_prices() -> Pricing:
+    """The bill of who has set no prices."""
+    return Pricing(shipped_prices())
+
+
 @dataclass(frozen=True, slots=True)
 class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
     so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
+    `pricing` is how the bill is made.
     """
 
     store: Store
@@ -28,6 +36,7 @@ class PageContext:
     ingest: Callable[[], IngestReport | None] = lambda: None
     analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
     alerting: Alerting | None = None
+    pricing: Callable[[], Pricing] = list_prices
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective."""

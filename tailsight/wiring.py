@@ -322,6 +322,7 @@ class Application:
             ingest=self.collector.report,
             analysis=self._job,
             alerting=self.alerting,
+            pricing=lambda: self._pricing,
         )
         return {"web": web, "otlp": self.collector.otlp_app}
 
