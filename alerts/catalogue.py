@@ -116,6 +116,16 @@ _ALL = (
             "Idle or forgotten replicas: scale them in; a tenant's growth: tell its owner.",
         ),
     ),
+    AlertKind(
+        "TailsightBudgetOverspent",
+        ("ticket",),
+        ("budget",),
+        "A budget of dollars is spent, or will be before its period is over.",
+        (
+            "See on the Cost page what grew against the period before, and what stands idle.",
+            "Follow the advice with the greatest saving, or agree on another budget.",
+        ),
+    ),
 )
 
 ALERTS: Mapping[str, AlertKind] = {kind.name: kind for kind in _ALL}

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from alerts.catalogue import ALERTS, runbook_url
 from alerts.matchers import Matcher, written
 from analytics.burn_rates import BurnAlert
+from analytics.cost.runaway import BudgetState, BudgetStatus
 from analytics.knowledge import Knowledge, shipped_knowledge
 from domain.alert import Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
@@ -369,6 +370,29 @@ def runaway_alert(runaway: Runaway, web_url: str, now: datetime) -> Alert:
         "silence_url": silence_url(labels, web_url),
     }
     return Alert(labels, annotations, runaway.started_at, now + VALID, now, generator_url=annotations["cost_url"])
+
+
+def budget_alerts(statuses: Sequence[BudgetStatus], web_url: str, now: datetime) -> list[Alert]:
+    """Tickets for budgets of dollars that are spent, or will be before their period is over."""
+    found = []
+    for status in statuses:
+        if status.spent_usd is None or status.state not in (BudgetState.MISSED, BudgetState.AT_RISK):
+            continue
+        budget = status.budget
+        is_spent = status.state is BudgetState.MISSED
+        ahead = "" if status.forecast is None else f", {money(status.forecast.median_usd)} by its end as it looks"
+        labels = {"alertname": "TailsightBudgetOverspent", "severity": "ticket", "budget": budget.name}
+        annotations = {
+            "summary": f"The {budget.period}'s budget {budget.name} {'is spent' if is_spent else 'will be overspent'}",
+            "cost": f"{money(status.spent_usd)} of {money(budget.amount_usd)} spent{ahead}",
+            "since": rfc3339(status.start),
+            "next_step": ALERTS["TailsightBudgetOverspent"].first[0],
+            "cost_url": f"{web_url}/cost",
+            "runbook_url": runbook_url(web_url, "TailsightBudgetOverspent"),
+            "silence_url": silence_url(labels, web_url),
+        }
+        found.append(Alert(labels, annotations, status.start, now + VALID, now, generator_url=annotations["cost_url"]))
+    return found
 
 
 def data_late_alert(newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:

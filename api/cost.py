@@ -53,6 +53,7 @@ class CostQuestion(WindowQuestion):
     by: Annotated[
         tuple[str, ...], BeforeValidator(_read_dimensions), WithJsonSchema({"type": "string", "default": ""})
     ] = Field((), description=f"tell apart by any of {', '.join(_VALID)}", examples=["model,tenant"])
+    format: Literal["json", "csv"] = Field("json", description="json, or the rows alone as csv")
 
 
 class BillDocument(BaseModel):
@@ -161,7 +162,7 @@ _EXAMPLE = {
     response_model=CostAnswer,
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
 )
-def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> dict[str, Any]:
+def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> Any:
     """The bill of a window of whole hours, split over requests, idle time by its cause, and overhead, exactly.
 
     Raises:
@@ -172,6 +173,10 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> dict[s
     if by_user and window.seconds > USER_HOURS_MAX * 3600:
         raise invalid_field("by", f"cost by user is told over at most {USER_HOURS_MAX} hours; shorten the window")
     costs = costs_of(given.store, window, given.pricing(), by_user=by_user)
+    if question.format == "csv":
+        rows = _frame(given, costs, question.by)
+        shown = rows.select(name for name in (*question.by, *CostRow.model_fields) if name in rows.columns)
+        return Response(shown.write_csv(), media_type="text/csv")
     prices = set(costs.allocation["price"].drop_nulls())
     return {
         "from": costs.window.start,
@@ -185,16 +190,19 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> dict[s
 
 
 def _rows(given: Given, costs: Costs, by: tuple[str, ...]) -> Sequence[dict[str, Any]]:
+    rows = _frame(given, costs, by).iter_rows(named=True)
+    return [{"labels": {name: row[name] for name in by}, **row} for row in rows]
+
+
+def _frame(given: Given, costs: Costs, by: tuple[str, ...]) -> pl.DataFrame:
     if all(name in UNIT_DIMENSIONS for name in by):
-        frame = unit_costs_of(given.store, costs, given.objectives(), by)
-    else:
-        kept = tuple("tenant" if name == "user" else name for name in by)
-        frame = cost_by(costs.allocation, kept).with_columns(
-            (pl.col("cost_nanousd") / NANOUSD).round(9).alias("cost_usd"),
-            (pl.col("gpu_seconds") / 3600).alias("gpu_hours"),
-        )
-        frame = frame.rename({"tenant": "user"} if "user" in by else {})
-    return [{"labels": {name: row[name] for name in by}, **row} for row in frame.iter_rows(named=True)]
+        return unit_costs_of(given.store, costs, given.objectives(), by)
+    kept = tuple("tenant" if name == "user" else name for name in by)
+    frame = cost_by(costs.allocation, kept).with_columns(
+        (pl.col("cost_nanousd") / NANOUSD).round(9).alias("cost_usd"),
+        (pl.col("gpu_seconds") / 3600).alias("gpu_hours"),
+    )
+    return frame.rename({"tenant": "user"} if "user" in by else {})
 
 
 class TotalDocument(BaseModel):

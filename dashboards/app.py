@@ -22,11 +22,26 @@ from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.service import Alerting
+from analytics.cost.jobs import Pricing
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards import shell
-from dashboards.context import PageContext, WeeklyReports
-from dashboards.pages import alerts, data, incident, incidents, overview, reports, slos
+from dashboards.context import PageContext, WeeklyReports, list_prices
+from dashboards.cost_reading import CostReader
+from dashboards.pages import (
+    alerts,
+    cost,
+    cost_advice,
+    cost_breakdown,
+    cost_forecast,
+    cost_idle,
+    data,
+    incident,
+    incidents,
+    overview,
+    reports,
+    slos,
+)
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
@@ -70,10 +85,11 @@ def create_dashboard(
     ingest: Callable[[], IngestReport | None] = lambda: None,
     analysis: AnalyzeSettings | None = None,
     alerting: Alerting | None = None,
+    pricing: Callable[[], Pricing] = list_prices,
     weekly_reports: WeeklyReports | None = None,
     report_problems: Callable[[], Sequence[str]] = tuple,
 ) -> Dash:
-    """Put the pages on `api`, at `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/reports` and `/data`.
+    """Put the pages on `api`: `/`, `/incidents` and `/incidents/{id}`, `/slos`, `/alerts`, `/cost`…, `/reports`, `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -86,6 +102,7 @@ def create_dashboard(
         ingest: what the collector of this process tells of itself; None when this process has none.
         analysis: how incidents are explained; the usual way when None.
         alerting: what fires and is kept quiet; None where nobody is told of anything.
+        pricing: how the bill is made; public list prices when it is not given.
         weekly_reports: the reports of weeks; None where none are made.
         report_problems: what went wrong with making or sending the newest.
     """
@@ -113,11 +130,15 @@ def create_dashboard(
         ingest,
         analysis or AnalyzeSettings(),
         alerting,
+        pricing,
         weekly_reports,
         report_problems,
     )
     for module in (shell, overview, incidents, incident, slos, alerts, reports, data):
         module.register(app, context)
+    reader = CostReader(context)
+    for cost_page in (cost, cost_breakdown, cost_idle, cost_forecast, cost_advice):
+        cost_page.register(app, context, reader)
     _no_web_socket(app, api)
     _set_up(app)
     _no_catch_all(app)

@@ -106,7 +106,13 @@ def empty_state(icon_name: str, title: str, body: Children) -> Component:
 
 
 def fact(
-    label: str, value: str, detail: Children = None, *, extra: Component | None = None, title: str = ""
+    label: str,
+    value: str,
+    detail: Children = None,
+    *,
+    extra: Component | None = None,
+    title: str = "",
+    class_name: str = "",
 ) -> Component:
     """One big number with its label; `title` says what it rests on."""
     return html.Div(
@@ -120,7 +126,7 @@ def fact(
             ),
             extra,
         ],
-        className="fact",
+        className=f"fact {class_name}".strip(),
         title=title,
     )
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from alerts.service import Alerting
+from analytics.cost.jobs import Pricing
+from analytics.cost.price_book import shipped_prices
 from analytics.jobs import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
@@ -53,13 +55,19 @@ class WeeklyReports(Protocol):
         """What was kept, the newest week first."""
 
 
+def list_prices() -> Pricing:
+    """The bill of who has set no prices."""
+    return Pricing(shipped_prices())
+
+
 @dataclass(frozen=True, slots=True)
 class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
     so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything,
-    `reports` where none are made; `report_problems` are what went wrong with the newest.
+    `reports` where none are made; `report_problems` are what went wrong with the newest. `pricing` is how the bill
+    is made.
     """
 
     store: Store
@@ -69,6 +77,7 @@ class PageContext:
     ingest: Callable[[], IngestReport | None] = lambda: None
     analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
     alerting: Alerting | None = None
+    pricing: Callable[[], Pricing] = list_prices
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
 

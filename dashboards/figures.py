@@ -7,29 +7,36 @@ the data) and `narrow_margin_right` (px, on a phone, where labels at the right e
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from dashboards import text
+from dashboards import drawing, text
+from dashboards.drawing import (
+    TIME_AXIS_PX,
+    course,
+    end_label,
+    escaped,
+    make_figure,
+    plain_axis,
+    time_axis,
+    time_text,
+)
 from domain.cause import Evidence
 from domain.incident import Incident, Indicator
 from domain.slo import SloStatus
 from domain.window import Window
 
-Figure = dict[str, Any]
+Figure: TypeAlias = drawing.Figure
 
-_FONT = "Inter, system-ui, sans-serif"
-_TIME = "%Y-%m-%d %H:%M:%S"
 _BUCKETS_PER_OCTAVE = 4  # storage.readers.read_heatmap
 _LABEL_GAP_RATIO = 0.075
 _HEADROOM_RATIO = 0.2  # of the heatmap's height, for labels
 _END_LABELS_PX = 148  # charts that stand above each other share it, so that their times line up
-_TIME_AXIS_PX = 28
 _BANDS_MAX = 8
 _BAND_PX, _BAND_TITLE_PX, _BAND_GAP_PX = 104, 26, 14
 
@@ -37,7 +44,7 @@ _BAND_PX, _BAND_TITLE_PX, _BAND_GAP_PX = 104, 26, 14
 def empty(message: str, height: int | None = None) -> Figure:
     """A chart with nothing to draw, that says why."""
     hidden = {"visible": False}
-    return _figure([], message, empty=message, height=height, xaxis=hidden, yaxis=hidden)
+    return make_figure([], message, empty=message, height=height, xaxis=hidden, yaxis=hidden)
 
 
 # -- Budgets -------------------------------------------------------------------------------------------------------
@@ -63,7 +70,7 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
         {
             "type": "scatter",
             "mode": "lines",
-            "x": [_time(start), _time(now)],
+            "x": [time_text(start), time_text(now)],
             "y": [100, 0],
             "line": {"color": "$faint", "width": 1, "dash": "dot"},
             "hoverinfo": "skip",
@@ -80,23 +87,23 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
                 "type": "scatter",
                 "mode": "lines",
                 "name": name,
-                "x": [_time(moment) for moment in _even_times(now, status.objective.window_days, len(history))],
+                "x": [time_text(moment) for moment in _even_times(now, status.objective.window_days, len(history))],
                 "y": [None if left is None else round(left * 100, 2) for left in history],
                 "line": {"color": f"${tone}", "width": 1.4 if tone == "calm" else 2},
-                "hovertemplate": f"%{{y:.0f}} % left · {_escaped(name)}<extra></extra>",
+                "hovertemplate": f"%{{y:.0f}} % left · {escaped(name)}<extra></extra>",
             }
         )
-        labels.append((_left(status) * 100, f"<b>{text.percent_floor(_left(status))}</b> {_escaped(name)}", tone))
+        labels.append((_left(status) * 100, f"<b>{text.percent_floor(_left(status))}</b> {escaped(name)}", tone))
     worst_tone = tones[worst_last[-1].objective.name]
     if worst_tone != "calm":
         traces[-1] |= {"fill": "tozeroy", "fillcolor": f"${worst_tone}/.08"}
     bottom = max(floor * 100, -100)
     heights = _spread([height for height, _, _ in labels], gap=_LABEL_GAP_RATIO * (104 - bottom))
     annotations = [
-        _end_label(label, height, "muted" if tone == "calm" else tone)
+        end_label(label, height, "muted" if tone == "calm" else tone)
         for (_, label, tone), height in zip(labels, heights, strict=True)
     ]
-    return _figure(
+    return make_figure(
         traces,
         "Error budget left: "
         + "; ".join(
@@ -104,10 +111,10 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
             for s in reversed(worst_last)
         ),
         narrow_margin_right=12,
-        margin={"l": 52, "r": 176, "t": 8, "b": _TIME_AXIS_PX},
+        margin={"l": 52, "r": 176, "t": 8, "b": TIME_AXIS_PX},
         annotations=annotations,
-        xaxis=_time_axis(Window(start, now)) | {"tickformat": "%d %b", "nticks": 6},
-        yaxis=_axis()
+        xaxis=time_axis(Window(start, now)) | {"tickformat": "%d %b", "nticks": 6},
+        yaxis=plain_axis()
         | {
             "range": [bottom, 104],
             "tickvals": [-100, -50, 0, 50, 100],
@@ -187,7 +194,7 @@ def latency_heatmap(
         {
             "type": "scatter",
             "mode": "lines",
-            **_course(line["time"].dt.offset_by(f"{step_s * 500}ms"), line["p99_ms"]),
+            **course(line["time"].dt.offset_by(f"{step_s * 500}ms"), line["p99_ms"]),
             "line": {"color": "$strong", "width": 1.8},
             "hovertemplate": "p99 %{y:.0f} ms<extra></extra>",
         }
@@ -208,15 +215,15 @@ def latency_heatmap(
     begins = [_begin_marks(incident, window) for incident in incidents]
     low_ms, top_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), threshold_ms or 0.0)
     high_ms = top_ms * (top_ms / low_ms) ** _HEADROOM_RATIO
-    return _figure(
+    return make_figure(
         traces,
         f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; p99 now {text.duration_ms(p99)}"
         + ("" if threshold_ms is None else f", objective {text.duration_ms(threshold_ms)}"),
-        margin={"l": 52, "r": 12, "t": 8, "b": _TIME_AXIS_PX},
+        margin={"l": 52, "r": 12, "t": 8, "b": TIME_AXIS_PX},
         shapes=[*lines, *(mark for marks, _ in begins for mark in marks), *_shade(explained, "accent")],
         annotations=[*annotations, *notes, *(note for _, found in begins for note in found)],
-        xaxis=_time_axis(window),
-        yaxis=_axis()
+        xaxis=time_axis(window),
+        yaxis=plain_axis()
         | {"type": "log", "range": [math.log10(low_ms), math.log10(high_ms)], "fixedrange": True, "showgrid": False}
         | _duration_ticks(low_ms, high_ms),
         hovermode="closest",
@@ -260,16 +267,16 @@ def incident_latency(
         top,
     )
     lines, notes = _objective_line(threshold_ms, logarithmic=False)
-    return _figure(
+    return make_figure(
         traces,
         f"{text.INDICATORS_IN_FULL[text.timed(incident.indicator)]}: p99 usually {text.duration_ms(usual)}, "
         f"{text.duration_ms(incident.peak_ms_p99)} at its peak",
         narrow_margin_right=12,
-        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": TIME_AXIS_PX},
         shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
         annotations=[*(note | {"name": "narrow"} for note in notes), *ends],
-        xaxis=_time_axis(window),
-        yaxis=_axis() | {"range": [0, top], "fixedrange": True} | _linear_duration_ticks(top),
+        xaxis=time_axis(window),
+        yaxis=plain_axis() | {"range": [0, top], "fixedrange": True} | _linear_duration_ticks(top),
         hovermode="x unified",
         **_selectable(explained),
     )
@@ -293,15 +300,15 @@ def incident_failures(
     mean = incident.slow_requests_ratio * 100
     top = min(max(_greatest(failed), mean, 1.0) * 1.1, 104.0)
     ends = [(mean, f"<b>{text.percent(incident.slow_requests_ratio, 2)} failed</b> in the spike", "strong")]
-    return _figure(
+    return make_figure(
         [_line(known["time"], failed, "strong", "%{y:.3~g} % failed", width=2)],
         f"Failures: {text.percent(incident.slow_requests_ratio, 2)} of the requests in the spike",
         narrow_margin_right=12,
-        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": _TIME_AXIS_PX},
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": TIME_AXIS_PX},
         shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(mean, "muted")],
         annotations=_spread_labels(ends, top),
-        xaxis=_time_axis(window),
-        yaxis=_axis() | {"range": [0, top], "fixedrange": True, "ticksuffix": " %", "nticks": 5},
+        xaxis=time_axis(window),
+        yaxis=plain_axis() | {"range": [0, top], "fixedrange": True, "ticksuffix": " %", "nticks": 5},
         hovermode="x unified",
         **_selectable(explained),
     )
@@ -339,7 +346,7 @@ def _bucket_trace(cells: pl.DataFrame, times: Sequence[datetime], step_s: int, b
     edges = [*times, times[-1] + timedelta(seconds=step_s)]
     return {
         "type": "heatmap",
-        "x": [_time(moment) for moment in edges],
+        "x": [time_text(moment) for moment in edges],
         "y": [round(_edge_ms(bucket), 3) for bucket in (*buckets, buckets.stop)],
         "z": rows,
         "zmin": 0,
@@ -385,7 +392,7 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
     """A vertical line where an incident began, with its cause; nothing when that is not in the window."""
     if not window.start <= incident.started_at < window.end:
         return [], []
-    at = _time(incident.started_at)
+    at = time_text(incident.started_at)
     early = incident.started_at < window.start + (window.end - window.start) / 2
     line = {
         "type": "line",
@@ -397,7 +404,7 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
         "line": {"color": "$critical", "width": 1, "dash": "dot"},
     }
     note = {
-        "text": _escaped(text.cause_title(incident.cause.kind)),
+        "text": escaped(text.cause_title(incident.cause.kind)),
         "x": at,
         "xanchor": "left" if early else "right",
         "yref": "paper",
@@ -414,7 +421,7 @@ def _point_label(label: str, moment: datetime, height: float, window: Window) ->
     late = moment > window.start + (window.end - window.start) / 2
     return {
         "text": label,
-        "x": _time(moment),
+        "x": time_text(moment),
         "y": height,
         "xanchor": "right" if late else "left",
         "yanchor": "bottom",
@@ -448,7 +455,7 @@ def _tick_duration(tick_ms: float) -> str:
 def _spread_labels(labels: Sequence[tuple[float, str, str]], top: float) -> list[Figure]:
     heights = _spread([height * 100 / top for height, _, _ in labels], gap=9)
     return [
-        _end_label(label, height * top / 100, tone) for (_, label, tone), height in zip(labels, heights, strict=True)
+        end_label(label, height * top / 100, tone) for (_, label, tone), height in zip(labels, heights, strict=True)
     ]
 
 
@@ -483,11 +490,11 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
             names.append(f"{label} GPU {index}")
     height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
     marks = [_begin_marks(incident, window)[0] for incident in incidents]
-    return _figure(
+    return make_figure(
         [
             {
                 "type": "heatmap",
-                "x": [_time(moment) for moment in (*times, times[-1] + timedelta(seconds=step_s))],
+                "x": [time_text(moment) for moment in (*times, times[-1] + timedelta(seconds=step_s))],
                 "y": list(range(len(rows))),
                 "z": rows,
                 "text": [[name] for name in names],
@@ -510,10 +517,10 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
         ],
         f"Activity of {gpus.height} GPUs on {len(centres)} nodes over time",
         height=height,
-        margin={"l": 84, "r": 44, "t": 8, "b": _TIME_AXIS_PX},
+        margin={"l": 84, "r": 44, "t": 8, "b": TIME_AXIS_PX},
         shapes=[mark for found_marks in marks for mark in found_marks],
-        xaxis=_time_axis(window),
-        yaxis=_axis()
+        xaxis=time_axis(window),
+        yaxis=plain_axis()
         | {
             "autorange": "reversed",
             "tickvals": list(centres.values()),
@@ -553,18 +560,18 @@ def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Wind
     if not bands:
         kept = "is kept for this time" if _told_once(incident) else "moved in a way that explains it"
         return empty(f"No signal {kept}", height=96)
-    height = _BAND_PX * len(bands) + _TIME_AXIS_PX
+    height = _BAND_PX * len(bands) + TIME_AXIS_PX
     drawn = [_draw_band(band, index, len(bands)) for index, band in enumerate(bands)]
     axes: Figure = {f"yaxis{_axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}
-    return _figure(
+    return make_figure(
         [trace for trace, _, _, _ in drawn],
         "What moved with the spike: " + "; ".join(f"{band.name} {text.lead(band.evidence.lead_s)}" for band in bands),
         height=height,
         narrow_margin_right=12,
-        margin={"l": 52, "r": _END_LABELS_PX, "t": 0, "b": _TIME_AXIS_PX},
+        margin={"l": 52, "r": _END_LABELS_PX, "t": 0, "b": TIME_AXIS_PX},
         shapes=[*_spike_shade(incident, window), *(line for _, _, _, lines in drawn for line in lines)],
         annotations=[note for _, _, notes, _ in drawn for note in notes],
-        xaxis=_time_axis(window) | {"anchor": "y" if len(bands) == 1 else f"y{len(bands)}"},
+        xaxis=time_axis(window) | {"anchor": "y" if len(bands) == 1 else f"y{len(bands)}"},
         hovermode="x unified",
         hoversubplots="axis",
         **axes,
@@ -616,15 +623,15 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
     trace = {
         "type": "scatter",
         "mode": "lines" if band.rows.height > 1 else "markers",  # a line of one point would not be seen
-        "name": _escaped(band.name),
-        **_course(band.rows["time"], band.rows["value"]),
+        "name": escaped(band.name),
+        **course(band.rows["time"], band.rows["value"]),
         "yaxis": f"y{_axis_number(index)}",
         "line": {"color": f"${tone}", "width": 1.6},
-        "hovertemplate": f"{_escaped(band.name)}: %{{y:.4~g}} {_escaped(band.evidence.unit)}<extra></extra>",
+        "hovertemplate": f"{escaped(band.name)}: %{{y:.4~g}} {escaped(band.evidence.unit)}<extra></extra>",
     }
     if band.rank == 1 and low == 0:
         trace |= {"fill": "tozeroy", "fillcolor": "$accent/.12"}
-    axis = _axis() | {
+    axis = plain_axis() | {
         "domain": [plot_low, plot_top],
         "range": [low - (high - low) * 0.03, high + (high - low) * 0.06],
         "tickvals": [low, high],
@@ -632,9 +639,9 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         "showgrid": False,
         "fixedrange": True,
     }
-    title = f"<b>{_escaped(band.rows['title'][0])}</b>  {_escaped(band.evidence.entity.name)}"
+    title = f"<b>{escaped(band.rows['title'][0])}</b>  {escaped(band.evidence.entity.name)}"
     when = text.lead(band.evidence.lead_s)
-    change = _escaped(text.change(band.evidence))
+    change = escaped(text.change(band.evidence))
     notes = [
         _paper_note(title, 0.0, top - 4 / (_BAND_PX * count), "strong") | {"font": {"size": 12, "color": "$strong"}},
         _paper_note(f"<b>{when}</b><br>{change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
@@ -682,66 +689,9 @@ def _tick(value: Any) -> str:
 # -- Shared --------------------------------------------------------------------------------------------------------
 
 
-def _figure(
-    traces: Iterable[Figure],
-    label: str,
-    *,
-    empty: str | None = None,
-    height: int | None = None,
-    narrow_margin_right: int | None = None,
-    **layout: Any,
-) -> Figure:
-    meta = {"label": label, "empty": empty, "height": height, "narrow_margin_right": narrow_margin_right}
-    return {
-        "data": list(traces),
-        "layout": {
-            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": _FONT, "size": 11, "color": "$muted"},
-            "hoverlabel": {
-                "bgcolor": "$raised",
-                "bordercolor": "$border",
-                "font": {"family": _FONT, "size": 12, "color": "$strong"},
-            },
-            "showlegend": False,
-            "dragmode": False,
-            "uirevision": "kept",
-            "meta": {name: value for name, value in meta.items() if value is not None},
-            **layout,
-        },
-    }
-
-
-def _axis() -> Figure:
-    return {
-        "ticklen": 6,
-        "tickcolor": "rgba(0,0,0,0)",
-        "gridcolor": "$grid",
-        "zeroline": False,
-        "showline": False,
-        "ticks": "outside",  # invisible: they keep the labels off the plot
-        "tickfont": {"size": 11, "color": "$muted"},
-        "automargin": False,
-    }
-
-
-def _time_axis(window: Window) -> Figure:
-    long = window.seconds > 36 * 3_600
-    return _axis() | {
-        "type": "date",
-        "range": [_time(window.start), _time(window.end)],
-        "tickformat": "%d %b" if long else "%H:%M",
-        "hoverformat": "%d %b %H:%M UTC" if long else "%H:%M:%S UTC",
-        "nticks": 8,
-        "showgrid": False,
-        "fixedrange": True,
-    }
-
-
 def _selectable(explained: Window | None) -> Figure:
     """A horizontal drag selects; the box it leaves goes away when the window explained changes."""
-    revision = "none" if explained is None else f"{_time(explained.start)}~{_time(explained.end)}"
+    revision = "none" if explained is None else f"{time_text(explained.start)}~{time_text(explained.end)}"
     return {
         "dragmode": "select",
         "selectdirection": "h",
@@ -758,8 +708,8 @@ def _shade(window: Window | None, tone: str) -> list[Figure]:
         {
             "type": "rect",
             "yref": "paper",
-            "x0": _time(window.start),
-            "x1": _time(window.end),
+            "x0": time_text(window.start),
+            "x1": time_text(window.end),
             "y0": 0,
             "y1": 1,
             "fillcolor": f"${tone}/.16",
@@ -774,7 +724,7 @@ def _spike_shade(incident: Incident, window: Window) -> list[Figure]:
     if start >= end:
         return []
     area = _shade(Window(start, end), "critical")[0]
-    begin = {"type": "line", "yref": "paper", "x0": _time(start), "x1": _time(start), "y0": 0, "y1": 1}
+    begin = {"type": "line", "yref": "paper", "x0": time_text(start), "x1": time_text(start), "y0": 0, "y1": 1}
     return [
         area | {"fillcolor": "$critical/.1", "line": {"width": 0}, "layer": "below"},
         begin | {"line": {"color": "$critical/.7", "width": 1}},
@@ -785,53 +735,7 @@ def _line(times: pl.Series, values: pl.Series, tone: str, hover: str, width: flo
     return {
         "type": "scatter",
         "mode": "lines",
-        **_course(times, values),
+        **course(times, values),
         "line": {"color": f"${tone}", "width": width},
         "hovertemplate": f"{hover}<extra></extra>",
     }
-
-
-def _course(times: pl.Series, values: pl.Series) -> Figure:
-    """The x and y of a line that joins what is known and breaks where nothing is for three times the usual while.
-
-    Steps may be shorter than samples are apart: a null at each such step would leave points without a line.
-    """
-    known = pl.DataFrame({"time": times, "value": values}).drop_nulls()
-    gaps = known["time"].diff().dt.total_seconds().drop_nulls()
-    limit_s = 3 * float(gaps.median() or 0)  # type: ignore[arg-type]  # seconds, a number
-    x: list[str] = []
-    y: list[float | None] = []
-    before: datetime | None = None
-    for moment, value in zip(known["time"], known["value"].round_sig_figs(4), strict=True):
-        if before is not None and (moment - before).total_seconds() > limit_s:
-            x.append(_time(before + (moment - before) / 2))
-            y.append(None)
-        x.append(_time(moment))
-        y.append(value)
-        before = moment
-    return {"x": x, "y": y}
-
-
-def _end_label(label: str, height: float, tone: str) -> Figure:
-    return {
-        "name": "end",
-        "text": label,
-        "xref": "paper",
-        "x": 1.0,
-        "xshift": 8,
-        "xanchor": "left",
-        "y": height,
-        "yanchor": "middle",
-        "align": "left",
-        "showarrow": False,
-        "font": {"size": 11, "color": f"${tone}"},
-    }
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:{_TIME}}"
-
-
-def _escaped(name: str) -> str:
-    """Plotly reads a little HTML in texts; names come from the wire."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,6 +1,7 @@
 """What surrounds every page: the head with service, range and freshness, the navigation, the clock that refreshes."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,23 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
-from dashboards.pages import alerts, data, incident, incidents, overview, reports, slos
+from dashboards.pages import (
+    alerts,
+    cost,
+    cost_advice,
+    cost_breakdown,
+    cost_forecast,
+    cost_idle,
+    data,
+    incident,
+    incidents,
+    overview,
+    reports,
+    slos,
+)
 from dashboards.state import (
+    COST_RANGE,
+    COST_RANGES,
     DATA_RANGE,
     INCIDENTS_RANGE,
     OVERVIEW_RANGE,
@@ -28,8 +44,20 @@ from domain.incident import Incident, Status
 from domain.window import Window
 from storage.readers import read_freshness, read_incidents, read_services
 
-_DEFAULT_RANGES = {"/": OVERVIEW_RANGE, "/incidents": INCIDENTS_RANGE, "/data": DATA_RANGE}
-_WITHOUT_RANGE = ("/slos", "/alerts", "/reports")  # of now, or of weeks
+_COST_PAGES = ("/cost", "/cost/breakdown", "/cost/idle")
+_DEFAULT_RANGES = {
+    "/": OVERVIEW_RANGE,
+    "/incidents": INCIDENTS_RANGE,
+    "/data": DATA_RANGE,
+    **dict.fromkeys(_COST_PAGES, COST_RANGE),
+}
+_WITHOUT_RANGE = (
+    "/slos",
+    "/alerts",
+    "/reports",
+    "/cost/forecast",
+    "/cost/advice",
+)  # of now, of weeks, of what is to come
 
 
 def layout(refresh_s: int) -> Component:
@@ -98,7 +126,17 @@ def page(path: str | None) -> Component:
         return overview.layout()
     if path == "/incidents":
         return incidents.layout()
-    layouts = {"/slos": slos.layout, "/alerts": alerts.layout, "/reports": reports.layout, "/data": data.layout}
+    layouts = {
+        "/slos": slos.layout,
+        "/alerts": alerts.layout,
+        "/cost": cost.layout,
+        "/cost/breakdown": cost_breakdown.layout,
+        "/cost/idle": cost_idle.layout,
+        "/cost/forecast": cost_forecast.layout,
+        "/cost/advice": cost_advice.layout,
+        "/reports": reports.layout,
+        "/data": data.layout,
+    }
     if path in layouts:
         return layouts[path]()
     if incident_id_of(path):
@@ -113,6 +151,7 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
         ("/incidents", "Incidents", "siren"),
         ("/slos", "Objectives", "target"),
         ("/alerts", "Alerts", "bell"),
+        ("/cost", "Cost", "circle-dollar-sign"),
         ("/reports", "Reports", "file-text"),
         ("/data", "Data", "inbox"),
     )
@@ -138,22 +177,23 @@ def range_menu(path: str | None, state: PageState) -> list[Component]:
     default = _DEFAULT_RANGES.get(path or "/")
     if default is None:
         return []
-    chosen = state.range_name or default
+    offered = COST_RANGES if path in _COST_PAGES else RANGES
+    chosen = state.range_name if state.range_name in offered else default
     return [
         page_link(
             name,
-            link(path or "/", PageState(range_name=name, service=state.service)),
+            link(path or "/", replace(state, range_name=name, explain=None)),
             "range",
             **({"aria-current": "true"} if name == chosen else {}),
         )
-        for name in RANGES
+        for name in offered
     ]
 
 
 def service_menu(path: str | None, state: PageState, services: list[str]) -> Children:
-    """The services as a menu of links."""
+    """The services as a menu of links; cost is a bill of everything, told apart on its own page."""
     default = _DEFAULT_RANGES.get(path or "/")
-    if default is None:
+    if default is None or path in _COST_PAGES:
         return None
     entries = [(None, "All services"), *((name, name) for name in services)]
     return html.Details(

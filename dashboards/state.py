@@ -31,22 +31,32 @@ RANGES = MappingProxyType(
 )
 """Steps are multiples of 15 s, the resolution of the rollup."""
 
+COST_RANGES = MappingProxyType({name: RANGES[name] for name in ("6h", "24h", "7d")} | {"30d": Range(2_592_000, 86_400)})
+"""Of the pages of cost: whole hours make them, so the short ones say too little."""
+
 OVERVIEW_RANGE = "6h"
 INCIDENTS_RANGE = "7d"
 DATA_RANGE = "24h"
+COST_RANGE = "7d"
 
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What the query says; None where it says nothing, or nothing valid."""
+    """What the query says; None where it says nothing, or nothing valid.
+
+    `by`, `model` and `sort` are of the breakdown of cost: by what, of which model only, in the order of which column.
+    """
 
     range_name: str | None = None
     service: str | None = None
     explain: Window | None = None
+    by: str | None = None
+    model: str | None = None
+    sort: str | None = None
 
     def range(self, default: str) -> Range:
         """The range asked for, or the page's own."""
-        return RANGES[self.range_name or default]
+        return RANGES.get(self.range_name or default, RANGES[default])
 
     def window(self, now: datetime, default: str) -> Window:
         """The range up to now, from the start of a step: so columns keep their place between refreshes."""
@@ -61,9 +71,12 @@ def parse_state(search: str | None) -> PageState:
     fields = dict(parse_qsl((search or "").removeprefix("?")))
     range_name = fields.get("range")
     return PageState(
-        range_name=range_name if range_name in RANGES else None,
+        range_name=range_name if range_name in RANGES or range_name in COST_RANGES else None,
         service=fields.get("service") or None,
         explain=_parse_window(fields.get("explain")),
+        by=fields.get("by") or None,
+        model=fields.get("model") or None,
+        sort=fields.get("sort") or None,
     )
 
 
@@ -73,6 +86,9 @@ def link(path: str, state: PageState) -> str:
         "range": state.range_name,
         "service": state.service,
         "explain": f"{rfc3339(state.explain.start)}~{rfc3339(state.explain.end)}" if state.explain else None,
+        "by": state.by,
+        "model": state.model,
+        "sort": state.sort,
     }
     query = urlencode({name: value for name, value in fields.items() if value}, safe=":~")
     return f"{path}?{query}" if query else path
@@ -90,8 +106,8 @@ def incident_id_of(path: str | None) -> str | None:
 
 
 def elsewhere(state: PageState) -> PageState:
-    """What of a state goes along to another page: not the window to explain, which belongs to its chart."""
-    return replace(state, explain=None)
+    """What of a state goes along to another page: not what belongs to one chart or table of this one."""
+    return replace(state, explain=None, by=None, model=None, sort=None)
 
 
 def _parse_window(text: str | None) -> Window | None:

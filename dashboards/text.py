@@ -29,6 +29,7 @@ CONFIDENCE_MEANING = "of the first causes given so much, that share was right on
 
 _ABBREVIATIONS = {EntityKind.GPU: "GPU"}
 _HARDLY = 0.05
+_USD_MIN = 1e-6
 _UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -80,6 +81,32 @@ def percent_of_target(ratio: float | None, target_ratio: float) -> str:
     decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
     factor = 10.0**decimals
     return f"{math.floor(ratio * 100 * factor) / factor:.{decimals}f} %"
+
+
+def usd(value: float | None) -> str:
+    """`$12,345`, `$3.70`, `$0.0177`: whole dollars from a hundred on, cents below, three digits of what is less."""
+    if value is None:
+        return UNKNOWN
+    size = abs(value)
+    if size >= 99.5 or size == 0:
+        words = f"${size:,.0f}"
+    elif size >= 0.995:
+        words = f"${size:,.2f}"
+    else:
+        decimals = 2 - math.floor(math.log10(size))
+        words = f"${size:.{decimals}f}" if size >= _USD_MIN else "<$0.000001"
+    return f"−{words}" if value < 0 else words
+
+
+def change_ratio(value: float | None, before: float | None) -> float | None:
+    """How much more than before, as a ratio; None where either is not known, or there was nothing before."""
+    return None if value is None or not before else value / before - 1
+
+
+def signed_percent(ratio: float) -> str:
+    """`+12 %`, `−3 %`, `±0 %`."""
+    whole = round(ratio * 100)
+    return f"{'+' if whole > 0 else '−' if whole < 0 else '±'}{abs(whole):,} %"
 
 
 def duration_ms(value: float | None) -> str:
@@ -149,6 +176,12 @@ def day_and_clock(moment: datetime) -> str:
 def since(moment: datetime, now: datetime) -> str:
     """`02:41` today, `22 Nov 02:41` on another day."""
     return clock(moment) if moment.date() == now.date() else f"{moment.day} {moment:%b} {clock(moment)}"
+
+
+def hours_words(window: Window) -> str:
+    """`16 Nov 14:00 to 23 Nov 14:00 UTC`, of whole hours."""
+    start, end = window.start, window.end
+    return f"{start.day} {start:%b} {clock(start)} to {end.day} {end:%b} {clock(end)} UTC"
 
 
 def window_words(window: Window) -> str:

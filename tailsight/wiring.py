@@ -23,12 +23,21 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.decide import burn_alert, data_late_alert, exhaustion_alerts, incident_alert, runaway_alert, status_alerts
+from alerts.decide import (
+    budget_alerts,
+    burn_alert,
+    data_late_alert,
+    exhaustion_alerts,
+    incident_alert,
+    runaway_alert,
+    status_alerts,
+)
 from alerts.devices import device_alerts
 from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
-from analytics.cost.jobs import SpendRunaway, spend_runaways
+from analytics.cost.jobs import SpendRunaway, budget_statuses, spend_runaways
+from analytics.cost.runaway import BudgetStatus
 from analytics.device_faults import DeviceFault
 from analytics.jobs import (
     RecentCounts,
@@ -149,7 +158,7 @@ class Application:
         self._counts = RecentCounts(self.store)
         self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
         self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
-        self._known_runaways: tuple[datetime | None, Sequence[SpendRunaway]] = (None, ())
+        self._known_spending: tuple[datetime | None, Sequence[SpendRunaway], Sequence[BudgetStatus]] = (None, (), ())
         self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
         self.weekly_reports = WeeklyReports(
             self.store,
@@ -259,7 +268,9 @@ class Application:
         ]
         statuses = self._statuses(objectives, now)
         found += status_alerts(statuses, window, url, now)
-        found += [runaway_alert(one, url, now) for one in self._runaways(now)]
+        runaways, budgets = self._spending(now)
+        found += [runaway_alert(one, url, now) for one in runaways]
+        found += budget_alerts(budgets, url, now)
         found += exhaustion_alerts(
             statuses, self._settings.alerts.exhaustion_horizon_hours * 3600, self._running_out(), url, now
         )
@@ -288,12 +299,13 @@ class Application:
             self._known_faults = (now, device_faults(self.store, now, incidents))
         return self._known_faults[1]
 
-    def _runaways(self, now: datetime) -> Sequence[SpendRunaway]:
-        """Spend that runs away, looked for anew when another hour was settled: it takes a look at three weeks."""
+    def _spending(self, now: datetime) -> tuple[Sequence[SpendRunaway], Sequence[BudgetStatus]]:
+        """Spend that runs away, and budgets; looked at anew when another hour was settled: it takes weeks of hours."""
         hour = now.replace(minute=0, second=0, microsecond=0)
-        if self._known_runaways[0] != hour and now - hour > _COST_SETTLES:
-            self._known_runaways = (hour, spend_runaways(self.store, now, self._pricing))
-        return self._known_runaways[1]
+        if self._known_spending[0] != hour and now - hour > _COST_SETTLES:
+            runaways = spend_runaways(self.store, now, self._pricing)
+            self._known_spending = (hour, runaways, budget_statuses(self.store, now, self._pricing))
+        return self._known_spending[1:]
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         note_notified(self.store, notification, now)
@@ -324,6 +336,7 @@ class Application:
             ingest=self.collector.report,
             analysis=self._job,
             alerting=self.alerting,
+            pricing=lambda: self._pricing,
             weekly_reports=self.weekly_reports,
             report_problems=self._weekly_delivery.problems,
         )

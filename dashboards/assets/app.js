@@ -98,7 +98,7 @@
   };
 
   const coloured = (styles, value) => {
-    if (typeof value === "string") return value.startsWith("$") ? colour(styles, value) : value;
+    if (typeof value === "string") return /^\$[a-z]/.test(value) ? colour(styles, value) : value; // "$312" is money
     if (Array.isArray(value)) {
       return typeof value[0] === "number" ? value : value.map((item) => coloured(styles, item));
     }

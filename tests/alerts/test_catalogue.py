@@ -9,6 +9,7 @@ import pytest
 
 from alerts.catalogue import ALERTS, AlertKind, runbook_url
 from alerts.decide import (
+    budget_alerts,
     burn_alert,
     data_late_alert,
     exhaustion_alerts,
@@ -18,12 +19,13 @@ from alerts.decide import (
 )
 from alerts.devices import device_alerts
 from analytics.burn_rates import WINDOWS, BurnAlert
+from analytics.cost.runaway import BudgetState
 from analytics.device_faults import RULES
 from domain.alert import Alert
 from domain.incident import Severity
 from domain.slo import SloState
 from domain.window import Window
-from tests.alerts.test_decide import HORIZON_S, OBJECTIVE, Spending
+from tests.alerts.test_decide import HORIZON_S, OBJECTIVE, Spending, spending_of
 from tests.alerts.test_decide import status as slo_status
 from tests.alerts.test_devices import GPU, LINK
 from tests.domain.examples import PAGING
@@ -44,6 +46,7 @@ def every_alert() -> list[Alert]:
         *exhaustion_alerts([slo_status(timedelta(hours=1))], HORIZON_S, [], "", NOW),
         data_late_alert(NOW - timedelta(hours=1), 300, "", NOW),
         runaway_alert(Spending(), "", NOW),
+        *budget_alerts([spending_of(BudgetState.MISSED, 1200.0, None)], "", NOW),
         *device_alerts([GPU, replace(LINK, incident="inc-1")], "", NOW),
     ]
     return [one for one in found if one is not None]

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from alerts.decide import (
+    budget_alerts,
     burn_alert,
     exhaustion_alerts,
     money,
@@ -16,6 +17,8 @@ from alerts.decide import (
 )
 from alerts.matchers import all_match, parse_matchers
 from analytics.burn_rates import WINDOWS, BurnAlert
+from analytics.cost.forecast import Total
+from analytics.cost.runaway import Budget, BudgetState, BudgetStatus
 from domain.cause import CauseKind, EntityShare
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator, Severity
@@ -265,6 +268,24 @@ def test_where_nothing_was_to_be_expected_no_ratio_is_told() -> None:
 def test_spending_that_goes_on_is_the_same_alert() -> None:
     later = runaway_alert(Spending(total_impact_usd=2000.0), URL, NOW + timedelta(hours=1))
     assert later.fingerprint == runaway_alert(Spending(), URL, NOW).fingerprint
+
+
+def spending_of(state: BudgetState, spent_usd: float | None, ahead_usd: float | None) -> BudgetStatus:
+    budget, start, end = Budget("fleet", 1000.0), datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+    ahead = None if ahead_usd is None else Total(start, end, ahead_usd, {}, {})
+    return BudgetStatus(budget, state, start, end, spent_usd, None, ahead, None)
+
+
+def test_a_budget_that_is_or_will_be_overspent_is_a_ticket() -> None:
+    (spent,) = budget_alerts([spending_of(BudgetState.MISSED, 1200.0, 1500.0)], URL, NOW)
+    assert spent.labels == {"alertname": "TailsightBudgetOverspent", "severity": "ticket", "budget": "fleet"}
+    assert spent.annotations["summary"] == "The month's budget fleet is spent"
+    assert spent.annotations["cost"] == "$1,200 of $1,000 spent, $1,500 by its end as it looks"
+    (at_risk,) = budget_alerts([spending_of(BudgetState.AT_RISK, 700.0, 1100.0)], URL, NOW)
+    assert at_risk.annotations["summary"] == "The month's budget fleet will be overspent"
+    assert at_risk.fingerprint == spent.fingerprint
+    fine = [spending_of(BudgetState.MET, 10.0, None), spending_of(BudgetState.NO_DATA, None, None)]
+    assert budget_alerts(fine, URL, NOW) == []
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,16 @@ def test_a_time_without_gpus_costs_nothing_and_knows_nothing(ask_cost: Any) -> N
     assert (bill["requests_usd"], bill["gpu_hours"], bill["telemetry_ratio"]) == (0.0, 0.0, None)
 
 
+def test_the_rows_of_costs_come_as_csv(ask_cost: Any) -> None:
+    answer = ask_cost.get("/api/v1/cost", **HOURS, by="model,tenant", format="csv")
+
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    bill = ask_cost.get("/api/v1/cost", **HOURS).json()["bill"]["bill_usd"]
+    assert sum(float(row["full_cost_usd"]) for row in rows) == pytest.approx(bill, abs=1e-6)
+    assert list(rows[0])[:3] == ["model", "tenant", "cost_usd"]
+
+
 def test_the_bill_comes_as_focus_rows(ask_cost: Any) -> None:
     answer = ask_cost.get("/api/v1/cost/focus", **HOURS, format="csv")
 

@@ -69,3 +69,14 @@ def test_other_paths_name_no_incident(path: str | None) -> None:
 
 def test_the_window_to_explain_stays_behind_when_the_page_changes() -> None:
     assert elsewhere(PageState("1h", "chat", HOUR)) == PageState("1h", "chat")
+
+
+def test_what_belongs_to_the_breakdown_of_cost_is_in_its_address_and_stays_there() -> None:
+    state = parse_state("?range=30d&by=tenant&model=llama&sort=tenant.up")
+    assert state == PageState(range_name="30d", by="tenant", model="llama", sort="tenant.up")
+    assert parse_state(link("/cost/breakdown", state).partition("?")[2]) == state
+    assert elsewhere(state) == PageState(range_name="30d")
+
+
+def test_a_range_of_cost_is_the_usual_one_elsewhere() -> None:
+    assert PageState(range_name="30d").range("6h") == PageState().range("6h")

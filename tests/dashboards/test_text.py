@@ -152,3 +152,37 @@ def test_an_objective_and_an_incident_have_a_title() -> None:
 
 def test_what_is_there_or_not_is_told_in_words() -> None:
     assert [text.quantity(value, "flag") for value in (0.0, 0.4, 1.0)] == ["no", "40 % of the time", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        (None, "—"),
+        (0, "$0"),
+        (12_345.4, "$12,345"),
+        (99.6, "$100"),
+        (3.7, "$3.70"),
+        (0.996, "$1.00"),
+        (0.29, "$0.290"),
+        (0.01768, "$0.0177"),
+        (1e-9, "<$0.000001"),
+        (-41.2, "−$41.20"),
+    ],
+)
+def test_dollars_have_as_many_digits_as_matter(usd: float | None, shown: str) -> None:
+    assert text.usd(usd) == shown
+
+
+def test_a_change_from_nothing_or_of_the_unknown_is_not_known() -> None:
+    assert text.change_ratio(3.0, 2.0) == 0.5
+    assert text.change_ratio(3.0, 0.0) is None
+    assert text.change_ratio(None, 2.0) is None
+
+
+def test_changes_bear_their_sign() -> None:
+    assert [text.signed_percent(ratio) for ratio in (0.124, -0.031, 0.001, 12.0)] == [
+        "+12 %",
+        "−3 %",
+        "±0 %",
+        "+1,200 %",
+    ]

@@ -1,0 +1,61 @@
+"""What uses and idle causes are called, what to do about them, and their colours: the same on every page of cost."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from domain.cost import IdleCause, Use
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A title, a hint in plain words, and the colour token."""
+
+    title: str
+    hint: str
+    tone: str
+
+
+USES = MappingProxyType(
+    {
+        Use.REQUESTS: Words("Served requests", "GPU time that went into requests", "accent"),
+        Use.IDLE: Words("Idle", "GPU time that is paid for and served no request", "use-idle"),
+        Use.OVERHEAD: Words("Overhead", "what the price book names beside the GPUs", "calm"),
+        Use.UNATTRIBUTED: Words(
+            "Not attributed", "busy, but no request is known of it: send the traces of every service", "line-neutral"
+        ),
+    }
+)
+
+IDLE_CAUSES = MappingProxyType(
+    {
+        IdleCause.NO_TRAFFIC: Words(
+            "Loaded, no traffic", "Scale down in quiet hours, or share the GPUs with another model.", "idle-no-traffic"
+        ),
+        IdleCause.UNALLOCATED: Words(
+            "No pod has it", "Give the GPUs back, or let other work have them.", "idle-unallocated"
+        ),
+        IdleCause.NO_MODEL: Words(
+            "A pod without a model", "See which pods hold a GPU and serve nothing.", "idle-no-model"
+        ),
+        IdleCause.LOADING: Words(
+            "Loading a model", "Keep the weights near: a local cache makes each start shorter.", "idle-loading"
+        ),
+        IdleCause.WARM_BY_POLICY: Words(
+            "Warm on purpose", "Is the warm pool larger than the bursts that it is for?", "idle-warm"
+        ),
+        IdleCause.WAITING_FOR_KV_SPACE: Words(
+            "Waiting for KV space", "Make room: shorter contexts, an 8-bit KV cache, or more GPU memory.", "idle-kv"
+        ),
+        IdleCause.THROTTLED: Words("Throttled", "See cooling and power limits of the worst nodes.", "idle-throttled"),
+        IdleCause.STALLED_ON_FABRIC: Words(
+            "Stalled on the fabric", "See which ports wait for credits, and what loads their links.", "idle-fabric"
+        ),
+        IdleCause.HUNG: Words("Hung", "Restart the replica, and look for XID errors of its GPUs.", "idle-hung"),
+        IdleCause.NO_TELEMETRY: Words(
+            "No telemetry", "Not known to be idle: run the DCGM exporter on these nodes.", "idle-no-telemetry"
+        ),
+    }
+)
+"""In the order in which they are stacked."""
+
+LIST_PRICES = "List prices, not yours: set cost.price_book"
