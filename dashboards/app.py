@@ -89,7 +89,7 @@ def create_dashboard(
     weekly_reports: WeeklyReports | None = None,
     report_problems: Callable[[], Sequence[str]] = tuple,
 ) -> Dash:
-    """Put the pages on `api`: `/`, `/incidents` and `/incidents/{id}`, `/slos`, `/alerts`, `/cost`…, `/reports`, `/data`.
+    """Put the pages on `api`: `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/cost`, `/reports`, `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 

@@ -146,6 +146,8 @@ def _gpu_models(rows: pl.DataFrame) -> list[Document]:
     found: list[Document] = []
     for name, part in _split(rows, "gpu_model"):
         hours = float(part["gpu_seconds"].sum()) / 3600
+        if name is None and not hours and not _usd(part):  # rows of requests that no GPU is known of
+            continue
         idle = part.filter(used(Use.IDLE))
         found.append(
             {

@@ -1,6 +1,6 @@
 """Makes the files beside it: the report of a simulated week, the second of a fortnight with faults in it.
 
-    .venv/bin/python -m examples.weekly.make [--out examples/weekly] [--keep FOLDER] [--load 0.25]
+    .venv/bin/python -m examples.weekly.make [--out examples/weekly] [--keep FOLDER] [--load 0.1]
 
 The simulator plays a cloud of 32 GPUs from 8 to 23 November 2026; its spans and samples go into an embedded store, in
 which Tailsight finds the spikes, settles the cost, and makes the report of 2026-W47.
@@ -39,9 +39,9 @@ START, END = datetime(2026, 11, 8, tzinfo=UTC), datetime(2026, 11, 23, 1, tzinfo
 READ_AT = datetime(2026, 11, 23, 8, tzinfo=UTC)
 WEEK = "2026-W47"
 OBJECTIVES = (
-    Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 28, threshold_ms=1_500.0),
-    Objective("chat-availability", "chat", Indicator.ERRORS, 0.999, 28),
-    Objective("assist-ttft", "assist", Indicator.TTFT, 0.99, 28, threshold_ms=800.0),
+    Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 7, threshold_ms=3_000.0),
+    Objective("chat-availability", "chat", Indicator.ERRORS, 0.999, 7),
+    Objective("assist-ttft", "assist", Indicator.TTFT, 0.99, 7, threshold_ms=800.0),
 )
 FAULTS = (
     (CauseKind.TRAFFIC_SURGE, datetime(2026, 11, 12, 15, 5, tzinfo=UTC), timedelta(minutes=20)),
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--keep", type=Path, help="keep the store in this folder, to look at it with `tailsight serve`")
-    parser.add_argument("--load", type=float, default=0.25, help="the simulator's usual rate of requests, times this")
+    parser.add_argument("--load", type=float, default=0.1, help="the simulator's usual rate of requests, times this")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = open_owned(StoreSettings(url=f"chdb://{given.keep or Path(folder) / 'data'}"))
