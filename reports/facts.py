@@ -325,6 +325,7 @@ def _money(
         variance=None if earlier is None else _variance(variance(earlier, here)),
         advice=[
             {
+                "about": one.about,
                 "title": one.title,
                 "saves_usd_per_month_low": one.saves_usd_per_month[0],
                 "saves_usd_per_month_high": one.saves_usd_per_month[1],

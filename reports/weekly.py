@@ -115,8 +115,8 @@ class WeeklyFacts:
             month_end: {median_usd, lower_usd, upper_usd, budget_usd}}`; a point is a day's cost, its time RFC 3339.
         variance: `{parts: [{name, cost_usd}], groups: [{name, cost_usd, why}]}`; the parts add up to the change of
             the bill.
-        advice: `[{title, saves_usd_per_month_low, saves_usd_per_month_high, confidence, why}]`, confidence 0-1 or a
-            word.
+        advice: `[{about, title, saves_usd_per_month_low, saves_usd_per_month_high, confidence, why}]`, confidence 0-1
+            or a word; savings about the same thing overlap, so that of them only the best is counted.
         sla: `[{customer, service, promised_ratio, achieved_ratio, credit_usd, claim_until}]`, of the month so far.
         users: `[{user, tenant, cost_usd, requests_count}]`.
         gpus: GPUs, and those that were not healthy.
@@ -606,9 +606,23 @@ def _actions(document: Document) -> list[Document]:
             actions.append({"kind": "incident", "text": text, "why": why, "worth": "open now"})
     savings = [
         {"kind": "saving", "text": one["title"], "why": one.get("why"), "worth": saving(one)}
-        for one in document["advice"] or []
+        for one in _best_first(document["advice"] or [])
     ]
     return [*actions, *steps, *savings]
+
+
+def _best_first(advice: Sequence[Document]) -> list[Document]:
+    """The best about each thing, then the second best, and so on: of steps about the same thing one is taken."""
+    seen: Counter[str] = Counter()
+    ranks = []
+    for one in advice:
+        ranks.append(seen[_about(one)])
+        seen[_about(one)] += 1
+    return [one for _, one in sorted(zip(ranks, advice, strict=True), key=lambda ranked: ranked[0])]
+
+
+def _about(one: Document) -> str:
+    return str(one.get("about") or one.get("title", ""))
 
 
 def first_actions(actions: Sequence[Document]) -> list[Document]:
@@ -724,8 +738,10 @@ def _to_do(document: Document) -> Document:
         if document["advice"] is None:
             detail += " Advice on cost is not configured."
         return _answer(question, "Nothing is due", detail, "good" if document["slos"] else "unknown")
-    lows = [one.get("saves_usd_per_month_low") for one in document["advice"] or []]
-    saved = sum(low for low in lows if low)
+    best: dict[str, float] = {}  # of steps about the same thing, whose savings overlap, the best counts
+    for one in document["advice"] or []:
+        best[_about(one)] = max(best.get(_about(one), 0.0), one.get("saves_usd_per_month_low") or 0.0)
+    saved = sum(best.values())
     due = len(document["policy"])
     open_count = document["incidents"]["open_count"]
     told = [

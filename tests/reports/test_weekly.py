@@ -236,3 +236,14 @@ def test_a_bill_without_rows_is_a_bill_of_nothing_and_not_an_error() -> None:
     cost = weekly_document(replace(EMPTY, allocation=pl.DataFrame(schema=ALLOCATION)))["cost"]
     assert (cost["cost_usd"], cost["cost_before_usd"], cost["per_million_tokens_usd"]) == (0.0, None, None)
     assert {day["cost_usd"] for day in cost["days"]} == {None}
+
+
+def test_of_savings_about_the_same_thing_only_the_best_is_counted_and_named_first() -> None:
+    told = [("llama", 900.0), ("llama", 800.0), ("bge", 100.0), ("llama", 50.0)]
+    advice = [
+        {"about": about, "title": f"{about} {low:g}", "saves_usd_per_month_low": low, "confidence": 0.9}
+        for about, low in told
+    ]
+    document = weekly_document(sample_facts(slos=(), incidents=(), advice=advice))
+    assert [action["text"] for action in document["actions"]] == ["llama 900", "bge 100", "llama 800", "llama 50"]
+    assert document["answers"][2]["answer"] == "$1,000 a month to save"
