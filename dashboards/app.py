@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
-from analytics.jobs import AnalyzeSettings
+from analytics.jobs import AnalyzeSettings, RecentCounts
 from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext, list_prices
@@ -85,6 +85,7 @@ def create_dashboard(
     analysis: AnalyzeSettings | None = None,
     alerting: Alerting | None = None,
     pricing: Callable[[], Pricing] = list_prices,
+    counts: RecentCounts | None = None,
 ) -> Dash:
     """Put the pages on `api`: `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/cost` and more, `/data`.
 
@@ -100,6 +101,7 @@ def create_dashboard(
         analysis: how incidents are explained; the usual way when None.
         alerting: what fires and is kept quiet; None where nobody is told of anything.
         pricing: how the bill is made; public list prices when it is not given.
+        counts: what the analysis has counted already, so that pages need not count it again.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -117,7 +119,9 @@ def create_dashboard(
         on_error=_log_failure,
     )
     app.layout = shell.layout(settings.refresh_s)
-    context = PageContext(store, settings, now, objectives, ingest, analysis or AnalyzeSettings(), alerting, pricing)
+    context = PageContext(
+        store, settings, now, objectives, ingest, analysis or AnalyzeSettings(), alerting, pricing, counts
+    )
     for module in (shell, overview, incidents, incident, slos, alerts, data):
         module.register(app, context)
     reader = CostReader(context)

@@ -323,6 +323,7 @@ class Application:
             analysis=self._job,
             alerting=self.alerting,
             pricing=lambda: self._pricing,
+            counts=self._counts,
         )
         return {"web": web, "otlp": self.collector.otlp_app}
 
