@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
-from analytics.jobs import AnalyzeSettings
+from analytics.jobs import AnalyzeSettings, RecentCounts
 from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext, WeeklyReports, list_prices
@@ -86,6 +86,7 @@ def create_dashboard(
     analysis: AnalyzeSettings | None = None,
     alerting: Alerting | None = None,
     pricing: Callable[[], Pricing] = list_prices,
+    counts: RecentCounts | None = None,
     weekly_reports: WeeklyReports | None = None,
     report_problems: Callable[[], Sequence[str]] = tuple,
 ) -> Dash:
@@ -103,6 +104,7 @@ def create_dashboard(
         analysis: how incidents are explained; the usual way when None.
         alerting: what fires and is kept quiet; None where nobody is told of anything.
         pricing: how the bill is made; public list prices when it is not given.
+        counts: what the analysis has counted already, so that pages need not count it again.
         weekly_reports: the reports of weeks; None where none are made.
         report_problems: what went wrong with making or sending the newest.
     """
@@ -131,6 +133,7 @@ def create_dashboard(
         analysis or AnalyzeSettings(),
         alerting,
         pricing,
+        counts,
         weekly_reports,
         report_problems,
     )

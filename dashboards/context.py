@@ -8,11 +8,11 @@ from typing import Protocol
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
-from analytics.jobs import AnalyzeSettings
+from analytics.jobs import AnalyzeSettings, RecentCounts
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator
-from domain.slo import Objective
+from domain.slo import Objective, Selection
 from storage.store import Store
 
 
@@ -65,9 +65,9 @@ class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
-    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything,
-    `reports` where none are made; `report_problems` are what went wrong with the newest. `pricing` is how the bill
-    is made.
+    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
+    `pricing` is how the bill is made, `counts` what the analysis has counted already; None counts anew.
+    `reports` is None where none are made; `report_problems` are what went wrong with the newest.
     """
 
     store: Store
@@ -78,10 +78,15 @@ class PageContext:
     analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
     alerting: Alerting | None = None
     pricing: Callable[[], Pricing] = list_prices
+    counts: RecentCounts | None = None
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
-        """What the service's objective for this indicator allows; None when there is no such objective."""
-        matching = (one for one in self.objectives() if (one.service, one.indicator) == (service, indicator))
+        """What the service's objective for this indicator allows; None when there is no such objective.
+
+        One of all its requests comes before one of a tenant, a model or the like.
+        """
+        own = [one for one in self.objectives() if (one.service, one.indicator) == (service, indicator)]
+        matching = iter(sorted(own, key=lambda one: one.selection != Selection()))
         return next((objective.threshold_ms for objective in matching), None)

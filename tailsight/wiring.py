@@ -337,6 +337,7 @@ class Application:
             analysis=self._job,
             alerting=self.alerting,
             pricing=lambda: self._pricing,
+            counts=self._counts,
             weekly_reports=self.weekly_reports,
             report_problems=self._weekly_delivery.problems,
         )

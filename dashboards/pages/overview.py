@@ -244,7 +244,7 @@ def traffic_strip(traffic: Traffic | None) -> list[Component]:
 
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [objective for objective in context.objectives() if service in (None, objective.service)]
-    return list(jobs.slo_statuses(context.store, objectives, now))
+    return list(jobs.slo_statuses(context.store, objectives, now, context.counts))
 
 
 def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident]:

@@ -121,4 +121,4 @@ def _spent_at(status: SloStatus, now: datetime) -> str:
 
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [one for one in context.objectives() if service in (None, one.service)]
-    return jobs.slo_statuses(context.store, objectives, now)
+    return jobs.slo_statuses(context.store, objectives, now, context.counts)
