@@ -21,7 +21,7 @@ Tone = Literal["", "good", "warning", "critical", "muted"]
 ROWS_MAX = 12
 """Rows of a table that people read; the CSV tables have all."""
 
-_TEXT_MAX, _BELOW_MAX = 90, 180  # characters
+_TEXT_MAX, _BELOW_MAX = 150, 240  # characters
 
 
 @dataclass(frozen=True, slots=True)

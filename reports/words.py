@@ -139,10 +139,15 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
+_SENTENCE_SPACES = 5
+
+
 def shortened(words: str, length: int) -> str:
-    """At most that many characters, the middle left out: both ends of a long name tell it from others."""
+    """At most that many characters: of a sentence its beginning; of a long name both ends, they tell it from others."""
     if len(words) <= length:
         return words
+    if words.count(" ") >= _SENTENCE_SPACES:
+        return words[: length - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
     tail = (length - 1) // 3
     return f"{words[: length - 1 - tail]}…{words[len(words) - tail :]}"
 
