@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvicorn
 
@@ -13,6 +14,11 @@ from storage.migrate import migrate
 from storage.open import OWNER, GatewayAddress, open_owned, open_store, write_gateway_address
 from storage.settings import StoreSettings
 from storage.store import Store
+
+
+# How long an example takes says what else the machine does, not whether the code is right.
+hypothesis.settings.register_profile("tailsight", deadline=None)
+hypothesis.settings.load_profile("tailsight")
 
 
 @pytest.fixture(scope="session")

@@ -513,6 +513,9 @@ def test_no_more_is_loaded_than_the_store_remembers_while_the_disk_cannot_be_syn
     with monkeypatch.context() as broken:
         broken.setattr(wal, "checkpoint", lambda: False)
         loader.start()
+        until = time.monotonic() + 60
+        while spans_count(ask) < 6 and time.monotonic() < until:
+            time.sleep(0.1)
         assert not loader.flush(1)
         loader.stop()
     assert spans_count(ask) == 6
