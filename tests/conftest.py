@@ -15,7 +15,6 @@ from storage.open import OWNER, GatewayAddress, open_owned, open_store, write_ga
 from storage.settings import StoreSettings
 from storage.store import Store
 
-
 # How long an example takes says what else the machine does, not whether the code is right.
 hypothesis.settings.register_profile("tailsight", deadline=None)
 hypothesis.settings.load_profile("tailsight")
