@@ -77,8 +77,8 @@ _ALL = (
     AlertKind(
         "TailsightDataLate",
         ("ticket",),
-        ("service",),
-        "No request has come in for five minutes: what happens now is not seen, and nobody is paged for it.",
+        ("service", "source"),
+        "No request, or no sample, has come in for five minutes: what happens now is not seen.",
         (
             "The page Data names the silent source; ask its collector for refused exports.",
             "tailsight_collector_* at /metrics says whether we refuse, wait or got nothing.",
@@ -114,6 +114,16 @@ _ALL = (
         (
             "See what grew: more requests, longer ones, idle GPUs, or another price.",
             "Idle or forgotten replicas: scale them in; a tenant's growth: tell its owner.",
+        ),
+    ),
+    AlertKind(
+        "TailsightTrafficStopped",
+        ("page", "ticket"),
+        ("service",),
+        "A service that always has requests has had none for five minutes or more.",
+        (
+            "Send it a request: when it fails before the service, look at DNS, the load balancer and the gateway.",
+            "When requests are served, its spans are missing: look at its exporter and at the Data page.",
         ),
     ),
     AlertKind(

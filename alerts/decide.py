@@ -14,6 +14,7 @@ from alerts.matchers import Matcher, written
 from analytics.burn_rates import BurnAlert
 from analytics.cost.runaway import BudgetState, BudgetStatus
 from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.traffic_stops import StoppedTraffic
 from domain.alert import Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
 from domain.entity import EntityKind
@@ -395,18 +396,41 @@ def budget_alerts(statuses: Sequence[BudgetStatus], web_url: str, now: datetime)
     return found
 
 
-def data_late_alert(newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:
-    """A ticket when nothing has come in for so long; None while data is fresh, or never was."""
+def traffic_stopped_alerts(
+    stopped: Sequence[StoppedTraffic], severity: Severity, web_url: str, now: datetime
+) -> list[Alert]:
+    """Services that nobody reaches any more: no failure is counted there, and no latency rises."""
+    found = []
+    for one in stopped:
+        labels = {"alertname": "TailsightTrafficStopped", "severity": severity.value, "service": one.service}
+        silent = duration_text((now - one.last_at).total_seconds() * 1000)
+        annotations = {
+            "summary": f"{one.service} has had no request for {silent}",
+            "impact": f"usually {one.usual_per_minute:,.0f} a minute: users do not reach it, or it tells of none",
+            "since": rfc3339(one.last_at),
+            "next_step": ALERTS["TailsightTrafficStopped"].first[0],
+            "data_url": f"{web_url}/data",
+            "runbook_url": runbook_url(web_url, "TailsightTrafficStopped"),
+            "silence_url": silence_url(labels, web_url),
+        }
+        found.append(Alert(labels, annotations, one.last_at, now + VALID, now, generator_url=annotations["data_url"]))
+    return found
+
+
+def data_late_alert(source: str, newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:
+    """A ticket when no requests, or no samples, have come in for so long; None while they do, or never did."""
     if newest is None or (now - newest).total_seconds() <= late_s:
         return None
     annotations = {
-        "summary": f"No request has come in for {duration_text((now - newest).total_seconds() * 1000)}",
-        "impact": "Nothing that happens now is seen: no incident, no page",
+        "summary": f"No {source} have come in for {duration_text((now - newest).total_seconds() * 1000)}",
+        "impact": "Nothing that happens now is seen: no incident, no page"
+        if source == "requests"
+        else "What GPUs, engines and links do now is not seen: incidents stay without a cause",
         "since": rfc3339(newest),
         "next_step": "See which source is silent, and whether the collector refuses or waits.",
         "data_url": f"{web_url}/data",
     }
-    labels = {"alertname": "TailsightDataLate", "severity": "ticket", "service": "tailsight"}
+    labels = {"alertname": "TailsightDataLate", "severity": "ticket", "service": "tailsight", "source": source}
     annotations["runbook_url"] = runbook_url(web_url, "TailsightDataLate")
     annotations["silence_url"] = silence_url(labels, web_url)
     return Alert(labels, annotations, newest + timedelta(seconds=late_s), now + VALID, now)

@@ -74,6 +74,9 @@ class AlertsSettings(BaseModel):
     page_on_faults: tuple[str, ...] = Field(
         (), description="faults of GPUs and links that wake somebody, e.g. [off_the_bus]; of all others a ticket tells"
     )
+    page_on_silence: bool = Field(
+        default=True, description="wake somebody when a service that always has requests has none; else a ticket tells"
+    )
     exhaustion_horizon_hours: float = Field(
         72, ge=0, description="a ticket when a budget will be spent within so long; 0 for none"
     )

@@ -70,12 +70,13 @@ class ErrorDifference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two versions at the same time."""
+    """Two versions at the same time; counts are of one request in `one_in`."""
 
     differences: tuple[Difference, ...]
     errors: ErrorDifference
     a_input_tokens_mean: float | None
     b_input_tokens_mean: float | None
+    one_in: int = 1
 
 
 def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
@@ -99,7 +100,8 @@ def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
         chance = float(fisher_exact([[a_errors, a_count - a_errors], [b_errors, b_count - b_errors]]).pvalue)
     prompts = [part["input_tokens"].mean() for part in (parts[a], parts[b])]
     told = [float(mean) if isinstance(mean, int | float) else None for mean in prompts]
-    return Comparison(tuple(differences), ErrorDifference(a_errors, a_count, b_errors, b_count, chance), *told)
+    errors = ErrorDifference(a_errors, a_count, b_errors, b_count, chance)
+    return Comparison(tuple(differences), errors, told[0], told[1])
 
 
 def _tpot() -> pl.Expr:

@@ -5,6 +5,7 @@ Every job takes its times as arguments, so a live run, a replay and a backfill f
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -57,6 +58,7 @@ from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
+from analytics.traffic_stops import HISTORY, StoppedTraffic, stopped_traffic
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
@@ -90,6 +92,7 @@ from storage.readers import (
     read_slo_waiting,
     read_topology,
     read_traffic,
+    read_traffic_steps,
     sample_rows,
     write_document,
     write_incidents,
@@ -427,9 +430,17 @@ class RecentCounts:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._known: dict[Objective, _KnownCounts] = {}
+        self._lock = threading.Lock()
 
     def of(self, objective: Objective, now: datetime, start: datetime | None = None) -> pl.DataFrame:
-        """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`."""
+        """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`.
+
+        May be asked from several threads, one after the other.
+        """
+        with self._lock:
+            return self._of(objective, now, start)
+
+    def _of(self, objective: Objective, now: datetime, start: datetime | None) -> pl.DataFrame:
         if start is None:
             start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
         counted = replace(  # the same events, whatever is promised of them
@@ -478,6 +489,11 @@ def backtest(
 def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:
     """Every count that the standing of an objective over a window rests on, as `analytics.slo_evidence` tells it."""
     return evidence(objective, slo_counts(store, objective, window), window, kept_exclusions(store), step_s)
+
+
+def stopped_services(store: Store, now: datetime) -> list[StoppedTraffic]:
+    """The services that nobody reaches any more."""
+    return stopped_traffic(read_traffic_steps(store, Window(now - HISTORY, now)), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,7 +558,7 @@ def compared_releases(store: Store, service: str, window: Window, a: str, b: str
     """How version b of a service did against version a over a window."""
     seen = read_services(store, window).filter(pl.col("service") == service)
     one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
-    return compare_versions(read_requests(store, window, service, one_in=one_in), a, b)
+    return replace(compare_versions(read_requests(store, window, service, one_in=one_in), a, b), one_in=one_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,7 +600,11 @@ def engines_now(store: Store, model: str, pool: str, now: datetime) -> EnginesNo
     # A sample of a step is at most as old as the step's beginning; one that stands still for minutes tells nothing.
     age_s = max(0.0, (now - newest).total_seconds())
     fresh = rows.filter(pl.col("time") >= newest - timedelta(seconds=_FRESH_S))
-    last = fresh.sort("time").group_by("replica", "metric").agg(pl.col("value").last())
+    # A replica may tell of several engines (data parallel), each in a series of its own.
+    newest_of = fresh.sort("time").group_by("replica", "metric", "series_id").agg(pl.col("value").last())
+    is_share = pl.col("metric").is_in(list(names["kv_usage_ratio"]))
+    value = pl.when(is_share.first()).then(pl.col("value").mean()).otherwise(pl.col("value").sum())
+    last = newest_of.group_by("replica", "metric").agg(value)
     engines = last.select("replica").unique()
     for column, metrics in names.items():
         order = {metric: rank for rank, metric in enumerate(metrics)}

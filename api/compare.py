@@ -63,6 +63,7 @@ class ReleasesAnswer(BaseModel):
     b: str
     differences: list[DifferenceDocument]
     errors: ErrorsDocument
+    one_in: int = Field(description="counts are of one request in so many: of very many a sample is compared")
     a_input_tokens_mean: float | None = Field(description="prompts that differ much make times differ")
     b_input_tokens_mean: float | None
 
@@ -113,6 +114,7 @@ _RELEASES_EXAMPLE = {
         }
     ],
     "errors": {"a_errors": 12, "a_count": 5222, "b_errors": 3, "b_count": 1191, "chance": 0.74, "verdict": "same"},
+    "one_in": 1,
     "a_input_tokens_mean": 1840.1,
     "b_input_tokens_mean": 1822.7,
 }
@@ -154,6 +156,7 @@ def compare_releases(given: Given, question: Annotated[ReleasesQuestion, Query()
         "b": question.b,
         "differences": [asdict(one) | {"verdict": one.verdict} for one in found.differences],
         "errors": asdict(found.errors) | {"verdict": found.errors.verdict},
+        "one_in": found.one_in,
         "a_input_tokens_mean": found.a_input_tokens_mean,
         "b_input_tokens_mean": found.b_input_tokens_mean,
     }

@@ -31,6 +31,14 @@ IDLE_CAUSES = MappingProxyType(
         IdleCause.NO_TRAFFIC: Words(
             "Loaded, no traffic", "Scale down in quiet hours, or share the GPUs with another model.", "idle-no-traffic"
         ),
+        IdleCause.BETWEEN_STEPS: Words(
+            "Between steps", "Requests run, the GPU waits: look at the engine's CPU, or at batching.", "idle-between"
+        ),
+        IdleCause.HELD_WITHOUT_ENGINE: Words(
+            "Held, no engine",
+            "Something holds memory and tells nothing: scrape its engine, or end it.",
+            "idle-held",
+        ),
         IdleCause.UNALLOCATED: Words(
             "No pod has it", "Give the GPUs back, or let other work have them.", "idle-unallocated"
         ),

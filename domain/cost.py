@@ -21,7 +21,9 @@ class Use(StrEnum):
 class IdleCause(StrEnum):
     """Why a GPU that is paid for served no request.
 
-    `warm_by_policy` is a warm pool that somebody declared; `no_telemetry` is not known to be idle, but billed.
+    `warm_by_policy` is a warm pool that somebody declared; `no_telemetry` is not known to be idle, but billed;
+    `between_steps`: requests run, and the GPU waits for the next step; `held_without_engine`: something holds its
+    memory, and no engine tells what.
     """
 
     UNALLOCATED = "unallocated"
@@ -29,6 +31,8 @@ class IdleCause(StrEnum):
     LOADING = "loading"
     WARM_BY_POLICY = "warm_by_policy"
     NO_TRAFFIC = "loaded_without_traffic"
+    BETWEEN_STEPS = "between_steps"
+    HELD_WITHOUT_ENGINE = "held_without_engine"
     WAITING_FOR_KV_SPACE = "waiting_for_kv_space"
     THROTTLED = "throttled"
     STALLED_ON_FABRIC = "stalled_on_fabric"

@@ -224,7 +224,7 @@ def _latency(store: Store, window: Window) -> tuple[pl.DataFrame, int]:
 
 def _health(store: Store, window: Window, incidents: Sequence[Incident]) -> tuple[Health | None, Health | None]:
     """GPUs and links: how many told of themselves, and those that an incident was blamed on."""
-    extents = read_extents(store, window).select(pl.col("gpu").str.split("/").list.first(), "node").unique("gpu")
+    extents = read_extents(store, window, {}).select(pl.col("gpu").str.split("/").list.first(), "node").unique("gpu")
     node_of = dict(extents.iter_rows())
     signals = shipped_knowledge().signals.values()
     metrics = sorted({metric for one in signals if one.entity is EntityKind.PORT for metric in one.metrics})

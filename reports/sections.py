@@ -534,6 +534,8 @@ IDLE_WORDS = {
     "loading": "Loading a model",
     "warm_by_policy": "Kept warm on purpose",
     "loaded_without_traffic": "Loaded, no traffic",
+    "between_steps": "Between steps",
+    "held_without_engine": "Held, no engine",
     "waiting_for_kv_space": "Waiting for KV cache",
     "throttled": "Throttled",
     "stalled_on_fabric": "Stalled on the fabric",

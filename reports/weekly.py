@@ -723,6 +723,8 @@ _IDLE_WORDS = {
     "loading": "while models load",
     "warm_by_policy": "on pools kept warm on purpose",
     "loaded_without_traffic": "on models loaded without traffic",
+    "between_steps": "between steps of running requests",
+    "held_without_engine": "on GPUs held by what tells nothing",
     "waiting_for_kv_space": "waiting for KV cache",
     "throttled": "on throttled GPUs",
     "stalled_on_fabric": "stalled on the fabric",

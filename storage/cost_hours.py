@@ -5,6 +5,7 @@ several settlements the newest counts. So a late request, a backfill and a job t
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -88,9 +89,29 @@ _SETTLED: Schema = {"hour": TIME, "settled_at": TIME}
 OUTCOME_DIMENSIONS = ("service", "model", "tenant", "version", "pool")
 
 
-def read_unsettled_hours(store: Store, window: Window, limit: int = 100_000) -> pl.DataFrame:
-    """Hours that hold more, or other, than they were settled from, newest first. Schema: `UNSETTLED`."""
-    return store.query("unsettled_hours", UNSETTLED, start=window.start, end=window.end, limit=limit)
+_FOREVER = datetime(2106, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """Times in ms that a service promises; 0 where it promises nothing of one."""
+
+    ttft_ms: float = 0.0
+    latency_ms: float = 0.0
+    tpot_ms: float = 0.0
+
+
+def read_unsettled_hours(
+    store: Store, window: Window, limit: int = 100_000, settled_before: datetime = _FOREVER
+) -> pl.DataFrame:
+    """Hours that hold more than they were settled from, newest first. Schema: `UNSETTLED`.
+
+    Of hours that were settled, only those before `settled_before`. One that holds less than it was settled from,
+    because its requests are kept no longer, stays as it is.
+    """
+    return store.query(
+        "unsettled_hours", UNSETTLED, start=window.start, end=window.end, limit=limit, settled_before=settled_before
+    )
 
 
 def read_settled_hours(store: Store, window: Window) -> set[datetime]:
@@ -121,14 +142,14 @@ def read_gpu_extents(store: Store, window: Window, metrics: Sequence[str]) -> pl
 
 
 def read_outcomes(
-    store: Store, window: Window, promised_ms: Mapping[str, tuple[float, float]], by: Collection[str] = ()
+    store: Store, window: Window, promised: Mapping[str, Promised], by: Collection[str] = ()
 ) -> pl.DataFrame:
     """Requests that succeeded within their promised times, failures and users, by dimensions. Schema: `OUTCOMES`.
 
     Args:
         store: the store.
         window: by the start of a request.
-        promised_ms: time to first token and latency by service, each 0 where nothing is promised of it.
+        promised: by service.
         by: any of `OUTCOME_DIMENSIONS`.
 
     Raises:
@@ -142,9 +163,10 @@ def read_outcomes(
         OUTCOMES,
         start=window.start,
         end=window.end,
-        services=list(promised_ms),
-        ttft_ms=[ttft for ttft, _ in promised_ms.values()],
-        latency_ms=[latency for _, latency in promised_ms.values()],
+        services=list(promised),
+        ttft_ms=[one.ttft_ms for one in promised.values()],
+        latency_ms=[one.latency_ms for one in promised.values()],
+        tpot_ms=[one.tpot_ms for one in promised.values()],
         **{f"by_{name}": name in by for name in OUTCOME_DIMENSIONS},
     )
     return _known(frame)

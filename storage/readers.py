@@ -100,6 +100,7 @@ SLO_GPUS: Schema = {
     "up": pl.Float64,
 }
 SLO_GPU_SEEN: Schema = {"job": pl.String, "instance": pl.String, "gpu": pl.String, "first": TIME, "last": TIME}
+TRAFFIC_STEPS: Schema = {"service": pl.String, "time": TIME, "requests": pl.UInt64, "newest": TIME}
 HEATMAP: Schema = {"time": TIME, "bucket": pl.Int32, "requests": pl.UInt64}
 SERIES: Schema = {
     "metric": pl.String,
@@ -191,6 +192,11 @@ def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Co
     """Requests, errors and tokens by step, by up to four dimensions. Schema: `TRAFFIC`; the rest as `read_latency`."""
     dimensions = _rollup_dimensions(step_s, by)
     return _known(store.query("traffic", TRAFFIC, **_bounds(window), service=service, step_s=step_s, **dimensions))
+
+
+def read_traffic_steps(store: Store, window: Window) -> pl.DataFrame:
+    """Requests of every service by five minutes; a step without any is not there. Schema: `TRAFFIC_STEPS`."""
+    return store.query("traffic_steps", TRAFFIC_STEPS, **_bounds(window))
 
 
 def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
@@ -442,9 +448,14 @@ def read_request_key_values(store: Store, since: datetime) -> pl.DataFrame:
 
 
 def read_freshness(store: Store, now: datetime) -> dict[str, datetime | None]:
-    """The newest request and the newest sample of the last day; None where there is none."""
-    frame = store.query("freshness", FRESHNESS, start=now - timedelta(days=1))
-    return dict(frame.iter_rows())
+    """The newest request and the newest sample of the last five weeks; None where there is none."""
+    known: dict[str, datetime | None] = {}
+    for days in (1, 35):  # most often a day is enough, and quick
+        frame = store.query("freshness", FRESHNESS, start=now - timedelta(days=days))
+        known = dict(frame.iter_rows())
+        if all(newest is not None for newest in known.values()):
+            break
+    return known
 
 
 def read_incidents(

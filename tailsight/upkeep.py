@@ -17,6 +17,7 @@ from tailsight.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_HOURS_A_ROUND = 24
 _RECENT, _ALL_KEPT = timedelta(days=2), timedelta(days=35)
 
 
@@ -50,8 +51,8 @@ class Upkeep:
         """Do all that is due."""
         self._part("cardinality", lambda: self._guard.look(now))
         self._part("rollup", lambda: self._roll_up(now))
-        self._part("cost", lambda: self._settle(now))
         self._part("retention", lambda: self._retain(now))
+        self._part("cost", lambda: self._settle(now))
 
     def _roll_up(self, now: datetime) -> None:
         hours = roll_up_signals(self._store, now, crowded=self._guard.crowded_metrics, series_max=self._series_max)
@@ -61,9 +62,9 @@ class Upkeep:
         # What comes late by days is rare, and looking for it is dear: once an hour.
         hour = now.replace(minute=0, second=0, microsecond=0)
         reach = _RECENT if hour == self._looked_far_at else _ALL_KEPT
-        settled = settle(self._store, now, self._pricing, reach=reach)
+        settled = settle(self._store, now, self._pricing, reach=reach, hours_max=_HOURS_A_ROUND)
         self._telemetry.settled_hours.inc(settled)
-        if not settled:
+        if settled < _HOURS_A_ROUND:  # nothing is left for the next round
             self._looked_far_at = hour
 
     def _retain(self, now: datetime) -> None:

@@ -40,12 +40,13 @@ _GPU_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Served:
-    """A model as one service serves it."""
+    """A model as one service serves it: `replicas` are all pods of the time, `replicas_mean` how many were there."""
 
     service: str
     model: str
     gpu_model: str
     replicas: tuple[str, ...]
+    replicas_mean: int
     gpus_per_replica: int
     usd_per_gpu_hour: float
     coverage_ratio: float
@@ -88,6 +89,7 @@ def _all_served(allocation: pl.DataFrame) -> list[_Served]:
                 model=str(model),
                 gpu_model=str(gpu_model[0]),
                 replicas=tuple(rows["replica"].unique().sort()),
+                replicas_mean=max(1, round(replica_hours / rows["time"].n_unique())),
                 gpus_per_replica=max(1, round(seconds / 3600 / replica_hours)),
                 usd_per_gpu_hour=int(rows["cost_nanousd"].sum()) / NANOUSD / (seconds / 3600),
                 coverage_ratio=1 - silent / seconds,
@@ -115,9 +117,9 @@ def _of_model(
         return [AdviceGap(AdviceKind.GPU_TYPE, served.model, "no requests with tokens", "Send spans that tell them.")]
     mix, first_token_ms, output_token_ms, peak = measured
     running = demand["running"].drop_nulls()
-    sequences = float(running.filter(running > 0).mean() or 0.0) / len(served.replicas)  # type: ignore[arg-type]  # a number
+    sequences = float(running.filter(running > 0).mean() or 0.0) / served.replicas_mean  # type: ignore[arg-type]  # a number
     today = Today(
-        fit.family, fit.gpu, fit.gpus, fit.weights, len(served.replicas), sequences, first_token_ms, output_token_ms,
+        fit.family, fit.gpu, fit.gpus, fit.weights, served.replicas_mean, sequences, first_token_ms, output_token_ms,
         peak, served.hours_seen, served.coverage_ratio,
     )  # fmt: skip
     curves = curves_of(fits_table())
@@ -134,7 +136,7 @@ def _of_demand(
     most = compared.need.capacity.sequences
     slower = slowdown(curve, mix, compared.slowness, compared.today.sequences, most)
     fleet = Fleet(
-        served.model, len(served.replicas), served.gpus_per_replica, served.usd_per_gpu_hour, (most, most),
+        served.model, served.replicas_mean, served.gpus_per_replica, served.usd_per_gpu_hour, (most, most),
         (1.0, max(1.0, slower)), served.coverage_ratio,
     )  # fmt: skip
     found = [consolidation(demand, fleet)]

@@ -54,9 +54,8 @@ def allocate(
         A frame of schema `ALLOCATION`. Requests of a replica that no priced GPU is known of are in it with no dollars.
     """
     priced = gpu_time.join(costs.drop_nulls("cost_nanousd"), on=["time", "gpu"], how="inner")
-    priced = split(priced, ["time", "gpu"], "seconds").with_columns(
-        (pl.col("seconds") * pl.col("slice_ratio")).alias("gpu_seconds")
-    )
+    priced = priced.with_columns((pl.col("seconds") * pl.col("slice_ratio")).alias("gpu_seconds"))
+    priced = split(priced, ["time", "gpu"], "gpu_seconds")
     is_busy = pl.col("state") == BUSY
     idle = (
         priced.filter(~is_busy)

@@ -87,6 +87,7 @@ _GAP_HOURS_MAX = 24
 HELD_MINUTES_MAX = 30
 _HELD_MIB = 1024.0  # a GPU with more memory in use holds something: a model, or what is left of one
 _KV_FULL = 0.95
+_RATED_MHZ = {"A100": 1410, "H100": 1980, "H200": 1980, "L40S": 2520}  # highest SM clocks (NVIDIA's data sheets)
 _HUNG_MINUTES = 3  # a long prompt may take a minute without a single new token, but not three
 # NVML: software power cap 0x4, hardware slowdown 0x8, software and hardware thermal slowdown 0x20 and 0x40, power brake
 # 0x80. That the clock was lowered counts, not that a reason was given.
@@ -212,12 +213,20 @@ def with_slices(gpus: pl.DataFrame) -> pl.DataFrame:
     sliced = gpus.filter(pl.col("gpu").str.contains("/", literal=True))
     if sliced.is_empty():
         return gpus
+    spans = sliced.group_by("gpu").agg(
+        whole.first().alias("whole"), pl.col("slice_ratio").last(), pl.col("time").min().alias("first"),
+        pl.col("time").max().alias("last"), pl.col("node", "gpu_model").drop_nulls().first(),
+    )  # fmt: skip
+    moments = sliced.select(whole.alias("whole"), "time").unique()
+    # A slice that missed a scrape is there all the same.
+    is_there = pl.col("time").is_between(pl.col("first"), pl.col("last"))
     rest = (
-        sliced.with_columns(whole.alias("whole"))
+        moments.join(spans, on="whole")
+        .filter(is_there)
         .group_by("time", "whole")
         .agg(
             pl.col("node", "gpu_model").drop_nulls().first(),
-            (1.0 - pl.col("slice_ratio").sum()).alias("slice_ratio"),
+            (1.0 - pl.col("slice_ratio").sum()).clip(0, 1).alias("slice_ratio"),
         )
         .filter(pl.col("slice_ratio") > 1e-9)
         .rename({"whole": "gpu"})
@@ -251,7 +260,10 @@ def _grid(gpus: pl.DataFrame, extents: pl.DataFrame, window: Window) -> pl.DataF
 
 
 def _present(gpus: pl.DataFrame, extents: pl.DataFrame) -> pl.DataFrame:
-    """The GPUs and slices to tell of: a GPU that is cut into slices is there as long as any of them."""
+    """The GPUs and slices that said anything; what is left of one that is cut is there as long as any of its slices.
+
+    One that was silent throughout is not told of here: whether it was paid for is seen once it is back (`with_gaps`).
+    """
     whole = pl.col("gpu").str.split("/").list.first()
     cut = extents.filter(pl.col("gpu").str.contains("/", literal=True))
     rest = (
@@ -265,7 +277,8 @@ def _present(gpus: pl.DataFrame, extents: pl.DataFrame) -> pl.DataFrame:
             on="gpu",
         )
     )
-    alone = extents.join(cut.select(whole.alias("gpu")), on="gpu", how="anti")
+    said = gpus.select("gpu").unique()
+    alone = extents.join(cut.select(whole.alias("gpu")), on="gpu", how="anti").join(said, on="gpu", how="semi")
     return pl.concat([alone, rest], how="diagonal")
 
 
@@ -283,7 +296,12 @@ def _is_warm(minutes: pl.DataFrame, patterns: Sequence[str]) -> pl.Expr:
 
 def _parts(minutes: pl.DataFrame, is_warm: pl.Expr) -> pl.DataFrame:
     """Each minute cut into its states, in seconds."""
-    usual_mhz = pl.col("clock_mhz").max().over("gpu_model")
+    # Where all GPUs of a model are slowed, none of them tells how fast it could be.
+    rated_mhz = pl.lit(0.0)
+    for name, mhz in _RATED_MHZ.items():
+        is_named = pl.col("gpu_model").str.contains(name, literal=True).fill_null(value=False)
+        rated_mhz = pl.when(is_named).then(float(mhz)).otherwise(rated_mhz)
+    usual_mhz = pl.max_horizontal(pl.col("clock_mhz").max().over("gpu_model"), rated_mhz)
     is_slowed = (pl.col("clock_reasons").fill_null(0) & _SLOWED_BITS) != 0
     slowed = pl.when(is_slowed).then((1 - pl.col("clock_mhz") / usual_mhz).clip(0, 1)).otherwise(0.0).fill_null(0.0)
     # An engine that tells of requests is busy with them, where the GPU does not say how busy it is.
@@ -304,13 +322,17 @@ def _parts(minutes: pl.DataFrame, is_warm: pl.Expr) -> pl.DataFrame:
     rows = [cut.with_columns(pl.lit(state).alias("state"), (part * MINUTE_S).alias("seconds"))
             for state, part in seconds.items()]  # fmt: skip
     idle = 1 - pl.col("at_work").fill_null(0.0)
-    rows.append(cut.with_columns(pl.col("cause").alias("state"), (idle * MINUTE_S).alias("seconds")))
+    # Requests ran for as much of the minute as there was at least one of them; what is busy of that is told above.
+    waits_for_steps = pl.col("cause").is_in([IdleCause.NO_TRAFFIC.value, IdleCause.WARM_BY_POLICY.value])
+    between = pl.when(waits_for_steps).then(pl.col("running").clip(0, 1) - pl.col("at_work")).clip(0).fill_null(0.0)
+    for state, part in ((pl.lit(IdleCause.BETWEEN_STEPS.value), between), (pl.col("cause"), idle - between)):
+        rows.append(cut.with_columns(state.alias("state"), (part * MINUTE_S).alias("seconds")))
     return pl.concat(rows)
 
 
 def _idle_cause(is_warm: pl.Expr) -> pl.Expr:
     """Why the rest of the minute was idle."""
-    held = pl.col("memory_used_mib").fill_null(0.0) >= _HELD_MIB
+    holds = pl.col("memory_used_mib").fill_null(0.0) >= _HELD_MIB
     has_engine = pl.col("running").is_not_null()
     waits = (pl.col("waiting").fill_null(0) > 0) & (pl.col("kv_usage_ratio").fill_null(0) >= _KV_FULL)
 
@@ -320,12 +342,14 @@ def _idle_cause(is_warm: pl.Expr) -> pl.Expr:
     return (
         pl.when(pl.col("busy_ratio").is_null() & ~has_engine)
         .then(named(IdleCause.NO_TELEMETRY))
-        .when(pl.col("replica").is_null() & ~held)
+        .when(pl.col("replica").is_null() & ~holds)
         .then(named(IdleCause.UNALLOCATED))
         .when(pl.col("replica").is_not_null() & ~has_engine & (pl.col("time") < pl.col("first_told")))
         .then(named(IdleCause.LOADING))
-        .when(pl.col("replica").is_not_null() & ~has_engine & ~held)
+        .when(pl.col("replica").is_not_null() & ~has_engine & ~holds)
         .then(named(IdleCause.NO_MODEL))
+        .when(~has_engine)
+        .then(named(IdleCause.HELD_WITHOUT_ENGINE))
         .when(waits)
         .then(named(IdleCause.WAITING_FOR_KV_SPACE))
         .when(is_warm)

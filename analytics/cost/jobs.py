@@ -1,8 +1,8 @@
 """The jobs of cost: read, split, write. The only module of `analytics.cost` that touches the store."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
-from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps
+from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps, with_slices
 from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
@@ -21,9 +21,10 @@ from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.cost.variance import Variance, variance
 from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
-from domain.slo import Objective
+from domain.slo import Objective, Selection
 from domain.window import Window
 from storage.cost_hours import (
+    Promised,
     hour_of,
     read_engine_requests,
     read_gpu_hours,
@@ -39,12 +40,16 @@ from storage.store import Store
 _SHARES = ("engine_ms", "input_engine_ms")
 # Of a model of a middle size; where hardly a request is known of an engine, its constants are as good as any others.
 _ORDINARY = ("qwen3-32b", "NVIDIA H100 80GB HBM3", 2)
+_SETTLED_AGAIN_AFTER = timedelta(minutes=15)  # stragglers come one by one, and each would settle a whole hour
 _SETTLED_AFTER = timedelta(minutes=10)  # most requests of an hour have ended, and are sent, by then
 _BEFORE = timedelta(minutes=15)  # requests that began earlier and run into an hour take part in it
 _GAP = timedelta(hours=25)  # a GPU that falls silent and is back within a day was paid for
 _HISTORY = timedelta(days=35)  # what a forecast looks back at
 _RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
 _LARGE_RATIO = 0.1
+_RATE_STEP_S = 600
+_ARRIVES_S = 60  # what the scrapes of a window take to come in
+_RECENT_HOURS = 24
 _WEEK_HOURS = 168
 _LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
 
@@ -94,13 +99,20 @@ def settle(
         How many hours were settled.
     """
     over = hour_of(now - _SETTLED_AFTER)
-    found = read_unsettled_hours(store, Window(hour_of(now - reach), over), hours_max)
+    known_since = now - _SETTLED_AGAIN_AFTER
+    found = read_unsettled_hours(store, Window(hour_of(now - reach), over), hours_max, known_since)
+    failed: Exception | None = None
     for number, (hour, requests, samples) in enumerate(found.iter_rows()):
         window = Window(hour, hour + timedelta(hours=1))
-        gpus, engine_minutes = _gpu_time(store, window, pricing)
-        shares = _request_hours(store, window, gpus, engine_minutes)
-        settle_hour(store, hour, shares, gpus, requests=requests, samples=samples, now=now)
+        try:
+            gpus, engine_minutes = _gpu_time(store, window, pricing)
+            shares = _request_hours(store, window, gpus, engine_minutes)
+            settle_hour(store, hour, shares, gpus, requests=requests, samples=samples, now=now)
+        except (ValueError, ArithmeticError, pl.exceptions.PolarsError) as error:
+            failed = failed or error  # of this hour alone: the others are settled all the same
         progress((number + 1) / found.height)
+    if failed is not None:
+        raise failed
     return found.height
 
 
@@ -108,12 +120,14 @@ def settle(
 class Costs:
     """The bill of whole hours.
 
-    `allocation` is of schema `ALLOCATION`. `unpriced_gpu_seconds` are on no bill, because no price is known of the GPU.
+    `allocation` is of schema `ALLOCATION`. `unpriced_gpu_seconds` are on no bill, because no price is known of the GPU;
+    nor are `unsettled_hours`, which hold data and wait to be settled.
     """
 
     window: Window
     allocation: pl.DataFrame
     unpriced_gpu_seconds: float
+    unsettled_hours: int = 0
 
     @property
     def bill(self) -> Bill:
@@ -121,7 +135,9 @@ class Costs:
         return bill_of(self.allocation, self.unpriced_gpu_seconds)
 
 
-def costs_of(store: Store, window: Window, pricing: Pricing, *, by_user: bool = False) -> Costs:
+def costs_of(
+    store: Store, window: Window, pricing: Pricing, *, by_user: bool = False, settled_only: bool = False
+) -> Costs:
     """The bill of a window, split.
 
     The window is rounded out to whole hours. Of hours that are not settled yet the newest 48 are computed now.
@@ -130,6 +146,7 @@ def costs_of(store: Store, window: Window, pricing: Pricing, *, by_user: bool = 
         store: migrated.
         window: event time.
         pricing: prices and warm pools.
+        settled_only: leave hours out that are not settled yet.
         by_user: put users in the place of tenants; then requests are read again, which takes about a second an hour of
             a large fleet.
     """
@@ -139,13 +156,14 @@ def costs_of(store: Store, window: Window, pricing: Pricing, *, by_user: bool = 
     kept = read_gpu_hours(store, around)
     gpus = [kept]
     shares = [] if by_user else [read_request_hours(store, whole)]
-    for hour in read_unsettled_hours(store, whole, _LIVE_HOURS_MAX)["hour"]:
-        if hour not in settled:
-            live = Window(hour, hour + timedelta(hours=1))
-            found, engine_minutes = _gpu_time(store, live, pricing)
-            gpus.append(found)
-            if not by_user:
-                shares.append(_request_hours(store, live, found, engine_minutes))
+    waiting = [] if settled_only else read_unsettled_hours(store, whole)["hour"].to_list()
+    waiting = [hour for hour in waiting if hour not in settled]
+    for hour in waiting[:_LIVE_HOURS_MAX]:
+        live = Window(hour, hour + timedelta(hours=1))
+        found, engine_minutes = _gpu_time(store, live, pricing)
+        gpus.append(found)
+        if not by_user:
+            shares.append(_request_hours(store, live, found, engine_minutes))
     there = pl.col("time").is_between(whole.start, whole.end, closed="left")
     time = with_gaps(pl.concat(gpus)).filter(there)
     if by_user:
@@ -154,7 +172,7 @@ def costs_of(store: Store, window: Window, pricing: Pricing, *, by_user: bool = 
     whole_s = (pl.col("seconds") * pl.col("slice_ratio")).sum()
     unpriced = time.join(priced.filter(pl.col("cost_nanousd").is_null()), on=["time", "gpu"], how="semi")
     split_bill = allocate(time, priced, pl.concat(shares), _overheads(pricing.book, whole))
-    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()))
+    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()), max(0, len(waiting) - _LIVE_HOURS_MAX))
 
 
 def unit_costs_of(
@@ -162,20 +180,26 @@ def unit_costs_of(
 ) -> pl.DataFrame:
     """What one of something costs, by dimensions. Schema: the dimensions, then `unit_costs.UNIT_COSTS`.
 
-    A request is good when it did not fail and took no longer than the objectives of its service promise.
+    A request is good when it did not fail and took no longer than the objectives of its service promise to all: of time
+    to first token, latency, time per output token, and goodput, the strictest of each.
 
     Raises:
         ValueError: for something that unit costs are not told by.
     """
-    promised: dict[str, tuple[float, float]] = {}
+    promised: dict[str, Promised] = {}
     for objective in objectives:
-        limit_ms = objective.threshold_ms or 0.0
-        ttft_ms, latency_ms = promised.get(objective.service, (0.0, 0.0))
-        if objective.indicator is Indicator.TTFT:
-            ttft_ms = min(ttft_ms or limit_ms, limit_ms)
-        elif objective.indicator is Indicator.LATENCY:
-            latency_ms = min(latency_ms or limit_ms, limit_ms)
-        promised[objective.service] = (ttft_ms, latency_ms)
+        if objective.selection != Selection():
+            continue  # what one tenant or model was promised says nothing of the others
+        known = promised.get(objective.service, Promised())
+        of = {Indicator.TTFT: "ttft_ms", Indicator.GOODPUT: "ttft_ms", Indicator.LATENCY: "latency_ms",
+              Indicator.TPOT: "tpot_ms"}.get(objective.indicator)  # fmt: skip
+        limits = [(of, objective.threshold_ms)] if of is not None else []
+        if objective.indicator is Indicator.GOODPUT:
+            limits.append(("tpot_ms", objective.tpot_threshold_ms))
+        for name, limit_ms in limits:
+            if limit_ms:
+                known = replace(known, **{name: min(getattr(known, name) or limit_ms, limit_ms)})
+        promised[objective.service] = known
     return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by), by)
 
 
@@ -202,10 +226,13 @@ def _shares_by_user(store: Store, time: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _costs(book: PriceBook, time: pl.DataFrame) -> pl.DataFrame:
     """What each GPU-hour cost."""
-    hours = time.group_by("time", "gpu").agg(
-        pl.col("seconds").sum(), pl.col("node", "gpu_model", "pool").drop_nulls().first(), pl.col("slice_ratio").max()
+    hours = time.group_by("time", "gpu", "slice_ratio").agg(
+        pl.col("seconds").sum(), pl.col("node", "gpu_model", "pool").drop_nulls().first()
     )
-    return gpu_costs(book, hours).select("time", "gpu", "price", "cost_nanousd")
+    priced = gpu_costs(book, hours)
+    known = pl.col("cost_nanousd").sum()
+    cost = pl.when(pl.col("cost_nanousd").is_not_null().all()).then(known).alias("cost_nanousd")
+    return priced.group_by("time", "gpu").agg(pl.col("price").drop_nulls().first(), cost)
 
 
 def _gpu_time(store: Store, window: Window, pricing: Pricing) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -213,9 +240,10 @@ def _gpu_time(store: Store, window: Window, pricing: Pricing) -> tuple[pl.DataFr
     held_s = HELD_MINUTES_MAX * MINUTE_S  # before it for what is held, after it to see how often things tell
     around = window.widened(before_s=held_s, after_s=held_s)
     engines = _within(held(read_engine_minutes(store, around), "replica"), window)
-    gpus = _within(held(read_gpu_minutes(store, around), "gpu"), window)
+    slices = pricing.book.mig_slices
+    gpus = _within(held(read_gpu_minutes(store, around, slices), "gpu"), window)
     stalls = _within(held(read_stall_minutes(store, around), "node"), window)
-    return gpu_time(gpus, engines, stalls, read_extents(store, window), window, pricing.warm), engines
+    return gpu_time(gpus, engines, stalls, read_extents(store, window, slices), window, pricing.warm), engines
 
 
 def _within(rows: pl.DataFrame, window: Window) -> pl.DataFrame:
@@ -296,17 +324,18 @@ def _step_model(model: object, gpu_model: object, gpus: object, requests: pl.Dat
 def request_cost_usd(store: Store, service: str, window: Window, pricing: Pricing) -> float | None:
     """What a request of a service cost in GPU time, in dollars; None where nothing is known of it.
 
-    From settled hours only, so that it is quick: those of the window, else the newest of the day before it.
+    From settled hours only, so that it is quick: the last day of those in the window, else the newest of the day before
+    it.
     """
     whole = whole_hours(window)
     settled = sorted(read_settled_hours(store, whole.widened(before_s=86_400)))
-    hours = [hour for hour in settled if hour >= whole.start] or settled[-1:]
-    cost_nanousd = requests = 0
-    for hour in hours:
-        costs = costs_of(store, Window(hour, hour + timedelta(hours=1)), pricing)
-        own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
-        cost_nanousd += int(own["cost_nanousd"].sum())
-        requests += int(own["requests"].sum())
+    hours = ([hour for hour in settled if hour >= whole.start] or settled[-1:])[-_RECENT_HOURS:]
+    if not hours:
+        return None
+    seen = Window(hours[0], hours[-1] + timedelta(hours=1))
+    costs = costs_of(store, seen, pricing, settled_only=True)
+    own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
+    cost_nanousd, requests = int(own["cost_nanousd"].sum()), int(own["requests"].sum())
     return cost_nanousd / NANOUSD / requests if cost_nanousd and requests else None
 
 
@@ -352,41 +381,82 @@ class SpendRunaway:
     impact_ratio: float | None
 
 
-def spend_runaways(store: Store, now: datetime, pricing: Pricing) -> list[SpendRunaway]:
-    """Spend that runs away now, by the hours that are settled: the bill, and each service that is a large part of it.
+class SpendWatch:
+    """Looks for spend that runs away: of the whole bill, and of each service that is a large part of it.
 
-    Small ones double by themselves every other day, so nobody is told of them.
+    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the hours of
+    three weeks, read once an hour; what is spent now from the GPUs that are there now, by ten minutes, so that nobody
+    waits until an hour is settled.
     """
-    end = hour_of(now)
-    known = since_first_gpu(costs_of(store, Window(end - _RUNAWAY_HISTORY, end), pricing).allocation)
-    bill = _rates(known)
-    large = known.group_by("service").agg(pl.col("cost_nanousd").sum()).drop_nulls("service")
-    large = large.filter(pl.col("cost_nanousd") >= _LARGE_RATIO * int(known["cost_nanousd"].sum())).sort("service")
-    watched: list[tuple[str, str | None, pl.DataFrame]] = [("all", None, bill)]
-    for name in large["service"]:
-        # An hour in which a service had no dollar is one of nothing, not one that nothing is known of.
-        own = _rates(known.filter(pl.col("service") == name))
-        watched.append((name, "service", bill.select("time").join(own, on="time", how="left").fill_null(0.0)))
-    found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
-    return [
-        SpendRunaway(
-            scope,
-            dimension,
-            one.began_at,
-            one.total_actual_spend_usd,
-            one.total_expected_spend_usd,
-            one.total_impact_usd,
-            one.impact_ratio,
+
+    def __init__(self, store: Store, pricing: Pricing) -> None:
+        self._store = store
+        self._pricing = pricing
+        self._usual: tuple[datetime, pl.DataFrame] | None = None
+
+    def look(self, now: datetime) -> list[SpendRunaway]:
+        """What runs away at `now`; without two days of history, nothing."""
+        hour = hour_of(now)
+        if self._usual is None or self._usual[0] != hour:
+            past = Window(hour - _RUNAWAY_HISTORY, hour)
+            self._usual = (hour, _by_service(since_first_gpu(costs_of(self._store, past, self._pricing).allocation)))
+        spent = self._usual[1]
+        if spent.is_empty():
+            return []
+        end = datetime.fromtimestamp((now.timestamp() - _ARRIVES_S) // _RATE_STEP_S * _RATE_STEP_S, UTC)
+        if end > hour:
+            spent = pl.concat([spent, self._now(Window(hour, end))])
+        whole = spent.group_by("time").agg(pl.col("usd_per_hour").sum()).sort("time")
+        share = spent.group_by("service").agg(pl.col("usd_per_hour").sum()).drop_nulls("service").sort("service")
+        large = share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))["service"]
+        watched: list[tuple[str, str | None, pl.DataFrame]] = [("all", None, whole)]
+        for name in large:
+            own = spent.filter(pl.col("service") == name).select("time", "usd_per_hour")
+            # When a service had no dollar is known: nothing.
+            watched.append((name, "service", whole.select("time").join(own, on="time", how="left").fill_null(0.0)))
+        found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
+        return [
+            SpendRunaway(
+                scope,
+                dimension,
+                one.began_at,
+                one.total_actual_spend_usd,
+                one.total_expected_spend_usd,
+                one.total_impact_usd,
+                one.impact_ratio,
+            )
+            for scope, dimension, one in found
+            if one is not None
+        ]
+
+    def _now(self, window: Window) -> pl.DataFrame:
+        """Dollars an hour by ten minutes and service, of the GPUs that told of themselves in each."""
+        around = window.widened(before_s=HELD_MINUTES_MAX * MINUTE_S)
+        gpus = _within(held(read_gpu_minutes(self._store, around, self._pricing.book.mig_slices), "gpu"), window)
+        services = (
+            read_engine_minutes(self._store, around).group_by("replica").agg(pl.col("service").drop_nulls().last())
         )
-        for scope, dimension, one in found
-        if one is not None
-    ]
+        there = (
+            with_slices(gpus)
+            .with_columns(pl.col("time").dt.truncate(f"{_RATE_STEP_S}s"), pl.lit(float(_RATE_STEP_S)).alias("seconds"))
+            .unique(["gpu", "time"], keep="last", maintain_order=True)
+            .join(services, on="replica", how="left")
+        )
+        priced = gpu_costs(self._pricing.book, there)
+        return priced.group_by("time", "service").agg(
+            (pl.col("cost_nanousd").sum() / NANOUSD * 3600 / _RATE_STEP_S).alias("usd_per_hour")
+        )
 
 
-def _rates(allocation: pl.DataFrame) -> pl.DataFrame:
-    """Dollars an hour by hour: columns time, usd_per_hour."""
+def _by_service(allocation: pl.DataFrame) -> pl.DataFrame:
+    """Dollars an hour of GPUs by ten minutes and service: those of an hour hold throughout it."""
+    of_gpus = allocation.filter(pl.col("use") != Use.OVERHEAD.value)
     rate = (pl.col("cost_nanousd").sum() / NANOUSD).alias("usd_per_hour")
-    return allocation.group_by("time").agg(rate).sort("time")
+    hourly = of_gpus.group_by("time", "service").agg(rate)
+    steps = pl.DataFrame({"step": range(3600 // _RATE_STEP_S)})
+    return hourly.join(steps, how="cross").select(
+        pl.col("time") + pl.duration(seconds=pl.col("step") * _RATE_STEP_S), "service", "usd_per_hour"
+    )
 
 
 def spend_variance(store: Store, before: Window, after: Window, pricing: Pricing, by: str = "model") -> Variance:
@@ -407,13 +477,18 @@ def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[Budge
     known = since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).alias("cost_usd")
     hourly = known.group_by("time", "service", "tenant").agg(dollars).sort("time")
+    hours = hourly.select(pl.col("time").unique().sort())
     found = []
     for budget in pricing.budgets:
         own = hourly
         for name, value in (("service", budget.service), ("tenant", budget.tenant)):
             own = own if value is None else own.filter(pl.col(name) == value)
-        _, ends = budget_period(budget, now)
-        hours = max(1, int((ends - end).total_seconds() // 3600))
-        ahead = forecast(own.group_by("time").agg(pl.col("cost_usd").sum()).sort("time"), hours)
+        # In an hour that the bill knows, whoever has no dollar in it spent nothing.
+        spent = hours.join(own.group_by("time").agg(pl.col("cost_usd").sum()), on="time", how="left").fill_null(0.0)
+        ahead: Forecast | NoForecast | None = None
+        if own.height:
+            _, ends = budget_period(budget, now)
+            last: datetime = hours["time"][-1]
+            ahead = forecast(spent, max(1, int((ends - last).total_seconds() // 3600)))
         found.append(budget_status(budget, hourly, ahead if isinstance(ahead, Forecast) else None, now))
     return sorted(found, key=lambda one: (-(one.forecast_ratio or one.spent_ratio or 0.0), one.budget.name))

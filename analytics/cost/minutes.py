@@ -3,8 +3,10 @@
 Of several metrics that tell the same, in one engine or another, the first that a thing tells counts.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from analytics.cost.gpu_time import (
@@ -68,13 +70,14 @@ _LINK_RATE = "node_infiniband_rate_bytes_per_second"
 _LABELS = ("modelName", "exported_namespace", "namespace", "GPU_I_PROFILE")
 
 
-def read_extents(store: Store, window: Window) -> pl.DataFrame:
+def read_extents(store: Store, window: Window, mig_slices: Mapping[str, float]) -> pl.DataFrame:
     """What each GPU of a window is, and when it was first and last heard of at all. Schema: `EXTENTS`."""
-    return read_gpu_extents(store, window, _SEEN_BY).with_columns(_slice_ratio("profile")).select(*EXTENTS)
+    found = read_gpu_extents(store, window, _SEEN_BY)
+    return found.with_columns(_slice_ratio("profile", mig_slices)).select(*EXTENTS)
 
 
-def read_gpu_minutes(store: Store, window: Window) -> pl.DataFrame:
-    """What GPUs told of each minute. Schema: `GPU_MINUTES`."""
+def read_gpu_minutes(store: Store, window: Window, mig_slices: Mapping[str, float]) -> pl.DataFrame:
+    """What GPUs told of each minute; `mig_slices` as of the price book. Schema: `GPU_MINUTES`."""
     names = [*_SEEN_BY, *(metric for metrics in _GPU_METRICS.values() for metric in metrics)]
     series = read_series(store, window, sorted(set(names)), _LABELS).drop_nulls("gpu")
     label = {name: pl.col("labels").list.get(at, null_on_oob=True).replace("", None) for at, name in enumerate(_LABELS)}
@@ -82,7 +85,7 @@ def read_gpu_minutes(store: Store, window: Window) -> pl.DataFrame:
         label["modelName"].alias("gpu_model"),
         pl.coalesce(label["exported_namespace"], label["namespace"]).alias("pool"),
         label["GPU_I_PROFILE"].alias("profile"),
-    ).with_columns(_slice_ratio("profile"))
+    ).with_columns(_slice_ratio("profile", mig_slices))
     identity = ("gpu", "node", "gpu_model", "pool", "replica", "slice_ratio")
     rows = _by_minute(store, window, known, identity)
     if rows.is_empty():
@@ -181,24 +184,29 @@ def _rates(store: Store, window: Window, series: pl.DataFrame) -> pl.DataFrame:
     rows = rows.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
     if rows.is_empty():
         return pl.DataFrame(schema=kinds)
-    wide = rows.pivot(on="time", index="series_id", values="value", sort_columns=True)
-    times = rows["time"].unique().sort()
-    rates = counter_rates(wide.drop("series_id").cast(pl.Float64).to_numpy(), MINUTE_S)
-    return (
-        pl.DataFrame({"series_id": wide["series_id"], "rate": rates.tolist(), "time": [times] * wide.height})
-        .explode("rate", "time")
-        .with_columns(pl.col("rate").fill_nan(None))
-        .drop_nulls("rate")
-        .select(pl.col(name).cast(kind) for name, kind in kinds.items())
+    # On every minute of the window: growth over a gap is spread over it, and that takes to know how long it was.
+    ids = rows["series_id"].unique(maintain_order=True)
+    step = (rows["time"] - window.start).dt.total_seconds() // MINUTE_S
+    place = rows["series_id"].replace_strict(ids, range(len(ids)), return_dtype=pl.Int64)
+    values = np.full((len(ids), math.ceil(window.seconds / MINUTE_S)), np.nan)
+    values[place.to_numpy(), step.to_numpy()] = rows["value"].to_numpy()
+    rates = counter_rates(values, MINUTE_S)
+    series_at, step_at = np.nonzero(np.isfinite(rates))
+    return pl.DataFrame(
+        {"series_id": ids.gather(series_at), "step": step_at, "rate": rates[series_at, step_at]}
+    ).select(
+        pl.col("series_id"),
+        (pl.lit(window.start) + pl.duration(seconds=pl.col("step") * MINUTE_S)).cast(kinds["time"]).alias("time"),
+        "rate",
     )
 
 
-def _slice_ratio(profile: str) -> pl.Expr:
+def _slice_ratio(profile: str, mig_slices: Mapping[str, float]) -> pl.Expr:
     """The share of a GPU that a MIG profile is; a whole one where there is none, or one that is not known."""
 
     def ratio(name: str) -> float:
         try:
-            return mig_ratio(name)
+            return mig_ratio(name, mig_slices)
         except ValueError:
             return 1.0
 

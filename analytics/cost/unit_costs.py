@@ -163,10 +163,12 @@ def _quotients(rows: pl.DataFrame, bill_nanousd: int) -> pl.DataFrame:
             _per(pl.col("full_cost_usd"), pl.col("requests")).alias("full_cost_per_prediction_usd"),
             _per(pl.col("full_cost_usd"), pl.col("good_requests")).alias("full_cost_per_good_prediction_usd"),
             _per(1e6 * known, tokens).alias("cost_per_million_tokens_usd"),
-            _per(1e6 * pl.col("input_cost_nanousd") / NANOUSD, pl.col("input_tokens")).alias(
+            _per(pl.when(known > 0).then(1e6 * pl.col("input_cost_nanousd") / NANOUSD), pl.col("input_tokens")).alias(
                 "cost_per_million_input_tokens_usd"
             ),
-            _per(1e6 * output, pl.col("output_tokens")).alias("cost_per_million_output_tokens_usd"),
+            _per(pl.when(known > 0).then(1e6 * output), pl.col("output_tokens")).alias(
+                "cost_per_million_output_tokens_usd"
+            ),
             _per(known, pl.col("users")).alias("cost_per_active_user_usd"),
         )
         .with_columns(pl.col("users").cast(pl.UInt64))

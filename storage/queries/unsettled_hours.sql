@@ -1,4 +1,4 @@
--- The hours of a window that hold requests or samples that cost was not settled from, newest first.
+-- The hours of a window that hold more requests or samples than cost was settled from, newest first.
 SELECT toDateTime64(counted.hour, 6, 'UTC') AS hour, counted.requests AS requests, counted.samples AS samples
 FROM
 (
@@ -19,11 +19,13 @@ FROM
 ) AS counted
 LEFT JOIN
 (
-    SELECT hour, argMax(requests, settled_at) AS requests, argMax(samples, settled_at) AS samples, toUInt8(1) AS is_settled
+    SELECT hour, argMax(requests, settled_at) AS requests, argMax(samples, settled_at) AS samples, max(settled_at) AS last_settled_at, toUInt8(1) AS is_settled
     FROM tailsight_cost_hours
     WHERE hour >= toDateTime({start:DateTime64(6, 'UTC')}) AND hour < {end:DateTime64(6, 'UTC')}
     GROUP BY hour
 ) AS settled USING hour
-WHERE settled.is_settled = 0 OR counted.requests != settled.requests OR counted.samples != settled.samples
+WHERE settled.is_settled = 0
+    OR (last_settled_at < {settled_before:DateTime64(6, 'UTC')}
+        AND (counted.requests > settled.requests OR counted.samples > settled.samples))
 ORDER BY hour DESC
 LIMIT {limit:UInt32}

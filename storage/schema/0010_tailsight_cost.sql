@@ -54,5 +54,5 @@ CREATE TABLE IF NOT EXISTS tailsight_gpu_hours
 )
 ENGINE = ReplacingMergeTree(settled_at)
 PARTITION BY toDate(hour)
-ORDER BY (hour, gpu, pool, replica, service, model, state)
+ORDER BY (hour, gpu, node, gpu_model, pool, replica, service, model, slice_ratio, state)
 SETTINGS ttl_only_drop_parts = 1;

@@ -16,11 +16,13 @@ from alerts.decide import (
     incident_alert,
     runaway_alert,
     status_alerts,
+    traffic_stopped_alerts,
 )
 from alerts.devices import device_alerts
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.cost.runaway import BudgetState
 from analytics.device_faults import RULES
+from analytics.traffic_stops import StoppedTraffic
 from domain.alert import Alert
 from domain.incident import Severity
 from domain.slo import SloState
@@ -44,7 +46,8 @@ def every_alert() -> list[Alert]:
         burn_alert(burn, [], "", NOW),
         *status_alerts([missed, unknown], seen, "", NOW),
         *exhaustion_alerts([slo_status(timedelta(hours=1))], HORIZON_S, [], "", NOW),
-        data_late_alert(NOW - timedelta(hours=1), 300, "", NOW),
+        data_late_alert("samples", NOW - timedelta(hours=1), 300, "", NOW),
+        *traffic_stopped_alerts([StoppedTraffic("chat", NOW - timedelta(minutes=9), 12.0)], Severity.PAGE, "", NOW),
         runaway_alert(Spending(), "", NOW),
         *budget_alerts([spending_of(BudgetState.MISSED, 1200.0, None)], "", NOW),
         *device_alerts([GPU, replace(LINK, incident="inc-1")], "", NOW),

@@ -53,7 +53,7 @@ def told(gpus, engines=NOTHING, stalls=NO_STALLS, seen=None, warm=()):
 
 
 def test_an_hour_is_busy_as_far_as_work_ran_and_the_rest_had_no_traffic():
-    found = told(gpu(busy_ratio=0.25), engine(running=1.0))
+    found = told(gpu(busy_ratio=0.25), engine(running=0.25))
     assert states(found) == {BUSY: 900.0, "loaded_without_traffic": 2700.0}
     row = found.filter(pl.col("state") == BUSY).row(0, named=True)
     assert (row["time"], row["service"], row["model"], row["pool"]) == (START, "chat", "llama", "prod")
@@ -63,7 +63,9 @@ def test_an_hour_is_busy_as_far_as_work_ran_and_the_rest_had_no_traffic():
     ("gpu_told", "engine_told", "cause"),
     [
         ({"replica": None, "memory_used_mib": 4.0}, None, "unallocated"),
-        ({"replica": None}, None, "loaded_without_traffic"),
+        ({"replica": None}, None, "held_without_engine"),
+        ({}, None, "held_without_engine"),
+        ({}, {"running": 3.0}, "between_steps"),
         ({"memory_used_mib": 4.0}, None, "no_model"),
         ({}, {"waiting": 3.0, "kv_usage_ratio": 0.99}, "waiting_for_kv_space"),
         ({}, {}, "loaded_without_traffic"),
@@ -85,7 +87,7 @@ def test_a_warm_pool_is_idle_by_policy():
 
 def test_a_replica_loads_until_its_engine_tells_of_itself():
     found = told(gpu(), engine(range(5, 60), running=1.0))
-    assert states(found) == {"loading": 300.0, "loaded_without_traffic": 3300.0}
+    assert states(found) == {"loading": 300.0, "between_steps": 3300.0}
 
 
 def test_what_a_lowered_clock_and_a_waiting_port_took_is_not_busy():
@@ -104,9 +106,29 @@ def test_a_gpu_is_there_from_first_to_last_sight_and_silent_minutes_are_no_telem
     found = told(gpu([10, 11, 40], busy_ratio=1.0), engine([10, 11, 40], running=1.0), seen=extents(10, 40))
     assert states(found) == {BUSY: 180.0, "no_telemetry": 28 * 60.0}
     assert set(found["replica"]) == {"chat-0"}
-    never_heard_in_this_hour = told(gpu([]), seen=extents(-60, 120))
-    assert states(never_heard_in_this_hour) == {"no_telemetry": 3600.0}
-    assert told(gpu([]), seen=extents(60, 120)).is_empty()
+    # Whether an hour of silence was paid for is seen by what lies on both sides of it: test_a_gpu_that_comes_back.
+    assert told(gpu([]), seen=extents(-60, 120)).is_empty()
+
+
+def test_requests_that_run_for_a_part_of_the_minute_wait_between_steps_for_what_of_it_is_not_busy():
+    found = told(gpu(busy_ratio=0.4), engine(running=0.7))
+    assert states(found) == {BUSY: 1440.0, "between_steps": 1080.0, "loaded_without_traffic": 1080.0}
+    full = told(gpu(busy_ratio=0.6), engine(running=5.0))
+    assert states(full) == {BUSY: 2160.0, "between_steps": 1440.0}
+
+
+def test_a_slice_that_misses_a_scrape_is_not_taken_for_free_room():
+    seen = pl.concat([extents(gpu=name, slice_ratio=ratio) for name, ratio in (("G/1", 3 / 7), ("G/2", 4 / 7))])
+    one, other = gpu(gpu="G/1", slice_ratio=3 / 7), gpu(set(range(60)) - {7}, gpu="G/2", slice_ratio=4 / 7)
+    found = told(pl.concat([one, other]), engine(), seen=seen)
+    whole = found.select((pl.col("seconds") * pl.col("slice_ratio")).sum()).item()
+    assert whole == pytest.approx(3600.0)
+    assert set(found["gpu"]) == {"G/1", "G/2"}
+
+
+def test_gpus_that_are_slowed_all_together_are_held_against_what_they_could_do():
+    found = told(gpu(busy_ratio=1.0, clock_mhz=990.0, clock_reasons=0x40, gpu_model="NVIDIA H100 80GB HBM3"), engine())
+    assert states(found) == {"throttled": 1800.0, BUSY: 1800.0}
 
 
 def test_an_engine_that_tells_of_requests_stands_in_for_a_gpu_that_does_not_say_how_busy_it_is():
