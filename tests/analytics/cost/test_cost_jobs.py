@@ -7,8 +7,9 @@ import pytest
 
 from analytics.cost.attribution import REQUEST_HOURS
 from analytics.cost.gpu_time import GPU_TIME
-from analytics.cost.jobs import Pricing, costs_of, settle, spend_forecast
+from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses, costs_of, settle, spend_forecast
 from analytics.cost.price_book import PriceBook, shipped_prices
+from analytics.cost.runaway import Budget
 from domain.window import Window
 from simulator.fill import fill
 from simulator.run import Simulation
@@ -58,7 +59,8 @@ def test_late_requests_settle_an_hour_again_and_the_new_settlement_counts(fleet)
     late = {"service": "chat", "model": "llama-3.1-70b", "replica": replica, "tenant": "latecomer", "latency_ms": 9e4}
     late |= {"prefill_ms": 400.0, "decode_ms": 8.9e4, "input_tokens": 4000, "output_tokens": 3000, "is_error": False}
     fleet.insert("tailsight_requests", pl.DataFrame([{"time": START + timedelta(minutes=5), **late}]))
-    assert settle(fleet, LATER + timedelta(minutes=1), PRICING) == 1
+    assert settle(fleet, LATER + timedelta(minutes=1), PRICING) == 0  # more may come yet
+    assert settle(fleet, LATER + timedelta(minutes=20), PRICING) == 1
     after = costs_of(fleet, BOTH, PRICING)
     assert after.bill.bill_usd == before.bill.bill_usd
     assert after.allocation.filter(pl.col("tenant") == "latecomer")["cost_nanousd"].sum() > 0
@@ -78,7 +80,8 @@ def test_a_window_is_rounded_out_to_whole_hours(fleet):
 def test_every_second_of_every_gpu_is_told(fleet):
     settle(fleet, LATER, PRICING)
     seconds = read_gpu_hours(fleet, BOTH).group_by("time", "gpu").agg(pl.col("seconds").sum())
-    assert seconds["seconds"].to_list() == pytest.approx([3600.0] * seconds.height, abs=61)
+    # From the first sight to the last: the simulated fleet is first scraped within its first minute.
+    assert seconds["seconds"].to_list() == pytest.approx([3600.0] * seconds.height, abs=1e-6)
 
 
 def test_users_get_the_dollars_of_their_tenants(fleet):
@@ -112,3 +115,85 @@ def test_a_prompt_that_was_cached_costs_less(clean_store):
     shares = {row["tenant"]: row for row in read_request_hours(clean_store, BOTH).iter_rows(named=True)}
     assert shares["cached"]["engine_ms"] < 0.8 * shares["new"]["engine_ms"]
     assert shares["cached"]["input_engine_ms"] < 0.3 * shares["new"]["input_engine_ms"]
+
+
+def test_an_hour_whose_requests_are_kept_no_longer_stays_settled(fleet):
+    settle(fleet, LATER, PRICING)
+    before = costs_of(fleet, BOTH, PRICING)
+    fleet.execute("ALTER TABLE tailsight_requests DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    assert settle(fleet, LATER + timedelta(minutes=20), PRICING) == 0
+    assert rows(costs_of(fleet, BOTH, PRICING).allocation) == rows(before.allocation)
+
+
+def test_a_gpu_that_is_cut_anew_costs_what_a_gpu_costs(clean_store):
+    def part(gpu, ratio, seconds):
+        who = {"time": START, "gpu": gpu, "node": "n1", "gpu_model": "NVIDIA H100 80GB HBM3", "slice_ratio": ratio}
+        return {**who, "state": "unallocated", "seconds": seconds}
+
+    # Twenty minutes in three parts, then in two: what is left of the GPU is 2/7, then 4/7.
+    parts = [part("G/1", 3 / 7, 3600.0), part("G/2", 2 / 7, 1200.0), part("G", 2 / 7, 1200.0), part("G", 4 / 7, 2400.0)]
+    nothing = pl.DataFrame(schema=REQUEST_HOURS)
+    cost_hours.settle_hour(
+        clean_store, START, nothing, pl.DataFrame(parts, schema=GPU_TIME), requests=0, samples=0, now=LATER
+    )
+    found = costs_of(clean_store, Window(START, START + timedelta(hours=1)), PRICING)
+    assert found.bill.bill_usd == pytest.approx(6.155, abs=1e-8)
+    assert found.bill.gpu_hours == pytest.approx(1.0)
+
+
+def long_past(store, hours, tenants):
+    """Hours settled of one GPU, each tenant asking until so many hours before the end."""
+    for number in range(hours):
+        time = NOW - timedelta(hours=hours - number)
+        state = {"gpu": "G", "node": "n", "gpu_model": "NVIDIA H100 80GB HBM3", "replica": "r", "service": "chat"}
+        state |= {"slice_ratio": 1.0, "state": "busy", "seconds": 3600.0}
+        asked = [
+            {"time": time, "service": "chat", "tenant": tenant, "replica": "r", "is_error": False, "requests": 1,
+             "input_tokens": 1, "output_tokens": 1, "engine_ms": 1.0 + number % 5, "input_engine_ms": 0.0}
+            for tenant, ends in tenants.items()
+            if number < hours - ends
+        ]  # fmt: skip
+        shares, gpus = (
+            pl.DataFrame(asked, schema=REQUEST_HOURS),
+            pl.DataFrame([{"time": time, **state}], schema=GPU_TIME),
+        )
+        cost_hours.settle_hour(store, time, shares, gpus, requests=1, samples=0, now=NOW)
+
+
+def test_a_budget_of_a_tenant_that_fell_silent_is_still_judged(clean_store):
+    long_past(clean_store, 100, {"loud": 0, "quiet": 12})
+    budgets = (Budget("quiet", 1e6, tenant="quiet"), Budget("loud", 1e6, tenant="loud"), Budget("all", 1.0))
+    found = {
+        one.budget.name: one for one in budget_statuses(clean_store, NOW, Pricing(shipped_prices(), budgets=budgets))
+    }
+    assert {name: one.state.value for name, one in found.items()} == {"quiet": "met", "loud": "met", "all": "missed"}
+    assert found["quiet"].spent_usd > 0
+    assert found["quiet"].forecast.median_usd < found["loud"].forecast.median_usd
+
+
+def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour(clean_store):
+    long_past(clean_store, 100, {"loud": 0})
+    watch = SpendWatch(clean_store, PRICING)
+    assert watch.look(NOW + timedelta(minutes=40)) == []
+    series, samples = [], []
+    for number in range(3):
+        known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": number, "job": "d", "instance": "i", "node": "n"}
+        known |= {"gpu": f"G{number}", "port": "", "replica": "r", "service": "", "model": ""}
+        labels = {"names": ["modelName"], "texts": ["NVIDIA H100 80GB HBM3"]}
+        first = 0 if number == 0 else 10
+        seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=79)}
+        series.append({**known, "attributes": labels, **seen})
+        samples += [
+            {
+                "metric": "dcgm_fi_dev_gpu_util",
+                "series_id": number,
+                "time": NOW + timedelta(minutes=minute),
+                "value": 50.0,
+            }
+            for minute in range(first, 80)
+        ]
+    clean_store.insert("tailsight_series", pl.DataFrame(series, schema_overrides={"series_id": pl.UInt64}))
+    clean_store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides={"series_id": pl.UInt64}))
+    (found,) = [one for one in watch.look(NOW + timedelta(minutes=71)) if one.scope == "all"]
+    assert found.started_at == NOW + timedelta(minutes=10)
+    assert found.total_impact_usd > 0
