@@ -13,7 +13,7 @@ route: {receiver: nobody, group_by: [service]}
 receivers: [{name: nobody}]
 inhibit_rules:
 - source_matchers: [alertname="SLOBurnRate", severity="page"]
-  target_matchers: [severity="ticket"]
+  target_matchers: [service=~".+", severity="ticket"]
   equal: [service]
 - source_matchers: [alertname="TailsightLatencySpike", severity="page"]
   target_matchers: [alertname=~"TailsightGpuUnhealthy|TailsightLinkUnhealthy", severity="ticket"]

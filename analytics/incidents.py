@@ -148,9 +148,13 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
         known = min(same, key=lambda other: abs(other.started_at - incident.started_at), default=None)
         if known is not None:
             free.remove(known)
-            incident = replace(  # noqa: PLW2901  # the same incident, under its first name
-                incident, id=known.id, started_at=known.started_at, detected_at=known.detected_at
-            )
+            # The same incident, under its first name; as severe as it ever was: severity is a label of its alert, and a
+            # page that became a ticket would be told as resolved while users still suffer.
+            severities = list(Severity)
+            incident = replace(  # noqa: PLW2901
+                incident, id=known.id, started_at=known.started_at, detected_at=known.detected_at,
+                severity=min(incident.severity, known.severity, key=severities.index),
+            )  # fmt: skip
         if incident != known:
             changed.append(incident)
     changed += [

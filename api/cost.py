@@ -30,10 +30,12 @@ from api.problems import invalid_field
 from api.times import Moment, WindowQuestion, window_between
 from api.traffic import split_list
 from domain.cost import NANOUSD
+from domain.window import Window
 
 router = APIRouter(prefix="/api/v1/cost", tags=["cost"])
 
 USER_HOURS_MAX = 48
+DAYS_MAX = 92
 _VALID = ("user", *DIMENSIONS)
 
 
@@ -105,6 +107,7 @@ class CostAnswer(BaseModel):
     by: list[str]
     currency: str = Field(examples=["USD"])
     uses_list_prices: bool = Field(description="true where a price is a public list price, not yours")
+    unsettled_hours: int = Field(description="hours that hold data, wait to be settled, and are on no bill yet")
     bill: BillDocument
     rows: list[CostRow]
 
@@ -128,6 +131,7 @@ _EXAMPLE = {
     "by": ["model"],
     "currency": "USD",
     "uses_list_prices": True,
+    "unsettled_hours": 0,
     "bill": _BILL_EXAMPLE,
     "rows": [
         {
@@ -168,7 +172,7 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> Any:
     Raises:
         Problem: for a question by user over more than 48 hours.
     """
-    window = question.window(given.now())
+    window = _bounded(question.window(given.now()))
     by_user = "user" in question.by
     if by_user and window.seconds > USER_HOURS_MAX * 3600:
         raise invalid_field("by", f"cost by user is told over at most {USER_HOURS_MAX} hours; shorten the window")
@@ -184,6 +188,7 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> Any:
         "by": question.by,
         "currency": "USD",
         "uses_list_prices": bool(prices & given.pricing().book.list_prices),
+        "unsettled_hours": costs.unsettled_hours,
         "bill": {**asdict(costs.bill), "attributed_ratio": costs.bill.attributed_ratio},
         "rows": list(_rows(given, costs, question.by)),
     }
@@ -435,9 +440,9 @@ class VarianceAnswer(BaseModel):
 )
 def get_variance(given: Given, question: Annotated[VarianceQuestion, Query()]) -> dict[str, Any]:
     """The difference of two bills as price, volume, mix, efficiency and idle time, whatever comes first (Shapley)."""
-    window = question.window(given.now())
+    window = _bounded(question.window(given.now()))
     end = question.before_end or window.start
-    before = window_between(question.before_start or end - (window.end - window.start), end, given.now())
+    before = _bounded(window_between(question.before_start or end - (window.end - window.start), end, given.now()))
     found = spend_variance(given.store, before, window, given.pricing(), question.by)
     amounts = [name for name in found.groups.columns if name.endswith("_nanousd")]
     groups = [
@@ -530,7 +535,7 @@ class FocusAnswer(BaseModel):
 def get_focus(given: Given, question: Annotated[FocusQuestion, Query()]) -> Any:
     """The bill in the columns of the FinOps Open Cost and Usage Specification; idle time and overhead are rows too."""
     pricing = given.pricing()
-    costs = costs_of(given.store, question.window(given.now()), pricing)
+    costs = costs_of(given.store, _bounded(question.window(given.now())), pricing)
     rows = focus_rows(costs.allocation, pricing.book, pricing.account, costs.window, every=question.every)
     if question.format == "csv":
         return Response(rows.write_csv(datetime_format=TIME_FORMAT), media_type="text/csv")
@@ -564,11 +569,22 @@ def get_opencost(given: Given, question: Annotated[OpenCostQuestion, Query()]) -
     Raises:
         Problem: for something that the bill is not summed by.
     """
-    costs = costs_of(given.store, question.window(given.now()), given.pricing())
+    costs = costs_of(given.store, _bounded(question.window(given.now())), given.pricing())
     try:
         return opencost_allocation(costs.allocation, costs.window, question.aggregate)
     except ValueError as error:
         raise invalid_field("aggregate", str(error)) from None
+
+
+def _bounded(window: Window) -> Window:
+    """The window, which one answer can bear.
+
+    Raises:
+        Problem: for one of more than 92 days.
+    """
+    if window.seconds > DAYS_MAX * 86_400:
+        raise invalid_field("from", f"cost is told over at most {DAYS_MAX} days at once; ask for several windows")
+    return window
 
 
 def _total(total: Total) -> dict[str, Any]:

@@ -319,7 +319,8 @@ def route_test(
     """Say which receivers an alert of these labels would reach."""
     from tailsight.settings import read_settings
 
-    alerting = read_settings(config).alerts.config
+    settings = read_settings(config).alerts
+    alerting = settings.config
     labels = [*labels, *(more or ())]
     wrong = [label for label in labels if "=" not in label]
     if wrong:
@@ -336,6 +337,7 @@ def route_test(
         times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
         table.add_row(options.receiver, kinds, escape(one.key), ", ".join(options.group_by) or "all in one", *times)
     _out.print(table)
+    _tell_who_is_told(settings)
 
 
 @route_app.command("replay")
@@ -462,7 +464,8 @@ def cost(
         from dataclasses import asdict
 
         whole = {"from": rfc3339(costs.window.start), "to": rfc3339(costs.window.end), "by": dimensions}
-        _say_json(whole | {"bill": asdict(costs.bill), "rows": rows.to_dicts()})
+        told = {"unsettled_hours": costs.unsettled_hours, "bill": asdict(costs.bill), "rows": rows.to_dicts()}
+        _say_json(whole | told)
         return
     _tell_bill(costs, pricing)
     if rows.height:
@@ -517,8 +520,11 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
         low, high = one.saves_usd_per_month
         _out.print(f"[bold]{_usd(low)} to {_usd(high)} a month[/], {one.confidence:.0%} sure", highlight=False)
         _out.print(f"  {escape(one.title)}", highlight=False)
-        _out.print("".join(f"[dim]  · {escape(step)}[/]\n" for step in one.how), highlight=False)
-    if not found.advice:
+        _out.print("".join(f"[dim]  {escape(why)}[/]\n" for why in one.why), highlight=False, end="")
+        _out.print("".join(f"  · {escape(step)}\n" for step in one.how), highlight=False)
+    if found.advice:
+        _out.print(f"Together {_usd(found.expected_usd_per_month)} a month, as it looks", highlight=False)
+    else:
         _out.print("Nothing to save that is worth a word.")
     for gap in found.gaps:
         _out.print(f"[dim]not judged: {gap.kind} of {escape(gap.about)}: {escape(gap.missing)}[/]", highlight=False)
@@ -696,6 +702,7 @@ def doctor(*, config: Config = None) -> None:
                 f"reads {table.signal} from {table.name}, {kind}; made by others, left as it is", highlight=False
             )
         _tell_retention(store, settings)
+        _tell_who_is_told(settings.alerts)
         excesses = find_excesses(store, settings.collector.cardinality, now)
         for excess in excesses:
             _out.print(f"[red]too many[/] {excess}", highlight=False)
@@ -731,6 +738,22 @@ def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, An
         yield store, settings
     finally:
         store.close()
+
+
+def _tell_who_is_told(settings: Any) -> bool:
+    """Who hears of alerts at all; False when nobody does."""
+    kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
+    if settings.alertmanagers:
+        places = ", ".join(str(one) for one in settings.alertmanagers)
+        _out.print(f"alerts go to Alertmanager at {places}, whose own routes decide who is told", highlight=False)
+    if kinds:
+        _out.print(f"our own router tells by {', '.join(kinds)}", highlight=False)
+    if not settings.alertmanagers and not kinds:
+        _out.print(
+            "[red]nobody is told of any alert[/]: set alerts.alertmanagers or alerts.config_file", highlight=False
+        )
+        return False
+    return True
 
 
 def _tell_retention(store: Any, settings: Any) -> None:
@@ -899,17 +922,39 @@ def _tell_bill(costs: Any, pricing: Any) -> None:
         amount = getattr(bill, f"{name}_usd")
         table.add_row(name, _usd(amount), f"{amount / bill.bill_usd:.1%}" if bill.bill_usd else "–")
     _out.print(table)
-    if set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices:
-        _out.print("[yellow]These are public list prices, not yours: set cost.price_book[/]", highlight=False)
-    for ratio, lacks in ((bill.telemetry_ratio, "told nothing of themselves"), (bill.priced_ratio, "have no price")):
-        if ratio is not None and ratio < 0.999:
-            _out.print(f"[yellow]{1 - ratio:.1%} of GPU time: the GPUs {lacks}[/]", highlight=False)
+    _tell_idle(costs)
+    listed = sorted(set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices)
+    if listed:
+        names = ", ".join(listed)
+        _out.print(f"[yellow]Public list prices, not yours ({names}): set cost.price_book[/]", highlight=False)
+    if costs.unpriced_gpu_seconds:
+        hours_lost = costs.unpriced_gpu_seconds / 3600
+        _out.print(f"[yellow]{hours_lost:,.0f} GPU hours have no price, and are on no bill[/]", highlight=False)
+    if costs.unsettled_hours:
+        told = f"{costs.unsettled_hours} hours hold data and are not settled yet: they are on no bill"
+        _out.print(f"[yellow]{told}; `tailsight serve` settles 24 a minute[/]", highlight=False)
+    if bill.telemetry_ratio is not None and bill.telemetry_ratio < 0.999:
+        silent = 1 - bill.telemetry_ratio
+        _out.print(f"[yellow]{silent:.1%} of GPU time: the GPUs told nothing of themselves[/]", highlight=False)
+
+
+def _tell_idle(costs: Any) -> None:
+    """What idle GPUs cost, by cause."""
+    from analytics.cost.allocation import cost_by, used
+    from domain.cost import NANOUSD, Use
+
+    idle = cost_by(costs.allocation.filter(used(Use.IDLE)), ["idle_cause"])
+    told = [f"{row['idle_cause'].replace('_', ' ')} {_usd(row['cost_nanousd'] / NANOUSD)}" for row in idle.to_dicts()]
+    if told:
+        _out.print(f"[dim]idle: {', '.join(told)}[/]", highlight=False)
 
 
 def _tell_unit_costs(rows: Any, dimensions: tuple[str, ...]) -> None:
     heads = ("dollars", "full", "requests", "each", "each good", "1M in", "1M out")
     caption = "full: with its share of what served nobody · each: a prediction · 1M: a million tokens"
-    table = Table(*dimensions, caption=caption)
+    table = Table(caption=caption)
+    for dimension in dimensions:
+        table.add_column(dimension, min_width=14, overflow="fold")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows.iter_rows(named=True):

@@ -203,7 +203,7 @@ class CostSettings(BaseModel):
     price_book: Path | None = Field(
         None, description="YAML of your prices (cost.md); without it public list prices by the GPU's model"
     )
-    warm_pools: tuple[str, ...] = Field(
+    warm_replicas: tuple[str, ...] = Field(
         (), description="replicas that stand idle because you want them to: names, with * and ?, e.g. [chat-spare-*]"
     )
     budgets: tuple[BudgetSettings, ...] = ()
@@ -239,7 +239,7 @@ class CostSettings(BaseModel):
         account = FocusAccount(self.account.id, self.account.name, self.account.provider)
         budgets = tuple(budget.to_domain() for budget in self.budgets)
         book = self._book or shipped_prices()
-        return Pricing(book, self.warm_pools, budgets, self.load_s, self.usd_per_missed_request, account)
+        return Pricing(book, self.warm_replicas, budgets, self.load_s, self.usd_per_missed_request, account)
 
 
 class Settings(BaseModel):

@@ -48,6 +48,7 @@ _HISTORY = timedelta(days=35)  # what a forecast looks back at
 _RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
 _LARGE_RATIO = 0.1
 _RATE_STEP_S = 600
+_FINE = timedelta(hours=2)
 _ARRIVES_S = 60  # what the scrapes of a window take to come in
 _RECENT_HOURS = 24
 _WEEK_HOURS = 168
@@ -396,7 +397,7 @@ class SpendWatch:
 
     def look(self, now: datetime) -> list[SpendRunaway]:
         """What runs away at `now`; without two days of history, nothing."""
-        hour = hour_of(now)
+        hour = hour_of(now) - _FINE  # from then on by ten minutes: within an hour its mean would blur when it began
         if self._usual is None or self._usual[0] != hour:
             past = Window(hour - _RUNAWAY_HISTORY, hour)
             self._usual = (hour, _by_service(since_first_gpu(costs_of(self._store, past, self._pricing).allocation)))

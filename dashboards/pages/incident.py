@@ -304,7 +304,7 @@ def impact(incident: Incident) -> list[Component]:
         names = ", ".join(incident.services_affected)
         facts.append(fact("Services affected", text.count(len(incident.services_affected)), names))
     if incident.cost_usd is not None:
-        facts.append(fact("GPU time wasted", f"${incident.cost_usd:,.0f}"))
+        facts.append(fact("GPU time of slow requests", text.usd(incident.cost_usd)))
     return facts
 
 
