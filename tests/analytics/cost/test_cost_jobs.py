@@ -180,7 +180,7 @@ def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour(clean_store):
         known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": number, "job": "d", "instance": "i", "node": "n"}
         known |= {"gpu": f"G{number}", "port": "", "replica": "r", "service": "", "model": ""}
         labels = {"names": ["modelName"], "texts": ["NVIDIA H100 80GB HBM3"]}
-        first = 0 if number == 0 else 10
+        first = -120 if number == 0 else 10
         seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=79)}
         series.append({**known, "attributes": labels, **seen})
         samples += [
