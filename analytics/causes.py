@@ -30,7 +30,7 @@ _TENANT_SHARE_MIN = 0.6
 _FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
 _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.99, 0.99))
 _BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
-_NONE_BESIDE = 0.55
+_NONE_BESIDE = 0.45
 _CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
 _BESIDE_MAX = 0.44
 _STANDS_OUT = 0.15
@@ -348,11 +348,11 @@ def _strength(signs: Sequence[Shift], expected: Sequence[Shift], *, with_peers: 
 
 def _expected(companions: Sequence[Shift]) -> float:
     """A mild doubt when what hardly fails to go with it is measured and did not move."""
-    return 0.75 if companions and not any(shift.moved() for shift in companions) else 1.0
+    return 0.7 if companions and not any(shift.moved() for shift in companions) else 1.0
 
 
 def _unopposed(contradictions: Sequence[Shift], spike: _Spike) -> float:
-    """What speaks for something else, by the strongest; a start that the others had too and are well after, does not."""
+    """What speaks for something else, by the strongest; not a start that the others had too, and are well after."""
     told = (shift.score() * (1.0 - spike.alike(shift)) for shift in contradictions if shift.moved())
     return 1.0 - 0.7 * max(told, default=0.0)
 

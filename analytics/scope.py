@@ -139,7 +139,9 @@ class Neighbourhood:
 
 _CHANCE_MAX = 1e-6
 _WORSE_THAN_WORST = 1.75
-_BEYOND_BURSTS = 3.0  # times the worst stretch of usual time: no coincidence of arrivals, even where nothing explains it
+_BEYOND_BURSTS = (
+    3.0  # times the worst stretch of usual time: no coincidence of arrivals, even where nothing explains it
+)
 _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _STRETCHES_MIN = 10  # of usual time; fewer do not tell how counts vary
