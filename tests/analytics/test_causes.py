@@ -425,7 +425,7 @@ def test_a_version_that_none_served_beside_is_believed_less_than_a_sign_of_the_l
 
 
 def test_waiting_that_nothing_explains_is_an_incident_only_well_beyond_usual_bursts() -> None:
-    burst = scope(dict.fromkeys(REPLICAS, 0.25), slow_ratio=0.07, usual_worst_ratio=0.04)
+    burst = scope(dict.fromkeys(REPLICAS, 0.25), slow_ratio=0.07, usual_worst_ratio=0.03)
     unexplained, surged = explained([], burst), explained([moved("request_rate", SERVICE, 10, 30), *QUEUES], burst)
     assert burst.is_unusual
     assert not is_incident(burst, unexplained)
