@@ -29,8 +29,8 @@ _SEVERAL = 3
 _TENANT_SHARE_MIN = 0.6
 _FOLLOWS = 0.5  # how far what follows from a better explanation is still believed as a cause of its own
 _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.99, 0.99))
-_WHOLE = 0.95  # of the traffic
-_NONE_BESIDE = 0.55
+_BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
+_NONE_BESIDE = 0.45
 _CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
 _BESIDE_MAX = 0.44
 _STANDS_OUT = 0.15
@@ -95,6 +95,7 @@ class _Spike:
     load_explains: float | None
     step_s: int
     indicator: Indicator
+    starts: frozenset[str] = frozenset()
 
     def replicas_of(self, entity: Entity) -> frozenset[str]:
         return self.near.replicas_of.get(entity, frozenset())
@@ -104,6 +105,13 @@ class _Spike:
         if "service" in pattern.reach or "upstream" in pattern.reach:
             return True
         return 2 * len(self.replicas_of(entity)) > len(self.replicas_of(self.service))
+
+    def alike(self, shift: Shift) -> float:
+        """Of what can be wrong with one alone (`starts`): the share of the others that show it too; else 0."""
+        if shift.signal.name not in self.starts:
+            return 0.0
+        others = [one for one in self.by_signal.get(shift.signal.name, ()) if one.entity != shift.entity]
+        return sum(one.moved() for one in others) / len(others) if others else 0.0
 
 
 def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
@@ -121,6 +129,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         findings.load_explains,
         findings.step_s,
         findings.indicator,
+        frozenset(sign.signal for one in knowledge.patterns.values() if one.alone for sign in one.requires),
     )
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
@@ -196,7 +205,7 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
         * (_reached(ways, _told_by_stages(pattern, entity, spike), common=common) if pattern.through else 1.0)
         * _expected(expected)
         * _supported(pattern, companions, common=common)
-        * _unopposed(_near(pattern.against, entity, spike))
+        * _unopposed(_near(pattern.against, entity, spike), spike)
         * _as_load(pattern.kind, spike)
     )
     moved = [shift for shift in (*ways, *companions) if shift.moved(with_peers=common) and shift not in ordered]
@@ -263,7 +272,8 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
             elsewhere = min(1.0, sum(scope.upstream_ratio.values()))
             own = max(share.excess_ratio * (1.0 - elsewhere), share.failures_ratio) * scope.evenness(entity.name)
             # Once it serves everybody there is none beside it to compare with: what came with it may be chance.
-            found = max(found, own * (1.0 if share.traffic_ratio < _WHOLE else _NONE_BESIDE))
+            is_beside = scope.beside_ratio.get(entity.name, 1.0) >= _BESIDE_MIN
+            found = max(found, own * (1.0 if is_beside else _NONE_BESIDE))
     return min(1.0, found)
 
 
@@ -338,11 +348,13 @@ def _strength(signs: Sequence[Shift], expected: Sequence[Shift], *, with_peers: 
 
 def _expected(companions: Sequence[Shift]) -> float:
     """A mild doubt when what hardly fails to go with it is measured and did not move."""
-    return 0.75 if companions and not any(shift.moved() for shift in companions) else 1.0
+    return 0.7 if companions and not any(shift.moved() for shift in companions) else 1.0
 
 
-def _unopposed(contradictions: Sequence[Shift]) -> float:
-    return 1.0 - 0.7 * max((shift.score() for shift in contradictions if shift.moved()), default=0.0)
+def _unopposed(contradictions: Sequence[Shift], spike: _Spike) -> float:
+    """What speaks for something else, by the strongest; not a start that the others had too, and are well after."""
+    told = (shift.score() * (1.0 - spike.alike(shift)) for shift in contradictions if shift.moved())
+    return 1.0 - 0.7 * max(told, default=0.0)
 
 
 def _as_load(kind: CauseKind, spike: _Spike) -> float:

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
-from domain.cause import CauseKind, Explanation
+from domain.cause import Cause, CauseKind, Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
 
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
+_CAUSES_MAX = 4
+_CONFIDENCE_MIN = 0.45  # what would be blamed by itself
 _OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 
 
@@ -124,9 +126,21 @@ def _joined(incident: Incident, other: Incident) -> Incident:
     severities = list(Severity)
     return replace(
         incident,
+        explanation=_with_further(incident.explanation, other.explanation.causes[1:]),
         severity=min(incident.severity, other.severity, key=severities.index),
         services_affected=tuple(dict.fromkeys((*incident.services_affected, *other.services_affected))),
     )
+
+
+def _with_further(explanation: Explanation, causes: Sequence[Cause]) -> Explanation:
+    """The explanation, and what else the other service suffers from: of two causes one may be felt there alone."""
+    known = {cause.kind for cause in explanation.causes}
+    further = [cause for cause in causes if cause.kind not in known and cause.confidence >= _CONFIDENCE_MIN]
+    told = sorted([*explanation.causes[1:], *further], key=lambda cause: -cause.confidence)[: _CAUSES_MAX - 1]
+    ranked = [replace(cause, rank=rank) for rank, cause in enumerate([explanation.causes[0], *told], start=1)]
+    blamed = {cause.kind for cause in ranked}
+    ruled_out = tuple(one for one in explanation.ruled_out if one.kind not in blamed)
+    return replace(explanation, causes=tuple(ranked), ruled_out=ruled_out)
 
 
 def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: datetime) -> list[Incident]:

@@ -182,6 +182,8 @@ def analyze(
     for spike, case in unusual_cases(store, window, settings):
         progress(spike.service)
         explanation = _explain(store, case, settings)
+        if not is_incident(case.scope, explanation):
+            continue
         found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
@@ -214,6 +216,11 @@ def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> li
         if case.scope.is_unusual:
             real[spike] = case
     return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
+
+
+def is_incident(scope: Scope, explanation: Explanation) -> bool:
+    """Is an unusual spike worth telling: not when nothing explains it but arrivals that came close together."""
+    return explanation.causes[0].kind is not CauseKind.UNKNOWN or not scope.may_be_burst
 
 
 def _on_steps(window: Window, step_s: int) -> Window:

@@ -50,7 +50,8 @@ class Scope:
 
     `excess_ms` is by how much the mean request took longer; `shares` tells whose that is, `stage_excess_ms` where in a
     mean request it was spent (`STAGES`), `upstream_ratio` how much of it in each called service. `added_tokens_ratio`
-    is each tenant's share of the work that was asked for beyond usual; `lost` are replicas that serve no more.
+    is each tenant's share of the work that longer prompts and answers brought; `beside_ratio` is the share of each
+    version's requests that came while another version served too; `lost` are replicas that serve no more.
     """
 
     slow_over_ms: float | None
@@ -67,6 +68,7 @@ class Scope:
     replicas_of_version: Mapping[str, frozenset[str]] = field(default_factory=dict)
     usual_worst_ratio: float = 0.0
     lost: frozenset[str] = frozenset()
+    beside_ratio: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_unusual(self) -> bool:
@@ -78,6 +80,17 @@ class Scope:
         if self.slow_by_chance is None or self.slow_by_chance > _CHANCE_MAX:
             return False
         return self.slow_ratio > max(_SLOW_MIN, _WORSE_THAN_WORST * self.usual_worst_ratio)
+
+    @property
+    def may_be_burst(self) -> bool:
+        """Could arrivals that happened to come close together have brought it: waiting, and not that much of it.
+
+        Two hours of usual time do not hold the worst burst of a month. So where nothing else explains what waits in
+        the queue, it is an incident only well beyond them.
+        """
+        added = sum(excess_ms for excess_ms in self.stage_excess_ms.values() if excess_ms > 0)
+        waits = self.stage_excess_ms.get("queue_ms", 0.0) > added / 2
+        return waits and self.slow_ratio <= _BEYOND_BURSTS * self.usual_worst_ratio
 
     def evenness(self, version: str) -> float:
         """How evenly a version's excess lies on its replicas: 1 when as its traffic does, towards 0 on one of many."""
@@ -126,6 +139,9 @@ class Neighbourhood:
 
 _CHANCE_MAX = 1e-6
 _WORSE_THAN_WORST = 1.75
+_BEYOND_BURSTS = (
+    3.0  # times the worst stretch of usual time: no coincidence of arrivals, even where nothing explains it
+)
 _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _STRETCHES_MIN = 10  # of usual time; fewer do not tell how counts vary
@@ -209,8 +225,9 @@ def localise(
         },
         stage_excess_ms=_stage_excess(usual, during, indicator),
         exemplar_trace_ids=tuple(bad.sort(column, descending=True)["trace_id"].drop_nulls().head(5).to_list()),
-        added_tokens_ratio=_added_tokens(usual_all, during_all, reference, spike, excluded),
+        added_tokens_ratio=_added_tokens(usual_all, during_all),
         replicas_of_version=_replicas_of_version(during_all),
+        beside_ratio=_beside(during_all),
         usual_worst_ratio=past.worst_ratio(steps),
     )
 
@@ -430,26 +447,43 @@ def _usual_of(usual: pl.DataFrame, column: str, slow_over_ms: float | None, indi
     return _Usual(*counts)
 
 
-def _added_tokens(
-    usual: pl.DataFrame, during: pl.DataFrame, reference: Window, spike: Window, excluded: Sequence[Window]
-) -> dict[str, float]:
-    """Each tenant's share of the tokens a second that were asked for beyond usual; of prompts and answers together."""
+def _added_tokens(usual: pl.DataFrame, during: pl.DataFrame) -> dict[str, float]:
+    """Each tenant's share of the tokens that longer prompts and answers than usual brought.
+
+    Of its own usual length, or of everybody's where it has no past: what only asks more often has added no length.
+    """
     if not during["tenant"].count():
         return {}
-    usual_s = max(reference.seconds - sum(window.seconds for window in excluded), 1.0)
-    tokens = pl.sum_horizontal(pl.col(name).fill_null(0).cast(pl.Float64) for name in _TOKENS).sum().alias("tokens")
-    by_tenant = [frame.group_by("tenant").agg(tokens) for frame in (usual, during)]
+    each = pl.sum_horizontal(pl.col(name).fill_null(0).cast(pl.Float64) for name in _TOKENS)
+    usual_of_all = _number(usual.select(each.mean()).item()) or 0.0
     added = (
-        by_tenant[1]
-        .join(by_tenant[0], on="tenant", how="left", suffix="_usual", nulls_equal=True)
-        .with_columns(
-            (pl.col("tokens") / spike.seconds - pl.col("tokens_usual").fill_null(0) / usual_s)
-            .clip(lower_bound=0)
-            .alias("added")
+        during.group_by("tenant")
+        .agg(pl.len().alias("n"), each.mean().alias("tokens"))
+        .join(usual.group_by("tenant").agg(each.mean().alias("usual")), on="tenant", how="left", nulls_equal=True)
+        .select(
+            "tenant",
+            (pl.col("n") * (pl.col("tokens") - pl.col("usual").fill_null(usual_of_all)).clip(lower_bound=0)).alias(
+                "added"
+            ),
         )
     )
     total = float(added["added"].sum())
-    return {tenant: more / total for tenant, more in added.select("tenant", "added").iter_rows() if tenant and total}
+    return {tenant: more / total for tenant, more in added.iter_rows() if tenant and total}
+
+
+def _beside(during: pl.DataFrame) -> dict[str, float]:
+    """The share of each version's requests that came in a minute in which another version served too.
+
+    A rollout leaves two versions side by side for a moment only: what came before it is no measure of what came after.
+    """
+    minutes = (
+        during.filter(pl.col("version").is_not_null())
+        .group_by("version", pl.col("time").dt.truncate("1m").alias("minute"))
+        .len()
+        .with_columns((pl.col("version").n_unique().over("minute") > 1).alias("beside"))
+    )
+    shares = minutes.group_by("version").agg((pl.col("len") * pl.col("beside")).sum() / pl.col("len").sum())
+    return {str(version): float(share) for version, share in shares.iter_rows()}
 
 
 def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, topology: Topology) -> Neighbourhood:

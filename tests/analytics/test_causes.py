@@ -1,10 +1,12 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from analytics.causes import Findings, explain
+from analytics.jobs import is_incident
 from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
@@ -391,6 +393,44 @@ def test_when_a_rollout_starts_all_the_one_that_shows_more_than_the_others_is_st
     started = [moved("engine_start", Entity(EntityKind.REPLICA, name), 1.7e9, 1.77e9) for name in REPLICAS]
     cause = explained([*started, moved("replica_start", SICK, 0, 1), *SLOW_STEPS]).causes[0]
     assert (cause.kind, cause.entity) == (CauseKind.COLD_START, SICK)
+
+
+ROLLED_OUT = [moved("engine_start", Entity(EntityKind.REPLICA, name), 1.7e9, 1.77e9) for name in REPLICAS]
+RESTARTED = [ROLLED_OUT[0], *(still("engine_start", one.entity, 1.7e9) for one in ROLLED_OUT[1:])]
+
+
+def test_a_start_that_the_others_had_too_speaks_against_nothing_on_the_one_that_is_slow() -> None:
+    taken = [moved("gpu_memory_free", GPU, 9000, 60), moved("gpu_memory_used", GPU, 71_000, 80_900), *SLOW_STEPS]
+    after_rollout = explained([*taken, *ROLLED_OUT])
+    assert (after_rollout.causes[0].kind, after_rollout.causes[0].entity) == (CauseKind.GPU_MEMORY_CONTENTION, GPU)
+    assert explained([*taken, *RESTARTED]).causes[0].kind is CauseKind.COLD_START
+
+
+def test_memory_tells_of_a_second_process_on_a_gpu_whose_own_work_keeps_it_busy() -> None:
+    context = [moved("gpu_process_memory", GPU, 73_400, 73_820, sigmas=7), still("sm_active", GPU, 0.9)]
+    assert explained([*context, *SLOW_STEPS]).causes[0].kind is CauseKind.GPU_COMPUTE_CONTENTION
+    unmoved = [moved("gpu_busy", GPU, 40, 93, sigmas=9), still("gpu_process_memory", GPU, 73_400)]
+    assert explained([*unmoved, *SLOW_STEPS]).causes[0].kind is CauseKind.STRAGGLER
+
+
+def test_a_version_that_none_served_beside_is_believed_less_than_a_sign_of_the_link() -> None:
+    slow = [moved("version_time", VERSION, 350, 12_000, sigmas=17)]
+    link = [moved("transmit_discards", PORT, 0, 0.36, sigmas=7), moved("transfer_time", SICK, 15, 800)]
+    versions = {EntityKind.VERSION: {"1.0": share(0.0, 0.06, 1.0), "2.0": share(1.0, 0.94, 0.0)}}
+    who = scope({"chat-1": 1.0}, shares=dict(ONE_SICK.shares) | versions, replicas_of_version={})
+    first, *_ = explained([*slow, *link], replace(who, beside_ratio={"2.0": 1.0})).causes
+    assert first.kind is CauseKind.BAD_RELEASE
+    first, *_ = explained([*slow, *link], replace(who, beside_ratio={"2.0": 0.06})).causes
+    assert first.kind is CauseKind.NETWORK_CONGESTION
+
+
+def test_waiting_that_nothing_explains_is_an_incident_only_well_beyond_usual_bursts() -> None:
+    burst = scope(dict.fromkeys(REPLICAS, 0.25), slow_ratio=0.07, usual_worst_ratio=0.03)
+    unexplained, surged = explained([], burst), explained([moved("request_rate", SERVICE, 10, 30), *QUEUES], burst)
+    assert burst.is_unusual
+    assert not is_incident(burst, unexplained)
+    assert is_incident(burst, surged)
+    assert is_incident(replace(burst, slow_ratio=0.13), unexplained)
 
 
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:

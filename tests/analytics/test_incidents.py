@@ -3,9 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from analytics.incidents import BudgetDamage, incident_id, incident_of, reconcile
+from analytics.incidents import BudgetDamage, incident_id, incident_of, one_for_shared_cause, reconcile
 from analytics.scope import Scope
 from analytics.spikes import Spike
+from domain.cause import Cause, CauseKind
+from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
 from domain.window import Window
@@ -117,3 +119,24 @@ def test_what_was_open_and_is_not_found_again_is_over() -> None:
     assert closed.status is Status.RESOLVED
     assert closed.ended_at is not None
     assert reconcile([], [closed], UNTIL) == []
+
+
+def test_of_incidents_that_share_a_cause_the_further_ones_of_both_are_kept() -> None:
+    def caused(*causes: Cause, service: str) -> Incident:
+        explanation = replace(PAGING.explanation, causes=causes, ruled_out=())
+        return replace(incident(replace(SPIKE, service=service)), explanation=explanation)
+
+    def cause(kind: CauseKind, name: str, confidence: float, rank: int) -> Cause:
+        entity = Entity(EntityKind.SERVICE, name)
+        return replace(PAGING.cause, kind=kind, entity=entity, confidence=confidence, rank=rank)
+
+    shared = cause(CauseKind.UPSTREAM_DEPENDENCY, "retriever", 0.9, 1)
+    start = cause(CauseKind.COLD_START, "chat-1", 0.6, 2)
+    faint = cause(CauseKind.STRAGGLER, "chat-2", 0.3, 3)
+    surer = caused(replace(shared, confidence=0.98), service="assist")
+    (one,) = one_for_shared_cause([surer, caused(shared, start, faint, service="chat")])
+    assert [(found.rank, found.kind) for found in one.explanation.causes] == [
+        (1, CauseKind.UPSTREAM_DEPENDENCY),
+        (2, CauseKind.COLD_START),
+    ]
+    assert one.services_affected == ("assist", "chat")

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,6 +103,45 @@ def test_a_burst_is_no_incident_where_slow_requests_always_come_in_bursts() -> N
     assert evenly is not None
     assert in_bursts is not None
     assert evenly < 1e-6 < in_bursts
+
+
+@pytest.mark.parametrize(
+    ("stages", "slow_ratio", "may_be"),
+    [
+        ({"queue_ms": 17.0, "prefill_ms": 1.0}, 0.07, True),
+        ({"queue_ms": 17.0, "prefill_ms": 1.0}, 0.13, False),  # more than any coincidence
+        ({"queue_ms": 5.0, "prefill_ms": 9.0}, 0.07, False),  # waiting is not what it is
+        ({}, 0.07, False),  # nobody says where the time went
+    ],
+)
+def test_a_little_more_waiting_than_in_the_worst_usual_stretch_may_be_a_burst_of_arrivals(
+    stages: dict[str, float], slow_ratio: float, *, may_be: bool
+) -> None:
+    usual = scope_of(usual_and_slow({"a": 900.0}))
+    scope = replace(usual, stage_excess_ms=stages, slow_ratio=slow_ratio, usual_worst_ratio=0.04)
+    assert scope.may_be_burst is may_be
+
+
+def test_a_version_is_beside_another_only_in_the_minutes_in_which_both_serve() -> None:
+    common = {"replica": "a", "ttft_ms": 100.0}
+    old = [{**common, "time": at(600 + second), "version": "1"} for second in range(0, 60, 5)]
+    new = [{**common, "time": at(630 + second), "version": "2"} for second in range(0, 240, 5)]
+    scope = scope_of([*usual_and_slow({"a": 0.0}), *old, *new])
+    assert scope.beside_ratio == {"1": 1.0, "2": pytest.approx(30 / 240)}
+
+
+def test_a_tenant_that_asks_more_often_has_added_no_length() -> None:
+    def asked(tenant: str, start_s: int, count: int, tokens: int) -> list[dict[str, Any]]:
+        span_s = 600 if start_s == 0 else 300
+        return [
+            {"replica": "a", "ttft_ms": 100.0, "tenant": tenant, "input_tokens": tokens, "output_tokens": 10,
+             "time": at(start_s + number * span_s // count)}
+            for number in range(count)
+        ]  # fmt: skip
+
+    usual = asked("acme", 0, 60, 100) + asked("umbra", 0, 60, 100)
+    scope = scope_of(usual + asked("acme", 600, 120, 100) + asked("umbra", 600, 30, 300))
+    assert scope.added_tokens_ratio == {"acme": 0.0, "umbra": pytest.approx(1)}
 
 
 def test_tenants_that_nobody_named_are_unknown_and_not_none() -> None:
