@@ -1,4 +1,0 @@
-CREATE MATERIALIZED VIEW tailsight_series_seen_mv TO tailsight_series_seen
-AS SELECT metric, series_id, minSimpleState(time) AS first_seen, maxSimpleState(time) AS last_seen
-FROM tailsight_samples
-GROUP BY metric, series_id;
