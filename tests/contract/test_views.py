@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from domain.window import Window
+from storage.cost_hours import read_gpu_extents
 from storage.migrate import migrate
+from storage.readers import read_slo_gpu_seen, read_sources
 from storage.recovery import forget_known_series
 from storage.store import Store
 from tests.contract.conftest import Ask
@@ -270,6 +274,23 @@ def test_what_a_series_is_is_told_once_a_quarter_of_an_hour_and_when_it_was_seen
         "SELECT DISTINCT toUnixTimestamp(first_seen), toUnixTimestamp(last_seen) FROM tailsight_series "
         "WHERE first_seen != toDateTime('1970-01-01', 'UTC') ORDER BY ALL"
     ) == [(start_s + 60, start_s + 900), (start_s + 900, start_s + 1800)]
+
+
+def test_who_was_heard_of_when_is_known_to_the_sample(any_store: Store) -> None:
+    quarter_ns = T0_NS // (900 * SECOND_NS) * 900 * SECOND_NS
+    for number, seconds in enumerate((60, 30, 90)):  # the second comes late
+        point_ = point(1.0, attributes={"UUID": "GPU-1"}, time_ns=quarter_ns + seconds * SECOND_NS)
+        payload = metrics(gauge("util", point_), resource={"service.name": "dcgm"})
+        any_store.load_otlp("otel_metrics_gauge", payload, token=f"heard-{number}")
+    start = datetime.fromtimestamp(quarter_ns // SECOND_NS, UTC)
+    first, last = start + timedelta(seconds=30), start + timedelta(seconds=90)
+    window = Window(start, start + timedelta(hours=1))
+    extents = read_gpu_extents(any_store, window, ["util"])
+    assert extents.select("gpu", "first_seen", "last_seen").rows() == [("GPU-1", first, last)]
+    assert read_slo_gpu_seen(any_store, ["util"], None).select("gpu", "first", "last").rows() == [
+        ("GPU-1", first, last)
+    ]
+    assert read_sources(any_store, window).select("name", "newest").rows() == [("dcgm", last)]
 
 
 def test_a_series_is_told_of_again_once_it_is_forgotten(any_store: Store, ask: Ask) -> None:
