@@ -72,8 +72,10 @@ class Intake:
 
         def count_accepted(written: "Future[None]") -> None:
             if written.exception() is None:
-                telemetry.ends_before_start.inc(checked.ends_before_start)
-                telemetry.without_samples.labels("delta").inc(checked.delta_points)
+                if checked.ends_before_start:
+                    telemetry.ends_before_start.inc(checked.ends_before_start)
+                if checked.delta_points:
+                    telemetry.without_samples.labels("delta").inc(checked.delta_points)
                 for table, count in checked.items.items():
                     telemetry.accepted.labels(table).inc(count)
 

@@ -28,7 +28,7 @@ from collector.telemetry import Telemetry
 from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
 from storage.errors import StoreError, StoreUnavailableError, UndecodableError
 from storage.otlp import Encoding
-from storage.recovery import WrittenParts, forget_lost_inserts
+from storage.recovery import WrittenParts, forget_known_series, forget_lost_inserts
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
 # be among them, or loading it again would double it. Counted by signal: gauges and sums fill the same table of samples.
 _UNSYNCED_PARTS_MAX = 500
+# Then the series that are known take no more memory: those of this quarter of an hour are told of once more.
+_KNOWN_SERIES_S = 900.0
 
 
 class Loader:
@@ -68,6 +70,7 @@ class Loader:
         self._unsynced_parts: Counter[str] = Counter()
         # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
         self._is_store_doubtful = True
+        self._forget_series_at = 0.0
         self._written_parts = WrittenParts(store)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._load_forever, name="wal-loader", daemon=True)
@@ -235,7 +238,10 @@ class Loader:
             if self._written_parts.mend():
                 self._settled.clear()
             self._telemetry.repeatable_inserts.inc(forget_lost_inserts(self._store))
-            self._is_store_doubtful = False
+        if self._is_store_doubtful or time.monotonic() >= self._forget_series_at:
+            forget_known_series(self._store)
+            self._forget_series_at = time.monotonic() + _KNOWN_SERIES_S
+        self._is_store_doubtful = False
 
     def _look_at_the_parts(self, segment: Segment) -> None:
         """See to it that what was loaded is on the disk, for the segment goes away then.

@@ -142,6 +142,15 @@ def forget_lost_inserts(store: Store) -> int:
     return forgotten
 
 
+def forget_known_series(store: Store) -> None:
+    """Let each series be told of again. An insert that failed may have left some as known that were not told of.
+
+    Raises:
+        StoreError: when the store does not answer.
+    """
+    store.execute("TRUNCATE TABLE tailsight_series_known")
+
+
 def lost_inserts(
     remembered: Iterable[RememberedInsert], blocks: Iterable[tuple[str, int, int]]
 ) -> list[RememberedInsert]:

@@ -173,11 +173,12 @@ def forget_silent_series(store: Store, now: datetime, settings: RetentionSetting
     before = midnight - timedelta(days=days)
     rows = int(store.query("silent_series", _ROWS, before=before)["rows"][0])
     if rows:
-        store.execute(
-            "ALTER TABLE tailsight_series DELETE WHERE last_seen < {before:DateTime('UTC')}",
-            {"before": before},
-            {"mutations_sync": 1},
-        )
+        for table in ("tailsight_series", "tailsight_series_seen"):
+            store.execute(
+                "ALTER TABLE {table:Identifier} DELETE WHERE last_seen < {before:DateTime('UTC')}",
+                {"table": table, "before": before},
+                {"mutations_sync": 1},
+            )
     return rows
 
 

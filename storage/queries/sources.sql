@@ -11,10 +11,22 @@ SELECT
     anyIf(scraped.up, series.metric = 'up' AND scraped.up IS NOT NULL) AS up
 FROM
 (
-    SELECT metric, series_id, job, instance, max(last_seen) AS last_seen
-    FROM tailsight_series
-    GROUP BY metric, series_id, job, instance
-    HAVING last_seen >= toDateTime({start:DateTime64(6, 'UTC')})
+    SELECT known.metric AS metric, known.series_id AS series_id, known.job AS job, known.instance AS instance,
+        if(seen.series_id = 0, known.last_seen, least(seen.last_seen, known.last_seen)) AS last_seen
+    FROM
+    (
+        SELECT metric, series_id, job, instance, max(tailsight_series.last_seen) AS last_seen
+        FROM tailsight_series
+        GROUP BY metric, series_id, job, instance
+        HAVING last_seen >= toDateTime({start:DateTime64(6, 'UTC')})
+    ) AS known
+    LEFT JOIN
+    (
+        SELECT series_id, max(tailsight_series_seen.last_seen) AS last_seen
+        FROM tailsight_series_seen
+        GROUP BY series_id
+    ) AS seen ON seen.series_id = known.series_id
+    WHERE last_seen >= toDateTime({start:DateTime64(6, 'UTC')})
 ) AS series
 LEFT JOIN
 (

@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from domain.window import Window
+from storage.cost_hours import read_gpu_extents
 from storage.migrate import migrate
+from storage.readers import read_slo_gpu_seen, read_sources
+from storage.recovery import forget_known_series
 from storage.store import Store
 from tests.contract.conftest import Ask
 from tests.contract.payloads import SECOND_NS, T0_NS, T0_S, counter, gauge, metrics, point, span, traces
@@ -248,10 +253,56 @@ def test_samples_belong_to_the_series_of_their_labels_in_any_order(any_store: St
     ]
     any_store.load_otlp("otel_metrics_gauge", metrics(gauge("util", *points)), token="series")
     assert ask(
-        "SELECT gpu, groupArray(value), toUnixTimestamp(min(first_seen)), toUnixTimestamp(max(last_seen)) "
+        "SELECT gpu, groupArray(value), toUnixTimestamp(min(seen.first_seen)), toUnixTimestamp(max(seen.last_seen)) "
         "FROM (SELECT * FROM tailsight_samples ORDER BY time) AS samples "
-        "JOIN tailsight_series AS series USING (metric, series_id) GROUP BY gpu ORDER BY gpu"
+        "JOIN tailsight_series AS series USING (metric, series_id) "
+        "JOIN tailsight_series_seen AS seen USING (metric, series_id) GROUP BY gpu ORDER BY gpu"
     ) == [("GPU-1", [1.0, 2.0], T0_S, T0_S + 15), ("GPU-2", [3.0], T0_S, T0_S)]
+
+
+def test_what_a_series_is_is_told_once_a_quarter_of_an_hour_and_when_it_was_seen_each_time(
+    any_store: Store, ask: Ask
+) -> None:
+    quarter_ns = T0_NS // (900 * SECOND_NS) * 900 * SECOND_NS
+    for number, seconds in enumerate((60, 90, 899, 900)):
+        point_ = point(1.0, attributes={"gpu": "0"}, time_ns=quarter_ns + seconds * SECOND_NS)
+        any_store.load_otlp("otel_metrics_gauge", metrics(gauge("util", point_)), token=f"told-{number}")
+    start_s = quarter_ns // SECOND_NS
+    assert ask("SELECT toUnixTimestamp(first_seen), toUnixTimestamp(last_seen) FROM tailsight_series_seen FINAL") == [
+        (start_s + 60, start_s + 900)
+    ]
+    assert ask(
+        "SELECT DISTINCT toUnixTimestamp(first_seen), toUnixTimestamp(last_seen) FROM tailsight_series "
+        "WHERE first_seen != toDateTime('1970-01-01', 'UTC') ORDER BY ALL"
+    ) == [(start_s + 60, start_s + 900), (start_s + 900, start_s + 1800)]
+
+
+def test_who_was_heard_of_when_is_known_to_the_sample(any_store: Store) -> None:
+    quarter_ns = T0_NS // (900 * SECOND_NS) * 900 * SECOND_NS
+    for number, seconds in enumerate((60, 30, 90)):  # the second comes late
+        point_ = point(1.0, attributes={"UUID": "GPU-1"}, time_ns=quarter_ns + seconds * SECOND_NS)
+        payload = metrics(gauge("util", point_), resource={"service.name": "dcgm"})
+        any_store.load_otlp("otel_metrics_gauge", payload, token=f"heard-{number}")
+    start = datetime.fromtimestamp(quarter_ns // SECOND_NS, UTC)
+    first, last = start + timedelta(seconds=30), start + timedelta(seconds=90)
+    window = Window(start, start + timedelta(hours=1))
+    extents = read_gpu_extents(any_store, window, ["util"])
+    assert extents.select("gpu", "first_seen", "last_seen").rows() == [("GPU-1", first, last)]
+    assert read_slo_gpu_seen(any_store, ["util"], None).select("gpu", "first", "last").rows() == [
+        ("GPU-1", first, last)
+    ]
+    assert read_sources(any_store, window).select("name", "newest").rows() == [("dcgm", last)]
+
+
+def test_a_series_is_told_of_again_once_it_is_forgotten(any_store: Store, ask: Ask) -> None:
+    payload = metrics(gauge("util", point(1.0, attributes={"gpu": "0"})))
+    any_store.load_otlp("otel_metrics_gauge", payload, token="before")
+    any_store.execute("TRUNCATE TABLE tailsight_series")  # as a part whose writing failed
+    any_store.load_otlp("otel_metrics_gauge", payload, token="known")
+    assert ask("SELECT count() FROM tailsight_series") == [(0,)]
+    forget_known_series(any_store)
+    any_store.load_otlp("otel_metrics_gauge", payload, token="forgotten")
+    assert ask("SELECT metric, attributes FROM tailsight_series") == [("util", {"gpu": "0"})]
 
 
 _DCGM = {"UUID": "GPU-1f", "gpu": "0", "Hostname": "gpu-07"}

@@ -21,8 +21,7 @@ REQUESTS = """
     FROM tailsight_requests ORDER BY ALL
 """
 SERIES = """
-    SELECT metric, job, instance, node, gpu, port, replica, service, model, any(attributes), min(first_seen),
-        max(last_seen)
+    SELECT metric, job, instance, node, gpu, port, replica, service, model, any(attributes), min(first_seen)
     FROM tailsight_series
     GROUP BY metric, series_id, job, instance, node, gpu, port, replica, service, model ORDER BY ALL
 """
