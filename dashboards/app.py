@@ -39,6 +39,8 @@ from dashboards.pages import (
     incident,
     incidents,
     overview,
+    routes,
+    slo,
     slos,
 )
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
@@ -87,7 +89,7 @@ def create_dashboard(
     pricing: Callable[[], Pricing] = list_prices,
     counts: RecentCounts | None = None,
 ) -> Dash:
-    """Put the pages on `api`: `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/cost` and more, `/data`.
+    """Put the pages on `api`: `/`, `/incidents`, `/slos`, `/alerts`, `/cost`, `/data`, and those beneath them.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -122,7 +124,7 @@ def create_dashboard(
     context = PageContext(
         store, settings, now, objectives, ingest, analysis or AnalyzeSettings(), alerting, pricing, counts
     )
-    for module in (shell, overview, incidents, incident, slos, alerts, data):
+    for module in (shell, overview, incidents, incident, slos, slo, alerts, routes, data):
         module.register(app, context)
     reader = CostReader(context)
     for cost_page in (cost, cost_breakdown, cost_idle, cost_forecast, cost_advice):

@@ -24,6 +24,8 @@ from dashboards.pages import (
     incident,
     incidents,
     overview,
+    routes,
+    slo,
     slos,
 )
 from dashboards.state import (
@@ -33,11 +35,14 @@ from dashboards.state import (
     INCIDENTS_RANGE,
     OVERVIEW_RANGE,
     RANGES,
+    SLO_RANGE,
+    SLO_RANGES,
     PageState,
     elsewhere,
     incident_id_of,
     link,
     parse_state,
+    slo_name_of,
 )
 from domain.incident import Incident, Status
 from domain.window import Window
@@ -50,7 +55,13 @@ _DEFAULT_RANGES = {
     "/data": DATA_RANGE,
     **dict.fromkeys(_COST_PAGES, COST_RANGE),
 }
-_WITHOUT_RANGE = ("/slos", "/alerts", "/cost/forecast", "/cost/advice")  # of now, or of what is to come
+_WITHOUT_RANGE = (
+    "/slos",
+    "/alerts",
+    "/alerts/routes",
+    "/cost/forecast",
+    "/cost/advice",
+)  # of now, or of what is to come
 
 
 def layout(refresh_s: int) -> Component:
@@ -110,7 +121,12 @@ def layout(refresh_s: int) -> Component:
 
 def is_page(path: str) -> bool:
     """Is there a page at that path."""
-    return path in _DEFAULT_RANGES or path in _WITHOUT_RANGE or incident_id_of(path) is not None
+    return (
+        path in _DEFAULT_RANGES
+        or path in _WITHOUT_RANGE
+        or incident_id_of(path) is not None
+        or slo_name_of(path) is not None
+    )
 
 
 def page(path: str | None) -> Component:
@@ -122,6 +138,7 @@ def page(path: str | None) -> Component:
     layouts = {
         "/slos": slos.layout,
         "/alerts": alerts.layout,
+        "/alerts/routes": routes.layout,
         "/cost": cost.layout,
         "/cost/breakdown": cost_breakdown.layout,
         "/cost/idle": cost_idle.layout,
@@ -133,6 +150,8 @@ def page(path: str | None) -> Component:
         return layouts[path]()
     if incident_id_of(path):
         return incident.layout()
+    if slo_name_of(path):
+        return slo.layout()
     return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
 
 
@@ -165,10 +184,10 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
 
 def range_menu(path: str | None, state: PageState) -> list[Component]:
     """The ranges as links; an incident's page has its own window, so it offers none."""
-    default = _DEFAULT_RANGES.get(path or "/")
+    default = SLO_RANGE if slo_name_of(path) else _DEFAULT_RANGES.get(path or "/")
     if default is None:
         return []
-    offered = COST_RANGES if path in _COST_PAGES else RANGES
+    offered = SLO_RANGES if slo_name_of(path) else COST_RANGES if path in _COST_PAGES else RANGES
     chosen = state.range_name if state.range_name in offered else default
     return [
         page_link(
