@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import polars as pl
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from analytics import jobs
 from analytics.slo import excluded_windows
-from dashboards import slo_figures, text
+from dashboards import figures, slo_figures, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, figure_of, panel
 from dashboards.context import PageContext
@@ -32,7 +32,6 @@ _TARGETS = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.99
 _FACTORS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
 _KEPT_S = 120.0
 _TOLD_MAX = 8
-_DEBOUNCE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,7 @@ def layout() -> Component:
     return panel(
         "Backtest",
         [
+            dcc.Store(id="backtest-setting"),
             html.Div(id="backtest-controls"),
             html.Div(id="backtest-words", className="backtest-words", role="status"),
             chart("slo-backtest", 280),
@@ -74,9 +74,8 @@ def register(app: Dash, context: PageContext) -> None:
     counted: Kept[pl.DataFrame] = Kept(_KEPT_S)
 
     @callback(app, Output("backtest-controls", "children"), Input("url", "pathname"))
-    async def show_controls(path: str | None) -> Component | None:
-        objective = await asyncio.to_thread(context.objective, slo_name_of(path))
-        return None if objective is None else controls(objective)
+    async def show_controls(path: str | None) -> Component:
+        return controls(await asyncio.to_thread(context.objective, slo_name_of(path)))
 
     @callback(
         app,
@@ -84,23 +83,30 @@ def register(app: Dash, context: PageContext) -> None:
         Output(figure_of("slo-backtest"), "data"),
         Output("backtest-alerts", "children"),
         Output("backtest-link", "children"),
-        Input("backtest-target", "value"),
-        Input("backtest-threshold", "value"),
-        Input("backtest-days", "value"),
+        Input("backtest-setting", "data"),
         Input("slo-changed", "data"),
         State("url", "pathname"),
     )
-    async def show_backtest(
-        target: float | str | None, threshold: float | str | None, days: int | None, _changed: Any, path: str | None
-    ) -> tuple[Any, ...]:
+    async def show_backtest(setting: list[Any] | None, _changed: Any, path: str | None) -> tuple[Any, ...]:
         name = slo_name_of(path)
-        if name is None:
-            return (no_update,) * 4
-        return await asyncio.to_thread(_answer, context, counted, name, (target, threshold, days))
+        if name is None or setting is None:
+            return (no_update,) * 4  # another page is on its way, or the controls are
+        return await asyncio.to_thread(_answer, context, counted, name, setting)
+
+    # A slider tells every stop that it passes; asked is what it stays at.
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "settled"),
+        Output("backtest-setting", "data"),
+        Input("backtest-target", "value"),
+        Input("backtest-threshold", "value"),
+        Input("backtest-days", "value"),
+    )
 
 
-def controls(objective: Objective) -> Component:
-    """The sliders at today's setting, and the range. Where there is no threshold, its slider is there but hidden."""
+def controls(objective: Objective | None) -> Component:
+    """The sliders at today's setting, and the range. A slider that has no stops is there, but hidden."""
+    if objective is None:
+        return html.Div([_slider("target", "", (), 0), _slider("threshold", "", (), 0), _range()], hidden=True)
     stops = stops_of(objective)
     targets = [text.percent(one, 6) for one in stops.targets]
     thresholds = [text.duration_ms(one) for one in stops.thresholds_ms]
@@ -109,21 +115,21 @@ def controls(objective: Objective) -> Component:
         [
             _slider("target", "Target", targets, stops.targets.index(objective.target_ratio)),
             _slider("threshold", "Threshold", thresholds, at_threshold),
-            html.Fieldset(
-                [
-                    html.Legend("Over the last", className="unseen"),
-                    dcc.RadioItems(
-                        id="backtest-days",
-                        options=[{"label": f"{days} days", "value": days} for days in DAYS],
-                        value=_DAYS,
-                        inline=True,
-                        className="segments radios",
-                    ),
-                ]
-            ),
+            _range(),
         ],
         className="backtest-controls",
     )
+
+
+def _range() -> Component:
+    days = dcc.RadioItems(
+        id="backtest-days",
+        options=[{"label": f"{days} days", "value": days} for days in DAYS],
+        value=_DAYS,
+        inline=True,
+        className="segments radios",
+    )
+    return html.Fieldset([html.Legend("Over the last", className="unseen"), days])
 
 
 def _slider(name: str, title: str, labels: Sequence[str], at: int) -> Component:
@@ -141,7 +147,6 @@ def _slider(name: str, title: str, labels: Sequence[str], at: int) -> Component:
                 max=max(0, len(labels) - 1),
                 step=1,
                 value=at,
-                debounce=_DEBOUNCE_S,
             ),
         ],
         className="slider",
@@ -174,7 +179,7 @@ def words(trial: Trial, today: Trial, days: int) -> list[Component]:
     told = [
         html.P(
             [
-                html.Strong(_brought(trial)),
+                html.Strong(text.sentence(_brought(trial))),
                 f" in {days} days with {_setting(trial.objective)}" + (", today's setting." if is_today else "."),
             ]
         )
@@ -221,13 +226,11 @@ def alert_list(trial: Trial, now: datetime) -> Component | None:
     return html.Ul(rows, className="fired", **{"aria-label": "What the trial would have brought"})
 
 
-def _answer(
-    context: PageContext, counted: Kept[pl.DataFrame], name: str, given: tuple[Any, Any, int | None]
-) -> tuple[Any, ...]:
+def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, setting: Sequence[Any]) -> tuple[Any, ...]:
     objective = context.objective(name)
     if objective is None:
-        return (no_update,) * 4
-    target, threshold, days = given
+        return None, figures.empty("Nothing to try"), None, None
+    target, threshold, days = setting
     days = days if days in DAYS else _DAYS
     now = context.now().replace(second=0, microsecond=0)
     window = Window(now - timedelta(days=days), now)

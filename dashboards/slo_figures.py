@@ -180,7 +180,7 @@ def burn_rates(courses: pl.DataFrame, objective: Objective, window: Window, excl
         rate = pair.rate(objective)
         tone = SEVERITIES[pair.severity][1]
         height = math.log10(max(rate, _LOWEST_RATE))
-        words = f"{SEVERITIES[pair.severity][0]} at {text.significant(rate)}× over {text.lasting(pair.long_s)}"
+        words = f"{SEVERITIES[pair.severity][0]} {text.significant(rate)}× over {text.lasting(pair.long_s)}"
         shapes.append(
             {
                 "type": "line",
@@ -264,12 +264,20 @@ def events(steps: pl.DataFrame, window: Window, step_s: int, noun: str, excluded
         | {"y": good, "marker": {"color": "$calm/.6", **gap}, "hovertemplate": f"%{{y:,}} good {noun}<extra></extra>"},
     ]
     total_bad, total = float(steps["bad"].sum()), float(steps["total"].sum())
+    share = text.percent(total_bad / total, 2)
+    ends = [
+        end_label(
+            f"<b>{sentence_count(total_bad)}</b> bad<br>{share} of all", 0.75, "critical" if total_bad else "muted"
+        ),
+        end_label(f"<b>{sentence_count(total - total_bad)}</b> good", 0.19, "muted"),
+    ]
     return make_figure(
         traces,
         f"{sentence_count(total_bad)} of {sentence_count(total)} {noun} in this time were bad",
-        margin={"l": _LEFT_PX, "r": 14, "t": 10, "b": TIME_AXIS_PX},
+        narrow_margin_right=12,
+        margin={"l": _LEFT_PX, "r": _RIGHT_PX, "t": 10, "b": TIME_AXIS_PX},
         shapes=_shades(excluded, window),
-        annotations=[_title("Bad", 1.0), _title("Good", 0.44)],
+        annotations=[_title("Bad", 1.0), _title("Good", 0.44), *(one | {"yref": "paper"} for one in ends)],
         xaxis=time_axis(window) | {"anchor": "y"},
         yaxis=_count_axis(good, [0.0, 0.38]),
         yaxis2=_count_axis(bad, [0.56, 0.94]),
@@ -389,7 +397,7 @@ def backtest(
             end_label("Trial", sum(_ROWS["trial"]) / 2, "strong") | left,
             end_label("Today", sum(_ROWS["today"]) / 2, "muted") | left,
         ],
-        xaxis=time_axis(window) | {"anchor": "free", "position": 0},
+        xaxis=time_axis(window) | {"anchor": "free", "position": 0, "nticks": 6},
         yaxis=plain_axis()
         | {
             "domain": [0.34, 1.0],
@@ -408,6 +416,7 @@ def _alert_marks(alerts: Sequence[BurnAlert], heights: Sequence[float | None], s
     return {
         "type": "scatter",
         "mode": "markers",
+        "cliponaxis": False,  # what has just fired stands at the very edge
         "x": [time_text(one.started_at) for one in alerts],
         "y": list(heights),
         "customdata": [[fired(one)] for one in alerts],

@@ -140,6 +140,9 @@
     return { ...figure, layout };
   };
 
+  const SETTLED_MS = 250;
+  let settling = 0;
+
   window.dash_clientside = window.dash_clientside ?? {};
   window.dash_clientside.tailsight = {
     // A figure as the server made it, in the colours of the theme; its label and its height.
@@ -176,6 +179,15 @@
       const search = new URLSearchParams(location.search);
       search.set("explain", `${second(from)}~${second(to)}`);
       go(`${location.pathname}?${search.toString().replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
+    },
+
+    // What several inputs say, once nobody has touched them for a moment.
+    settled(...values) {
+      const { no_update: asBefore } = window.dash_clientside;
+      const turn = ++settling;
+      return new Promise((resolve) => {
+        setTimeout(() => resolve(turn === settling ? values : asBefore), SETTLED_MS);
+      });
     },
 
     async copy_link(clicks) {

@@ -1,8 +1,9 @@
 """Routes: the tree of our own router, who gets an alert of some labels, and whether each receiver took its last one."""
 
 import asyncio
+import calendar
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -13,9 +14,12 @@ from dash.development.base_component import Component
 from alerts.config import AlertingConfig, Integration
 from alerts.dispatch import Reached, Suppressed
 from alerts.matchers import Labels
+from alerts.receivers.email import EmailSettings
+from alerts.receivers.slack import SlackSettings
 from alerts.routing import GROUP_BY_ALL, Route
 from alerts.service import Alerting, KnownAlert
 from alerts.silences import Silence
+from alerts.time_intervals import TimeInterval
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, badge, cell_of, empty_state, icon, page_link, panel
@@ -27,6 +31,7 @@ from domain.incident import Severity
 PATH = "/alerts/routes"
 _EXAMPLES = 6
 _DEBOUNCE_S = 0.3
+_WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _HEADS = ("Receiver", "Told by", "Hears the end", "Last taken (UTC)", "Last refused (UTC)")
 _WIDE = ("Receiver",)
 
@@ -132,11 +137,12 @@ def labels_of(written: str | None) -> dict[str, str]:
 def labels_text(labels: Labels) -> str:
     """Labels as `labels_of` reads them, the name of the alert first."""
     ordered = sorted(labels.items(), key=lambda item: (item[0] != "alertname", item[0] != "severity", item[0]))
-    return " ".join(f"{name}={shlex.quote(value)}" if _is_odd(value) else f"{name}={value}" for name, value in ordered)
+    return " ".join(f"{name}={_quoted(value)}" for name, value in ordered)
 
 
-def _is_odd(value: str) -> bool:
-    return shlex.quote(value) != value or "," in value
+def _quoted(value: str) -> str:
+    """In quotes where it is to be: a comma means nothing to a shell, but separates labels here."""
+    return shlex.quote(value) if "," not in value else "'" + value.replace("'", "'\"'\"'") + "'"
 
 
 def nobody(alertmanagers: Sequence[str], *, has_file: bool) -> Component | None:
@@ -321,7 +327,7 @@ def _node(
                 className="to",
             ),
             html.P(timing_words(route, parent), className="note"),
-            *(html.P(words, className="note") for words in _interval_words(route)),
+            *(html.P(words, className="note") for words in _interval_words(route, config)),
         ],
         className="route" + (" is-reached" if is_reached else " is-passed" if is_passed else ""),
     )
@@ -357,10 +363,30 @@ def timing_words(route: Route, parent: Route | None) -> str:
     return text.sentence(" · ".join(words)) if words else "Grouped and timed as above"
 
 
-def _interval_words(route: Route) -> list[str]:
+def _interval_words(route: Route, config: AlertingConfig) -> list[str]:
     options = route.options
-    active, mute = ", ".join(options.active_time_intervals), ", ".join(options.mute_time_intervals)
+    active, mute = (
+        ", ".join(f"{name} ({'; '.join(map(times_words, config.time_intervals[name]))})" for name in names)
+        for names in (options.active_time_intervals, options.mute_time_intervals)
+    )
     return [words for names, words in ((active, f"Active in {active}"), (mute, f"Muted in {mute}")) if names]
+
+
+def times_words(interval: TimeInterval) -> str:
+    """`Mon to Fri, 09:00 to 17:00 Europe/Berlin`; `always` of one that says nothing."""
+    parts = [
+        _ranges_words(interval.weekdays, lambda day: _WEEKDAYS[day]),
+        _ranges_words(interval.days_of_month, str) and f"day {_ranges_words(interval.days_of_month, str)}",
+        _ranges_words(interval.months, lambda month: calendar.month_abbr[month]),
+        _ranges_words(interval.years, str),
+        _ranges_words(interval.minutes, lambda minute: f"{minute // 60:02}:{minute % 60:02}"),
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f"{told} {interval.location or 'UTC'}" if told else "always"
+
+
+def _ranges_words(ranges: Sequence[tuple[int, int]], say: Callable[[int], str]) -> str:
+    return " and ".join(say(start) if start == end else f"{say(start)} to {say(end)}" for start, end in ranges)
 
 
 # -- Receivers -----------------------------------------------------------------------------------------------------
@@ -386,13 +412,21 @@ def receivers_table(
                 _tr(
                     (
                         _receiver(name, in_use) if place == 0 else html.Span(name, className="note"),
-                        one.kind,
+                        [one.kind, html.Span(f" {_where(one)}", className="note")],
                         "yes" if one.send_resolved else "no",
                         *_deliveries(taken.get((name, place)), refused[-1] if refused else None, now),
                     )
                 )
             )
     return html.Div(html.Table([html.Thead(head), html.Tbody(rows)]), className="table listing receivers")
+
+
+def _where(integration: Integration) -> str:
+    """Which channel, or whose mail: what tells two of a kind apart without giving a secret away."""
+    settings = integration.settings
+    if isinstance(settings, SlackSettings):
+        return settings.channel or ""
+    return settings.to if isinstance(settings, EmailSettings) else ""
 
 
 def _tr(cells: Sequence[Any]) -> Component:

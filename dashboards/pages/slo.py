@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from dash import Dash, Input, Output, dcc, html
@@ -142,7 +143,7 @@ def _page(
             tone=line_tone(status, ()),
         ),
         windows_table(status),
-        credit_panel(objective.sla, status.credit, now),
+        credit_panel(objective.sla, status.credit),
         f"last {range_words(shown)}",
         slo_figures.burn_rates(courses, objective, shown, excluded),
         f"last {range_words(shown)}, {noun} by {text.lasting(step_s)}",
@@ -203,6 +204,7 @@ def head(status: SloStatus, now: datetime) -> Component:
     chosen = {name: value for name, value in asdict(objective.selection).items() if value is not None}
     marks = [
         badge(*STATES[status.state]),
+        worst_window(status),
         html.Span(objective.service, className="note"),
         *(html.Span([html.Span(f"{name} ", className="note"), html.Code(value)]) for name, value in chosen.items()),
         html.Span(f"in {objective.file}", className="note") if objective.file is not None else None,
@@ -237,6 +239,13 @@ def head(status: SloStatus, now: datetime) -> Component:
         ],
         className="incident-head",
     )  # fmt: skip
+
+
+def worst_window(status: SloStatus) -> Component | None:
+    """Which window the state is of, where it is not the objective's own."""
+    own = status.periods[0]
+    worst = next((one for one in status.periods if one.state is status.state), own)
+    return None if worst is own else html.Span(f"over the {window_words(worst.period)}", className="note")
 
 
 def evidence_query(objective: Objective, now: datetime) -> str:
@@ -277,7 +286,7 @@ def facts(status: SloStatus, noun: str, now: datetime) -> Component:
                 "in the last hour" if burn is not None else f"no {noun} in the last hour",
                 title="How many times as fast as the budget allows; 1× spends it exactly in the window",
             ),
-            fact("Spent", *spent_words(status, now), title="If the last day goes on"),
+            fact("Runs out", *spent_words(status, now), title="If the last day goes on"),
             fact(
                 text.sentence(f"bad {noun}"),
                 slo_figures.sentence_count(bad) if status.total_count else text.UNKNOWN,
@@ -299,7 +308,7 @@ def spent_words(status: SloStatus, now: datetime) -> tuple[str, str]:
     if status.budget_left_ratio is None:
         return text.UNKNOWN, "nothing to judge"
     if status.budget_left_ratio <= 0:
-        return "all of it", "and more" if status.budget_left_ratio < 0 else "exactly"
+        return "it is spent", "and more" if status.budget_left_ratio < 0 else "exactly"
     if status.exhausted_at is None:
         return "not foreseen", "within the window"
     left_s = (status.exhausted_at - now).total_seconds()
@@ -315,7 +324,7 @@ def windows_table(status: SloStatus) -> Component:
         name = text.sentence(window_words(one.period))
         rows.append((name, state, *_counted_cells(one.counted, target), text.percent_floor(one.coverage_ratio)))
         if number == 0 and status.excluded_s > 0 and status.with_excluded is not None:
-            words = html.Span(f"with the {text.lasting(status.excluded_s)} excluded", className="note indented")
+            words = html.Span(f"with {text.lasting(status.excluded_s)} that are excluded", className="note indented")
             rows.append((words, None, *_counted_cells(status.with_excluded, target), None))
     body = [
         html.Tr([cell_of(name, cell, is_wide=name == "Window") for name, cell in zip(_WINDOW_HEADS, row, strict=True)])
@@ -335,7 +344,7 @@ def _counted_cells(counted: Counted, target_ratio: float) -> tuple[str, str, str
     )
 
 
-def credit_panel(sla: Sla | None, credit: CreditExposure | None, now: datetime) -> Component | None:
+def credit_panel(sla: Sla | None, credit: CreditExposure | None) -> Component | None:
     """What the contract gives back for this month; None where there is none."""
     if sla is None or credit is None:
         return None
@@ -367,7 +376,7 @@ def credit_panel(sla: Sla | None, credit: CreditExposure | None, now: datetime) 
             ),
             html.P(f"Of {text.usd(sla.monthly_fee_usd)} a month: {tiers}. Check the contract.", className="note foot"),
         ],
-        note=f"{credit.month_start:%B} to {text.since(credit.month_end, now)} UTC",
+        note=f"{credit.month_start.astimezone(ZoneInfo(sla.time_zone)):%B %Y}, {sla.time_zone}",
     )
 
 
