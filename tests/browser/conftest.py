@@ -121,6 +121,7 @@ def application(
     store: Store,
     objectives: Sequence[Objective] = fixture_data.OBJECTIVES,
     alerts: AlertsSettings | None = None,
+    pricing: Pricing | None = None,
 ) -> FastAPI:
     """The API and the pages over a store that is filled."""
     alerting = Alerting(store, alerts or AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
@@ -135,7 +136,7 @@ def application(
         explain=explain_window,
         render_report=incident_report,
         alerting=alerting,
-        pricing=lambda: Pricing(shipped_prices()),
+        pricing=lambda: pricing or Pricing(shipped_prices()),
     )
     # Long enough for no test to see a refresh it does not ask for.
     settings = DashboardSettings(refresh_s=600)
@@ -146,6 +147,7 @@ def application(
         objectives=lambda: objectives,
         now=lambda: fixture_data.NOW,
         alerting=alerting,
+        pricing=lambda: pricing or Pricing(shipped_prices()),
     )
     return api
 
