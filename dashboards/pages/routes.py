@@ -189,7 +189,8 @@ def _tone(labels: Labels) -> str:
 
 def _example_words(labels: Labels) -> str:
     whose = next((labels[name] for name in ("slo", "gpu", "port", "service", "scope") if labels.get(name)), "")
-    return f"{labels.get('alertname', 'an alert')} {whose}".strip()
+    severity = f", {labels['severity']}" if labels.get("severity") else ""
+    return f"{labels.get('alertname', 'an alert')} {whose}".strip() + severity
 
 
 # -- The answer ----------------------------------------------------------------------------------------------------
@@ -434,7 +435,7 @@ def _tr(cells: Sequence[Any]) -> Component:
 
 
 def _receiver(name: str, in_use: frozenset[str]) -> Component:
-    return html.Span([html.Strong(name), badge("gets this", "good") if name in in_use else None])
+    return html.Span([html.Strong(name), badge("reached", "calm") if name in in_use else None])
 
 
 def _deliveries(taken: datetime | None, refused: DeadLetter | None, now: datetime) -> tuple[Children, Children]:

@@ -16,7 +16,7 @@ from dash.development.base_component import Component
 from alerts.decide import promise
 from analytics import jobs
 from analytics.burn_rates import WINDOWS, BurnAlert, burn_rate_course
-from analytics.slo import budget_history, excluded_windows
+from analytics.slo import budget_history, excluded_windows, overlap_s
 from analytics.slo_windows import judged_window, slo_window
 from dashboards import figures, slo_backtest, slo_exclusions, slo_figures, text
 from dashboards.callbacks import callback
@@ -146,7 +146,8 @@ def _page(
         credit_panel(objective.sla, status.credit),
         f"last {range_words(shown)}",
         slo_figures.burn_rates(courses, objective, shown, excluded),
-        f"last {range_words(shown)}, {noun} by {text.lasting(step_s)}",
+        f"last {range_words(shown)}, {noun} by {text.lasting(step_s)}"
+        + (", with what is excluded" if overlap_s(excluded, shown) else ""),
         slo_figures.events(steps, shown, step_s, noun, excluded),
         slo_exclusions.table(concerned, now),
     )  # fmt: skip

@@ -138,7 +138,7 @@ def test_labels_that_are_typed_light_up_the_routes_they_take(open_page: OpenPage
 
 def test_an_example_that_fires_fills_the_field_and_says_what_keeps_it_quiet(open_page: OpenPage) -> None:
     page = open_page("/alerts/routes")
-    page.get_by_role("link", name="SLOBudgetSpent rerank-latency").press("Enter")
+    page.get_by_role("link", name="SLOBudgetSpent rerank-latency, ticket").press("Enter")
     expect(page.get_by_label("Labels of an alert")).to_have_value(
         re.compile("^alertname=SLOBudgetSpent severity=ticket")
     )

@@ -81,7 +81,7 @@ def test_labels_light_up_the_path_that_the_router_takes(route_pages: Asker) -> N
     assert "search-team Not now" in told
     assert "active only in office" in told
     assert "audit Is told" in told
-    assert words(answer["route-receivers"]["children"]).count("gets this") == 2
+    assert words(answer["route-receivers"]["children"]).count("reached") == 2
 
 
 def test_what_keeps_an_alert_quiet_is_said_before_who_would_be_told(route_pages: Asker) -> None:

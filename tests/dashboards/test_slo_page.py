@@ -76,6 +76,7 @@ def test_its_charts_show_what_is_excluded_and_what_fired(slo_pages: Asker) -> No
         starts = [shape.get("x0") for shape in answer[_FIGURE % name]["data"]["layout"]["shapes"]]
         assert f"{slo_data.FIRMWARE.starts_at:%Y-%m-%d %H:%M:%S}" in starts
     assert words(answer["slo-burn-note"]["children"]) == "last 30 days"
+    assert words(answer["slo-events-note"]["children"]).endswith("with what is excluded")
 
 
 def test_its_links_lead_to_the_evidence_of_its_window_and_to_its_document(slo_pages: Asker) -> None:
