@@ -212,7 +212,7 @@ def _beside(incident: Incident, burn: BurnAlert, now: datetime) -> bool:
 
 def slo_url(objective: Objective, web_url: str) -> str:
     """Where people see an objective."""
-    return f"{web_url}/slos#{quote(objective.name)}"
+    return f"{web_url}/slos/{quote(objective.name, safe='')}"
 
 
 def promise(objective: Objective) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from alerts.config import AlertingConfig, Integration
 from alerts.inhibition import Inhibitor
-from alerts.matchers import all_match
+from alerts.matchers import Labels, all_match
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import Alert, DeadLetter, alert_document, alert_of
@@ -108,6 +108,22 @@ class Suppressed:
         return bool(self.silenced_by) or self.inhibited_by is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A route that an alert of some labels reaches: the group that it joins there, and what keeps the route quiet now.
+
+    `firing` are the alerts of that group already. `muted_by` names the time interval that mutes the route now,
+    `inactive` says that none of those in which it is active holds now.
+    """
+
+    route: Route
+    group_key: str
+    group_labels: Mapping[str, str]
+    firing: tuple[Alert, ...]
+    muted_by: str | None
+    inactive: bool
+
+
 class Dispatcher:
     """Alerts, groups, silences and what was told, by one configuration."""
 
@@ -178,7 +194,7 @@ class Dispatcher:
         }
         if self._is_out_of_hours(group.route, now):
             return
-        told = [alert for alert in group.alerts.values() if not _suppression(alert, inhibitor, silences)]
+        told = [alert for alert in group.alerts.values() if not _suppression(alert.labels, inhibitor, silences)]
         if told:
             told.sort(key=lambda alert: (alert.starts_at, sorted(alert.labels.items())))
             for place, integration in enumerate(self.config.receivers[group.route.options.receiver]):
@@ -275,7 +291,36 @@ class Dispatcher:
         alerts.sort(key=lambda alert: (alert.starts_at, alert.fingerprint))
         inhibitor = self._inhibitor(now)
         silences = self._active_silences(now)
-        return [(alert, _suppression(alert, inhibitor, silences)) for alert in alerts]
+        return [(alert, _suppression(alert.labels, inhibitor, silences)) for alert in alerts]
+
+    def reach(self, labels: Labels, now: datetime) -> tuple[list[Reached], Suppressed]:
+        """Where an alert of these labels would go if it fired now, and what would keep it quiet everywhere."""
+        found = []
+        for route in self.config.route.match(labels):
+            group_labels = route.options.group_labels(labels)
+            known = self._groups.get((route.index, tuple(sorted(group_labels.items()))))
+            firing = () if known is None else tuple(one for one in known.alerts.values() if one.is_firing(now))
+            found.append(
+                Reached(
+                    route, _Group(route, group_labels, now).key, group_labels, firing,
+                    self._muted_by(route, now), self._is_inactive(route, now),
+                )
+            )  # fmt: skip
+        return found, _suppression(labels, self._inhibitor(now), self._active_silences(now))
+
+    def out_of_hours(self, now: datetime) -> frozenset[int]:
+        """The routes, by their index, that tell nobody at this time."""
+        return frozenset(route.index for route in self.config.route.walk() if self._is_out_of_hours(route, now))
+
+    def last_taken(self) -> dict[tuple[str, int], datetime]:
+        """When each integration, by the name of its receiver and its place in it, took something last."""
+        found: dict[tuple[str, int], datetime] = {}
+        for (receiver, place, _), told in self._told.items():
+            integrations = self.config.receivers.get(receiver, ())
+            if place >= len(integrations) or not (told.firing or integrations[place].send_resolved):
+                continue  # of another configuration; or it was not told, because it hears of no end
+            found[receiver, place] = max(told.at, found.get((receiver, place), told.at))
+        return found
 
     def _inhibitor(self, now: datetime) -> Inhibitor:
         return Inhibitor(
@@ -286,11 +331,17 @@ class Dispatcher:
         return [silence for silence in self.silences.values() if silence.is_active(now)]
 
     def _is_out_of_hours(self, route: Route, now: datetime) -> bool:
-        intervals = self.config.time_intervals
-        active, muted = route.options.active_time_intervals, route.options.mute_time_intervals
-        if active and not any(one.contains(now) for name in active for one in intervals[name]):
-            return True
-        return any(one.contains(now) for name in muted for one in intervals[name])
+        return self._is_inactive(route, now) or self._muted_by(route, now) is not None
+
+    def _is_inactive(self, route: Route, now: datetime) -> bool:
+        active = route.options.active_time_intervals
+        return bool(active) and not any(self._holds(name, now) for name in active)
+
+    def _muted_by(self, route: Route, now: datetime) -> str | None:
+        return next((name for name in route.options.mute_time_intervals if self._holds(name, now)), None)
+
+    def _holds(self, name: str, now: datetime) -> bool:
+        return any(one.contains(now) for one in self.config.time_intervals[name])
 
     # -- what survives a restart ---------------------------------------------------------------------------------------
 
@@ -380,6 +431,6 @@ def _reason(
     return Reason.REPEAT if known.at < now - timedelta(seconds=repeat_interval_s) else None
 
 
-def _suppression(alert: Alert, inhibitor: Inhibitor, silences: Sequence[Silence]) -> Suppressed:
-    silenced_by = tuple(silence.id for silence in silences if all_match(silence.matchers, alert.labels))
-    return Suppressed(silenced_by, inhibitor.inhibitor_of(alert.labels))
+def _suppression(labels: Labels, inhibitor: Inhibitor, silences: Sequence[Silence]) -> Suppressed:
+    silenced_by = tuple(silence.id for silence in silences if all_match(silence.matchers, labels))
+    return Suppressed(silenced_by, inhibitor.inhibitor_of(labels))

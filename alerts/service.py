@@ -16,8 +16,10 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.alertmanager import PATH, AlertmanagerFeed
+from alerts.config import AlertingConfig
 from alerts.deliver import DeliveryError, deliver
-from alerts.dispatch import Dispatcher, Notification, Suppressed
+from alerts.dispatch import Dispatcher, Notification, Reached, Suppressed
+from alerts.matchers import Labels
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
 from domain.alert import Alert, DeadLetter
@@ -80,6 +82,16 @@ class Alerting:
         return not self._settings.alertmanagers and not any(self._config.receivers.values())
 
     @property
+    def config(self) -> AlertingConfig:
+        """Who is told what by our own router."""
+        return self._config
+
+    @property
+    def alertmanagers(self) -> tuple[str, ...]:
+        """The Alertmanagers that are told everything, and route it themselves."""
+        return self._settings.alertmanagers
+
+    @property
     def hooks(self) -> HooksSettings:
         """Who else may tell us something."""
         return self._settings.hooks
@@ -102,6 +114,20 @@ class Alerting:
             KnownAlert(alert, tuple(one.options.receiver for one in route.match(alert.labels)), suppressed)
             for alert, suppressed in firing
         ]
+
+    def reach(self, labels: Labels) -> tuple[list[Reached], Suppressed]:
+        """Where an alert of these labels would go if it fired now, and what would keep it quiet."""
+        with self._lock:
+            return self._dispatcher.reach(labels, self._now())
+
+    def out_of_hours(self) -> frozenset[int]:
+        """The routes, by their index, that tell nobody at this time."""
+        return self._dispatcher.out_of_hours(self._now())
+
+    def last_taken(self) -> dict[tuple[str, int], datetime]:
+        """When each integration, by the name of its receiver and its place in it, took something last."""
+        with self._lock:
+            return self._dispatcher.last_taken()
 
     def silences(self) -> list[Silence]:
         """All silences, the newest first; those that are over too, until they are taken away."""

@@ -159,6 +159,47 @@ def burn_rates(
     return found
 
 
+def burn_rate_course(
+    objective: Objective,
+    counts: pl.DataFrame,
+    window: Window,
+    spans_s: Sequence[int],
+    step_s: int,
+    exclusions: Sequence[Exclusion] = (),
+) -> pl.DataFrame:
+    """How the burn rate over each of these spans went: the highest of each step, so that no peak is lost.
+
+    Args:
+        objective: what was promised.
+        counts: columns time, total, good by the minute; what the longest span needs before the window is to be there.
+        window: what is told of.
+        spans_s: whole minutes; each looks back so long.
+        step_s: whole minutes.
+        exclusions: of any objectives; what `burn_alerts` leaves out is left out here.
+
+    Returns:
+        Columns time (the beginning of a step) and one named after each span, null where it had no events.
+    """
+    quiet = excluded_windows(objective, [one for one in exclusions if not one.pages])
+    counts = sliced(without(counts, quiet), objective.slices)
+    schema = {"time": pl.Datetime("us", "UTC"), **{str(span): pl.Float64() for span in spans_s}}
+    if counts.is_empty():
+        return pl.DataFrame(schema=schema)
+    first, bad, total = _by_minute(counts, window.end)
+    sums = _Sums(*(np.concatenate([[0.0], np.cumsum(one)]) for one in (bad, total)))
+    courses = {}
+    for span in spans_s:
+        events = _within(sums.total, span)
+        courses[str(span)] = np.where(events > 0, sums.ratio(span) / _budget(objective), np.nan)
+    times = pl.Series("time", [first], dtype=schema["time"]).dt.epoch("us") + pl.Series(
+        np.arange(len(total)) * STEP_S * 1_000_000
+    )
+    frame = pl.DataFrame({"time": times.cast(schema["time"]), **courses}).fill_nan(None)
+    inside = frame.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
+    by_step = pl.col("time").dt.truncate(f"{step_s}s")
+    return inside.group_by(by_step, maintain_order=True).agg(pl.exclude("time").max()).select(*schema)
+
+
 def _held_quiet(quiet: Sequence[Window], first: datetime, size: int) -> NDArray[np.bool_]:
     """The minutes that begin within these windows, (minutes,)."""
     held = np.zeros(size, dtype=np.bool_)

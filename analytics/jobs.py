@@ -469,8 +469,9 @@ class RecentCounts:
 
     def _forget(self, now: datetime) -> None:
         """What was not asked for in the last hours."""
-        for objective in [one for one, known in self._known.items() if now - known.until > self._READ_ANEW]:
-            del self._known[objective]
+        for objective, known in list(self._known.items()):  # pages ask from other threads meanwhile
+            if now - known.until > self._READ_ANEW:
+                self._known.pop(objective, None)
 
 
 def _minute_of(moment: datetime) -> datetime:
@@ -484,13 +485,26 @@ def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: dateti
 
 
 def backtest(
-    store: Store, objective: Objective, window: Window, settings: BurnSettings | None = None
+    store: Store,
+    objective: Objective,
+    window: Window,
+    settings: BurnSettings | None = None,
+    counts: pl.DataFrame | None = None,
 ) -> list[BurnAlert]:
-    """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards."""
-    lead_s = max(pair.long_s for pair in WINDOWS)
-    counts = slo_counts(store, objective, window.widened(before_s=lead_s))
+    """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards.
+
+    Who has them at hand gives the `counts` of `backtest_counts`; another target needs no others.
+    """
+    if counts is None:
+        counts = backtest_counts(store, objective, window)
     found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
     return [one for one in found if one.started_at >= window.start]
+
+
+def backtest_counts(store: Store, objective: Objective, window: Window) -> pl.DataFrame:
+    """The counts that a backtest over a window needs: columns time, total, good, from before the window on."""
+    lead_s = max(pair.long_s for pair in WINDOWS)
+    return slo_counts(store, objective, window.widened(before_s=lead_s))
 
 
 def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:

@@ -86,6 +86,17 @@ def slo_status(
     )
 
 
+def budget_history(
+    objective: Objective, counts: pl.DataFrame, now: datetime, exclusions: Sequence[Exclusion] = (), points: int = 60
+) -> tuple[float | None, ...]:
+    """The budget left at the ends of so many equal steps through the objective's window, as `slo_status` measures it.
+
+    Empty where nothing was counted; None before the first event.
+    """
+    steps = _Steps.of(counts).without(excluded_windows(objective, exclusions))
+    return steps.events(objective, slo_window(objective, now), now).history(points)
+
+
 def _period_status(
     objective: Objective,
     period: Period,
@@ -255,13 +266,13 @@ class _Events:
         hours = np.count_nonzero(hours_of[1:] != hours_of[:-1]) + min(1, len(hours_of))
         return min(1.0, hours / max(1, round((self.window.seconds - excluded_s) / 3600)))
 
-    def history(self) -> tuple[float | None, ...]:
+    def history(self, points: int = _HISTORY_POINTS) -> tuple[float | None, ...]:
         """The budget left at equal steps through the window, measured against the whole window's events."""
         if not self.total[-1]:
             return ()
         budget = (1.0 - self.objective.target_ratio) * self.total[-1]
-        start, step = self.window.start, (self.window.end - self.window.start) / _HISTORY_POINTS
-        marks = [_us(start + step * (number + 1)) for number in range(_HISTORY_POINTS)]
+        start, step = self.window.start, (self.window.end - self.window.start) / points
+        marks = [_us(start + step * (number + 1)) for number in range(points)]
         places = np.searchsorted(self.times_us, marks, side="right")
         return tuple(
             None if place == 0 else float(1.0 - (self.total[place] - self.good[place]) / budget) for place in places

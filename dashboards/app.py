@@ -40,6 +40,8 @@ from dashboards.pages import (
     incidents,
     overview,
     reports,
+    routes,
+    slo,
     slos,
 )
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
@@ -90,7 +92,7 @@ def create_dashboard(
     weekly_reports: WeeklyReports | None = None,
     report_problems: Callable[[], Sequence[str]] = tuple,
 ) -> Dash:
-    """Put the pages on `api`: `/`, `/incidents`, `/incidents/{id}`, `/slos`, `/alerts`, `/cost`, `/reports`, `/data`.
+    """Put the pages on `api`: `/`, `/incidents`, `/slos`, `/alerts`, `/cost`, `/reports`, `/data`, and those beneath.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -137,7 +139,7 @@ def create_dashboard(
         weekly_reports,
         report_problems,
     )
-    for module in (shell, overview, incidents, incident, slos, alerts, reports, data):
+    for module in (shell, overview, incidents, incident, slos, slo, alerts, routes, reports, data):
         module.register(app, context)
     reader = CostReader(context)
     for cost_page in (cost, cost_breakdown, cost_idle, cost_forecast, cost_advice):

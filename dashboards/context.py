@@ -82,6 +82,10 @@ class PageContext:
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
 
+    def objective(self, name: str | None) -> Objective | None:
+        """The objective of that name; None when there is none."""
+        return next((one for one in self.objectives() if one.name == name), None)
+
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective.
 

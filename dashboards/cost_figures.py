@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 import polars as pl
 
 from analytics.cost.allocation import used
 from analytics.cost.forecast import Forecast, Total
+from analytics.cost.variance import Variance
 from dashboards import text
-from dashboards.cost_words import IDLE_CAUSES, USES, Words
+from dashboards.cost_words import IDLE_CAUSES, PARTS, USES, Words
 from dashboards.drawing import (
     TIME_AXIS_PX,
     Figure,
@@ -31,6 +33,8 @@ _MARGIN_LEFT_PX = 56
 _BAR_RATIO = 0.86
 _GAPS_UNTIL = 72  # bars: gaps between more of them fall on uneven pixels
 _BAND_LEVEL = 0.8
+_WATERFALL_ROW_PX = 27
+_SEEN_RATIO = 0.0005
 
 _UNKNOWN, _OTHERS = "\0unknown", "\0others"  # no name of anything
 
@@ -338,6 +342,74 @@ def forecast_days(totals: Sequence[Total], level: float = _BAND_LEVEL) -> Figure
         yaxis=_dollars_axis(),
         hovermode="closest",
     )
+
+
+def waterfall(found: Variance) -> Figure:
+    """From the earlier bill to the later one, part by part; parts too small to be seen are left out.
+
+    The axis need not begin at nothing, so the two bills are marks and not bars.
+
+    Args:
+        found: what is explained.
+    """
+    least = _SEEN_RATIO * max(found.before_nanousd, found.after_nanousd)
+    parts = [(part, nanousd / NANOUSD) for part, nanousd in found.parts.items() if abs(nanousd) > least]
+    before, after = found.before_nanousd / NANOUSD, found.after_nanousd / NANOUSD
+    starts = list(accumulate((usd for _, usd in parts), initial=before))
+    names = ["Before", *(PARTS[part].title for part, _ in parts), "Now"]
+    low, high = min(*starts, after), max(*starts, after)
+    room = (high - low) * 0.28 or high * 0.1
+    traces: list[Figure] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "y": [PARTS[part].title for part, _ in parts],
+            "x": [round(usd, 6) for _, usd in parts],
+            "base": [round(start, 6) for start in starts[:-1]],
+            "width": 0.62,
+            "marker": {"color": ["$warning" if usd > 0 else "$good" for _, usd in parts], "line": {"width": 0}},
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "y": ["Before", "Now"],
+            "x": [round(before, 6), round(after, 6)],
+            "marker": {"symbol": "line-ns", "size": 17, "line": {"width": 3, "color": "$strong"}},
+            "hoverinfo": "skip",
+        },
+    ]
+    ends = [before, *(max(start, start + usd) for start, (_, usd) in zip(starts, parts, strict=False)), after]
+    words = [text.usd(before), *(_signed(usd) for _, usd in parts), text.usd(after)]
+    return make_figure(
+        traces,
+        f"From {text.usd(before)} to {text.usd(after)}: "
+        + (", ".join(f"{PARTS[part].title} {_signed(usd)}" for part, usd in parts) or "nothing changed"),
+        height=_WATERFALL_ROW_PX * len(names) + 2 * TIME_AXIS_PX,
+        margin={"l": 102, "r": 12, "t": 6, "b": TIME_AXIS_PX},
+        annotations=[
+            end_label(f"<b>{word}</b>" if name in ("Before", "Now") else word, 0, "text")
+            | {"name": "value", "xref": "x", "x": end, "y": name, "xshift": 7}
+            for name, end, word in zip(names, ends, words, strict=True)
+        ],
+        shapes=[
+            {
+                "type": "line", "x0": level, "x1": level, "y0": number + 0.31, "y1": number + 0.69,
+                "line": {"color": "$faint", "width": 1},
+            }
+            for number, level in enumerate(starts)
+        ],
+        xaxis=_dollars_axis() | {"range": [max(0.0, low - room), high + room], "nticks": 5, "rangemode": "normal"},
+        yaxis=plain_axis()
+        | {
+            "type": "category", "categoryorder": "array", "categoryarray": names, "range": [len(names) - 0.5, -0.5],
+            "showgrid": False, "fixedrange": True,
+        },
+    )  # fmt: skip
+
+
+def _signed(usd: float) -> str:
+    return f"+{text.usd(usd)}" if usd > 0 else text.usd(usd)
 
 
 def backtest(forecast: Forecast, level: float = _BAND_LEVEL) -> Figure:

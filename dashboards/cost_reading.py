@@ -18,11 +18,14 @@ from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import Forecast, NoForecast
 from analytics.cost.jobs import (
     Costs,
+    budget_statuses,
     costs_of,
     hourly_spend,
     spend_forecast,
     unit_costs_of,
 )
+from analytics.cost.runaway import BudgetStatus
+from analytics.cost.variance import Variance, variance
 from dashboards.context import PageContext
 from dashboards.state import COST_RANGE, COST_RANGES, PageState
 from domain.window import Window
@@ -124,6 +127,8 @@ class CostReader:
         self._context = context
         self._costs: Kept[Costs] = Kept(_COSTS_KEPT_S)
         self._units: Kept[pl.DataFrame] = Kept(_COSTS_KEPT_S)
+        self._variances: Kept[Variance] = Kept(_COSTS_KEPT_S)
+        self._budgets: Aside[list[BudgetStatus]] = Aside()
         self._forecast: Aside[Forecast | NoForecast] = Aside()
         self._histories: Kept[pl.DataFrame] = Kept(_LONG_KEPT_S)
         self._ranking: Aside[Ranking] = Aside()
@@ -135,6 +140,20 @@ class CostReader:
     def before(self, window: Window) -> Costs:
         """The bill of as long a window before."""
         return self.costs(Window(window.start - (window.end - window.start), window.start))
+
+    def variance(self, window: Window) -> Variance:
+        """Why the bill of a window differs from that of as long a window before, as `spend_variance` tells it."""
+        return self._variances.get(
+            window, lambda: variance(self.before(window).allocation, self.costs(window).allocation)
+        )
+
+    def budgets(self, now: datetime) -> list[BudgetStatus] | None:
+        """Where the budgets stand, made as the forecast is; none where none is set."""
+        pricing = self._context.pricing()
+        if not pricing.budgets:
+            return []
+        key = (hour_before(now), pricing.budgets)
+        return self._budgets.get(key, lambda: budget_statuses(self._context.store, now, pricing), _WAIT_S)
 
     def units(self, window: Window, *by: str) -> pl.DataFrame:
         """What one of something costs in a window, by dimensions."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from analytics.cost.variance import Part
 from domain.cost import IdleCause, Use
 
 
@@ -67,3 +68,32 @@ IDLE_CAUSES = MappingProxyType(
 """In the order in which they are stacked."""
 
 LIST_PRICES = "List prices, not yours: set cost.price_book"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a part of a difference is called, and what it means where it cost more, or less."""
+
+    title: str
+    more: str
+    less: str
+
+
+PARTS = MappingProxyType(
+    {
+        Part.PRICE: Change("Price", "GPU time cost more", "GPU time cost less"),
+        Part.VOLUME: Change("Volume", "more tokens were asked for", "fewer tokens were asked for"),
+        Part.MIX: Change("Mix", "a greater share went to what is dearer", "a greater share went to what is cheaper"),
+        Part.EFFICIENCY: Change("Efficiency", "a token took more GPU time", "a token took less GPU time"),
+        Part.IDLE: Change("Idle", "more paid GPU time stood idle", "less paid GPU time stood idle"),
+        Part.OVERHEAD: Change("Overhead", "what is beside the GPUs cost more", "what is beside the GPUs cost less"),
+        Part.UNATTRIBUTED: Change(
+            "Not attributed", "more busy time that no request is known of", "less busy time that no request is known of"
+        ),
+    }
+)
+
+
+def name_of_group(name: str | None) -> str:
+    """A group of a difference: what has no name belongs to nobody."""
+    return name or "nobody's"

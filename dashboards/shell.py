@@ -25,6 +25,8 @@ from dashboards.pages import (
     incidents,
     overview,
     reports,
+    routes,
+    slo,
     slos,
 )
 from dashboards.state import (
@@ -34,11 +36,14 @@ from dashboards.state import (
     INCIDENTS_RANGE,
     OVERVIEW_RANGE,
     RANGES,
+    SLO_RANGE,
+    SLO_RANGES,
     PageState,
     elsewhere,
     incident_id_of,
     link,
     parse_state,
+    slo_name_of,
 )
 from domain.incident import Incident, Status
 from domain.window import Window
@@ -55,6 +60,7 @@ _WITHOUT_RANGE = (
     "/slos",
     "/alerts",
     "/reports",
+    "/alerts/routes",
     "/cost/forecast",
     "/cost/advice",
 )  # of now, of weeks, of what is to come
@@ -117,7 +123,12 @@ def layout(refresh_s: int) -> Component:
 
 def is_page(path: str) -> bool:
     """Is there a page at that path."""
-    return path in _DEFAULT_RANGES or path in _WITHOUT_RANGE or incident_id_of(path) is not None
+    return (
+        path in _DEFAULT_RANGES
+        or path in _WITHOUT_RANGE
+        or incident_id_of(path) is not None
+        or slo_name_of(path) is not None
+    )
 
 
 def page(path: str | None) -> Component:
@@ -129,6 +140,7 @@ def page(path: str | None) -> Component:
     layouts = {
         "/slos": slos.layout,
         "/alerts": alerts.layout,
+        "/alerts/routes": routes.layout,
         "/cost": cost.layout,
         "/cost/breakdown": cost_breakdown.layout,
         "/cost/idle": cost_idle.layout,
@@ -141,6 +153,8 @@ def page(path: str | None) -> Component:
         return layouts[path]()
     if incident_id_of(path):
         return incident.layout()
+    if slo_name_of(path):
+        return slo.layout()
     return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
 
 
@@ -174,10 +188,10 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
 
 def range_menu(path: str | None, state: PageState) -> list[Component]:
     """The ranges as links; an incident's page has its own window, so it offers none."""
-    default = _DEFAULT_RANGES.get(path or "/")
+    default = SLO_RANGE if slo_name_of(path) else _DEFAULT_RANGES.get(path or "/")
     if default is None:
         return []
-    offered = COST_RANGES if path in _COST_PAGES else RANGES
+    offered = SLO_RANGES if slo_name_of(path) else COST_RANGES if path in _COST_PAGES else RANGES
     chosen = state.range_name if state.range_name in offered else default
     return [
         page_link(

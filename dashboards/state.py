@@ -38,6 +38,8 @@ OVERVIEW_RANGE = "6h"
 INCIDENTS_RANGE = "7d"
 DATA_RANGE = "24h"
 COST_RANGE = "7d"
+SLO_RANGES = COST_RANGES
+SLO_RANGE = "24h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,17 @@ def incident_id_of(path: str | None) -> str | None:
     """The incident that a path names; None when it is another page's."""
     head, _, name = (path or "").rstrip("/").rpartition("/")
     return unquote(name) if head == "/incidents" and name else None
+
+
+def slo_path(name: str) -> str:
+    """The path of an objective's page."""
+    return f"/slos/{quote(name, safe='')}"
+
+
+def slo_name_of(path: str | None) -> str | None:
+    """The objective that a path names; None when it is another page's. A name may hold slashes."""
+    head, _, name = (path or "").partition("/slos/")
+    return unquote(name) if not head and name else None
 
 
 def elsewhere(state: PageState) -> PageState:

@@ -48,14 +48,36 @@
     });
   });
 
+  // A row of a table that the address names (`/slos#chat-ttft`) is there only after the first answer.
+  let broughtIntoView = null;
+  const bringIntoView = () => {
+    if (!location.hash || broughtIntoView === location.href) return;
+    const row = document.querySelector(`main tr#${CSS.escape(decodeURIComponent(location.hash.slice(1)))}`);
+    if (!row) return;
+    broughtIntoView = location.href;
+    row.classList.add("named-row");
+    row.scrollIntoView({ block: "center" });
+  };
+
   new MutationObserver(() => {
     if (focused && !focused.isConnected && document.activeElement === document.body && focusedAddress) {
       document.querySelector(focusedAddress)?.focus({ preventScroll: true });
     }
     const heading = document.querySelector("main h1")?.textContent;
+    bringIntoView();
     const title = heading ? `${heading} · Tailsight` : "Tailsight";
     if (document.title !== title) document.title = title;
   }).observe(document.body, { childList: true, subtree: true });
+
+  // A slider stops at words, not at numbers: the one it stands at is said while it moves, to a screen reader too.
+  const sayStop = (input) => {
+    const slider = input.closest?.(".slider[data-stops]");
+    if (!slider || input.type !== "range") return;
+    const stop = JSON.parse(slider.dataset.stops)[Number(input.value)] ?? "";
+    slider.querySelector("output").textContent = stop;
+    input.setAttribute("aria-valuetext", stop);
+  };
+  for (const kind of ["input", "focusin"]) addEventListener(kind, ({ target }) => sayStop(target));
 
   // A tab that nobody sees need not refresh.
   document.addEventListener("visibilitychange", () => {
@@ -118,6 +140,9 @@
     return { ...figure, layout };
   };
 
+  const SETTLED_MS = 250;
+  let settling = 0;
+
   window.dash_clientside = window.dash_clientside ?? {};
   window.dash_clientside.tailsight = {
     // A figure as the server made it, in the colours of the theme; its label and its height.
@@ -154,6 +179,15 @@
       const search = new URLSearchParams(location.search);
       search.set("explain", `${second(from)}~${second(to)}`);
       go(`${location.pathname}?${search.toString().replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
+    },
+
+    // What several inputs say, once nobody has touched them for a moment.
+    settled(...values) {
+      const { no_update: asBefore } = window.dash_clientside;
+      const turn = ++settling;
+      return new Promise((resolve) => {
+        setTimeout(() => resolve(turn === settling ? values : asBefore), SETTLED_MS);
+      });
     },
 
     async copy_link(clicks) {

@@ -33,7 +33,14 @@ def layout() -> Component:
     """A heading and places for what fires, what is silent and what nobody took."""
     return html.Div(
         [
-            html.Header([html.H1("Alerts"), html.Span(id="alerts-note", className="note")], className="page-head"),
+            html.Header(
+                [
+                    html.H1("Alerts"),
+                    html.Span(id="alerts-note", className="note grow"),
+                    page_link([icon("workflow"), "Routes"], "/alerts/routes", "button", title="Who is told of what"),
+                ],
+                className="page-head",
+            ),
             html.Div(id="alerts-table"),
             html.Div(id="alerts-silences"),
             _silence_form(),

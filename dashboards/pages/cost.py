@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 from analytics.cost.allocation import used
 from analytics.cost.jobs import Costs
 from analytics.cost.unit_costs import Bill
-from dashboards import cost_figures, figures, text
+from dashboards import cost_change, cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import chart, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
@@ -35,7 +35,6 @@ from domain.cost import NANOUSD, IdleCause, Use
 from domain.window import Window
 
 _ROWS = 6
-_KNOWN_BEFORE_MIN = 0.95  # of the hours before: a bill of fewer is nothing to compare with
 _MOVED_RATIO = 0.2  # from which a change of the bill is said in colour
 
 
@@ -49,6 +48,7 @@ def layout() -> Component:
             html.Div(
                 [
                     panel("What became of the bill", html.Div(waiting(150), id="cost-split")),
+                    cost_change.layout(),
                     html.Div(
                         [
                             panel(
@@ -101,6 +101,8 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
     )
     async def show_cost(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         return await asyncio.to_thread(_page, reader, cost_window(parse_state(search), context.now()), search)
+
+    cost_change.register(app, context, reader)
 
 
 # -- Pieces, from what was read ------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ def change(costs: Costs, before: Costs) -> Component:
     """The bill against that of the time before, where that is known whole."""
     hours = costs.window.seconds / 3_600
     ratio = text.change_ratio(costs.bill.bill_usd, before.bill.bill_usd)
-    if ratio is None or len(known_hours(before.allocation)) < _KNOWN_BEFORE_MIN * hours:
+    if ratio is None or len(known_hours(before.allocation)) < cost_change.KNOWN_BEFORE_MIN * hours:
         return html.Span("not known before", title=f"{text.hours_words(before.window)} is not known whole")
     tone = "warning" if ratio > _MOVED_RATIO else "good" if ratio < -_MOVED_RATIO else "calm"
     words = f"against {text.usd(before.bill.bill_usd)} of {text.hours_words(before.window)}"

@@ -12,10 +12,10 @@ from analytics import jobs
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, empty_state, spark
+from dashboards.components import badge, cell_of, empty_state, page_link, spark
 from dashboards.context import PageContext
 from dashboards.severity import STATES
-from dashboards.state import parse_state
+from dashboards.state import parse_state, slo_path
 from dashboards.verdict import line_tone, worst_first
 from domain.slo import SloStatus
 
@@ -81,7 +81,12 @@ def _row(status: SloStatus, now: datetime) -> Component:
     word, tone, icon_name = STATES[status.state]
     cells = (
         badge(word, tone, icon_name),
-        html.Div([html.Strong(objective.name), html.Div(promise(objective), className="note")]),
+        html.Div(
+            [
+                page_link(objective.name, slo_path(objective.name), "objective-link"),
+                html.Div(promise(objective), className="note"),
+            ]
+        ),
         html.Span(
             className="number",
             children=[

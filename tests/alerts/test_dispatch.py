@@ -258,3 +258,58 @@ def test_why_an_alert_is_quiet_can_be_told() -> None:
     assert {why.silenced_by for _, why in dispatcher.firing(at(1))} == {("quiet",)}
     (notification,) = told(dispatcher, 10)
     assert [one.labels["severity"] for one in notification.alerts] == ["page"]
+
+
+_TREE = """
+route:
+  receiver: oncall
+  group_by: [service]
+  group_wait: 10s
+  routes:
+  - {matchers: [severity=page], receiver: oncall, continue: true}
+  - {matchers: [severity=page], receiver: audit, group_by: ['...'], mute_time_intervals: [nights]}
+  - {matchers: [severity=ticket], receiver: audit, active_time_intervals: [office]}
+receivers:
+- name: oncall
+  webhook_configs: [{url: 'http://127.0.0.1:9/co'}]
+- name: audit
+  webhook_configs: [{url: 'http://127.0.0.1:9/a'}, {url: 'http://127.0.0.1:9/b', send_resolved: false}]
+time_intervals:
+- {name: nights, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}
+- {name: office, time_intervals: [{times: [{start_time: '09:00', end_time: '17:00'}]}]}
+"""
+
+
+def test_where_an_alert_would_go_is_told_with_its_group_and_what_keeps_the_route_quiet() -> None:
+    dispatcher = Dispatcher(parse_config(_TREE))
+    dispatcher.post([alert(0, service="chat", severity="page")], at(0))
+    labels = {"alertname": "another", "service": "chat", "severity": "page"}
+    reached, quiet = dispatcher.reach(labels, at(1))
+    assert not quiet
+    assert [one.route for one in reached] == list(dispatcher.config.route.match(labels))
+    assert [one.group_labels for one in reached] == [{"service": "chat"}, labels]
+    assert [len(one.firing) for one in reached] == [1, 0]
+    assert [one.muted_by for one in reached] == [None, "nights"]
+    sent = {one.receiver: one.group_key for one in told(dispatcher, 10)}
+    assert reached[0].group_key == sent["oncall"]
+
+
+def test_routes_out_of_hours_are_those_that_tell_nobody() -> None:
+    dispatcher = Dispatcher(parse_config(_TREE))
+    by_hour = {hour: set(dispatcher.out_of_hours(at(hour * 3600))) for hour in (3, 8, 12)}
+    assert by_hour == {3: {2, 3}, 8: {3}, 12: set()}
+    (ticket,), _ = dispatcher.reach({"severity": "ticket"}, at(8 * 3600))
+    assert ticket.inactive
+    assert ticket.muted_by is None
+
+
+def test_when_each_integration_took_something_last_survives_a_restart() -> None:
+    config = parse_config(_TREE.replace("mute_time_intervals: [nights]", ""))
+    dispatcher = Dispatcher(config)
+    dispatcher.post([alert(0, ends_s=60, service="chat", severity="page")], at(0))
+    told(dispatcher, 10)
+    told(dispatcher, 400)  # it is over: the second integration of audit does not hear of that
+    again = Dispatcher(config)
+    again.restore(dispatcher.snapshot(), at(500))
+    assert again.last_taken() == {("oncall", 0): at(400), ("audit", 0): at(400)}
+    assert Dispatcher(config).last_taken() == {}

@@ -12,12 +12,14 @@ from analytics.burn_rates import (
     BurnAlert,
     BurnSettings,
     burn_alerts,
+    burn_rate_course,
     burn_rates,
     minutes_to_page,
     wilson_lower,
 )
 from domain.incident import Indicator, Severity
 from domain.slo import Exclusion, Objective
+from domain.window import Window
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 OBJECTIVE = Objective("availability", "chat", Indicator.ERRORS, 0.999, 30)
@@ -85,8 +87,9 @@ def test_no_alert_is_up_within_an_exclusion(first: int, length: int) -> None:
     for alert in alerts:
         start, end = minute(alert.started_at), minute(alert.ended_at)
         assert end <= first + 1 or start > first + length, "told when its minute is over"
-    outside = any(not first <= number < first + length for number in range(3))
-    assert bool(alerts) == (outside or first + length < 28), "three minutes of an outage are enough for a page"
+    bad_left = sum(not first <= number < first + length for number in range(30))
+    assert alerts or bad_left < 3, "three minutes of an outage are enough for a page"
+    assert bad_left or not alerts
 
 
 def test_what_lasts_a_minute_and_fails_half_of_it_is_nobodys_page() -> None:
@@ -157,3 +160,36 @@ def test_wilsons_lower_bound_is_below_the_ratio_and_nears_it() -> None:
     assert bounds[0] == pytest.approx(0.0010, abs=3e-4)
     assert wilson_lower(np.array([0.0]), np.array([0.0]), 2.58)[0] == 0
     assert math.isinf(minutes_to_page(OBJECTIVE, 0.005))
+
+
+@given(st.lists(st.integers(0, 20), min_size=400, max_size=400), st.integers(0, 300))
+@settings(max_examples=25, deadline=None)
+def test_the_course_of_a_burn_rate_ends_where_the_rate_of_now_is(bad: list[int], gap: int) -> None:
+    totals = [0 if gap <= minute < gap + 90 else 20 for minute in range(400)]
+    given_counts = counts([min(*pair) for pair in zip(bad, totals, strict=True)], totals)
+    window = Window(START + timedelta(minutes=200), START + timedelta(minutes=400))
+    course = burn_rate_course(OBJECTIVE, given_counts, window, [300, 3600], 60)
+    assert course["time"].to_list() == [START + timedelta(minutes=minute) for minute in range(200, 400)]
+    for at in (250, 333, 400):
+        now = burn_rates(OBJECTIVE, given_counts, START + timedelta(minutes=at), [300, 3600])
+        told = course.row(at - 201)[1:]
+        assert told == pytest.approx(now)
+
+
+def test_a_step_of_the_course_tells_its_highest_rate_and_nothing_where_there_were_no_requests() -> None:
+    given_counts = counts([0] * 30 + [100] + [0] * 29, [1000] * 31 + [0] * 29)
+    window = Window(START, START + timedelta(minutes=60))
+    course = burn_rate_course(OBJECTIVE, given_counts, window, [60], 1200)
+    assert course["60"].to_list() == [0.0, pytest.approx(100.0), None]
+
+
+def test_what_is_excluded_burns_nothing_in_the_course_unless_it_pages_all_the_same() -> None:
+    bad = [0] * 30 + [500] * 10 + [0] * 20
+    window = Window(START, START + timedelta(minutes=60))
+    left_out = Exclusion("x", START + timedelta(minutes=30), START + timedelta(minutes=40), "maintenance", "ann")
+    for exclusion, highest in (
+        (left_out, 0.0),
+        (Exclusion("x", left_out.starts_at, left_out.ends_at, "", "", pages=True), 500.0),
+    ):
+        course = burn_rate_course(OBJECTIVE, counts(bad), window, [60], 60, [exclusion])
+        assert course["60"].max() == pytest.approx(highest)

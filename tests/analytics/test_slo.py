@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.slo import (
+    budget_history,
     budget_left_ratio,
     burn_rate,
     credit_exposure,
@@ -193,3 +194,15 @@ def test_a_rounded_threshold_is_round_and_not_smaller_and_never_wasteful(value: 
 @pytest.mark.parametrize("value", [0.5, 1.0, 2.0, 100.0, 500.0])
 def test_what_is_round_already_stays(value: float) -> None:
     assert rounded_up(value) == pytest.approx(value)
+
+
+def test_the_course_of_a_budget_ends_with_what_is_left_without_what_is_excluded() -> None:
+    rows = [(hours, 100, 100 - (hours in (500, 90, 4))) for hours in range(1, 600)]
+    left_out = Exclusion("x", NOW - timedelta(hours=91), NOW - timedelta(hours=89), "maintenance", "ann")
+    history = budget_history(OBJECTIVE, counts(rows), NOW, [left_out], 720)
+    assert history[-1] == slo_status(OBJECTIVE, counts(rows), NOW, [left_out]).budget_left_ratio
+    known = [left for left in history if left is not None]
+    assert len(history) == 720
+    assert history[0] is None
+    assert len(set(known)) == 3  # whole, after the one, after the other
+    assert budget_history(OBJECTIVE, counts([]), NOW, [], 5) == ()

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from api.context import Health, LoaderState
 from api.settings import ApiSettings
 from dashboards.app import create_dashboard
 from dashboards.settings import DashboardSettings
+from domain.slo import Objective
 from reports.incident import incident_report
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
@@ -57,7 +58,7 @@ def address(store: Store) -> Iterator[str]:
     """Where the API and the pages answer, over the made-up cloud at 03:07."""
     store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
     fixture_data.fill(store)
-    with _serving(_application(store)) as url:
+    with serving(application(store)) as url:
         yield url
 
 
@@ -118,8 +119,14 @@ def wait_until_drawn(page: Page) -> None:
     page.locator("[data-dash-is-loading=true]").first.wait_for(state="detached")
 
 
-def _application(store: Store) -> FastAPI:
-    alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
+def application(
+    store: Store,
+    objectives: Sequence[Objective] = fixture_data.OBJECTIVES,
+    alerts: AlertsSettings | None = None,
+    pricing: Pricing | None = None,
+) -> FastAPI:
+    """The API and the pages over a store that is filled."""
+    alerting = Alerting(store, alerts or AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
     alerting.tell(fixture_data.alerts())
     weekly_reports = WeeklyReports(
         store,
@@ -134,11 +141,11 @@ def _application(store: Store) -> FastAPI:
         now=lambda: fixture_data.NOW,
         health=Health(loader=lambda: LoaderState(alive=True, lag_seconds=None)),
         metrics_text=lambda: b"",
-        objectives=lambda: fixture_data.OBJECTIVES,
+        objectives=lambda: objectives,
         explain=explain_window,
         render_report=incident_report,
         alerting=alerting,
-        pricing=lambda: Pricing(shipped_prices()),
+        pricing=lambda: pricing or Pricing(shipped_prices()),
         weekly_reports=weekly_reports,
     )
     # Long enough for no test to see a refresh it does not ask for.
@@ -147,16 +154,18 @@ def _application(store: Store) -> FastAPI:
         api,
         store,
         settings,
-        objectives=lambda: fixture_data.OBJECTIVES,
+        objectives=lambda: objectives,
         now=lambda: fixture_data.NOW,
         alerting=alerting,
+        pricing=lambda: pricing or Pricing(shipped_prices()),
         weekly_reports=weekly_reports,
     )
     return api
 
 
 @contextmanager
-def _serving(app: FastAPI) -> Iterator[str]:
+def serving(app: FastAPI) -> Iterator[str]:
+    """Answer on a free port of loopback, from a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="pages")

@@ -68,6 +68,16 @@ def test_the_overview_tells_the_bill_its_split_and_whose_prices(open_page: OpenP
     wait_until_drawn(page)
 
 
+def test_the_overview_says_why_the_bill_changed_and_shows_no_budgets_where_none_is_set(open_page: OpenPage) -> None:
+    page = open_page("/cost?range=6h")
+    expect(page.get_by_role("img", name=re.compile(r"^From \$[\d,]+ to \$[\d,]+: "))).to_be_visible()
+    expect(page.locator("#cost-why-words")).to_contain_text("Idle more paid GPU time stood idle")
+    expect(page.locator("#cost-budgets")).to_be_empty()
+    page.get_by_role("navigation", name="Time range").get_by_role("link", name="30d").click()
+    expect(page.locator("#cost-why-panel")).to_be_hidden()
+    wait_until_drawn(page)
+
+
 def test_the_breakdown_is_sorted_by_its_heads_and_by_keyboard(open_page: OpenPage) -> None:
     page = open_page("/cost/breakdown?by=tenant&range=24h")
     first = page.locator("tbody tr").first

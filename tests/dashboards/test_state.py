@@ -10,6 +10,8 @@ from dashboards.state import (
     incident_path,
     link,
     parse_state,
+    slo_name_of,
+    slo_path,
 )
 from domain.window import Window
 from tests.dashboards.frames import HOUR, NOON
@@ -80,3 +82,13 @@ def test_what_belongs_to_the_breakdown_of_cost_is_in_its_address_and_stays_there
 
 def test_a_range_of_cost_is_the_usual_one_elsewhere() -> None:
     assert PageState(range_name="30d").range("6h") == PageState().range("6h")
+
+
+@pytest.mark.parametrize("name", ["chat-ttft", "acme/chat latency", "50%", "é"])
+def test_the_path_of_an_objective_and_its_name_are_inverse(name: str) -> None:
+    assert slo_name_of(slo_path(name)) == name
+
+
+@pytest.mark.parametrize("path", [None, "", "/", "/slos", "/slos/", "/x/slos/chat"])
+def test_other_paths_name_no_objective(path: str | None) -> None:
+    assert slo_name_of(path) is None

@@ -1,0 +1,262 @@
+"""What another target or threshold would have brought: two sliders, a range, and the answer against today's setting."""
+
+import asyncio
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import polars as pl
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from analytics import jobs
+from analytics.slo import excluded_windows
+from dashboards import figures, slo_figures, text
+from dashboards.callbacks import callback
+from dashboards.components import badge, chart, figure_of, panel
+from dashboards.context import PageContext
+from dashboards.cost_reading import Kept
+from dashboards.severity import SEVERITIES
+from dashboards.slo_figures import Trial
+from dashboards.state import slo_name_of, slo_path
+from domain.incident import Severity
+from domain.slo import Objective
+from domain.window import Window, rfc3339
+
+DAYS = (7, 14, 28)
+_DAYS = 14
+_TARGETS = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999)
+_FACTORS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
+_KEPT_S = 120.0
+_TOLD_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What the sliders stop at, in order; no thresholds where the objective has none."""
+
+    targets: tuple[float, ...]
+    thresholds_ms: tuple[float, ...]
+
+
+def stops_of(objective: Objective) -> Stops:
+    """Round targets and multiples of the threshold; today's setting is always among them."""
+    threshold_ms = objective.threshold_ms
+    thresholds = (
+        ()
+        if threshold_ms is None
+        else tuple(sorted({threshold_ms, *(float(f"{threshold_ms * factor:.2g}") for factor in _FACTORS)}))
+    )
+    return Stops(tuple(sorted({objective.target_ratio, *_TARGETS})), thresholds)
+
+
+def layout() -> Component:
+    """A place for the controls, which an objective decides, and the answer."""
+    return panel(
+        "Backtest",
+        [
+            dcc.Store(id="backtest-setting"),
+            html.Div(id="backtest-controls"),
+            html.Div(id="backtest-words", className="backtest-words", role="status"),
+            chart("slo-backtest", 280),
+            html.Div(id="backtest-alerts"),
+        ],
+        note="what another setting would have brought",
+        aside=html.Span(id="backtest-link"),
+    )
+
+
+def register(app: Dash, context: PageContext) -> None:
+    """The callbacks of this part. Not at each tick: the answer is of days, and a hand may be on a slider."""
+    counted: Kept[pl.DataFrame] = Kept(_KEPT_S)
+
+    @callback(app, Output("backtest-controls", "children"), Input("url", "pathname"))
+    async def show_controls(path: str | None) -> Component:
+        return controls(await asyncio.to_thread(context.objective, slo_name_of(path)))
+
+    @callback(
+        app,
+        Output("backtest-words", "children"),
+        Output(figure_of("slo-backtest"), "data"),
+        Output("backtest-alerts", "children"),
+        Output("backtest-link", "children"),
+        Input("backtest-setting", "data"),
+        Input("slo-changed", "data"),
+        State("url", "pathname"),
+    )
+    async def show_backtest(setting: list[Any] | None, _changed: Any, path: str | None) -> tuple[Any, ...]:
+        name = slo_name_of(path)
+        if name is None or setting is None:
+            return (no_update,) * 4  # another page is on its way, or the controls are
+        return await asyncio.to_thread(_answer, context, counted, name, setting)
+
+    # A slider tells every stop that it passes; asked is what it stays at.
+    app.clientside_callback(
+        ClientsideFunction("tailsight", "settled"),
+        Output("backtest-setting", "data"),
+        Input("backtest-target", "value"),
+        Input("backtest-threshold", "value"),
+        Input("backtest-days", "value"),
+    )
+
+
+def controls(objective: Objective | None) -> Component:
+    """The sliders at today's setting, and the range. A slider that has no stops is there, but hidden."""
+    if objective is None:
+        return html.Div([_slider("target", "", (), 0), _slider("threshold", "", (), 0), _range()], hidden=True)
+    stops = stops_of(objective)
+    targets = [text.percent(one, 6) for one in stops.targets]
+    thresholds = [text.duration_ms(one) for one in stops.thresholds_ms]
+    at_threshold = stops.thresholds_ms.index(objective.threshold_ms) if objective.threshold_ms is not None else 0
+    return html.Div(
+        [
+            _slider("target", "Target", targets, stops.targets.index(objective.target_ratio)),
+            _slider("threshold", "Threshold", thresholds, at_threshold),
+            _range(),
+        ],
+        className="backtest-controls",
+    )
+
+
+def _range() -> Component:
+    days = dcc.RadioItems(
+        id="backtest-days",
+        options=[{"label": f"{days} days", "value": days} for days in DAYS],
+        value=_DAYS,
+        inline=True,
+        className="segments radios",
+    )
+    return html.Fieldset([html.Legend("Over the last", className="unseen"), days])
+
+
+def _slider(name: str, title: str, labels: Sequence[str], at: int) -> Component:
+    """A native range input over stops: app.js says the stop beside it, and to a screen reader, while it moves."""
+    value = labels[at] if labels else ""
+    return html.Label(
+        [
+            html.Span(
+                [title, html.Output(value), html.Span(f"today {value}", className="note")], className="slider-head"
+            ),
+            dcc.Input(
+                id=f"backtest-{name}",
+                type="range",
+                min=0,
+                max=max(0, len(labels) - 1),
+                step=1,
+                value=at,
+            ),
+        ],
+        className="slider",
+        hidden=not labels,
+        **{"data-stops": json.dumps(labels, ensure_ascii=False)},
+    )
+
+
+def tried(objective: Objective, target: float | str | None, threshold: float | str | None) -> Objective:
+    """The objective with the setting of the sliders; what they cannot mean is as today."""
+    stops = stops_of(objective)
+    return replace(
+        objective,
+        target_ratio=_stop(stops.targets, target, objective.target_ratio),
+        threshold_ms=_stop(stops.thresholds_ms, threshold, objective.threshold_ms),
+    )
+
+
+def _stop(stops: Sequence[float], place: float | str | None, today: Any) -> Any:
+    try:
+        at = int(float(place))  # type: ignore[arg-type]  # None is a TypeError
+    except (TypeError, ValueError, OverflowError):
+        return today
+    return stops[at] if 0 <= at < len(stops) else today
+
+
+def words(trial: Trial, today: Trial, days: int) -> list[Component]:
+    """What the trial would have brought, and what today's setting did."""
+    is_today = _setting(trial.objective) == _setting(today.objective)
+    told = [
+        html.P(
+            [
+                html.Strong(text.sentence(_brought(trial))),
+                f" in {days} days with {_setting(trial.objective)}" + (", today's setting." if is_today else "."),
+            ]
+        )
+    ]
+    if not is_today:
+        told.append(
+            html.P(f"Today's {_setting(today.objective)} would have brought {_brought(today)}.", className="note")
+        )
+    elif not trial.alerts:
+        told.append(html.P("Move a slider to see when another setting would have told somebody.", className="note"))
+    return told
+
+
+def _brought(trial: Trial) -> str:
+    parts = [
+        found for severity in (Severity.PAGE, Severity.TICKET)
+        if (found := slo_figures.severity_count(trial.alerts, severity))
+    ]  # fmt: skip
+    return " and ".join(parts) or "no page and no ticket"
+
+
+def _setting(objective: Objective) -> str:
+    target = text.percent(objective.target_ratio, 6)
+    return target if objective.threshold_ms is None else f"{target} within {text.duration_ms(objective.threshold_ms)}"
+
+
+def alert_list(trial: Trial, now: datetime) -> Component | None:
+    """The alerts of the trial, the newest first; None without any."""
+    if not trial.alerts:
+        return None
+    rows = [
+        html.Li(
+            [
+                badge(*SEVERITIES[one.severity][:2]),
+                html.Strong(f"{text.since(one.started_at, now)} UTC"),
+                html.Span(f"{slo_figures.lasting_of(one)}; {slo_figures.burnt(one)}", className="note"),
+            ]
+        )
+        for one in sorted(trial.alerts, key=lambda one: one.started_at, reverse=True)[:_TOLD_MAX]
+    ]
+    rest = len(trial.alerts) - _TOLD_MAX
+    if rest > 0:
+        rows.append(html.Li(html.Span(f"and {rest} before", className="note")))
+    return html.Ul(rows, className="fired", **{"aria-label": "What the trial would have brought"})
+
+
+def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, setting: Sequence[Any]) -> tuple[Any, ...]:
+    objective = context.objective(name)
+    if objective is None:
+        return None, figures.empty("Nothing to try"), None, None
+    target, threshold, days = setting
+    days = days if days in DAYS else _DAYS
+    now = context.now().replace(second=0, microsecond=0)
+    window = Window(now - timedelta(days=days), now)
+    with_trial = tried(objective, target, threshold)
+    trial, today = (
+        Trial(one, jobs.backtest(context.store, one, window, counts=_counts(context, counted, one, window)))
+        for one in (with_trial, objective)
+    )
+    step_s = slo_figures.step_of(window)
+    steps = slo_figures.by_step(_counts(context, counted, with_trial, window), window, step_s)
+    excluded = excluded_windows(objective, jobs.kept_exclusions(context.store))
+    asked = {"from": rfc3339(window.start), "to": rfc3339(window.end), "objective": with_trial.target_ratio}
+    if with_trial.threshold_ms is not None:
+        asked["threshold"] = with_trial.threshold_ms
+    link = html.A(
+        "JSON", href=f"/api/v1{slo_path(name)}/backtest?{urlencode(asked, safe=':')}", title="The same from the API"
+    )
+    return (
+        words(trial, today, days),
+        slo_figures.backtest(steps, trial, today, window, excluded),
+        alert_list(trial, now),
+        link,
+    )
+
+
+def _counts(context: PageContext, counted: Kept[pl.DataFrame], objective: Objective, window: Window) -> pl.DataFrame:
+    """The counts of a setting, kept for a while: a target needs no others, and a hand comes back to a stop."""
+    key: Hashable = (replace(objective, target_ratio=0.0), window)
+    return counted.get(key, lambda: jobs.backtest_counts(context.store, objective, window))
