@@ -53,7 +53,6 @@ class Admission:
         self._telemetry = telemetry
         self._admits = admits
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="otlp")
-        self._syncing: tuple[Future[None], asyncio.Future[None]] | None = None
         telemetry.in_flight_bytes.set_function(lambda: self._in_flight.size_bytes)
 
     def check_sender(self, authorization: str) -> None:
@@ -91,7 +90,7 @@ class Admission:
             answer, written = await asyncio.get_running_loop().run_in_executor(
                 self._workers, self._unpack_and_put, signal, body, content_encoding, encoding, bytes_max, held
             )
-        await self._synced(written)
+        await asyncio.wrap_future(written)
         return answer
 
     def refusal(self, signal: str, error: Exception) -> Refusal:
@@ -105,12 +104,6 @@ class Admission:
     def close(self) -> None:
         """Let the workers finish."""
         self._workers.shutdown()
-
-    async def _synced(self, written: "Future[None]") -> None:
-        """Wait for the disk. Requests that share a sync share what wakes them: each way between threads is dear."""
-        if self._syncing is None or self._syncing[0] is not written:
-            self._syncing = written, asyncio.wrap_future(written)
-        await asyncio.shield(self._syncing[1])  # who goes away alone must not take the others along
 
     def _unpack_and_put(
         self, signal: str, body: bytes, content_encoding: str, encoding: Encoding, bytes_max: int, held: "HeldBytes"

@@ -72,10 +72,8 @@ class Intake:
 
         def count_accepted(written: "Future[None]") -> None:
             if written.exception() is None:
-                if checked.ends_before_start:
-                    telemetry.ends_before_start.inc(checked.ends_before_start)
-                if checked.delta_points:
-                    telemetry.without_samples.labels("delta").inc(checked.delta_points)
+                telemetry.ends_before_start.inc(checked.ends_before_start)
+                telemetry.without_samples.labels("delta").inc(checked.delta_points)
                 for table, count in checked.items.items():
                     telemetry.accepted.labels(table).inc(count)
 

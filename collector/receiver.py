@@ -6,7 +6,7 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
 _MEDIA_TYPES: Mapping[Encoding, str] = {"protobuf": "application/x-protobuf", "json": "application/json"}
-_HEADERS = {b"authorization", b"content-encoding", b"content-length", b"content-type"}
 _ENCODINGS: Mapping[str, Encoding] = {media_type: encoding for encoding, media_type in _MEDIA_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What the head of a request says, of `_HEADERS` only. `encoding` is also that of the answer."""
+    """What the head of a request says. `encoding` is also that of the answer."""
 
     signal: str
     method: str
@@ -120,13 +119,7 @@ class OtlpHttpReceiver:
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._body_timeout_s):
-                is_whole = False
-                while not is_whole:
-                    event = await receive()
-                    if event["type"] == "http.disconnect":
-                        raise _Disconnected
-                    chunk = event.get("body", b"")
-                    is_whole = not event.get("more_body", False)
+                async for chunk in _chunks(receive):
                     held.add(len(chunk))
                     if held.size_bytes > self._body_bytes_max:
                         raise TooLargeError(f"the body is over {self._body_bytes_max} bytes: send smaller batches")
@@ -157,8 +150,8 @@ def with_cors(app: OtlpHttpReceiver, settings: CorsSettings) -> ASGIApp:
 
 
 def _request(scope: Scope) -> _Request:
-    pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]  # names in lower case, as ASGI has them
-    headers = {name: value.decode("latin-1") for name, value in pairs if name in _HEADERS}
+    pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    headers = {name.lower(): value.decode("latin-1").strip() for name, value in pairs}
     media_type = headers.get(b"content-type", "").partition(";")[0].strip().lower()
     path = scope["path"]
     return _Request(
@@ -197,3 +190,13 @@ def _refused(refusal: Refusal, encoding: Encoding) -> _Answer:
     elif refusal.code == UNAUTHENTICATED:
         headers = ((b"www-authenticate", b'Bearer realm="Tailsight"'),)
     return _Answer(refusal.http_status, encoded(refusal.status(), encoding), headers)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise _Disconnected
+        yield event.get("body", b"")
+        if not event.get("more_body", False):
+            return

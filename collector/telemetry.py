@@ -47,7 +47,6 @@ class Telemetry:
             ["reason"],
             registry=registry,
         )
-        self.without_samples.labels("delta")
         self.wal_bytes = Counter(
             "tailsight_collector_wal_written_bytes_total",
             "Bytes written to the log",

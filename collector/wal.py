@@ -25,7 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -223,15 +223,14 @@ class _OpenSegment:
 
 
 @dataclass(slots=True)
-class _Batch:
-    """Frames of one stream that share a sync, and what tells that it is done."""
+class _Append:
+    stream: str
+    encoded: tuple[bytes | memoryview, ...]
+    written: "Future[None]"
 
-    parts: list[bytes | memoryview] = field(default_factory=list)
-    size_bytes: int = 0
-    written: "Future[None]" = field(default_factory=Future)
-
-    def __post_init__(self) -> None:
-        self.written.set_running_or_notify_cancel()  # it will be written, even when nobody waits for it any more
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.encoded))
 
 
 class WriteAheadLog:
@@ -278,11 +277,8 @@ class WriteAheadLog:
         self._size_bytes = {segment: segment.path.stat().st_size for segment in self._closed}
         self._backlog_bytes = sum(self._size_bytes.values())
         self._open: dict[str, _OpenSegment] = {}
-        self._arrived: dict[str, _Batch] = {}
-        lock = threading.RLock()
-        self._change = threading.Condition(lock)
-        # Only the writer waits for it: to wake everybody for each frame costs more than to write it.
-        self._work = threading.Condition(lock)
+        self._arrived: list[_Append] = []
+        self._change = threading.Condition()
         self._rotate_now = False
         self._refusal: str | None = None
         self._syncing_since_s: float | None = None
@@ -302,33 +298,28 @@ class WriteAheadLog:
     def append(self, signal: str, frame: Frame) -> "Future[None]":
         """Write one frame; the future is done when it is on the disk, and fails with LogUnavailableError.
 
-        Frames of one stream that are written together share their future.
-
         Raises:
             BacklogFullError: when the log or its disk holds as much as it may.
             LogUnavailableError: when the log is being closed, its writer has failed, or its disk does not answer.
         """
-        encoded = encoded_frame(signal, frame)
-        size_bytes = sum(map(len, encoded))
+        append = _Append(_STREAM_NAMES[signal, frame.encoding], encoded_frame(signal, frame), Future())
+        append.written.set_running_or_notify_cancel()  # it will be written, even when nobody waits for it any more
         full = self._full()
         if full is not None:
             raise BacklogFullError(full)
         with self._change:
             if self._refusal is not None:
                 raise LogUnavailableError(self._refusal)
-            if self._backlog_bytes + size_bytes > self._settings.backlog_bytes_max:
+            if self._backlog_bytes + append.size_bytes > self._settings.backlog_bytes_max:
                 raise BacklogFullError(
                     f"{self._backlog_bytes} bytes wait to be loaded, at most {self._settings.backlog_bytes_max} may: "
                     "retry later, or raise collector.wal.backlog_bytes_max"
                 )
             self._check_disk_answers()
-            self._backlog_bytes += size_bytes
-            if not self._arrived:
-                self._work.notify()
-            batch = self._arrived.setdefault(_STREAM_NAMES[signal, frame.encoding], _Batch())
-            batch.parts += encoded
-            batch.size_bytes += size_bytes
-        return batch.written
+            self._backlog_bytes += append.size_bytes
+            self._arrived.append(append)
+            self._change.notify_all()
+        return append.written
 
     def _check_disk_answers(self) -> None:
         since_s = self._syncing_since_s  # the writer changes it at any time
@@ -402,7 +393,7 @@ class WriteAheadLog:
         """Close every open segment, whatever its age; False when that takes longer."""
         with self._change:
             self._rotate_now = self._is_writing
-            self._work.notify()
+            self._change.notify_all()
             return self._change.wait_for(lambda: not self._rotate_now, timeout_s)
 
     def wait_until_loaded(self, timeout_s: float) -> bool:
@@ -431,7 +422,6 @@ class WriteAheadLog:
         with self._change:
             self._refuse(_STOPPING)
             self._stopping = True
-            self._work.notify()
             self._change.notify_all()
         self._writer.join()
         self._lock.close()
@@ -439,19 +429,19 @@ class WriteAheadLog:
     # -- the writer's thread -----------------------------------------------------------------------------------
 
     def _write_forever(self) -> None:
-        arrived: dict[str, _Batch] = {}
+        arrived: list[_Append] = []
         stopping = False
         try:
             while not stopping:
                 with self._change:
-                    self._work.wait_for(
+                    self._change.wait_for(
                         lambda: self._arrived or self._rotate_now or self._stopping, self._seconds_to_rotation()
                     )
-                    arrived, self._arrived = self._arrived, {}
+                    arrived, self._arrived = self._arrived, []
                     rotate_now, stopping = self._rotate_now, self._stopping
-                for stream, batch in arrived.items():
+                for stream in {append.stream for append in arrived}:
                     self._syncing_since_s = time.monotonic()
-                    self._write(stream, batch)
+                    self._write(stream, [append for append in arrived if append.stream == stream])
                     self._syncing_since_s = None
                 for stream in [stream for stream in self._open if rotate_now or stopping or self._is_due(stream)]:
                     self._close_segment(stream)
@@ -461,49 +451,52 @@ class WriteAheadLog:
                         self._change.notify_all()
         except Exception as error:
             log.exception("the write-ahead log in %s is written no more", self._folder)
-            self._give_up(arrived.values(), error)
+            self._give_up(arrived, error)
         finally:
             with self._change:
                 self._is_writing = self._rotate_now = False
                 self._change.notify_all()
 
-    def _give_up(self, arrived: Iterable[_Batch], error: Exception) -> None:
+    def _give_up(self, arrived: list[_Append], error: Exception) -> None:
         """Tell everybody who waits, and leave what was acknowledged to the loader."""
         with self._change:
             self._refuse(f"the log in {self._folder} is written no more ({error!r}): restart the collector")
-            unwritten = [batch for batch in (*arrived, *self._arrived.values()) if not batch.written.done()]
-            self._arrived = {}
-            self._backlog_bytes -= sum(batch.size_bytes for batch in unwritten)
-        for batch in unwritten:
-            batch.written.set_exception(LogUnavailableError(self._refusal))
+            unwritten = [append for append in (*arrived, *self._arrived) if not append.written.done()]
+            self._arrived = []
+            self._backlog_bytes -= sum(append.size_bytes for append in unwritten)
+        for append in unwritten:
+            append.written.set_exception(LogUnavailableError(self._refusal))
         for stream in tuple(self._open):
             self._cut_off(stream)
 
     def _refuse(self, why: str) -> None:
         self._refusal = self._refusal or why
 
-    def _write(self, stream: str, batch: _Batch) -> None:
+    def _write(self, stream: str, batch: list[_Append]) -> None:
+        size_bytes = sum(append.size_bytes for append in batch)
         try:
             opened = self._open.get(stream) or self._open_segment(stream)
-            _write_all(opened.file, batch.parts)
+            _write_all(opened.file, [part for append in batch for part in append.encoded])
             if self._settings.fsync:
                 with self._telemetry.wal_sync_seconds.time():
                     os.fdatasync(opened.file.fileno())
-            opened.synced_bytes += batch.size_bytes
+            opened.synced_bytes += size_bytes
         except OSError as error:
             if not self._is_failing:  # who sends is told each time, who reads our log once
                 log.warning("the write-ahead log in %s cannot be written: %s", self._folder, error.strerror)
             self._is_failing = True
             with self._change:
-                self._backlog_bytes -= batch.size_bytes
+                self._backlog_bytes -= size_bytes
             self._cut_off(stream)
-            batch.written.set_exception(_unavailable(self._folder, error))
+            for append in batch:
+                append.written.set_exception(_unavailable(self._folder, error))
             return
         if self._is_failing:
             log.warning("the write-ahead log in %s can be written again", self._folder)
         self._is_failing = False
-        self._telemetry.wal_bytes.labels(_STREAMS[stream][0]).inc(batch.size_bytes)
-        batch.written.set_result(None)
+        self._telemetry.wal_bytes.labels(_STREAMS[stream][0]).inc(size_bytes)
+        for append in batch:
+            append.written.set_result(None)
 
     def _open_segment(self, stream: str) -> _OpenSegment:
         # Never a number twice and never a smaller one, whatever the clock does: names are tokens, and tell the order.
@@ -562,11 +555,10 @@ class WriteAheadLog:
         opened = self._open[stream]
         if opened.synced_bytes >= self._settings.segment_bytes_max:
             return True
-        if self.age_s(opened.segment) < self._settings.segment_age_s:
-            return False
         # While others wait to be loaded, closing early gains nothing: a larger segment is cheaper to load.
         with self._change:
-            return not any(segment.stream == stream for segment in self._closed)
+            waiting = any(segment.stream == stream for segment in self._closed)
+        return not waiting and self.age_s(opened.segment) >= self._settings.segment_age_s
 
     def _seconds_to_rotation(self) -> float | None:
         if not self._open:
