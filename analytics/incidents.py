@@ -1,10 +1,14 @@
 """Incidents: a spike with its impact and explanation, under an id that stays the same however often it is found."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import numpy as np
+
+from analytics.burn_rates import Guard, wilson_lower
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
@@ -36,10 +40,17 @@ class BudgetDamage:
 
     @property
     def pages(self) -> bool:
-        """Does it spend the budget so fast that someone must be woken."""
-        if not self.total_count:
+        """Does it spend the budget so fast that someone must be woken, and too many failed for it to be chance.
+
+        The same guard against few requests as of burn-rate alerts (ADR 14).
+        """
+        guard = Guard()
+        if not self.total_count or self.bad_count < guard.failures_min:
             return False
-        return burn_rate(self.objective, self.total_count - self.bad_count, self.total_count) >= PAGE_BURN_RATE
+        budget = 1.0 - self.objective.target_ratio
+        least = wilson_lower(np.array([float(self.bad_count)]), np.array([float(self.total_count)]), guard.z)[0]
+        burns = burn_rate(self.objective, self.total_count - self.bad_count, self.total_count)
+        return burns >= PAGE_BURN_RATE and bool(least > budget * math.sqrt(PAGE_BURN_RATE))
 
 
 def incident_of(

@@ -74,13 +74,23 @@ def _cli_page() -> str:
     lines = ["# Commands", "", "Exit status: 0 fine, 1 found trouble, 2 wrong use.", ""]
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group) or hasattr(group, "commands")
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in _commands("", group):
         lines += [f"## `tailsight {name}`", "", command.help or "", "", "| option | meaning |", "|---|---|"]
         for parameter in command.params:
             names = ", ".join(f"`{option}`" for option in parameter.opts) if parameter.opts else parameter.name
             lines.append(f"| {names} | {getattr(parameter, 'help', '') or ''} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _commands(prefix: str, group: Any) -> list[tuple[str, Any]]:
+    """Every command by its words, those of a group after it."""
+    found = []
+    for name, command in sorted(group.commands.items()):
+        found.append((prefix + name, command))
+        if hasattr(command, "commands"):
+            found += _commands(f"{prefix}{name} ", command)
+    return found
 
 
 def _metrics_page() -> str:

@@ -293,7 +293,9 @@ def _silence(context: PageContext, given: Sequence[str | None], now: datetime) -
     except (MatcherError, SilenceError, ValueError, OverflowError) as error:
         return f"Not silenced: {error}"
     context.alerting.silence(made)
-    return f"Silenced until {text.since(made.ends_at, now)} UTC."
+    elsewhere = ", ".join(context.alerting.alertmanagers)
+    beside = f" By our own router: silence it at {elsewhere} too, which is told all the same." if elsewhere else ""
+    return f"Silenced until {text.since(made.ends_at, now)} UTC.{beside}"
 
 
 def _alerts(context: PageContext) -> list[KnownAlert]:
