@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.allocation import DIMENSIONS, cost_by
+from analytics.cost.csv_text import csv_text
 from analytics.cost.focus import TIME_FORMAT, focus_rows
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
 from analytics.cost.jobs import (
@@ -180,7 +181,7 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> Any:
     if question.format == "csv":
         rows = _frame(given, costs, question.by)
         shown = rows.select(name for name in (*question.by, *CostRow.model_fields) if name in rows.columns)
-        return Response(shown.write_csv(), media_type="text/csv")
+        return Response(csv_text(shown), media_type="text/csv")
     prices = set(costs.allocation["price"].drop_nulls())
     return {
         "from": costs.window.start,
@@ -538,7 +539,7 @@ def get_focus(given: Given, question: Annotated[FocusQuestion, Query()]) -> Any:
     costs = costs_of(given.store, _bounded(question.window(given.now())), pricing)
     rows = focus_rows(costs.allocation, pricing.book, pricing.account, costs.window, every=question.every)
     if question.format == "csv":
-        return Response(rows.write_csv(datetime_format=TIME_FORMAT), media_type="text/csv")
+        return Response(csv_text(rows, TIME_FORMAT), media_type="text/csv")
     return {"focus_version": "1.2", "rows": json.loads(rows.write_json())}
 
 

@@ -209,7 +209,7 @@ def _figures(document: Document) -> tuple[Figure, ...]:
         *figures,
         Figure("Spend", words.money(cost["cost_usd"]), *_moved(cost["cost_change_ratio"])),
         Figure(
-            "Per 1 M tokens",
+            "Per 1 M tokens, all in",
             words.money(cost["per_million_tokens_usd"]),
             *_moved(cost["per_million_tokens_change_ratio"]),
         ),
@@ -560,9 +560,9 @@ def _cost(document: Document) -> Section:
         Column("Tokens", 12, is_number=True),
         Column("Spend", 14, is_number=True),
         Column("Of it idle", 14, is_number=True),
-        Column("Per 1 M tokens", 16, is_number=True),
+        Column("Per 1 M tokens, all in", 16, is_number=True),
         Column("Change", 11, is_number=True),
-        Column("Per 1,000 good", 16, is_number=True),
+        Column("Per 1,000 served, all in", 16, is_number=True),
     )
     named = [row for row in cost["models"] if row["name"] is not None]
     rest = [_model_row(row, "No model") for row in cost["models"] if row["name"] is None]

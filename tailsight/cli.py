@@ -541,6 +541,7 @@ def cost_export(
     config: Config = None,
 ) -> None:
     """The bill as CSV, for billing tools and spreadsheets."""
+    from analytics.cost.csv_text import csv_text
     from analytics.cost.focus import TIME_FORMAT, focus_rows
     from analytics.cost.jobs import costs_of
 
@@ -551,7 +552,7 @@ def cost_export(
     rows = costs.allocation.sort("time", "cost_nanousd", descending=[False, True])
     if layout == "focus":
         rows = focus_rows(costs.allocation, pricing.book, pricing.account, costs.window, every=every)
-    text = rows.write_csv(datetime_format=TIME_FORMAT)
+    text = csv_text(rows, TIME_FORMAT)
     if out is None:
         sys.stdout.write(text)
         return
