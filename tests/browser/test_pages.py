@@ -101,7 +101,7 @@ def test_a_folded_list_opens_by_keyboard_and_stays_open_after_a_refresh(open_pag
 def test_report_and_api_links_of_an_incident_lead_somewhere(open_page: OpenPage) -> None:
     page = open_page(_OPEN)
     for name in ("Report", "JSON"):
-        href = page.get_by_role("link", name=name).get_attribute("href")
+        href = page.get_by_role("link", name=name, exact=True).get_attribute("href")
         assert page.request.get(str(href)).ok
 
 
