@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test check fmt browser ibsim node-sdk
+.PHONY: help setup demo test check fmt browser ibsim alertmanager node-sdk
 
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.13] [DEMO_ARGS=…] [PYTEST_ARGS=…] [BENCH_ARGS=…]'
@@ -55,6 +55,13 @@ ibsim: ## Install what the test of the InfiniBand fabric needs (a simulator; by 
 		echo 'ibsim: installing ibsim-utils, infiniband-diags and opensm by apt'; export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -qq; apt-get install -qq -y --no-install-recommends ibsim-utils infiniband-diags opensm >/dev/null; \
 	else echo 'ibsim: no ibsim on PATH, and installing it takes apt and root: run `sudo make ibsim`' >&2; exit 1; fi
+
+alertmanager: ## Install what the tests with a real Alertmanager need (by apt, as root; where systemd runs, it starts one)
+	@if command -v prometheus-alertmanager >/dev/null; then echo "alertmanager: $$(command -v prometheus-alertmanager) is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'alertmanager: installing prometheus-alertmanager (with amtool) by apt'; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq; apt-get install -qq -y --no-install-recommends prometheus-alertmanager >/dev/null; \
+	else echo 'alertmanager: none on PATH, and installing it takes apt and root: run `sudo make alertmanager`' >&2; exit 1; fi
 
 node-sdk: ## Install what the test with OpenTelemetry's Node SDK needs (npm packages, beside the test)
 	@if ! command -v npm >/dev/null; then \

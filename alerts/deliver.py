@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -14,15 +15,17 @@ from alerts.receivers.settings import GlobalSettings
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
 _TIMEOUT_S = 10.0
+_RETRY_AFTER_MOST_S = 3600.0  # longer no page may wait, whatever is asked for
 _TOLD_MAX = 300
 
 
 class DeliveryError(Exception):
-    """A receiver did not take it; `retryable` when the same may be taken a little later."""
+    """A receiver did not take it; `retryable` when the same may be taken later, and not before `retry_after_s`."""
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
 
 
 async def deliver(notification: Notification, given: GlobalSettings, client: httpx.AsyncClient) -> None:
@@ -64,7 +67,20 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
     if answer.is_success:
         return
     told = f"HTTP {answer.status_code}: {answer.text[:_TOLD_MAX]}"
-    raise DeliveryError(told, retryable=answer.status_code >= 500 or answer.status_code in _RETRIED)
+    retryable = answer.status_code >= 500 or answer.status_code in _RETRIED
+    raise DeliveryError(told, retryable=retryable, retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0)
+
+
+def _retry_after_s(headers: httpx.Headers) -> float:
+    """How long the receiver asks us to wait (RFC 9110, 10.2.3): seconds, or a date by its own clock; else 0."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isdecimal():
+        return min(float(asked), _RETRY_AFTER_MOST_S)
+    try:
+        wait = parsedate_to_datetime(asked) - parsedate_to_datetime(headers["Date"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+    return min(max(wait.total_seconds(), 0.0), _RETRY_AFTER_MOST_S)
 
 
 def _mail(message: MailMessage) -> None:

@@ -89,6 +89,7 @@ class _Group:
     pending: dict[int, _Pending] = field(default_factory=dict)
     flushed_resolved: dict[str, datetime] = field(default_factory=dict)
     has_failed: bool = False
+    not_before: dict[int, datetime] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -206,6 +207,9 @@ class Dispatcher:
         """Make it pending, unless the receiver knows it already."""
         firing = frozenset(alert.fingerprint for alert in alerts if alert.is_firing(now))
         resolved = frozenset(alert.fingerprint for alert in alerts) - firing
+        if now < group.not_before.get(place, now):
+            group.has_failed = True
+            return
         receiver = group.route.options.receiver
         known = self._told.get((receiver, place, group.key))
         reason = _reason(known, firing, resolved, integration, group.route.options.repeat_interval_s, now)
@@ -230,17 +234,24 @@ class Dispatcher:
             )
             self._done(group, notification.place)
 
-    def failed(self, notification: Notification, now: datetime, error: str, *, retryable: bool) -> None:
-        """The receiver did not take it: try again a little later, or give it up and keep it as a dead letter."""
+    def failed(
+        self, notification: Notification, now: datetime, error: str, *, retryable: bool, retry_after_s: float = 0.0
+    ) -> None:
+        """The receiver did not take it: try again a little later, or give it up and keep it as a dead letter.
+
+        A receiver that asks for time has it, beyond the next flush too; the others of the group are told meanwhile.
+        """
         group, pending = self._pending(notification)
         if pending is None or group is None:
             return
         delay_s = min(_RETRY_FIRST_S * _RETRY_FACTOR ** (pending.attempts - 1), _RETRY_MOST_S)
-        due = now + timedelta(seconds=delay_s)
+        due = now + timedelta(seconds=max(delay_s, retry_after_s))
         if retryable and due <= pending.deadline:
             pending.due, pending.is_out = due, False
             return
         group.has_failed = True
+        if retry_after_s:
+            group.not_before[notification.place] = due
         self.dead_letters.append(
             DeadLetter(notification.receiver, notification.integration.kind, group.key, len(notification.alerts),
                        error, now, pending.attempts)

@@ -200,11 +200,12 @@ class Alerting:
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)
+                error = DeliveryError(f"{type(error).__name__}: {error}", retryable=False)
             log.warning("notification_failed receiver=%s kind=%s error=%s", notification.receiver, kind, error)
             self._telemetry.notifications.labels(kind, "failed").inc()
             with self._lock:
                 self._dispatcher.failed(
-                    notification, self._now(), str(error), retryable=getattr(error, "retryable", False)
+                    notification, self._now(), str(error), retryable=error.retryable, retry_after_s=error.retry_after_s
                 )
                 self._has_changed = True
             return

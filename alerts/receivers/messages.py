@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HttpMessage:
-    """A JSON document to POST. `idempotency` is the same each time the same thing is told."""
+    """A JSON document to POST."""
 
     url: str
     document: Any
@@ -97,7 +97,12 @@ def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def heading(alert: Alert) -> str:
     """What it is, in one line."""
-    return alert.annotations.get("summary") or alert.labels.get("alertname", "alert")
+    return " ".join((alert.annotations.get("summary") or alert.labels.get("alertname", "alert")).split())
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning when it has more than `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 _LINKS = (

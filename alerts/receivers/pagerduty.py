@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from domain.window import rfc3339
 
@@ -53,7 +53,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
             "client": "Tailsight",
             "client_url": given.external_url,
             "payload": {
-                "summary": title(notification)[:_SUMMARY_MAX],
+                "summary": cut(title(notification), _SUMMARY_MAX),
                 "source": first.labels.get("service") or first.labels.get("node") or "tailsight",
                 "severity": severity,
                 "component": first.labels.get("slo") or first.labels.get("alertname", ""),

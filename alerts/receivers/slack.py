@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from domain.alert import Alert
 
@@ -32,7 +32,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers
     shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": title(notification)[:_HEADER_MAX]}}
+        {"type": "header", "text": {"type": "plain_text", "text": cut(title(notification), _HEADER_MAX)}}
     ]
     is_told = len(shown) == 1 and len(title(notification)) <= _HEADER_MAX
     for place, alert in enumerate(shown):
@@ -57,9 +57,9 @@ def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:
     lines += [f"*{name}:* {_escaped(text)}" for name, text in told if name not in _SIDE_BY_SIDE]
     blocks: list[dict[str, Any]] = []
     if lines:
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)[:_TEXT_MAX]}})
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": cut("\n".join(lines), _TEXT_MAX)}})
     short = [
-        {"type": "mrkdwn", "text": f"*{name}*\n{_escaped(text)}"[:_FIELD_MAX]}
+        {"type": "mrkdwn", "text": cut(f"*{name}*\n{_escaped(text)}", _FIELD_MAX)}
         for name, text in told
         if name in _SIDE_BY_SIDE
     ]
@@ -70,7 +70,7 @@ def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:
     if hrefs:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": hrefs[:_TEXT_MAX]}})
     labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
-    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _escaped(labels)[:_FIELD_MAX]}]})
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": cut(_escaped(labels), _FIELD_MAX)}]})
     return blocks
 
 

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, facts, heading, links, status, title
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5
+_HEADING_MAX, _TEXTS_MAX = 300, 4000  # characters, of all texts together: a message may have 28 kB
 
 
 class TeamsSettings(ReceiverSettings):
@@ -34,16 +35,19 @@ def message(notification: "Notification", _: GlobalSettings) -> HttpMessage:
     colour = "Attention" if status(notification) == "firing" else "Good"
     body: list[dict[str, Any]] = [
         {"type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": True, "color": colour,
-         "text": title(notification)}
+         "text": cut(title(notification), _HEADING_MAX)}
     ]  # fmt: skip
     actions: list[dict[str, Any]] = []
     shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
     for alert in shown:
         if len(shown) > 1:
             body.append({"type": "TextBlock", "weight": "Bolder", "wrap": True, "separator": True,
-                         "text": heading(alert)})  # fmt: skip
-        told = [{"title": name, "value": text} for name, text in facts(alert.annotations)]
-        body.append({"type": "FactSet", "facts": told})
+                         "text": cut(heading(alert), _HEADING_MAX)})  # fmt: skip
+        told = facts(alert.annotations)
+        each_max = _TEXTS_MAX // len(shown) // max(len(told), 1)
+        body.append(
+            {"type": "FactSet", "facts": [{"title": name, "value": cut(text, each_max)} for name, text in told]}
+        )
         actions += [
             {"type": "Action.OpenUrl", "title": words, "url": url}
             for words, url in links(alert.annotations)

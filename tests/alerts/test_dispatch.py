@@ -232,6 +232,30 @@ def test_a_receiver_that_is_not_able_is_tried_again_and_again_with_longer_waits(
     assert dispatcher.dead_letters[0].attempts_count == len(tried)
 
 
+TWO = CONFIG.replace("webhook_configs: [", "webhook_configs: [{url: 'http://127.0.0.1:9/other'}, ")
+
+
+@pytest.mark.parametrize("asked_s", [20, 90])
+def test_a_receiver_that_asks_for_time_has_it_while_the_other_is_told(asked_s: float) -> None:
+    dispatcher = Dispatcher(parse_config(TWO))
+    dispatcher.post([alert(0, service="chat")], at(0))
+    taken: list[tuple[int, int]] = []
+    for now_s in range(10, 200):
+        if now_s == 30:
+            dispatcher.post([alert(30, service="chat", slo="another")], at(30))
+        for notification in dispatcher.step(at(now_s)):
+            if notification.place == 1 and not taken.count((1, 10)) and now_s < 10 + asked_s:
+                assert now_s == 10, "asked again before its time"
+                dispatcher.failed(notification, at(now_s), "HTTP 429", retryable=True, retry_after_s=asked_s)
+            else:
+                taken.append((notification.place, now_s))
+                dispatcher.delivered(notification, at(now_s))
+    assert [now_s for place, now_s in taken if place == 0] == [10, 70], "the other waits for nobody"
+    late = [now_s for place, now_s in taken if place == 1]
+    assert late == ([30, 70] if asked_s == 20 else [130])
+    assert len(dispatcher.dead_letters) == (asked_s == 90)
+
+
 def test_out_of_hours_a_route_is_silent_and_tells_afterwards() -> None:
     config = parse_config(
         CONFIG.replace("  repeat_interval: 1h\n", "  repeat_interval: 1h\n  routes:\n  - matchers: [severity=ticket]\n"

@@ -192,6 +192,31 @@ def test_what_an_answer_means(status: int, *, retryable: bool | None) -> None:
     assert failed.value.retryable is retryable
 
 
+@pytest.mark.parametrize(
+    ("headers", "retry_after_s"),
+    [
+        ({"Retry-After": "30"}, 30),
+        ({"Retry-After": "999999"}, 3600),
+        ({"Retry-After": "Sun, 29 Nov 2026 03:02:00 GMT", "Date": "Sun, 29 Nov 2026 03:00:00 GMT"}, 120),
+        ({"Retry-After": "Sun, 29 Nov 2026 02:00:00 GMT", "Date": "Sun, 29 Nov 2026 03:00:00 GMT"}, 0),
+        ({"Retry-After": "Sun, 29 Nov 2026 03:02:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, 0),
+        ({"Retry-After": "-5"}, 0),
+        ({}, 0),
+    ],
+)
+def test_how_long_a_receiver_asks_us_to_wait(headers: dict[str, str], retry_after_s: float) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(429, headers=headers))
+
+    async def send() -> None:
+        async with httpx.AsyncClient(transport=transport) as client:
+            await deliver(notification("webhook", FIRING), GIVEN, client)
+
+    with pytest.raises(DeliveryError) as failed:
+        asyncio.run(send())
+    assert failed.value.retry_after_s == retry_after_s
+
+
 class _Mailbox(socketserver.StreamRequestHandler):
     """A mail server, as far as one mail needs one."""
 

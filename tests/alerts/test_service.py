@@ -1,102 +1,39 @@
-"""Alerting against real receivers on loopback, and a real Alertmanager where there is one."""
+"""Alerting against real receivers on loopback: what is told, once, also after a restart and through trouble."""
 
-import asyncio
-import json
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
-from alerts.service import Alerting
+from alerts import deliver
 from alerts.settings import AlertsSettings
-from domain.alert import Alert, fingerprint
 from storage.store import Store
+from tests.alerts.loopback import Answer, Receiver, alert, alerting, receiving, runs, settings_of
 
 CONFIG = """
 route: {{receiver: oncall, group_by: [service], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}}
 receivers:
 - name: oncall
-  webhook_configs: [{{url: 'http://127.0.0.1:{port}/'}}]
+  webhook_configs: [{{url: '{url}'}}]
 """
-
-
-class Receiver:
-    """A webhook that keeps what it is told, and can refuse."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.status = 200
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if outer.status == 200:
-                    outer.told.append(body)
-                self.send_response(outer.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    Thread(target=made.server.serve_forever, daemon=True).start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-def alert(**labels: str) -> Alert:
-    now = datetime.now(UTC)
-    return Alert({"alertname": "SLOBurnRate", "service": "chat", **labels}, {}, now, now + timedelta(minutes=4), now)
-
-
-def alerting(store: Store, settings: AlertsSettings, told: list[Any] | None = None) -> Alerting:
-    def notified(*what: Any) -> None:
-        if told is not None:
-            told.append(what)
-
-    return Alerting(store, settings, CollectorRegistry(), lambda: datetime.now(UTC), notified)
-
-
-def runs(service: Alerting, until: Callable[[], bool], most_s: float = 15) -> None:
-    async def run() -> None:
-        task = asyncio.create_task(service.run())
-        began = time.monotonic()
-        while not until() and time.monotonic() - began < most_s:  # noqa: ASYNC110  # receivers are no events
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(run())
+    with receiving() as made:
+        yield made
 
 
 def router_settings(tmp_path: Path, receiver: Receiver) -> AlertsSettings:
-    file = tmp_path / "alerting.yml"
-    file.write_text(CONFIG.format(port=receiver.port))
-    return AlertsSettings(config_file=file)
+    return settings_of(tmp_path, CONFIG.format(url=receiver.url))
 
 
 def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
-    settings, told = router_settings(tmp_path, receiver), []  # type: ignore[var-annotated]
+    settings = router_settings(tmp_path, receiver)
+    told: list[Any] = []
     service = alerting(clean_store, settings, told)
     one = alert(severity="page")
     service.tell([one])
@@ -114,66 +51,88 @@ def test_what_was_not_delivered_before_a_restart_is_delivered_after_it(
     clean_store: Store, tmp_path: Path, receiver: Receiver
 ) -> None:
     settings = router_settings(tmp_path, receiver)
-    receiver.status = 503
+    receiver.usual = Answer(503)
     service = alerting(clean_store, settings)
     service.tell([alert(severity="page")])
     runs(service, lambda: False, most_s=2)
     assert receiver.told == []
-    receiver.status = 200
+    receiver.usual = Answer()
     runs(alerting(clean_store, settings), lambda: bool(receiver.told))
     assert len(receiver.told) == 1
 
 
 def test_a_refusal_is_seen_as_a_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
-    receiver.status = 404
+    receiver.usual = Answer(404)
     service = alerting(clean_store, router_settings(tmp_path, receiver))
     service.tell([alert()])
     runs(service, lambda: bool(service.dead_letters()))
     assert service.dead_letters()[0].error.startswith("HTTP 404")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+# -- receivers in trouble ----------------------------------------------------------------------------------------------
+
+PAGERDUTY = """
+global: {{pagerduty_url: '{pagerduty}', slack_api_url: '{slack}'}}
+route: {{receiver: oncall, group_by: [service], group_wait: 100ms, group_interval: 5s, repeat_interval: 1h}}
+receivers:
+- name: oncall
+  pagerduty_configs: [{{routing_key: 0123456789abcdef0123456789abcdef}}]
+  slack_configs: [{{channel: '#inference', send_resolved: true}}]
+"""
 
 
-@contextmanager
-def _alertmanager(folder: Path, receiver: Receiver) -> Iterator[str]:
-    file, port = folder / "am.yml", _free_port()
-    file.write_text(CONFIG.format(port=receiver.port).replace("100ms", "1s"))
-    command = [
-        shutil.which("prometheus-alertmanager") or "alertmanager", f"--config.file={file}",
-        f"--storage.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(100):
-            try:
-                if httpx.get(f"{url}/-/ready").is_success:
-                    break
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+@pytest.fixture
+def pagerduty() -> Iterator[Receiver]:
+    with receiving(Answer(202)) as made:
+        yield made
 
 
-@pytest.mark.skipif(
-    shutil.which("prometheus-alertmanager") is None, reason="no Alertmanager (apt install prometheus-alertmanager)"
-)
-def test_a_real_alertmanager_takes_our_alerts_and_knows_them_by_the_same_fingerprint(
-    clean_store: Store, tmp_path: Path, receiver: Receiver
+@pytest.fixture
+def slack() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+def test_receivers_that_fail_stall_and_limit_are_told_once_when_they_recover(
+    clean_store: Store, tmp_path: Path, pagerduty: Receiver, slack: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _alertmanager(tmp_path, receiver) as url:
-        service = alerting(clean_store, AlertsSettings(alertmanagers=(url,)))
-        one = alert(severity="page", model="llama 70b/é")
-        service.tell([one])
-        runs(service, lambda: bool(receiver.told))
-        (known,) = httpx.get(f"{url}/api/v2/alerts").json()
-        assert known["fingerprint"] == one.fingerprint == fingerprint(one.labels)
-        assert known["labels"] == dict(one.labels)
-        assert receiver.told[0]["version"] == "4"
+    monkeypatch.setattr(deliver, "_TIMEOUT_S", 0.5)
+    pagerduty.answers.extend([Answer(500), Answer(429, {"Retry-After": "2"})])
+    slack.answers.extend([Answer(503, delay_s=1.0), Answer(429, {"Retry-After": "2"}), Answer(502)])
+    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    service.tell([alert(severity="page", annotations={"summary": "chat is slow"})])
+    assert runs(service, lambda: bool(pagerduty.told and slack.told), most_s=20)
+    runs(service, lambda: False, most_s=2)
+    assert [status for _, status in pagerduty.asked] == [500, 429, 202]
+    assert [status for _, status in slack.asked] == [503, 429, 502, 200]
+    for receiver in (pagerduty, slack):
+        assert len(receiver.told) == 1, "told once"
+        waited = {earlier[1]: later[0] - earlier[0] for earlier, later in itertools.pairwise(receiver.asked)}
+        assert waited[429] >= 2, "not before the receiver allows"
+    assert not service.dead_letters()
+
+
+def test_what_a_stalled_pagerduty_took_after_all_is_told_again_under_the_same_key(
+    clean_store: Store, tmp_path: Path, pagerduty: Receiver, slack: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_TIMEOUT_S", 0.5)
+    pagerduty.answers.append(Answer(202, delay_s=1.0))  # it takes the event, and its answer comes too late
+    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    firing = alert(severity="page")
+    service.tell([firing])
+    assert runs(service, lambda: len(pagerduty.told) == 2)
+    assert len({event["dedup_key"] for event in pagerduty.told}) == 1, "so PagerDuty keeps one incident"
+    service.tell([alert(ends=timedelta(seconds=-1), severity="page")])
+    assert runs(service, lambda: len(pagerduty.told) == 3)
+    assert [event["event_action"] for event in pagerduty.told] == ["trigger", "trigger", "resolve"]
+
+
+def test_a_receiver_that_never_recovers_leaves_a_dead_letter_and_the_other_is_told(
+    clean_store: Store, tmp_path: Path, pagerduty: Receiver, slack: Receiver
+) -> None:
+    slack.usual = Answer(403)
+    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    service.tell([alert(severity="page")])
+    assert runs(service, lambda: bool(pagerduty.told and service.dead_letters()))
+    assert {letter.integration for letter in service.dead_letters()} == {"slack"}
+    assert len(pagerduty.told) == 1

@@ -1,0 +1,132 @@
+"""Receivers of notifications on loopback, and alerting that tells them: for tests of what really goes over the wire."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
+from domain.alert import Alert
+from storage.store import Store
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a receiver answers; after `delay_s`."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+
+
+class Receiver:
+    """A receiver that keeps what it takes: the next of `answers`, else `usual`, decides whether it does."""
+
+    def __init__(self, usual: Answer = Answer()) -> None:  # frozen
+        self.usual = usual
+        self.answers: deque[Answer] = deque()
+        self.asked: list[tuple[float, int]] = []
+        self.told: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                answer = outer.answers.popleft() if outer.answers else outer.usual
+                outer.asked.append((time.monotonic(), answer.status))
+                if answer.status < 300:
+                    outer.told.append(body)
+                time.sleep(answer.delay_s)
+                try:
+                    self.send_response(answer.status)
+                    for name, value in answer.headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                except ConnectionError:
+                    pass  # whoever asked has gone: that is what a stall brings
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+
+@contextmanager
+def receiving(usual: Answer = Answer()) -> Iterator[Receiver]:  # frozen
+    """A receiver that listens."""
+    made = Receiver(usual)
+    thread = Thread(target=made.server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.server.server_close()
+        thread.join()
+
+
+class Clock:
+    """The time, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def alert(ends: timedelta = timedelta(minutes=4), annotations: dict[str, str] | None = None, **labels: str) -> Alert:
+    """One that fires since now."""
+    now = datetime.now(UTC)
+    return Alert({"alertname": "SLOBurnRate", "service": "chat", **labels}, annotations or {}, now, now + ends, now)
+
+
+def alerting(
+    store: Store,
+    settings: AlertsSettings,
+    told: list[Any] | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Alerting:
+    """Alerting as `serve` makes it."""
+
+    def notified(*what: Any) -> None:
+        if told is not None:
+            told.append(what)
+
+    return Alerting(store, settings, CollectorRegistry(), clock, notified)
+
+
+def runs(service: Alerting, until: Callable[[], bool], most_s: float = 15) -> bool:
+    """Let it run until it is so, at most so long: is it so."""
+
+    async def run() -> None:
+        task = asyncio.create_task(service.run())
+        began = time.monotonic()
+        while not until() and time.monotonic() - began < most_s:  # noqa: ASYNC110  # receivers are no events
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    return until()
+
+
+def settings_of(folder: Path, text: str) -> AlertsSettings:
+    """Those of our own router, by this YAML."""
+    file = folder / "alerting.yml"
+    file.write_text(text)
+    return AlertsSettings(config_file=file)
