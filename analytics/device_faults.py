@@ -272,29 +272,41 @@ def gpu_faults(samples: GpuSamples, window: Window, known: Sequence[DeviceFault]
     reports: Held = np.logical_or.reduce([np.isfinite(one) for one in values.values()])
     reset, busy, pending = _reset(samples, values, reports), _busy(samples, values), _remap_pending(samples, values)
     xid_state = _xid_states(values)
-    found: dict[tuple[Entity, State], DeviceFault] = {}
+    boards: dict[str, list[int]] = {}
+    for row, gpu in enumerate(samples.devices):
+        boards.setdefault(gpu.uuid, []).append(row)  # instances (MIG) share the board's faults, and its resets
+    found = []
     findings = _Findings(lambda: gpu_findings(samples))
     for state in (one for one in RULES if isinstance(one, GpuState)):
         held = matrix.holds(state) | xid_state.get(state, False)
         if state is GpuState.MEMORY_FAULT:
             held = held | pending
         unknown = ~(reports & busy) & ~held if state is GpuState.PCIE_DEGRADED else ~reports & ~held
-        for row, gpu in enumerate(samples.devices):
-            device = Entity(EntityKind.GPU, gpu.uuid)
+        for uuid, rows in boards.items():
+            device = Entity(EntityKind.GPU, uuid)
             before_it = told.get((device, state))
-            course = _Course(held[row] | _below(values, row, before_it), unknown[row], reset[row])
+            below = np.logical_or.reduce([_below(values, row, before_it) for row in rows])
+            course = _Course(_any(held, rows) | below, ~_any(~unknown, rows), _any(reset, rows))
             since = _since(course, RULES[state], window, samples.step_s, before_it)
-            if since is not None and (device, state) not in found:
-                reason, usual = findings.of(row, state, _GPU_USUAL)
-                if not reason and state is GpuState.MEMORY_FAULT and pending[row].any():
-                    reason = "a broken row of memory waits for a reset to be replaced"
-                if not reason and xid_state.get(state, held)[row].any():
-                    reason = f"{_xid_words(values, row)}; it is its last error still"
-                found[device, state] = _fault(
-                    before_it, device, state, gpu.node, since, _seen_at(reports[row], window, samples.step_s),
-                    reason, usual,
-                )  # fmt: skip
-    return list(found.values())
+            if since is None:
+                continue
+            told_why = [(row, *findings.of(row, state, _GPU_USUAL)) for row in rows]
+            row, reason, usual = next((one for one in told_why if one[1]), told_why[0])
+            if not reason and state is GpuState.MEMORY_FAULT and pending[rows].any():
+                reason = "a broken row of memory waits for a reset to be replaced"
+            last_errors = [one for one in rows if xid_state.get(state, held)[one].any()] if state in xid_state else []
+            if not reason and last_errors:
+                reason = f"{_xid_words(values, last_errors[0])}; it is its last error still"
+            seen_at = _seen_at(_any(reports, rows), window, samples.step_s)
+            node = samples.devices[row].node
+            found.append(_fault(before_it, device, state, node, since, seen_at, reason, usual))
+    return found
+
+
+def _any(held: Held, rows: Sequence[int]) -> Held:
+    """Does it hold in any of these rows, by step."""
+    found: Held = np.logical_or.reduce(held[list(rows)])
+    return found
 
 
 def port_faults(

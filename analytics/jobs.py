@@ -367,14 +367,15 @@ def slo_counts(store: Store, objective: Objective, window: Window, step_s: int =
         case Indicator.DATA_FRESHNESS:
             age_s = objective.age_max_s or 0.0
             newest = read_slo_newest(store, widened_for_age(window, age_s), service, objective.data, selection)
-            first = read_slo_first(store, service, objective.data, selection)
+            first = read_slo_first(store, window.end, service, objective.data, selection)
             return freshness_counts(newest, first, window, age_s)
         case Indicator.GPU_AVAILABILITY:
             told = [
                 read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node) for part in _days(window)
             ]
-            seen = read_slo_gpu_seen(store, GPU_ALIVE, selection.node)
-            return gpu_counts(pl.concat(told), seen, window, objective.window_days * 86_400)
+            expected = timedelta(days=objective.window_days)
+            seen = read_slo_gpu_seen(store, Window(window.start - expected, window.end), GPU_ALIVE, selection.node)
+            return gpu_counts(pl.concat(told), seen, window, expected.total_seconds())
         case _:
             return read_slo_counts(
                 store, window, service, objective.indicator, objective.threshold_ms, step_s,

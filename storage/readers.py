@@ -278,10 +278,10 @@ def read_slo_newest(
 
 
 def read_slo_first(
-    store: Store, service: str, data: Literal["requests", "samples"], selection: Selection
+    store: Store, end: datetime, service: str, data: Literal["requests", "samples"], selection: Selection
 ) -> datetime | None:
-    """When the first of them that is kept came in; None when there is none."""
-    found = store.query("slo_first", _FIRST, service=service, data=data, **_selected(selection))
+    """When the first of them before `end` that is kept came in; None when there is none."""
+    found = store.query("slo_first", _FIRST, end=end, service=service, data=data, **_selected(selection))
     first: datetime | None = found["first"][0]
     return first
 
@@ -304,9 +304,13 @@ def read_slo_gpus(
     return store.query("slo_gpus", SLO_GPUS, **_bounds(window), **asked, xid=xid.lower(), xids=codes)
 
 
-def read_slo_gpu_seen(store: Store, alive: Sequence[str], nodes: str | None) -> pl.DataFrame:
-    """When each GPU was seen first and last, by exporter. Schema: `SLO_GPU_SEEN`; arguments as `read_slo_gpus`."""
-    return store.query("slo_gpu_seen", SLO_GPU_SEEN, alive=[name.lower() for name in alive], nodes=_like(nodes))
+def read_slo_gpu_seen(store: Store, window: Window, alive: Sequence[str], nodes: str | None) -> pl.DataFrame:
+    """When each GPU that was seen in the window was seen first and last at all, by exporter. Schema: `SLO_GPU_SEEN`.
+
+    Arguments as of `read_slo_gpus`.
+    """
+    asked = {"alive": [name.lower() for name in alive], "nodes": _like(nodes)}
+    return store.query("slo_gpu_seen", SLO_GPU_SEEN, **_bounds(window), **asked)
 
 
 def _selected(selection: Selection) -> dict[str, str]:

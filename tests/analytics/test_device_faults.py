@@ -190,6 +190,16 @@ def test_instances_of_one_gpu_are_one_fault() -> None:
     assert told(replace(samples, devices=parts)) == [("GPU-0", GpuState.OFF_THE_BUS)]
 
 
+def test_a_reset_that_one_instance_shows_is_that_of_the_whole_gpu() -> None:
+    samples = gpus()
+    samples.values[ENERGY][0, 15:] -= samples.values[ENERGY][0, 14]
+    samples.values[ENERGY][1] = NAN  # told for one of the instances only
+    parts = (Gpu("GPU-0", "node", "1"), Gpu("GPU-0", "node", "2"), Gpu("GPU-2", "node"))
+    known = fault(since=WINDOW.start - timedelta(hours=3))
+    assert told(replace(gpus(), devices=parts), known) == [("GPU-0", GpuState.MEMORY_FAULT)]
+    assert told(replace(samples, devices=parts), known) == []
+
+
 def test_a_lesser_pcie_link_is_told_for_as_long_as_it_is_less_also_while_the_gpu_rests() -> None:
     (first,) = gpu_faults(gpus({WIDTH_OF_PCIE: course(16, {range(10, 30): 8})}), WINDOW)
     assert first.state is GpuState.PCIE_DEGRADED

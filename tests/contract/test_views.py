@@ -288,9 +288,11 @@ def test_who_was_heard_of_when_is_known_to_the_sample(any_store: Store) -> None:
     window = Window(start, start + timedelta(hours=1))
     extents = read_gpu_extents(any_store, window, ["util"])
     assert extents.select("gpu", "first_seen", "last_seen").rows() == [("GPU-1", first, last)]
-    assert read_slo_gpu_seen(any_store, ["util"], None).select("gpu", "first", "last").rows() == [
+    assert read_slo_gpu_seen(any_store, window, ["util"], None).select("gpu", "first", "last").rows() == [
         ("GPU-1", first, last)
     ]
+    earlier = Window(window.start - timedelta(days=2), window.start - timedelta(days=1))
+    assert read_slo_gpu_seen(any_store, earlier, ["util"], None).is_empty()
     assert read_sources(any_store, window).select("name", "newest").rows() == [("dcgm", last)]
 
 
