@@ -10,7 +10,7 @@ from typing import Any
 from alerts.config import Integration
 from alerts.receivers.apprise import AppriseSettings
 from alerts.receivers.email import EmailSettings
-from alerts.receivers.messages import AppriseMessage, Attachment, HttpMessage, MailMessage, Message
+from alerts.receivers.messages import AppriseMessage, Attachment, HttpMessage, MailMessage, Message, http_message
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from alerts.receivers.slack import SlackSettings
 from alerts.receivers.teams import TeamsSettings
@@ -60,10 +60,10 @@ def announcement_message(integration: Integration, given: GlobalSettings, told: 
     return _MESSAGES[integration.kind](integration.settings, given, told)
 
 
-def _webhook(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> HttpMessage:
+def _webhook(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
     assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table below
     document = {"title": told.title, "text": told.text, "url": told.url or None, **told.document}
-    return HttpMessage(secret(settings.url, settings.url_file) or "", document, {})
+    return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
 
 
 def _slack(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
@@ -72,13 +72,13 @@ def _slack(settings: ReceiverSettings, given: GlobalSettings, told: Announcement
     if settings.channel:
         document["channel"] = settings.channel
     url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return HttpMessage(url or "", document, {})
+    return http_message(url or "", document, settings, given)
 
 
 _MARKS = str.maketrans({one: f"\\{one}" for one in "\\*_[]"})
 
 
-def _teams(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> HttpMessage:
+def _teams(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table below
     title = {"size": "Large", "weight": "Bolder", "text": told.title.translate(_MARKS)}
     texts = [title, *({"text": line.translate(_MARKS)} for line in told.lines)]
@@ -91,7 +91,7 @@ def _teams(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) ->
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     url = secret(settings.webhook_url, settings.webhook_url_file)
-    return HttpMessage(url or "", {"type": "message", "attachments": [attachment]}, {})
+    return http_message(url or "", {"type": "message", "attachments": [attachment]}, settings, given)
 
 
 def _email(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> MailMessage:

@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+from contextlib import AsyncExitStack
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
@@ -11,7 +12,7 @@ import httpx
 from alerts.dispatch import Notification
 from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage, Message
-from alerts.receivers.settings import GlobalSettings
+from alerts.receivers.settings import GlobalSettings, TlsSettings
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
 _TIMEOUT_S = 10.0
@@ -56,10 +57,19 @@ async def send(message: Message, client: httpx.AsyncClient) -> None:
 
 
 async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
+    http = message.http
     try:
-        answer = await client.post(
-            message.url, json=message.document, headers=dict(message.headers), timeout=_TIMEOUT_S
-        )
+        async with AsyncExitStack() as stack:
+            if http.is_reached_otherwise:
+                client = await stack.enter_async_context(
+                    httpx.AsyncClient(proxy=http.proxy_url, verify=_trusted(http.tls_config))
+                )
+            answer = await client.post(
+                message.url, json=message.document, headers=dict(message.headers), timeout=_TIMEOUT_S,
+                follow_redirects=http.follow_redirects,
+            )  # fmt: skip
+    except OSError as error:
+        raise DeliveryError(f"a certificate cannot be used: {error}", retryable=True) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise DeliveryError(f"no URL to POST to: {error}", retryable=False) from error
     except httpx.HTTPError as error:
@@ -69,6 +79,16 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
     told = f"HTTP {answer.status_code}: {answer.text[:_TOLD_MAX]}"
     retryable = answer.status_code >= 500 or answer.status_code in _RETRIED
     raise DeliveryError(told, retryable=retryable, retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0)
+
+
+def _trusted(tls: TlsSettings) -> ssl.SSLContext:
+    """Whom we trust, and how we are known. OSError for a file that cannot be read, or that holds no certificate."""
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if tls.cert_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    if tls.insecure_skip_verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _retry_after_s(headers: httpx.Headers) -> float:

@@ -269,6 +269,7 @@ app.add_typer(slo_app, name="slo")
 def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
     from analytics.jobs import slo_statuses
+    from analytics.openslo import period_text
 
     if context.invoked_subcommand is not None:
         return
@@ -276,32 +277,27 @@ def slo(context: typer.Context, *, config: Config = None, as_json: Json = False)
     with _store(config) as (store, settings):
         statuses = slo_statuses(store, _objectives(store, settings, now), now)
     if as_json:
-        _say_json(
-            {
-                "slos": [
-                    {
-                        "name": status.objective.name,
-                        "state": status.state.value,
-                        "target_ratio": status.objective.target_ratio,
-                        "sli_ratio": status.sli_ratio,
-                        "budget_left_ratio": status.budget_left_ratio,
-                        "burn_rate": status.burn_rate,
-                        "burn_rates": dict(status.burn_rates),
-                        "coverage_ratio": status.coverage_ratio,
-                        "exhausted_at": None if status.exhausted_at is None else rfc3339(status.exhausted_at),
-                    }
-                    for status in statuses
-                ]
-            }
-        )
+        from fastapi.encoders import jsonable_encoder
+
+        from api.slos import status_document
+
+        told = [{**status_document(status), "burn_rate": status.burn_rate} for status in statuses]
+        _say_json({"slos": jsonable_encoder(told)})
         return
-    table = Table("objective", "state", "target", "SLI", "budget left", "burn (1 h)")
+    table = Table("objective", "state", "over", "target", "SLI", "budget left", "burn (1 h)")
     for status in statuses:
-        cells = (status.sli_ratio, status.budget_left_ratio)
-        shown = ["no data" if value is None else f"{value:.3%}" for value in cells]
         burn = "no data" if status.burn_rate is None else f"{status.burn_rate:.1f}×"
-        table.add_row(status.objective.name, status.state, f"{status.objective.target_ratio:.2%}", *shown, burn)
+        for place, one in enumerate(status.periods):
+            ratios = (one.counted.sli_ratio, one.counted.budget_left_ratio)
+            shown = ["no data" if value is None else f"{value:.3%}" for value in ratios]
+            target, over = f"{status.objective.target_ratio:.2%}", period_text(one.period)
+            name = "" if place else status.objective.name
+            table.add_row(name, one.state, over, target, *shown, "" if place else burn)
     _out.print(table)
+    for status in statuses:
+        if status.credit is not None and status.credit.credit_usd:
+            due = _usd(status.credit.credit_usd)
+            _out.print(f"{status.objective.name}: the SLA gives back {due} if the month ended now", highlight=False)
 
 
 route_app = typer.Typer(no_args_is_help=True, help="Who is told of an alert, and who would have been.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, HttpSettings
 from domain.alert import Alert
 
 if TYPE_CHECKING:
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HttpMessage:
-    """A JSON document to POST."""
+    """A JSON document to POST, and how its receiver is reached."""
 
     url: str
     document: Any
     headers: Mapping[str, str]
+    http: HttpSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,16 @@ class AppriseMessage:
 
 
 Message = HttpMessage | MailMessage | AppriseMessage
+
+
+def http_message(url: str, document: Any, settings: HttpReceiverSettings, given: GlobalSettings) -> HttpMessage:
+    """A document for a receiver with these settings.
+
+    Raises:
+        OSError: for a file of secrets that cannot be read.
+    """
+    http = settings.http_config or given.http_config
+    return HttpMessage(url, document, http.headers(), http)
 
 
 def status(notification: "Notification") -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from domain.window import rfc3339
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _OTHERS_MAX = 20
 _SEVERITIES = {"page": "critical", "critical": "critical", "ticket": "warning", "warning": "warning", "info": "info"}
 
 
-class PagerDutySettings(ReceiverSettings):
+class PagerDutySettings(HttpReceiverSettings):
     """The integration that is woken."""
 
     routing_key: SecretStr | None = Field(None, description="integration key of the service, 32 letters and digits")
@@ -64,7 +64,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
             },
             "links": [{"href": url, "text": words} for words, url in links(first.annotations)],
         }
-    return HttpMessage(settings.url or given.pagerduty_url, document, {})
+    return http_message(settings.url or given.pagerduty_url, document, settings, given)
 
 
 def _details(notification: "Notification") -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from domain.alert import Alert
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _HEADER_MAX, _TEXT_MAX, _FIELD_MAX = 150, 2900, 1900  # Slack's limits: 150, 3,0
 _SIDE_BY_SIDE = ("Since", "Promised", "Budget", "Budget spent", "Cost")
 
 
-class SlackSettings(ReceiverSettings):
+class SlackSettings(HttpReceiverSettings):
     """The channel that is told."""
 
     api_url: SecretStr | None = Field(None, description="incoming webhook; that of `global` unless said")
@@ -47,7 +47,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     if settings.channel:
         document["channel"] = settings.channel
     url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return HttpMessage(url or "", document, {})
+    return http_message(url or "", document, settings, given)
 
 
 def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, links, status, title
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
@@ -15,7 +15,7 @@ _ALERTS_MAX = 5
 _HEADING_MAX, _TEXTS_MAX = 300, 4000  # characters, of all texts together: a message may have 28 kB
 
 
-class TeamsSettings(ReceiverSettings):
+class TeamsSettings(HttpReceiverSettings):
     """The channel that is told."""
 
     webhook_url: SecretStr | None = Field(None, description="the URL of the workflow")
@@ -28,7 +28,7 @@ class TeamsSettings(ReceiverSettings):
         return self
 
 
-def message(notification: "Notification", _: GlobalSettings) -> HttpMessage:
+def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table of receivers
@@ -67,4 +67,4 @@ def message(notification: "Notification", _: GlobalSettings) -> HttpMessage:
         "type": "message",
         "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}],
     }
-    return HttpMessage(secret(settings.webhook_url, settings.webhook_url_file) or "", document, {})
+    return http_message(secret(settings.webhook_url, settings.webhook_url_file) or "", document, settings, given)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, status
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.receivers.messages import HttpMessage, http_message, status
+from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from domain.alert import Alert
 from domain.window import rfc3339
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NO_END = "0001-01-01T00:00:00Z"  # of what still fires
 
 
-class WebhookSettings(ReceiverSettings):
+class WebhookSettings(HttpReceiverSettings):
     """Where to POST."""
 
     url: SecretStr | None = Field(None, description="where to POST")
@@ -47,7 +47,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
         "externalURL": given.external_url,
         "alerts": [_alert(alert, notification) for alert in alerts],
     }
-    return HttpMessage(secret(settings.url, settings.url_file) or "", document, {})
+    return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
 
 
 def _alert(alert: Alert, notification: "Notification") -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,11 +34,13 @@ class Answer:
 class Receiver:
     """A receiver that keeps what it takes: the next of `answers`, else `usual`, decides whether it does."""
 
-    def __init__(self, usual: Answer = Answer()) -> None:  # frozen
+    def __init__(self, usual: Answer, tls: ssl.SSLContext | None) -> None:
         self.usual = usual
         self.answers: deque[Answer] = deque()
         self.asked: list[tuple[float, int]] = []
         self.told: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +48,8 @@ class Receiver:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 answer = outer.answers.popleft() if outer.answers else outer.usual
                 outer.asked.append((time.monotonic(), answer.status))
+                outer.paths.append(self.path)
+                outer.headers.append(dict(self.headers))
                 if answer.status < 300:
                     outer.told.append(body)
                 time.sleep(answer.delay_s)
@@ -61,13 +66,15 @@ class Receiver:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.server.server_address[1]}/"
 
 
 @contextmanager
-def receiving(usual: Answer = Answer()) -> Iterator[Receiver]:  # frozen
+def receiving(usual: Answer = Answer(), tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:  # frozen
     """A receiver that listens."""
-    made = Receiver(usual)
+    made = Receiver(usual, tls)
     thread = Thread(target=made.server.serve_forever, daemon=True)
     thread.start()
     try:

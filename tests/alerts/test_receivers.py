@@ -4,9 +4,12 @@ import asyncio
 import html
 import json
 import socketserver
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +23,7 @@ from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
 from alerts.receivers.settings import GlobalSettings
 from domain.alert import Alert, fingerprint
+from tests.alerts.loopback import Answer, Receiver, receiving
 from tests.domain.examples import PAGING
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
@@ -215,6 +219,77 @@ def test_how_long_a_receiver_asks_us_to_wait(headers: dict[str, str], retry_afte
     with pytest.raises(DeliveryError) as failed:
         asyncio.run(send())
     assert failed.value.retry_after_s == retry_after_s
+
+
+# -- how a receiver is reached -----------------------------------------------------------------------------------------
+
+
+def told_of(receiver: Receiver, more: str, given: GlobalSettings = GIVEN, url: str = "") -> None:
+    """Tell it one alert, with these settings beside its URL."""
+
+    async def send() -> None:
+        async with httpx.AsyncClient() as client:
+            settings = f"url: '{url or receiver.url}', {more}"
+            await deliver(notification("webhook", FIRING, more=settings), given, client)
+
+    asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("more", "header"),
+    [
+        ("http_config: {authorization: {credentials: abc}}", "Bearer abc"),
+        ("http_config: {authorization: {type: Token, credentials_file: FILE}}", "Token from-a-file"),
+        ("http_config: {basic_auth: {username: ann, password_file: FILE}}", "Basic YW5uOmZyb20tYS1maWxl"),
+        ("http_config: {}", None),
+        ("", "Bearer of-all"),
+    ],
+)
+def test_a_receiver_learns_who_we_are(more: str, header: str | None, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-a-file\n")
+    given = GlobalSettings.model_validate({"http_config": {"authorization": {"credentials": "of-all"}}})
+    with receiving() as receiver:
+        told_of(receiver, more.replace("FILE", str(tmp_path / "secret")), given)
+        assert [headers.get("Authorization") for headers in receiver.headers] == [header]
+
+
+def test_a_file_of_secrets_that_is_not_there_is_tried_again() -> None:
+    with receiving() as receiver, pytest.raises(DeliveryError, match="cannot be read") as failed:
+        told_of(receiver, "http_config: {authorization: {credentials_file: /none}}")
+    assert failed.value.retryable
+
+
+def test_a_receiver_behind_a_proxy_is_told_through_it() -> None:
+    with receiving() as proxy:
+        told_of(proxy, f"http_config: {{proxy_url: '{proxy.url}'}}", url="http://receiver.invalid/hook")
+        assert proxy.paths == ["http://receiver.invalid/hook"]
+
+
+def test_a_receiver_that_has_moved_is_followed_unless_that_is_not_wanted() -> None:
+    with receiving() as receiver, receiving(Answer(307, {"Location": receiver.url})) as moved:
+        told_of(moved, "")
+        assert len(receiver.told) == 1
+        with pytest.raises(DeliveryError, match="HTTP 307"):
+            told_of(moved, "http_config: {follow_redirects: false}")
+
+
+def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with receiving(tls=context) as receiver:
+        with pytest.raises(DeliveryError, match="CERTIFICATE_VERIFY_FAILED"):
+            told_of(receiver, "")
+        told_of(receiver, f"http_config: {{tls_config: {{ca_file: '{certificate}'}}}}")
+        told_of(receiver, "http_config: {tls_config: {insecure_skip_verify: true}}")
+        assert len(receiver.told) == 2
+        with pytest.raises(DeliveryError, match="a certificate cannot be used"):
+            told_of(receiver, "http_config: {tls_config: {ca_file: /none}}")
 
 
 class _Mailbox(socketserver.StreamRequestHandler):

@@ -2,9 +2,15 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import yaml
+
+from analytics.openslo import document_of
+from domain.incident import Indicator
+from domain.slo import Calendar, Objective, Period
 
 ROOT = Path(__file__).parents[2]
 HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
@@ -19,7 +25,7 @@ def environment(**variables: str) -> dict[str, str]:
 def tailsight(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tailsight", *arguments]
     return subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment(**variables), timeout=60
+        command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment(**variables), timeout=240
     )
 
 
@@ -40,7 +46,7 @@ print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polar
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=60,
+        timeout=240,
     )
     assert finished.stdout.splitlines()[-1] == "loaded: []", finished.stderr
     for command in ("demo", "serve", "check-config", "migrate", "analyze", "explain", "slo", "simulate", "doctor"):
@@ -130,6 +136,24 @@ def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> 
     assert tailsight("migrate", TAILSIGHT_STORE=store).returncode == FINE
     finished = tailsight("analyze", *HOUR, "--json", TAILSIGHT_STORE=store)
     assert (finished.returncode, finished.stdout) == (FINE, '{\n  "incidents": []\n}\n')
+
+
+def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: Path) -> None:
+    store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
+    month = Period(31, Calendar(1, "M", "Europe/Berlin", datetime(2026, 1, 1)))  # noqa: DTZ001  # on its clock
+    objective = Objective("chat-ttft", "chat", Indicator.TTFT, 0.99, 28, 800.0, more_periods=(Period(7), month))
+    (tmp_path / "slo.yaml").write_text(yaml.safe_dump(document_of(objective)))
+    promised = store | {"TAILSIGHT_SLO__FILES": f"[{tmp_path / 'slo.yaml'}]"}
+    assert tailsight("migrate", **store).returncode == FINE
+    told = tailsight("slo", "--json", **promised)
+    assert told.returncode == FINE, told.stderr
+    (slo,) = json.loads(told.stdout)["slos"]
+    assert (slo["name"], slo["state"], slo["burn_rate"]) == ("chat-ttft", "no_data", None)
+    windows = ["28d rolling", "7d rolling", "1M calendar Europe/Berlin"]
+    assert [one["window"] for one in slo["windows"]] == windows
+    assert slo["credit"] is None
+    shown = tailsight("slo", **promised).stdout
+    assert all(window in shown for window in windows)
 
 
 def test_the_report_of_a_week_is_written_in_every_format_and_always_the_same(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> N
     assert tailsight("migrate", "--config", str(config)).returncode == FINE
     written = subprocess.run(
         [sys.executable, "-c", WRITE_AN_INCIDENT, f"chdb://{config.parent / 'data'}"],
-        check=False, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=60,
+        check=False, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=240,
     )  # fmt: skip
     assert written.returncode == 0, written.stderr
     first = tailsight("route", "replay", *HOUR, "--config", str(config), "--json")
