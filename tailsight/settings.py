@@ -363,6 +363,7 @@ _NOT_SETTINGS = {
     "TAILSIGHT_REQUIRE_BROWSER",
     "TAILSIGHT_REQUIRE_NODE_SDK",
     "TAILSIGHT_REQUIRE_IBSIM",
+    "TAILSIGHT_REQUIRE_ALERTMANAGER",
 }
 
 # Kubernetes tells every pod of the services beside it, so also of one that is called tailsight or tailsight-…:

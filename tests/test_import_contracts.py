@@ -39,18 +39,24 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def skeleton(tmp_path: Path) -> Path:
-    """The root packages, empty but for the one import that a contract names: they obey all contracts."""
+    """The root packages, empty but for the imports that contracts allow by name: they obey all contracts."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in SETTINGS["root_packages"]:
         write_module(tmp_path / package / "__init__.py", "")
-    write_module(tmp_path / "storage" / "readers.py", "")
-    write_module(tmp_path / "analytics" / "jobs.py", "import storage.readers")
+    for contract in SETTINGS["contracts"]:
+        for allowed in contract.get("ignore_imports", []):
+            importer, imported = (name.removesuffix(".**").split(".") for name in allowed.split(" -> "))
+            module = Path(*importer).with_suffix(".py")
+            for package in list(module.parents)[:-1]:
+                write_module(tmp_path / package / "__init__.py", "")
+            write_module(tmp_path.joinpath(*imported, "named.py"), "")
+            write_module(tmp_path / module, f"import {'.'.join(imported)}.named")
     return tmp_path
 
 
 def write_module(path: Path, source: str) -> None:
     """Write `source` as the module `path`, making its package's folder."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{source}\n", encoding="utf-8")
 
 

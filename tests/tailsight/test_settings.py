@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def test_a_fault_is_told_with_its_key_what_was_found_and_what_is_valid(tmp_path:
 def test_an_unknown_variable_is_told_like_an_unknown_key() -> None:
     with pytest.raises(SettingsError, match=r"web\.prot: unknown setting; did you mean web\.port\?"):
         read_settings(None, {"TAILSIGHT_WEB__PROT": "1"})
+
+
+def test_what_the_checks_of_this_repository_are_told_by_are_no_settings() -> None:
+    script = Path(__file__).parents[2] / ".ci" / "run"
+    told = dict(re.findall(r"(TAILSIGHT_[A-Z_]+)=(\w+)", script.read_text()))
+    assert told
+    assert read_settings(None, told) == read_settings(None, {})
 
 
 def test_variables_by_which_kubernetes_tells_of_services_are_no_settings() -> None:
