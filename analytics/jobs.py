@@ -39,12 +39,12 @@ from analytics.device_faults import (
 from analytics.expected import explained_by_load
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.openslo import OpenSloError, objective_of
 from analytics.releases import release_shifts
 from analytics.scaling import ENGINES
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
+from analytics.slo_documents.openslo import OpenSloError, objective_of
 from analytics.slo_events import (
     FAULTY_XIDS,
     GPU_ALIVE,

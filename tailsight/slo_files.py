@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analytics.openslo import OpenSloError, objectives_in
+from analytics.slo_documents.openslo import OpenSloError, objectives_in
 from domain.slo import Objective
 
 

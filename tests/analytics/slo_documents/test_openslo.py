@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analytics.openslo import (
+from analytics.slo_documents.openslo import (
     MORE_WINDOWS,
     SLA,
     AlertConditionDocument,
@@ -42,7 +42,7 @@ from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
 from tests.documents import yaml_blocks
 
-CASES = Path(__file__).parents[3] / "shared" / "data" / "slo"
+CASES = Path(__file__).parents[4] / "shared" / "data" / "slo"
 TRANSCRIBED = CASES / "openslo-transcribed" / "v1_validation_cases.json"
 SDK = CASES / "openslo-go-sdk" / "pkg"
 SLOTH = CASES / "sloth" / "test" / "integration" / "prometheus" / "testdata"

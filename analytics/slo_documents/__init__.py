@@ -1,0 +1,1 @@
+"""Documents that promise something: read, checked, and made objectives of."""
