@@ -44,7 +44,8 @@ from analytics.scaling import ENGINES
 from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
-from analytics.slo_documents.openslo import OpenSloError, objective_of
+from analytics.slo_documents.checks import OpenSloError
+from analytics.slo_documents.objectives import objective_of
 from analytics.slo_events import (
     FAULTY_XIDS,
     GPU_ALIVE,

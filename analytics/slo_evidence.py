@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from analytics.slo import credit_usd, excluded_windows, sliced, without
-from analytics.slo_documents.openslo import document_of
+from analytics.slo_documents.objectives import document_of
 from domain.slo import Exclusion, Objective
 from domain.window import Window, rfc3339
 

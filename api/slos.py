@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analytics.burn_rates import BurnAlert
 from analytics.jobs import backtest, slo_evidence, slo_statuses
-from analytics.slo_documents.openslo import OpenSloError, document_of, objective_of, period_text, problems_of
+from analytics.slo_documents.annotations import period_text
+from analytics.slo_documents.checks import OpenSloError
+from analytics.slo_documents.objectives import document_of, objective_of
+from analytics.slo_documents.openslo_rules import problems_of
 from analytics.slo_evidence import evidence_csv
 from api.context import Context, Given
 from api.paging import page_after, page_items

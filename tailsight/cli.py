@@ -269,7 +269,7 @@ app.add_typer(slo_app, name="slo")
 def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
     from analytics.jobs import slo_statuses
-    from analytics.slo_documents.openslo import period_text
+    from analytics.slo_documents.annotations import period_text
 
     if context.invoked_subcommand is not None:
         return
@@ -417,7 +417,8 @@ def slo_import(
     files: Annotated[list[Path], typer.Argument(help="Files of SLOs.", exists=True, dir_okay=False)],
 ) -> None:
     """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1: what is asked is left to be filled in."""
-    from analytics.slo_documents.openslo import OpenSloError, imported_documents
+    from analytics.slo_documents.checks import OpenSloError
+    from analytics.slo_documents.imports import imported_documents
 
     try:
         documents = [one for file in files for one in imported_documents(file.read_text())]

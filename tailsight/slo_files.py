@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analytics.slo_documents.openslo import OpenSloError, objectives_in
+from analytics.slo_documents.checks import OpenSloError
+from analytics.slo_documents.objectives import objectives_in
 from domain.slo import Objective
 
 

@@ -1,1 +1,1 @@
-"""Documents that promise something: read, checked, and made objectives of."""
+"""Documents that promise something, of OpenSLO and of Sloth and Pyrra: read, checked, and made objectives of."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analytics.jobs import kept_objectives, slo_statuses
-from analytics.slo_documents.openslo import document_of
+from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
 from storage.readers import SLO_DOCUMENTS, write_document

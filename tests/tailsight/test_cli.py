@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analytics.slo_documents.openslo import document_of
+from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, Objective, Period
 

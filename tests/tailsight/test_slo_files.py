@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from analytics.jobs import chosen
-from analytics.slo_documents.openslo import document_of
+from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Objective, Period
 from tailsight.errors import SettingsError
