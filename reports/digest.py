@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from reports import words
-from reports.sections import layout
+from reports.sections.report import layout
 from reports.weekly import first_actions
 
 LINES_MAX = 15

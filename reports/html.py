@@ -11,7 +11,9 @@ from markupsafe import Markup
 
 from reports import charts
 from reports.charts import Picture
-from reports.sections import Block, Bullets, Column, Paragraph, Table, layout, web_address
+from reports.sections.blocks import Block, Bullets, Column, Paragraph, Table
+from reports.sections.incidents import web_address
+from reports.sections.report import layout
 
 _HERE = Path(__file__).parent
 _FONT = _HERE / "fonts" / "inter-latin.woff2"

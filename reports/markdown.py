@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.charts import Picture
-from reports.sections import Block, Bullets, Cell, Paragraph, Table, layout
+from reports.sections.blocks import Block, Bullets, Cell, Paragraph, Table
+from reports.sections.report import layout
 
 
 def weekly_markdown(document: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from fpdf.fonts import TTFFont
 from domain.window import from_rfc3339
 from reports import charts
 from reports.charts import CRITICAL, FAINT, GOOD, GRID, MUTED, STRONG, TEXT, Label, Picture
-from reports.sections import Answer, Block, Cell, Column, Figure, Layout, Paragraph, Section, Table, layout
+from reports.sections.blocks import Block, Cell, Column, Paragraph, Section, Table
+from reports.sections.figures import Figure
+from reports.sections.report import Answer, Layout, layout
 
 _FONTS = Path(__file__).parent / "fonts"
 _FAMILY = "Inter"

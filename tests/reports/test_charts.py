@@ -4,7 +4,8 @@ import pytest
 
 from reports import charts
 from reports.charts import Area, Label, Line, Picture, Rect, svg
-from reports.sections import IDLE_WORDS, layout
+from reports.sections.cost import IDLE_WORDS
+from reports.sections.report import layout
 from tests.reports.weekly_formats import NASTY, SAMPLE, hard_document
 
 PICTURES = [block for section in layout(SAMPLE).sections for block in section.blocks if isinstance(block, Picture)]

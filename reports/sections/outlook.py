@@ -1,0 +1,100 @@
+"""Why the bill changed, where it goes, and what would save money."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports import charts, words
+from reports.sections.blocks import (
+    Block,
+    Cell,
+    Column,
+    Document,
+    Paragraph,
+    Section,
+    pictures_of,
+    table_of,
+    unknown_tone,
+)
+from reports.weekly import saving
+
+
+def outlook_section(document: Document) -> Section:
+    """Variance, forecast and savings."""
+    cost = document["cost"]
+    return Section(
+        "outlook",
+        "Why the bill changed, and where it goes",
+        (
+            *_variance(document["variance"], cost),
+            *_forecast(document["forecast"], document),
+            *_advice(document["advice"]),
+        ),
+    )
+
+
+def _variance(variance: Document | None, cost: Document | None) -> list[Block]:
+    if variance is None or cost is None or cost["cost_before_usd"] is None:
+        return [Paragraph("Why the bill changed is not known: there is nothing to compare with.", "muted")]
+    picture = charts.variance_waterfall(cost["cost_before_usd"], cost["cost_usd"], variance.get("parts") or [])
+    groups = variance.get("groups") or []
+    columns = (Column("Where", 34), Column("Change", 16, is_number=True), Column("Why", 50))
+    rows = [
+        (
+            Cell(str(group.get("name")), is_strong=True),
+            Cell(words.money_change(group.get("cost_usd")), unknown_tone(group.get("cost_usd"))),
+            Cell(str(group.get("why") or "")),
+        )
+        for group in groups
+    ]
+    return [*pictures_of(picture), *([table_of("Largest changes", columns, rows, 6, "groups")] if rows else [])]
+
+
+def _forecast(forecast: Document | None, document: Document) -> list[Block]:
+    if forecast is None:
+        return [Paragraph("A forecast is not configured, or there are too few days to make one.", "muted")]
+    cost = document["cost"]
+    days = [] if cost is None else [*cost["days_before"], *cost["days"]]
+    picture = charts.forecast_fan(days, forecast.get("horizon") or [], document["time_zone"])
+    month = forecast.get("month_end") or {}
+    told = []
+    if month.get("median_usd") is not None:
+        between = (
+            ""
+            if month.get("lower_usd") is None or month.get("upper_usd") is None
+            else f" ({words.money(month['lower_usd'])} to {words.money(month['upper_usd'])})"
+        )
+        told.append(f"The month is heading for {words.money(month['median_usd'])}{between}.")
+        if month.get("budget_usd") is not None:
+            over = month["median_usd"] - month["budget_usd"]
+            way = "over" if over > 0 else "under"
+            told.append(f"That is {words.money(abs(over))} {way} the budget of {words.money(month['budget_usd'])}.")
+    if forecast.get("mase") is not None:
+        better = forecast["mase"] < 1
+        told.append(
+            f"Model: {forecast.get('model')}; its error in the backtest is {forecast['mase']:.2f} of that of repeating "
+            f"last week ({'better' if better else 'no better'})."
+        )
+    return [*([Paragraph(" ".join(told))] if told else []), *pictures_of(picture)]
+
+
+def _advice(advice: Sequence[Document] | None) -> list[Block]:
+    if advice is None:
+        return [Paragraph("Advice on savings is not configured.", "muted")]
+    if not advice:
+        return [Paragraph("Nothing was found that would save money.")]
+    columns = (Column("Step", 62), Column("Confidence", 14), Column("Saves", 28, is_number=True))
+    rows = [
+        (
+            Cell(str(one.get("title")), is_strong=True),
+            Cell(_confidence(one.get("confidence"))),
+            Cell(saving(one), "good", is_strong=True),
+        )
+        for one in advice
+    ]
+    return [table_of("Savings found", columns, rows, 8, "savings")]
+
+
+def _confidence(value: Any) -> str:
+    if value is None:
+        return words.NOT_KNOWN
+    return words.sentence(str(value)) if isinstance(value, str) else words.percent(float(value))
