@@ -51,6 +51,7 @@ _BEFORE_MARKER_BYTES = 2
 _LENGTH = struct.Struct("<I")
 _DAYS_NOT_TOLD = (0xFFFF, 0xFFFF)
 _SUFFIX = ".wal"
+_GATHER_S_MAX = 0.002
 _PARTS_A_WRITE_MAX = 1024  # IOV_MAX: https://man7.org/linux/man-pages/man2/writev.2.html
 
 SIGNAL_TABLES: Mapping[str, tuple[str, ...]] = {
@@ -278,7 +279,10 @@ class WriteAheadLog:
         self._backlog_bytes = sum(self._size_bytes.values())
         self._open: dict[str, _OpenSegment] = {}
         self._arrived: list[_Append] = []
-        self._change = threading.Condition()
+        lock = threading.RLock()
+        self._change = threading.Condition(lock)
+        self._arrival = threading.Condition(lock)  # the writer alone waits for it
+        self._enough = 1  # frames, for the writer to go on
         self._rotate_now = False
         self._refusal: str | None = None
         self._syncing_since_s: float | None = None
@@ -318,7 +322,8 @@ class WriteAheadLog:
             self._check_disk_answers()
             self._backlog_bytes += append.size_bytes
             self._arrived.append(append)
-            self._change.notify_all()
+            if len(self._arrived) >= self._enough:
+                self._arrival.notify()
         return append.written
 
     def _check_disk_answers(self) -> None:
@@ -393,7 +398,7 @@ class WriteAheadLog:
         """Close every open segment, whatever its age; False when that takes longer."""
         with self._change:
             self._rotate_now = self._is_writing
-            self._change.notify_all()
+            self._arrival.notify()
             return self._change.wait_for(lambda: not self._rotate_now, timeout_s)
 
     def wait_until_loaded(self, timeout_s: float) -> bool:
@@ -422,6 +427,7 @@ class WriteAheadLog:
         with self._change:
             self._refuse(_STOPPING)
             self._stopping = True
+            self._arrival.notify()
             self._change.notify_all()
         self._writer.join()
         self._lock.close()
@@ -430,19 +436,22 @@ class WriteAheadLog:
 
     def _write_forever(self) -> None:
         arrived: list[_Append] = []
-        stopping = False
+        synced_s, stopping = 0.0, False
         try:
             while not stopping:
                 with self._change:
-                    self._change.wait_for(
+                    self._gather(len(arrived), synced_s)
+                    self._arrival.wait_for(
                         lambda: self._arrived or self._rotate_now or self._stopping, self._seconds_to_rotation()
                     )
                     arrived, self._arrived = self._arrived, []
                     rotate_now, stopping = self._rotate_now, self._stopping
+                began_s = time.monotonic()
                 for stream in {append.stream for append in arrived}:
                     self._syncing_since_s = time.monotonic()
                     self._write(stream, [append for append in arrived if append.stream == stream])
                     self._syncing_since_s = None
+                synced_s = time.monotonic() - began_s
                 for stream in [stream for stream in self._open if rotate_now or stopping or self._is_due(stream)]:
                     self._close_segment(stream)
                 if rotate_now:
@@ -456,6 +465,16 @@ class WriteAheadLog:
             with self._change:
                 self._is_writing = self._rotate_now = False
                 self._change.notify_all()
+
+    def _gather(self, answered: int, synced_s: float) -> None:
+        """Let the senders that were just answered send again, to share one sync; no longer than the last sync took."""
+        self._enough = answered + len(self._arrived)
+        if self._enough > 1:
+            self._arrival.wait_for(
+                lambda: len(self._arrived) >= self._enough or self._rotate_now or self._stopping,
+                min(synced_s, _GATHER_S_MAX),
+            )
+        self._enough = 1
 
     def _give_up(self, arrived: list[_Append], error: Exception) -> None:
         """Tell everybody who waits, and leave what was acknowledged to the loader."""

@@ -105,6 +105,30 @@ def test_frames_that_arrive_together_share_a_sync(
     assert counted("wal_sync_seconds_count") <= 2
 
 
+def test_senders_that_were_answered_together_and_send_again_one_by_one_share_a_sync(
+    tmp_path: Path, telemetry: Telemetry, counted: Callable[..., float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fdatasync
+
+    def slow_sync(handle: int) -> None:
+        time.sleep(0.5)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", slow_sync)
+    monkeypatch.setattr("collector.wal._GATHER_S_MAX", 30.0)
+    with opened(tmp_path, telemetry) as wal:
+        first = wal.append("traces", FRAME)
+        together = [wal.append("traces", FRAME) for _ in range(2)]  # they wait for the sync of the first
+        for future in (first, *together):
+            future.result(timeout=30)
+        again = [wal.append("traces", FRAME)]
+        time.sleep(0.05)
+        again.append(wal.append("traces", FRAME))
+        for future in again:
+            future.result(timeout=30)
+    assert counted("wal_sync_seconds_count") <= 3
+
+
 @given(cut=st.integers(0, 200))
 def test_a_torn_tail_costs_the_last_frame_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     whole = MAGIC + frame_bytes(FRAME) + frame_bytes(FRAME)
