@@ -15,7 +15,8 @@ from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage, 
 from alerts.receivers.settings import GlobalSettings, TlsSettings
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 10.0  # to connect, and for each read
+_WHOLE_TIMEOUT_S = 30.0
 _RETRY_AFTER_MOST_S = 3600.0  # longer no page may wait, whatever is asked for
 _TOLD_MAX = 300
 
@@ -64,21 +65,45 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
                 client = await stack.enter_async_context(
                     httpx.AsyncClient(proxy=http.proxy_url, verify=_trusted(http.tls_config))
                 )
-            answer = await client.post(
-                message.url, json=message.document, headers=dict(message.headers), timeout=_TIMEOUT_S,
-                follow_redirects=http.follow_redirects,
-            )  # fmt: skip
+            await stack.enter_async_context(asyncio.timeout(_WHOLE_TIMEOUT_S))
+            request = client.build_request(
+                "POST", message.url, json=message.document, headers=dict(message.headers), timeout=_TIMEOUT_S
+            )
+            answer = await client.send(request, stream=True, follow_redirects=http.follow_redirects)
+            stack.push_async_callback(answer.aclose)
+            told = await _beginning(answer)
+    except TimeoutError as error:
+        raise DeliveryError(f"no whole answer in {_WHOLE_TIMEOUT_S:g} s", retryable=True) from error
     except OSError as error:
         raise DeliveryError(f"a certificate cannot be used: {error}", retryable=True) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise DeliveryError(f"no URL to POST to: {error}", retryable=False) from error
     except httpx.HTTPError as error:
         raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error
+    if answer.request.method != "POST":  # 301 to 303 make a GET without a body of it, which tells nobody anything
+        first = answer.history[0]
+        raise DeliveryError(
+            f"HTTP {first.status_code} leads to {answer.url.host}, by GET: give the URL that takes a POST",
+            retryable=False,
+        )
     if answer.is_success:
         return
-    told = f"HTTP {answer.status_code}: {answer.text[:_TOLD_MAX]}"
     retryable = answer.status_code >= 500 or answer.status_code in _RETRIED
-    raise DeliveryError(told, retryable=retryable, retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0)
+    raise DeliveryError(
+        f"HTTP {answer.status_code}: {told}",
+        retryable=retryable,
+        retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0,
+    )
+
+
+async def _beginning(answer: httpx.Response) -> str:
+    """The first words of an answer; the rest of a long one is not waited for."""
+    body = b""
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) >= _TOLD_MAX * 4:
+            break
+    return body.decode(errors="replace")[:_TOLD_MAX]
 
 
 def _trusted(tls: TlsSettings) -> ssl.SSLContext:

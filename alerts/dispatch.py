@@ -17,9 +17,12 @@ from alerts.matchers import Labels, all_match
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import Alert, DeadLetter, alert_document, alert_of
+from domain.window import from_rfc3339, rfc3339
 
 _KEEP_RESOLVED = timedelta(minutes=30)
 _KEEP_TOLD = timedelta(hours=120)  # as Alertmanager's log of notifications
+_KEEP_SILENCES = timedelta(hours=120)  # after their end, as Alertmanager's data.retention
+_HELD_AFTER_RESTART = timedelta(minutes=4)
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
@@ -233,6 +236,7 @@ class Dispatcher:
                 pending.firing, pending.resolved, now
             )
             self._done(group, notification.place)
+        self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it was told after all
 
     def failed(
         self, notification: Notification, now: datetime, error: str, *, retryable: bool, retry_after_s: float = 0.0
@@ -254,7 +258,7 @@ class Dispatcher:
             group.not_before[notification.place] = due
         self.dead_letters.append(
             DeadLetter(notification.receiver, notification.integration.kind, group.key, len(notification.alerts),
-                       error, now, pending.attempts)
+                       error, now, pending.attempts, notification.place)
         )  # fmt: skip
         del self.dead_letters[:-_DEAD_LETTERS_MAX]
         self._done(group, notification.place)
@@ -286,6 +290,8 @@ class Dispatcher:
             del self.alerts[name]
         for key in [key for key, told in self._told.items() if told.at + _KEEP_TOLD < now]:
             del self._told[key]
+        for name in [name for name, silence in self.silences.items() if silence.ends_at + _KEEP_SILENCES < now]:
+            del self.silences[name]
         empty = [
             place
             for place, group in self._groups.items()
@@ -356,12 +362,13 @@ class Dispatcher:
 
     # -- what survives a restart ---------------------------------------------------------------------------------------
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self, now: datetime) -> dict[str, Any]:
         """Alerts, silences and what was told, as one JSON document.
 
         Groups are made anew from the alerts: what was told keeps them from being told twice.
         """
         return {
+            "at": rfc3339(now),
             "alerts": [alert_document(alert) for alert in self.alerts.values()],
             "silences": [silence_document(silence) for silence in self.silences.values()],
             "told": [
@@ -382,7 +389,11 @@ class Dispatcher:
         }
 
     def restore(self, document: Mapping[str, Any], now: datetime) -> None:
-        """Go on from a snapshot; alerts find their groups by the configuration that holds now."""
+        """Go on from a snapshot; alerts find their groups by the configuration that holds now.
+
+        What fired when it was made fires on until somebody has had time to look: that nobody looked ends nothing.
+        """
+        saved_at = from_rfc3339(document["at"]) if "at" in document else now
         for one in document.get("silences", ()):
             silence = silence_of(one)
             self.silences[silence.id] = silence
@@ -398,6 +409,8 @@ class Dispatcher:
         known = {name for told in self._told.values() for name in told.firing}
         for one in document.get("alerts", ()):
             alert = alert_of(one)
+            if alert.is_firing(saved_at) and alert.ends_at < now + _HELD_AFTER_RESTART:
+                alert = replace(alert, ends_at=now + _HELD_AFTER_RESTART, is_timeout=True)
             self.alerts[alert.fingerprint] = alert
             for route in self.config.route.match(alert.labels):
                 if alert.is_firing(now) or alert.fingerprint in known:
@@ -405,6 +418,11 @@ class Dispatcher:
                     place = (route.index, tuple(sorted(labels.items())))
                     group = self._groups.setdefault(place, _Group(route, labels, now, has_flushed=True))
                     group.alerts[alert.fingerprint] = alert
+
+
+def _is_of(letter: DeadLetter, notification: Notification) -> bool:
+    told = (notification.receiver, notification.place, notification.group_key)
+    return (letter.receiver, letter.place, letter.group_key) == told
 
 
 def _merged(known: Alert, posted: Alert) -> Alert:

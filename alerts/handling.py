@@ -6,7 +6,6 @@ incident, never in it: a later look at the same time finds the incident anew. Wh
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,11 +16,10 @@ from urllib.parse import unquote, urlsplit
 from alerts.dispatch import Notification
 from alerts.receivers.pagerduty import dedup_key
 from domain.window import from_rfc3339, rfc3339
-from storage.readers import note_incident, read_document, read_incident, write_document
+from storage.readers import change_document, change_incident_notes, read_document, read_incident, write_document
 from storage.store import Store
 
 _PAGED, _PAGERDUTY = "paged", "pagerduty-incidents"
-_WRITING = threading.Lock()  # what is noted is read, added to and written; two at once would lose one
 _NOTE_MAX = 10_000
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -42,44 +40,51 @@ def note_notified(store: Store, notification: Notification, now: datetime) -> No
     found = [incident_of(alert.labels, alert.annotations) for alert in notification.firing]
     incidents = sorted({one for one in found if one is not None})
     for incident_id in incidents:
-        with _WRITING:
-            note_incident(store, incident_id, {"notified_at": rfc3339(now)}, now, only_first=True)
+        _note_first_told(store, incident_id, now)
     if notification.integration.kind == "pagerduty" and incidents:
         told = {"incidents": incidents, "at": rfc3339(now)}  # a key is used again: only of what fires now
         write_document(store, _PAGED, dedup_key(notification.group_key), told, now)
 
 
+def _note_first_told(store: Store, incident_id: str, now: datetime) -> None:
+    change_incident_notes(store, incident_id, lambda known: {"notified_at": rfc3339(now)} | known, now)
+
+
 def acknowledge(store: Store, incident_id: str, by: str, at: datetime, now: datetime) -> dict[str, Any]:
     """Somebody has it in hand; the earliest one counts. All that is noted then."""
-    with _WRITING:
-        known = note_incident(store, incident_id, {}, now)
+
+    def change(known: dict[str, Any]) -> dict[str, Any]:
         if "acknowledged_at" in known and from_rfc3339(known["acknowledged_at"]) <= at:
             return known
-        return note_incident(store, incident_id, {"acknowledged_at": rfc3339(at), "acknowledged_by": by}, now)
+        return known | {"acknowledged_at": rfc3339(at), "acknowledged_by": by}
+
+    return change_incident_notes(store, incident_id, change, now)
 
 
 def note_resolved(store: Store, incident_id: str, by: str, at: datetime, now: datetime) -> dict[str, Any]:
     """Somebody says that it is over; the last one counts. All that is noted then."""
-    with _WRITING:
-        known = note_incident(store, incident_id, {}, now)
+
+    def change(known: dict[str, Any]) -> dict[str, Any]:
         if "resolved_at" in known and from_rfc3339(known["resolved_at"]) >= at:
             return known
-        return note_incident(store, incident_id, {"resolved_at": rfc3339(at), "resolved_by": by}, now)
+        return known | {"resolved_at": rfc3339(at), "resolved_by": by}
+
+    return change_incident_notes(store, incident_id, change, now)
 
 
 def add_note(
     store: Store, incident_id: str, by: str, text: str, at: datetime, now: datetime, note_id: str | None = None
 ) -> dict[str, Any]:
     """A note more, in order of time; one of an id that is there already is not added. All that is noted then."""
-    with _WRITING:
-        known = note_incident(store, incident_id, {}, now)
-        notes: list[dict[str, str]] = list(known.get("notes", ()))
-        if note_id is not None and any(note.get("id") == note_id for note in notes):
+    note = {"at": rfc3339(at), "by": by, "text": text[:_NOTE_MAX]} | ({} if note_id is None else {"id": note_id})
+
+    def change(known: dict[str, Any]) -> dict[str, Any]:
+        notes = known.get("notes", [])
+        if note_id is not None and any(one.get("id") == note_id for one in notes):
             return known
-        note = {"at": rfc3339(at), "by": by, "text": text[:_NOTE_MAX]}
-        notes.append(note if note_id is None else note | {"id": note_id})
-        notes.sort(key=lambda one: from_rfc3339(one["at"]))
-        return note_incident(store, incident_id, {"notes": notes}, now)
+        return known | {"notes": sorted([*notes, note], key=lambda one: from_rfc3339(one["at"]))}
+
+    return change_incident_notes(store, incident_id, change, now)
 
 
 # -- PagerDuty, webhooks of version 3 ----------------------------------------------------------------------------------
@@ -200,15 +205,17 @@ def _incidents_of(store: Store, event: PagerDutyEvent, now: datetime) -> tuple[s
 
     What is found is remembered under PagerDuty's own id, the only one that its notes name.
     """
-    own = (read_document(store, _PAGERDUTY, event.pagerduty_id) or {}) if event.pagerduty_id is not None else {}
-    found = set(own.get("incidents", ()))
     told = read_document(store, _PAGED, event.key) if event.key is not None else None
-    if told is not None and event.at + _CLOCKS_DIFFER >= from_rfc3339(told["at"]):
-        found |= set(told["incidents"])
-    incidents = sorted(found)
-    if event.pagerduty_id is not None and incidents != own.get("incidents", []):
-        write_document(store, _PAGERDUTY, event.pagerduty_id, {"incidents": incidents}, now)
-    return tuple(incidents)
+    by_key = told["incidents"] if told is not None and event.at + _CLOCKS_DIFFER >= from_rfc3339(told["at"]) else ()
+    if event.pagerduty_id is None:
+        return tuple(by_key)
+
+    def change(known: dict[str, Any] | None) -> dict[str, Any] | None:
+        incidents = sorted({*by_key, *(known or {}).get("incidents", ())})
+        return {"incidents": incidents} if incidents else known
+
+    known = change_document(store, _PAGERDUTY, event.pagerduty_id, change, now)
+    return tuple((known or {}).get("incidents", ()))
 
 
 # -- Alertmanager, webhooks of version 4 -------------------------------------------------------------------------------
@@ -262,8 +269,7 @@ def take_alertmanager(store: Store, alerts: Sequence[ToldAlert], now: datetime) 
     named = {incident_of(one.labels, one.annotations) for one in alerts if one.is_firing}
     found = tuple(sorted(one for one in named if one is not None and read_incident(store, one) is not None))
     for incident_id in found:
-        with _WRITING:
-            note_incident(store, incident_id, {"notified_at": rfc3339(now)}, now, only_first=True)
+        _note_first_told(store, incident_id, now)
     if found:
         return HookAnswer(Done.NOTED, found)
     why = (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.matchers import Labels, Matcher, MatcherError, all_match
+from alerts.matchers import Labels, Matcher, MatcherError, all_match, matched_text
 from alerts.routing import matcher_list
 
 
@@ -79,14 +79,8 @@ def parse_inhibit_rule(document: dict[str, Any], place: str) -> InhibitRule:
 
 def _side(document: dict[str, Any], side: str) -> tuple[Matcher, ...]:
     found = matcher_list(document.get(f"{side}_matchers"))
-    found += [Matcher(str(name), _text(value)) for name, value in (document.get(f"{side}_match") or {}).items()]
-    found += [
-        Matcher(str(name), _text(value), "=~") for name, value in (document.get(f"{side}_match_re") or {}).items()
-    ]
+    for name, value in (document.get(f"{side}_match") or {}).items():
+        found.append(Matcher(str(name), matched_text(value)))
+    for name, value in (document.get(f"{side}_match_re") or {}).items():
+        found.append(Matcher(str(name), matched_text(value), "=~"))
     return tuple(sorted(found))
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, dict | list):
-        raise MatcherError(f"a value to match must be text, found {value!r}")
-    return str(value)

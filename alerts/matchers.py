@@ -78,6 +78,17 @@ def written(matchers: tuple[Matcher, ...]) -> str:
     return "{" + ",".join(map(str, sorted(matchers))) + "}"
 
 
+def matched_text(value: Any) -> str:
+    """The text to match of what YAML has instead of it, as Go writes it.
+
+    Raises:
+        MatcherError: for nothing, a list and a mapping.
+    """
+    if value is None or isinstance(value, dict | list):
+        raise MatcherError(f"a value to match must be text, found {value!r}")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Read `{severity="page", team=~"inference|fabric"}`, or the same without braces.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alerts.matchers import Labels, Matcher, MatcherError, all_match, parse_matchers, written
+from alerts.matchers import Labels, Matcher, MatcherError, all_match, matched_text, parse_matchers, written
 
 GROUP_BY_ALL = "..."
 
@@ -128,9 +128,9 @@ def _matchers_of(document: dict[str, Any], place: str) -> tuple[Matcher, ...]:
     found: list[Matcher] = []
     try:
         for name, value in (document.get("match") or {}).items():
-            found.append(Matcher(str(name), _text(value)))
+            found.append(Matcher(str(name), matched_text(value)))
         for name, value in (document.get("match_re") or {}).items():
-            found.append(Matcher(str(name), f"^(?:{_text(value)})$", "=~"))
+            found.append(Matcher(str(name), f"^(?:{matched_text(value)})$", "=~"))
         found += matcher_list(document.get("matchers"))
     except MatcherError as error:
         raise RouteError(f"{place}: {error}") from None
@@ -148,12 +148,6 @@ def matcher_list(texts: Any) -> list[Matcher]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise MatcherError(f"matchers must be a list of texts, found {texts!r}")
     return [matcher for text in texts for matcher in parse_matchers(text)]
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, dict | list):
-        raise MatcherError(f"a value to match must be text, found {value!r}")
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _options(document: dict[str, Any], inherited: RouteOptions, place: str) -> RouteOptions:

@@ -7,15 +7,15 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from alerts.alertmanager import PATH, AlertmanagerFeed
+from alerts.alertmanager import PATH, VALID, AlertmanagerFeed
 from alerts.config import AlertingConfig
 from alerts.deliver import DeliveryError, deliver
 from alerts.dispatch import Dispatcher, Notification, Reached, Suppressed
@@ -24,7 +24,7 @@ from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
 from domain.alert import Alert, DeadLetter
 from domain.window import rfc3339
-from storage.readers import read_document, write_document
+from storage.readers import change_document, read_document
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class Alerting:
         settings: who is told.
         registry: where its own metrics are registered.
         now: the clock.
-        notified: told, in the loop, what a receiver has taken.
+        web_url: where people reach the pages, for links.
+        notified: told, in a thread, what a receiver has taken and when; again while it raises.
     """
 
     def __init__(
@@ -60,13 +61,17 @@ class Alerting:
         settings: AlertsSettings,
         registry: CollectorRegistry,
         now: Callable[[], datetime],
+        web_url: Callable[[], str] = lambda: "",
         notified: Callable[[Notification, datetime], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._now = now
+        self._web_url = web_url
         self._notified = notified
         self._lock = threading.Lock()
+        self._saving = threading.Lock()  # of two states at once the older must not be kept last
+        self._not_noted: list[tuple[Notification, datetime]] = []
         self._config = settings.config
         self._dispatcher = Dispatcher(self._config)
         self._feed = AlertmanagerFeed()
@@ -98,11 +103,29 @@ class Alerting:
 
     def tell(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
-        taken = list(alerts)
+        labels = self._settings.labels
+        taken = [replace(alert, labels={**alert.labels, **labels}) for alert in alerts] if labels else list(alerts)
         with self._lock:
             self._dispatcher.post(taken, self._now())
             self._feed.post(taken)
             self._has_changed = self._has_changed or bool(taken)
+
+    def hold(self, names: Collection[str] | None = None) -> None:
+        """Believe that what fires fires on, for as long as if it were told again: nobody could look whether it does.
+
+        Args:
+            names: of the alerts that nobody could look at; all unless said.
+        """
+        now = self._now()
+        with self._lock:
+            held = [
+                replace(alert, ends_at=max(alert.ends_at, now + VALID), updated_at=now, is_timeout=True)
+                for alert, _ in self._dispatcher.firing(now)
+                if names is None or alert.labels["alertname"] in names
+            ]
+            self._dispatcher.post(held, now)
+            self._feed.post(held)
+            self._has_changed = self._has_changed or bool(held)
 
     def alerts(self) -> list[KnownAlert]:
         """What fires now, first beginning first."""
@@ -156,15 +179,16 @@ class Alerting:
 
     def save(self) -> None:
         """Keep the state, if it has changed since the last time."""
-        with self._lock:
-            if not self._has_changed:
-                return
-            document, self._has_changed = self._dispatcher.snapshot(), False
-        try:
-            write_document(self._store, _KIND, _NAME, document, self._now())
-        except BaseException:
-            self._has_changed = True
-            raise
+        with self._saving:
+            with self._lock:
+                if not self._has_changed:
+                    return
+                state, self._has_changed = self._dispatcher.snapshot(self._now()), False
+            try:
+                change_document(self._store, _KIND, _NAME, lambda _: state, self._now())
+            except BaseException:
+                self._has_changed = True
+                raise
 
     async def run(self) -> None:
         """Tell who is to be told, until cancelled; then keep the state."""
@@ -174,8 +198,10 @@ class Alerting:
                     await self._look(client, sending)
                     await asyncio.sleep(_LOOK_S)
             finally:
-                with contextlib.suppress(Exception):  # the store may be gone; at the next start what was kept holds
+                try:
                     self.save()
+                except Exception:
+                    log.exception("alerting_state_not_kept")  # at the next start what was kept holds
 
     async def _look(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
         now = self._now()
@@ -184,6 +210,9 @@ class Alerting:
             documents = self._feed.due(now) if self._settings.alertmanagers else []
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
             self._telemetry.dead_letters.set(len(self._dispatcher.dead_letters))
+        not_noted, self._not_noted = self._not_noted, []
+        for notification, at in not_noted:
+            sending.create_task(self._note(notification, at))
         for notification in notifications:
             sending.create_task(self._deliver(notification, client))
         for url in self._settings.alertmanagers if documents else ():
@@ -196,7 +225,10 @@ class Alerting:
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            await deliver(notification, self._config.given, client)
+            given = self._config.given
+            if not given.external_url:
+                given = given.model_copy(update={"external_url": self._web_url()})
+            await deliver(notification, given, client)
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)
@@ -213,9 +245,17 @@ class Alerting:
         with self._lock:
             self._dispatcher.delivered(notification, self._now())
             self._has_changed = True
-        self._notified(notification, self._now())
-        with contextlib.suppress(Exception):  # the next look keeps it
+        with contextlib.suppress(Exception):  # the next look keeps it, and tells when it cannot
             await asyncio.to_thread(self.save)
+        await self._note(notification, self._now())
+
+    async def _note(self, notification: Notification, at: datetime) -> None:
+        """Say that a receiver has taken it; while that cannot be kept, again at each look."""
+        try:
+            await asyncio.to_thread(self._notified, notification, at)
+        except Exception as error:
+            log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
+            self._not_noted.append((notification, at))
 
     async def _push(self, url: str, documents: list[dict[str, Any]], client: httpx.AsyncClient) -> None:
         try:

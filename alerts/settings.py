@@ -71,6 +71,9 @@ class AlertsSettings(BaseModel):
     config_file: Path | None = Field(
         None, description="YAML as Alertmanager has it (route, receivers, …), for our own router; read at start"
     )
+    labels: dict[str, str] = Field(
+        {}, description="put on every alert, e.g. {cluster: eu-1}: who has several sites at one Alertmanager needs it"
+    )
     page_on_faults: tuple[str, ...] = Field(
         (), description="faults of GPUs and links that wake somebody, e.g. [off_the_bus]; of all others a ticket tells"
     )

@@ -51,5 +51,7 @@ def exclusion_document(exclusion: Exclusion, before: Mapping[str, Any] | None, n
 
 def taken_back(document: Mapping[str, Any], by: str, now: datetime) -> dict[str, Any]:
     """A kept document of an exclusion that holds no longer; what it was, and who took it back, stays on record."""
+    if document["deleted_at"] is not None:
+        return dict(document)
     change = {"at": rfc3339(now), "by": by, "did": "delete"}
     return {**document, "deleted_at": rfc3339(now), "changes": [*document["changes"], change]}

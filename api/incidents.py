@@ -222,7 +222,7 @@ def acknowledge_incident(given: Given, incident_id: IncidentId, acknowledgement:
 def get_notes(given: Given, incident_id: IncidentId) -> dict[str, Any]:
     """When somebody was told and took it in hand, and what people noted, here and in PagerDuty."""
     _known_incident(given, incident_id)
-    return _noted(read_incident_notes(given.store).get(incident_id, {}))
+    return _noted(read_incident_notes(given.store, [incident_id]).get(incident_id, {}))
 
 
 @router.post(

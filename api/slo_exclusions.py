@@ -1,5 +1,7 @@
 """Exclusions: stretches of time, such as maintenance, that objectives are not judged by, and who said so."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -12,7 +14,7 @@ from api.problems import Problem, invalid_field
 from api.times import Moment
 from domain.slo import Exclusion
 from domain.window import rfc3339
-from storage.readers import SLO_EXCLUSIONS, read_document, read_documents, write_document
+from storage.readers import SLO_EXCLUSIONS, change_document, read_document, read_documents
 
 router = APIRouter(prefix="/api/v1/slos/exclusions", tags=["slos"])
 
@@ -142,10 +144,7 @@ def put_exclusion(given: Given, exclusion_id: ExclusionId, body: NewExclusion) -
     exclusion = Exclusion(
         exclusion_id, body.starts_at, body.ends_at, body.reason, body.created_by, tuple(body.slos), body.pages
     )
-    before = read_document(given.store, SLO_EXCLUSIONS, exclusion_id)
-    document = exclusion_document(exclusion, before, given.now())
-    write_document(given.store, SLO_EXCLUSIONS, exclusion_id, document, given.now())
-    return document
+    return _changed(given, exclusion_id, lambda before, now: exclusion_document(exclusion, before, now))
 
 
 @router.delete(
@@ -158,10 +157,15 @@ def delete_exclusion(
     given: Given, exclusion_id: ExclusionId, question: Annotated[DeleteQuestion, Query()]
 ) -> dict[str, Any]:
     """Take an exclusion back. What it was stays on record: GET it, or list those that were `deleted`."""
-    document = _known(given, exclusion_id)
-    if document["deleted_at"] is None:
-        document = taken_back(document, question.by, given.now())
-        write_document(given.store, SLO_EXCLUSIONS, exclusion_id, document, given.now())
+    _known(given, exclusion_id)
+    return _changed(given, exclusion_id, lambda known, now: taken_back(known, question.by, now))
+
+
+def _changed(given: Given, exclusion_id: str, change: Callable[[Any, datetime], dict[str, Any]]) -> dict[str, Any]:
+    now = given.now()
+    document: dict[str, Any] = change_document(
+        given.store, SLO_EXCLUSIONS, exclusion_id, lambda known: change(known, now), now
+    )
     return document
 
 

@@ -78,7 +78,7 @@ def register(app: Dash, context: PageContext) -> None:
         elif asked == "note-save" and words:
             await asyncio.to_thread(add_note, context.store, incident.id, who, words, now, now)
             written = ""
-        notes = await asyncio.to_thread(read_incident_notes, context.store)
+        notes = await asyncio.to_thread(read_incident_notes, context.store, [incident.id])
         return handling(incident, notes.get(incident.id, {}), now), False, written
 
 

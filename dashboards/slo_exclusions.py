@@ -18,7 +18,7 @@ from dashboards.components import badge, cell_of, icon
 from dashboards.context import PageContext
 from dashboards.state import slo_name_of
 from domain.slo import Exclusion
-from storage.readers import SLO_EXCLUSIONS, read_document, write_document
+from storage.readers import SLO_EXCLUSIONS, change_document
 
 _BY = "the page"  # where nobody gave a name
 _WORDS_MAX, _NAME_MAX = 400, 100
@@ -125,20 +125,20 @@ def _moment(field: str, written: str | None) -> datetime:
 
 def end_exclusion(context: PageContext, exclusion_id: str, by: str, now: datetime) -> str:
     """End one that is in force; take one back that is over or to come. What was done, in words."""
-    document = read_document(context.store, SLO_EXCLUSIONS, exclusion_id)
     known = next((one for one in kept_exclusions(context.store) if one.id == exclusion_id), None)
-    if document is None or known is None:
+    if known is None:
         return "It was taken back already."
     if known.starts_at < now < known.ends_at:
         _keep(context, replace(known, ends_at=now, created_by=by), now)
         return f"Ended at {text.clock(now)} UTC; what came before stays excluded."
-    write_document(context.store, SLO_EXCLUSIONS, exclusion_id, taken_back(document, by, now), now)
+    change_document(context.store, SLO_EXCLUSIONS, exclusion_id, lambda before: taken_back(before, by, now), now)
     return "Taken back: this time is judged as any other."
 
 
 def _keep(context: PageContext, exclusion: Exclusion, now: datetime) -> None:
-    before = read_document(context.store, SLO_EXCLUSIONS, exclusion.id)
-    write_document(context.store, SLO_EXCLUSIONS, exclusion.id, exclusion_document(exclusion, before, now), now)
+    change_document(
+        context.store, SLO_EXCLUSIONS, exclusion.id, lambda before: exclusion_document(exclusion, before, now), now
+    )
 
 
 def span_words(exclusion: Exclusion, now: datetime) -> str:

@@ -60,7 +60,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A notification that a receiver would not take, to be seen and sent again by hand."""
+    """A notification that a receiver, by its integration at `place`, has not taken so far."""
 
     receiver: str
     integration: str
@@ -69,6 +69,7 @@ class DeadLetter:
     error: str
     failed_at: datetime
     attempts_count: int
+    place: int = 0
 
 
 def alert_document(alert: Alert) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def read_facts(
         slo_counts=counts,
         incidents=found,
         incidents_before=earlier if was_seen else None,
-        incident_notes=read_incident_notes(store),
+        incident_notes=read_incident_notes(store, [one.id for one in (*found, *earlier)]),
         alerts=alerts,
         alerts_before=alerts_before if was_seen else None,
         latency=latency,

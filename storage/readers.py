@@ -6,7 +6,8 @@ is not known is null, never empty.
 
 import json
 import re
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -132,7 +133,7 @@ QUARANTINE: Schema = {
 SOURCES: Schema = {"kind": pl.String, "name": pl.String, "instance": pl.String, "newest": TIME, "up": pl.Float64}
 FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
 _INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
-_DOCUMENT: Schema = {"document": pl.String}
+_DOCUMENT: Schema = {"document": pl.String, "updated_at": TIME}
 KEPT_REPORTS: Schema = {
     "week": pl.String,
     "state": pl.String,
@@ -146,6 +147,7 @@ _HOURS: Schema = {"hour": TIME}
 _USER_TENANTS: Schema = {"user": pl.String, "tenant": pl.String}
 _FIRST: Schema = {"first": TIME}
 _INCIDENT_NOTES = "incident-notes"
+_CHANGING = threading.Lock()
 SLO_DOCUMENTS = "slo"
 """The kind of document that an objective is kept as."""
 SLO_EXCLUSIONS = "slo-exclusion"
@@ -541,8 +543,16 @@ def _read_topology(store: Store, name: str) -> Topology:
 
 def read_document(store: Store, kind: str, name: str) -> Any:
     """A document that was kept, as JSON has it; None when there is none."""
+    return _kept(store, kind, name)[0]
+
+
+def _kept(store: Store, kind: str, name: str) -> tuple[Any, datetime | None]:
+    """A document, and when it was kept or taken away; None for what never was."""
     frame = store.query("document", _DOCUMENT, kind=kind, name=name)
-    return json.loads(frame["document"][0]) if frame.height and frame["document"][0] else None
+    if frame.is_empty():
+        return None, None
+    text, updated_at = frame.row(0)
+    return json.loads(text) if text else None, updated_at
 
 
 def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFrame:
@@ -550,9 +560,11 @@ def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFram
     return _known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
 
 
-def read_documents(store: Store, kind: str, limit: int = 10_000) -> dict[str, Any]:
-    """All documents of a kind, by name."""
-    frame = store.query("documents", _DOCUMENTS, kind=kind, limit=limit)
+def read_documents(store: Store, kind: str, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Documents of a kind, by name: all, or those of these names that are there."""
+    if names is not None and not names:
+        return {}
+    frame = store.query("documents", _DOCUMENTS, kind=kind, names=sorted(names or ()))
     return {name: json.loads(document) for name, document in frame.iter_rows()}
 
 
@@ -563,20 +575,32 @@ def write_document(store: Store, kind: str, name: str, document: Any, now: datet
     store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
 
 
-def read_incident_notes(store: Store) -> dict[str, dict[str, Any]]:
-    """What was noted of each incident beside what was found: `notified_at`, `acknowledged_at`, by whom, notes."""
-    return read_documents(store, _INCIDENT_NOTES)
+def change_document(store: Store, kind: str, name: str, change: Callable[[Any], Any], now: datetime) -> Any:
+    """Put what `change` makes of a document in its place, and return that; None stands for none, before and after.
 
-
-def note_incident(
-    store: Store, incident_id: str, noted: dict[str, Any], now: datetime, *, only_first: bool = False
-) -> dict[str, Any]:
-    """Add to what is noted of an incident, and all of it then; with `only_first` what is noted already stays."""
-    known = read_document(store, _INCIDENT_NOTES, incident_id) or {}
-    changed = {**noted, **known} if only_first else {**known, **noted}
-    if changed != known:
-        write_document(store, _INCIDENT_NOTES, incident_id, changed, now)
+    Of changes at once in this process each sees the one before it, and the last one stays, whoever looked at the clock
+    first.
+    """
+    with _CHANGING:
+        known, kept_at = _kept(store, kind, name)
+        changed = change(known)
+        if changed != known:
+            later = now if kept_at is None else max(now, kept_at + timedelta(microseconds=1))
+            write_document(store, kind, name, changed, later)
     return changed
+
+
+def read_incident_notes(store: Store, incident_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What was noted of these incidents beside what was found: `notified_at`, `acknowledged_at`, by whom, notes."""
+    return read_documents(store, _INCIDENT_NOTES, incident_ids)
+
+
+def change_incident_notes(
+    store: Store, incident_id: str, change: Callable[[dict[str, Any]], dict[str, Any]], now: datetime
+) -> dict[str, Any]:
+    """Change what is noted of an incident, and all of it then."""
+    noted: dict[str, Any] = change_document(store, _INCIDENT_NOTES, incident_id, lambda known: change(known or {}), now)
+    return noted
 
 
 def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:

@@ -163,7 +163,9 @@ class Application:
         self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
         self._spend_watch = SpendWatch(self.store, self._pricing)
         self._known_spending: tuple[datetime | None, Sequence[SpendRunaway], Sequence[BudgetStatus]] = (None, (), ())
-        self.alerting = Alerting(self.store, settings.alerts, self._registry, _now, self._note_notified)
+        self.alerting = Alerting(
+            self.store, settings.alerts, self._registry, _now, lambda: self.addresses.web_url, self._note_notified
+        )
         self.weekly_reports = WeeklyReports(
             self.store,
             settings.reports.weekly,
@@ -454,6 +456,7 @@ class Application:
             except Exception:
                 # The next look may go well; that this one did not is seen at /metrics.
                 log.exception("analysis_failed")
+                self.alerting.hold()
                 self._analysis.runs.labels("failed").inc()
             else:
                 self._analysis.runs.labels("done").inc()

@@ -104,7 +104,7 @@ class HttpReceiverSettings(ReceiverSettings):
 class GlobalSettings(_Settings):
     """What holds for all receivers that do not say it themselves (`global` in Alertmanager's configuration)."""
 
-    external_url: str = Field("http://127.0.0.1:8080", description="where people reach Tailsight, for links")
+    external_url: str = Field("", description="where people reach Tailsight, for links; unless said, `web.public_url`")
     http_config: HttpSettings = Field(HttpSettings(), description="how receivers are reached over HTTP")
     pagerduty_url: str = Field("https://events.pagerduty.com/v2/enqueue", description="the Events API v2")
     slack_api_url: SecretStr | None = Field(None, description="incoming webhook of Slack")

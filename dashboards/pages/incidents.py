@@ -48,10 +48,8 @@ def register(app: Dash, context: PageContext) -> None:
     async def show_incidents(search: str | None, _ticks: int | None) -> tuple[str, list[Component], Component]:
         now, state = context.now(), parse_state(search)
         window = state.window(now, INCIDENTS_RANGE)
-        found, notes = await asyncio.gather(
-            asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT),
-            asyncio.to_thread(read_incident_notes, context.store),
-        )
+        found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
+        notes = await asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found])
         return note(found, state), handling(incident_times(found, notes)) if found else [], table(found, now)
 
 

@@ -1,2 +1,2 @@
 -- The newest version of one document.
-SELECT document FROM tailsight_documents FINAL WHERE kind = {kind:String} AND name = {name:String} LIMIT 1
+SELECT document, updated_at FROM tailsight_documents FINAL WHERE kind = {kind:String} AND name = {name:String} LIMIT 1

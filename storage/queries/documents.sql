@@ -1,6 +1,6 @@
--- The newest version of each document of a kind.
+-- The newest version of each document of a kind; of these names only where some are given.
 SELECT name, document
 FROM tailsight_documents FINAL
-WHERE kind = {kind:String} AND document != ''
+WHERE kind = {kind:String} AND document != '' AND (empty({names:Array(String)}) OR name IN {names:Array(String)})
 ORDER BY name
-LIMIT {limit:UInt32}
+LIMIT 100000

@@ -62,6 +62,11 @@ class Receiver:
                 except ConnectionError:
                     pass  # whoever asked has gone: that is what a stall brings
 
+            def do_GET(self) -> None:  # a login page, say
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -113,7 +118,7 @@ def alerting(
         if told is not None:
             told.append(what)
 
-    return Alerting(store, settings, CollectorRegistry(), clock, notified)
+    return Alerting(store, settings, CollectorRegistry(), clock, notified=notified)
 
 
 def runs(service: Alerting, until: Callable[[], bool], most_s: float = 15) -> bool:

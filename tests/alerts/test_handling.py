@@ -93,19 +93,28 @@ def test_notes_of_many_at_once_are_all_kept(clean_store: Store) -> None:
         writer.start()
     for writer in writers:
         writer.join()
-    assert len(read_incident_notes(clean_store)["inc-1"]["notes"]) == 12
+    assert len(read_incident_notes(clean_store, ["inc-1"])["inc-1"]["notes"]) == 12
+
+
+def test_what_was_said_last_is_kept_whoever_looked_at_the_clock_first(clean_store: Store) -> None:
+    add_note(clean_store, "inc-1", "ann", "draining", later(1), later(1))
+    acknowledge(clean_store, "inc-1", "ben", NOW, NOW)
+    noted = read_incident_notes(clean_store, ["inc-1", "inc-2"])
+    assert noted.keys() == {"inc-1"}
+    assert noted["inc-1"]["acknowledged_by"] == "ben"
+    assert [note["text"] for note in noted["inc-1"]["notes"]] == ["draining"]
 
 
 def test_the_first_receiver_that_took_it_counts_as_notified(clean_store: Store) -> None:
     notify(clean_store, "inc-1", NOW, "webhook_configs: [{url: 'http://x'}]")
     notify(clean_store, "inc-1", later(5))
-    assert read_incident_notes(clean_store)["inc-1"]["notified_at"] == rfc3339(NOW)
+    assert read_incident_notes(clean_store, ["inc-1"])["inc-1"]["notified_at"] == rfc3339(NOW)
 
 
 def test_who_acknowledges_in_pagerduty_has_the_incident_in_hand(clean_store: Store) -> None:
     notify(clean_store, "inc-1", NOW)
     assert take(clean_store, "acknowledged", later(4)) == ("acknowledged", ("inc-1",))
-    noted = read_incident_notes(clean_store)["inc-1"]
+    noted = read_incident_notes(clean_store, ["inc-1"])["inc-1"]
     assert (noted["acknowledged_by"], noted["acknowledged_at"]) == ("Ann", rfc3339(later(4)))
 
 
@@ -115,7 +124,7 @@ def test_a_note_of_pagerduty_finds_the_incident_by_pagerdutys_own_id(clean_store
     take(clean_store, "triggered", later(1))
     for _ in range(2):  # PagerDuty sends again what was not answered in time
         assert take(clean_store, "annotated", later(2), number="7", note="draining") == ("noted", ("inc-1",))
-    (note,) = read_incident_notes(clean_store)["inc-1"]["notes"]
+    (note,) = read_incident_notes(clean_store, ["inc-1"])["inc-1"]["notes"]
     assert (note["by"], note["text"], note["at"]) == ("Ann", "draining", rfc3339(later(2)))
 
 
@@ -124,14 +133,14 @@ def test_what_was_said_of_an_earlier_incident_under_the_same_key_is_not_said_of_
     take(clean_store, "acknowledged", later(1))
     notify(clean_store, "inc-2", later(60))
     assert take(clean_store, "acknowledged", later(1)) == ("acknowledged", ("inc-1",))  # sent again
-    assert "acknowledged_at" not in read_incident_notes(clean_store)["inc-2"]
+    assert "acknowledged_at" not in read_incident_notes(clean_store, ["inc-2"])["inc-2"]
     assert take(clean_store, "acknowledged", later(61), pd="P2") == ("acknowledged", ("inc-2",))
 
 
 def test_what_no_person_did_is_no_acknowledgement(clean_store: Store) -> None:
     notify(clean_store, "inc-1", NOW)
     assert take(clean_store, "resolved", later(4), by=None) == ("nothing", ("inc-1",))
-    assert "resolved_at" not in read_incident_notes(clean_store)["inc-1"]
+    assert "resolved_at" not in read_incident_notes(clean_store, ["inc-1"])["inc-1"]
 
 
 def test_an_incident_that_is_not_ours_is_left_alone(clean_store: Store) -> None:

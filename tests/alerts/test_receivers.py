@@ -7,7 +7,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -271,6 +271,35 @@ def test_a_receiver_that_has_moved_is_followed_unless_that_is_not_wanted() -> No
         assert len(receiver.told) == 1
         with pytest.raises(DeliveryError, match="HTTP 307"):
             told_of(moved, "http_config: {follow_redirects: false}")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_receiver_that_answers_by_a_page_was_not_told(status: int) -> None:
+    with receiving() as elsewhere, receiving(Answer(status, {"Location": elsewhere.url})) as moved:
+        with pytest.raises(DeliveryError, match=f"HTTP {status} leads to 127.0.0.1, by GET") as failed:
+            told_of(moved, "")
+        assert not failed.value.retryable
+        assert elsewhere.told == []
+
+
+def test_a_receiver_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alerts.deliver._WHOLE_TIMEOUT_S", 0.5)
+
+    async def drip(_request: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                await asyncio.sleep(0.1)
+                yield b"."
+
+        return httpx.Response(500, content=body())
+
+    async def send() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(drip)) as client:
+            await deliver(notification("webhook", FIRING), GIVEN, client)
+
+    with pytest.raises(DeliveryError, match=r"no whole answer in 0\.5 s") as failed:
+        asyncio.run(send())
+    assert failed.value.retryable
 
 
 def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_path: Path) -> None:

@@ -2,16 +2,23 @@
 
 import itertools
 from collections.abc import Iterator
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from alerts import deliver
+from alerts.dispatch import Notification
+from alerts.service import Alerting
 from alerts.settings import AlertsSettings
+from alerts.silences import new_silence
+from domain.window import rfc3339
+from storage.errors import StoreUnavailableError
 from storage.store import Store
-from tests.alerts.loopback import Answer, Receiver, alert, alerting, receiving, runs, settings_of
+from tests.alerts.loopback import Answer, Clock, Receiver, alert, alerting, receiving, runs, settings_of
 
 CONFIG = """
 route: {{receiver: oncall, group_by: [service], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}}
@@ -67,6 +74,93 @@ def test_a_refusal_is_seen_as_a_dead_letter(clean_store: Store, tmp_path: Path, 
     service.tell([alert()])
     runs(service, lambda: bool(service.dead_letters()))
     assert service.dead_letters()[0].error.startswith("HTTP 404")
+
+
+def test_what_cannot_be_noted_keeps_nobody_from_being_told_and_is_noted_later(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
+    noted: list[str] = []
+    attempts = iter([StoreUnavailableError("busy"), StoreUnavailableError("busy")])
+
+    def notified(notification: Notification, _at: datetime) -> None:
+        for error in attempts:
+            raise error
+        noted.append(notification.receiver)
+
+    service = Alerting(
+        clean_store,
+        router_settings(tmp_path, receiver),
+        CollectorRegistry(),
+        lambda: datetime.now(UTC),
+        notified=notified,
+    )
+    service.tell([alert(severity="page")])
+    assert runs(service, lambda: bool(noted))
+    assert len(receiver.told) == 1
+
+
+def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: Store, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
+    service = alerting(clean_store, settings)
+    service.tell([alert()])
+    now = datetime.now(UTC)
+    wanted = [
+        new_silence(
+            {"matchers": [{"name": "service", "value": str(number)}], "endsAt": rfc3339(now + timedelta(hours=1)),
+             "createdBy": "ann", "comment": "a change"}, now,
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(service.silence, wanted))
+    assert {one.id for one in alerting(clean_store, settings).silences()} == {one.id for one in wanted}
+
+
+def test_what_fires_fires_on_while_nobody_can_look(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
+    clock = Clock()
+    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    service.tell([alert(severity="page"), alert(severity="ticket", alertname="SLONoData")])
+    for _ in range(3):
+        clock.ahead += timedelta(minutes=3)
+        service.hold({"SLOBurnRate"})
+    assert [one.alert.labels["alertname"] for one in service.alerts()] == ["SLOBurnRate"]
+    clock.ahead += timedelta(minutes=5)
+    assert service.alerts() == []
+
+
+def test_what_fired_before_a_restart_is_not_over_because_nobody_looked(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
+    clock = Clock()
+    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    service.tell([alert(severity="page"), alert(ends=timedelta(seconds=-1), severity="page", service="other")])
+    runs(service, lambda: bool(receiver.told))
+    clock.ahead = timedelta(minutes=20)
+    restarted = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    assert [one.alert.labels["service"] for one in restarted.alerts()] == ["chat"]
+    runs(restarted, lambda: len(receiver.told) > 1, most_s=2)
+    assert len(receiver.told) == 1
+    clock.ahead += timedelta(minutes=5)
+    assert restarted.alerts() == []
+
+
+def test_every_alert_carries_the_labels_of_this_site(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
+    settings = router_settings(tmp_path, receiver).model_copy(update={"labels": {"cluster": "eu-1"}})
+    service = alerting(clean_store, settings)
+    service.tell([alert(severity="page")])
+    runs(service, lambda: bool(receiver.told))
+    assert receiver.told[0]["alerts"][0]["labels"]["cluster"] == "eu-1"
+
+
+def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
+    clock = Clock()
+    receiver.answers.append(Answer(404))
+    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    service.tell([alert(ends=timedelta(hours=1))])
+    assert runs(service, lambda: bool(service.dead_letters()))
+    clock.ahead = timedelta(minutes=10)
+    assert runs(service, lambda: bool(receiver.told))
+    assert service.dead_letters() == ()
 
 
 # -- receivers in trouble ----------------------------------------------------------------------------------------------
