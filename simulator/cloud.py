@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from simulator.physics import (
     LARGE_MODELS,
     LLAMA_8B_BF16_TP1,
     LLAMA_70B_FP8_TP4,
+    LLAMA_70B_FP8_TP8,
     SMALL_MODELS,
     ServedModel,
 )
@@ -238,6 +240,7 @@ class Cloud:
 
 CHAT_REQUESTS_PER_S = 1.2
 ASSIST_REQUESTS_PER_S = 1.5
+LARGE_CLOUD_SERVICES = ("chat", "agents", "code", "search")
 SCRAPE_STEPS_S = (5.0, 10.0, 15.0, 30.0)
 
 
@@ -271,7 +274,7 @@ def build_cloud(
         max_sequences=6,
     )
     if not varied:
-        return _placed(seed, nodes_count=4, served=((chat, 6), (assist, 4)))
+        return _placed(seed, nodes_count=4, served=_first_and_last(4, ((chat, 6), (assist, 4))))
     choice = random.Random(f"varied-{seed}")
     nodes_count = choice.randint(2, 6)
     room = (nodes_count - 1) * GPUS_PER_NODE
@@ -285,10 +288,35 @@ def build_cloud(
     return _placed(
         seed,
         nodes_count=nodes_count,
-        served=tuple(served),
+        served=_first_and_last(nodes_count, served),
         scrape_step_s=choice.choice(SCRAPE_STEPS_S),
         noise_ratio=choice.uniform(0.5, 3.0),
     )
+
+
+def build_large_cloud(
+    seed: int, *, nodes_count: int = 64, load_ratio: float = 0.25, scrape_step_s: float = 30.0
+) -> Cloud:
+    """Nodes of eight H100s, each one replica of a 70B, a quarter of them a service; 64 nodes are 512 GPUs.
+
+    Args:
+        seed: of the identities.
+        nodes_count: at least one a service.
+        load_ratio: the mean rate of requests, as a share of what the replicas can serve.
+        scrape_step_s: how often is scraped.
+    """
+    served, first_node = [], 0
+    for number, name in enumerate(LARGE_CLOUD_SERVICES):
+        end = (number + 1) * nodes_count // len(LARGE_CLOUD_SERVICES)
+        service = Service(name, "serving", "0.11.2", LLAMA_70B_FP8_TP8, CHAT_WORKLOAD, max_sequences=7)
+        served.append((_loaded(service, end - first_node, load_ratio), end - first_node, first_node))
+        first_node = end
+    return _placed(seed, nodes_count=nodes_count, served=served, scrape_step_s=scrape_step_s)
+
+
+def _first_and_last(nodes_count: int, served: Sequence[tuple[Service, int]]) -> list[tuple[Service, int, int]]:
+    """The services of a small cloud with their first nodes: the first and, if there is another one, the last."""
+    return [(service, count, 0 if number == 0 else nodes_count - 1) for number, (service, count) in enumerate(served)]
 
 
 def _loaded(service: Service, replicas_count: int, load_ratio: float) -> Service:
@@ -301,11 +329,11 @@ def _placed(
     seed: int,
     *,
     nodes_count: int,
-    served: tuple[tuple[Service, int], ...],
+    served: Sequence[tuple[Service, int, int]],
     scrape_step_s: float = 15.0,
     noise_ratio: float = 1.0,
 ) -> Cloud:
-    """Services on nodes: each service begins on a node of its own, the last service on the last node."""
+    """Services on nodes: so many replicas of each, from a node of its own on."""
     randomness = random.Random(f"cloud-{seed}")
     racks = tuple(
         (
@@ -331,8 +359,8 @@ def _placed(
         for number, device in enumerate(PORT_DEVICES)
     )
     replicas: list[Replica] = []
-    for number, (service, count) in enumerate(served):
-        first_gpu = 0 if number == 0 else (nodes_count - 1) * GPUS_PER_NODE
+    for service, count, first_node in served:
+        first_gpu = first_node * GPUS_PER_NODE
         size = service.model.tensor_parallel
         for position in range(count):
             group = gpus[first_gpu + position * size : first_gpu + (position + 1) * size]
@@ -347,7 +375,7 @@ def _placed(
         for number in range(3)
     )
     retriever = Upstream("retriever", "retrieval", "2.4.0", "/v1/search", 0.03, instances)
-    services = tuple(service for service, _ in served)
+    services = tuple(service for service, _, _ in served)
     return Cloud(gpus, ports, services, tuple(replicas), TENANT_NAMES, racks, (retriever,), scrape_step_s, noise_ratio)
 
 
