@@ -41,7 +41,7 @@ from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause,
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
 from analytics.scaling import ENGINES
-from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split
+from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, slowness, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
 from analytics.slo_documents.checks import OpenSloError
@@ -106,6 +106,7 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
+_STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
 _OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
 _OWN_MOST = 0.8
 _TRACES = 400  # of usual time and of the spike, looked through for calls
@@ -204,19 +205,90 @@ def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Prici
 
 def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> list[tuple[Spike, Case]]:
     """Every spike that began or went on in the window, but those that chance explains; of indicators together, one."""
-    history = window.widened(before_s=settings.spikes.history_s)
-    series = read_request_series(store, history, settings.spikes.step_s)
+    series = _request_series(store, window, settings.spikes)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
     real: dict[Spike, Case] = {}
-    for spike in spikes:
-        earlier = tuple(
-            other.window for other in real if (other.service, other.model) == (spike.service, spike.model)
-            and other.window.end <= spike.window.start
-        )  # fmt: skip
-        case = _case(store, spike, earlier, settings)
-        if case.scope.is_unusual:
-            real[spike] = case
+    for service in dict.fromkeys(spike.service for spike in spikes):
+        requests = _RecentRequests(store, service, series, window.end)
+        for spike in (one for one in spikes if one.service == service):
+            earlier = tuple(
+                other.window for other in real if (other.service, other.model) == (service, spike.model)
+                and other.window.end <= spike.window.start
+            )  # fmt: skip
+            case = _unusual_case(requests, spike, earlier, settings.spikes.history_s)
+            if case is not None:
+                real[spike] = case
     return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
+
+
+def _request_series(store: Store, window: Window, settings: SpikeSettings) -> pl.DataFrame:
+    """Requests by step, from a history before the window on; read a stretch at a time.
+
+    So a week takes no more memory than a stretch; and what is paced and what is slow is told by the hours around it,
+    as in a live look, and not by those of another day.
+    """
+    history_s = settings.history_s
+    parts, start = [], window.start
+    while start < window.end:
+        stretch = Window(start, min(start + timedelta(seconds=_STRETCH_S), window.end))
+        part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
+        parts.append(part if start == window.start else part.filter(pl.col("time") >= start))
+        start = stretch.end
+    return pl.concat(parts)
+
+
+class _RecentRequests:
+    """The requests of one service, read a stretch at a time for spikes in order of their beginnings.
+
+    Args:
+        store: where they are read.
+        service: whose.
+        series: a frame of `read_request_series`: how many there are.
+        until: the end of the look.
+    """
+
+    def __init__(self, store: Store, service: str, series: pl.DataFrame, until: datetime) -> None:
+        self._store = store
+        self._service = service
+        self._counts = series.filter(pl.col("service") == service).select("time", "requests")
+        self._until = until
+        self._known: tuple[int, Window, pl.DataFrame] | None = None
+
+    def of(self, model: str | None, window: Window) -> tuple[int, pl.DataFrame]:
+        """One in how many is read, and those of the window (and the model) with `stage_split` columns."""
+        count = self._counts.filter(_within(window))["requests"].sum()
+        one_in = max(1, math.ceil(int(count) / _REQUESTS_MAX))
+        if self._known is None or self._known[0] != one_in or not _covers(self._known[1], window):
+            end = min(self._until, window.end + timedelta(seconds=_STRETCH_S))
+            stretch = Window(window.start, max(window.end, end))
+            self._known = one_in, stretch, stage_split(read_requests(self._store, stretch, self._service, None, one_in))
+        requests = self._known[2].filter(_within(window))
+        return one_in, requests if model is None else requests.filter(pl.col("model") == model)
+
+
+def _within(window: Window) -> pl.Expr:
+    return pl.col("time").is_between(window.start, window.end, closed="left")
+
+
+def _covers(one: Window, other: Window) -> bool:
+    return one.start <= other.start and other.end <= one.end
+
+
+def _unusual_case(requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float) -> Case | None:
+    """What a spike is about; None when chance explains it."""
+    whole, reference = _whole_and_reference(spike.window, history_s)
+    excluded = tuple(window for window in earlier if window.end > whole.start)
+    one_in, read = requests.of(spike.model, whole)
+    if not slowness(read, spike.indicator, spike.window, reference, excluded).is_unusual:
+        return None
+    scope = localise(read, spike.indicator, spike.window, reference, excluded, one_in)
+    return Case(spike.service, spike.window, reference, spike.indicator, excluded, one_in, read, scope)
+
+
+def _whole_and_reference(window: Window, history_s: float) -> tuple[Window, Window]:
+    """The window with the history before it, and what of that is usual time."""
+    whole = window.widened(before_s=history_s)
+    return whole, Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
 
 
 def is_incident(scope: Scope, explanation: Explanation) -> bool:
@@ -255,10 +327,10 @@ def explain_window(
     if indicator is not None and indicator not in VALUES:
         raise ValueError(f"{indicator} is not explained; valid are {', '.join(VALUES)}")
     if indicator is None:
-        services = read_services(store, window).filter(pl.col("service") == service)
+        services = read_services(store, window, service)
         indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
     settings = settings or AnalyzeSettings()
-    return _explain(store, _read_case(store, service, None, window, indicator, settings), settings)
+    return _explain(store, _read_case(store, service, window, indicator, settings), settings)
 
 
 def evidence_series(
@@ -579,7 +651,7 @@ def imbalance_of(store: Store, service: str, window: Window) -> Imbalance:
 
 def compared_releases(store: Store, service: str, window: Window, a: str, b: str) -> Comparison:
     """How version b of a service did against version a over a window."""
-    seen = read_services(store, window).filter(pl.col("service") == service)
+    seen = read_services(store, window, service)
     one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
     return replace(compare_versions(read_requests(store, window, service, one_in=one_in), a, b), one_in=one_in)
 
@@ -639,27 +711,18 @@ def engines_now(store: Store, model: str, pool: str, now: datetime) -> EnginesNo
     return EnginesNow(engines.select(*ENGINES), age_s, known=True, others=tuple(others))
 
 
-def _case(store: Store, spike: Spike, earlier: tuple[Window, ...], settings: AnalyzeSettings) -> Case:
-    history = spike.window.before(settings.spikes.history_s)
-    excluded = tuple(window for window in earlier if window.end > history.start)
-    return _read_case(store, spike.service, spike.model, spike.window, spike.indicator, settings, excluded)
-
-
 def _read_case(
     store: Store,
     service: str,
-    model: str | None,
     window: Window,
     indicator: Indicator,
     settings: AnalyzeSettings,
     excluded: tuple[Window, ...] = (),
 ) -> Case:
-    history_s = settings.spikes.history_s
-    whole = window.widened(before_s=history_s)
-    reference = Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
-    seen = read_services(store, whole).filter(pl.col("service") == service)
+    whole, reference = _whole_and_reference(window, settings.spikes.history_s)
+    seen = read_services(store, whole, service)
     one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
-    requests = stage_split(read_requests(store, whole, service, model, one_in))
+    requests = stage_split(read_requests(store, whole, service, None, one_in))
     scope = localise(requests, indicator, window, reference, excluded, one_in)
     return Case(service, window, reference, indicator, excluded, one_in, requests, scope)
 
@@ -728,11 +791,11 @@ def _followed(
     called = first.entity.name
     if first.kind is not CauseKind.UPSTREAM_DEPENDENCY or called in called_by or len(called_by) > _CALLS_DEEP:
         return explanation
-    services = read_services(store, case.window).filter(pl.col("service") == called)
+    services = read_services(store, case.window, called)
     if services.is_empty():
         return explanation
     indicator = Indicator.TTFT if services["requests_with_ttft"].sum() else Indicator.LATENCY
-    inner = _read_case(store, called, None, case.window, indicator, settings, case.excluded)
+    inner = _read_case(store, called, case.window, indicator, settings, case.excluded)
     causes = _explain(store, inner, settings, called_by).causes
     if not inner.scope.is_unusual or causes[0].kind is CauseKind.UNKNOWN:
         return explanation

@@ -72,14 +72,8 @@ class Scope:
 
     @property
     def is_unusual(self) -> bool:
-        """Are there more slow requests than chance allows, and clearly more than in any stretch of usual time as long.
-
-        A percentile of few requests jumps by itself. Where slow requests come in bursts, as in a queue that is often
-        nearly full, a burst is no incident.
-        """
-        if self.slow_by_chance is None or self.slow_by_chance > _CHANCE_MAX:
-            return False
-        return self.slow_ratio > max(_SLOW_MIN, _WORSE_THAN_WORST * self.usual_worst_ratio)
+        """As of `Slowness`."""
+        return _is_unusual(self)
 
     @property
     def may_be_burst(self) -> bool:
@@ -115,6 +109,32 @@ class Scope:
     def concentration(self, kind: EntityKind = EntityKind.REPLICA) -> float:
         """How far the excess gathers on few of a kind: 0 when it lies as the traffic does, towards 1 on one of many."""
         return sum(max(0.0, share.excess_ratio - share.traffic_ratio) for share in self.shares.get(kind, {}).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Slowness:
+    """How many were slow or failed in a spike; the first part of its `Scope`, and told without the rest of it."""
+
+    slow_over_ms: float | None
+    slow_count: int
+    slow_ratio: float
+    slow_by_chance: float | None
+    usual_worst_ratio: float
+
+    @property
+    def is_unusual(self) -> bool:
+        """Are there more slow requests than chance allows, and clearly more than in any stretch of usual time as long.
+
+        A percentile of few requests jumps by itself. Where slow requests come in bursts, as in a queue that is often
+        nearly full, a burst is no incident.
+        """
+        return _is_unusual(self)
+
+
+def _is_unusual(found: "Scope | Slowness") -> bool:
+    if found.slow_by_chance is None or found.slow_by_chance > _CHANCE_MAX:
+        return False
+    return found.slow_ratio > max(_SLOW_MIN, _WORSE_THAN_WORST * found.usual_worst_ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,29 +218,27 @@ def localise(
         one_in: how many requests each row stands for.
     """
     column = VALUES[indicator]
-    measured = requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
-    is_usual = _within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(_within(one) for one in excluded))
-    usual_all, during_all = measured.filter(is_usual), measured.filter(_within(spike))
+    usual_all, during_all = _usual_and_during(requests, indicator, spike, reference, excluded)
     usual, during = (frame.filter(~pl.col("is_error")) for frame in (usual_all, during_all))
-    slow_over_ms = _number(usual[column].quantile(0.99))
+    slowness = _slowness(usual_all, during_all, indicator, spike)
+    slow_over_ms = slowness.slow_over_ms
     slow = during.filter(pl.col(column) > slow_over_ms) if slow_over_ms is not None else during.clear()
-    failed = during_all.height - during.height
-    bad_count = failed if indicator is Indicator.ERRORS else slow.height + failed
     bad = during_all.filter(pl.col("is_error")) if indicator is Indicator.ERRORS else slow
-    past = _usual_of(usual_all, column, slow_over_ms, indicator)
-    steps = max(1, round(spike.seconds * 1e6 / _STEP_US))
-    prior = 0.5 if indicator is Indicator.ERRORS else 1.0  # failures that never happened before still may
     tenants = pl.concat([slow["tenant"], during_all.filter(pl.col("is_error"))["tenant"]]).drop_nulls()
     expected = expected_of_work(usual, column)
+    usual_excess, excess = (
+        frame.select(*DIMENSIONS.values(), pl.Series("excess", expected.excess_ms(frame), dtype=pl.Float64))
+        for frame in (usual, during)
+    )
     return Scope(
         slow_over_ms=slow_over_ms,
-        slow_count=bad_count * one_in,
-        slow_ratio=bad_count / during_all.height if during_all.height else 0.0,
-        slow_by_chance=past.chance(bad_count, during_all.height, steps, prior),
+        slow_count=slowness.slow_count * one_in,
+        slow_ratio=slowness.slow_ratio,
+        slow_by_chance=slowness.slow_by_chance,
         tenants_count=tenants.n_unique() if during_all["tenant"].count() else None,
         excess_ms=(_number(during[column].mean()) or 0.0) - (_number(usual[column].mean()) or 0.0),
         shares={
-            kind: _shares(usual_all, during_all, dimension, expected, indicator)
+            kind: _shares(usual_all, during_all, usual_excess, excess, dimension, expected.rest_ms, indicator)
             for kind, dimension in DIMENSIONS.items()
         },
         stage_excess_ms=_stage_excess(usual, during, indicator),
@@ -228,6 +246,40 @@ def localise(
         added_tokens_ratio=_added_tokens(usual_all, during_all),
         replicas_of_version=_replicas_of_version(during_all),
         beside_ratio=_beside(during_all),
+        usual_worst_ratio=slowness.usual_worst_ratio,
+    )
+
+
+def slowness(
+    requests: pl.DataFrame, indicator: Indicator, spike: Window, reference: Window, excluded: Sequence[Window] = ()
+) -> Slowness:
+    """How many requests of a spike were slow or failed, of those given. Arguments as of `localise`."""
+    return _slowness(*_usual_and_during(requests, indicator, spike, reference, excluded), indicator, spike)
+
+
+def _usual_and_during(
+    requests: pl.DataFrame, indicator: Indicator, spike: Window, reference: Window, excluded: Sequence[Window]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The requests of usual time, and those of the spike, that tell the indicator or failed."""
+    measured = requests.filter(pl.col(VALUES[indicator]).is_not_null() | pl.col("is_error"))
+    is_usual = _within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(_within(one) for one in excluded))
+    return measured.filter(is_usual), measured.filter(_within(spike))
+
+
+def _slowness(usual: pl.DataFrame, during: pl.DataFrame, indicator: Indicator, spike: Window) -> Slowness:
+    column = VALUES[indicator]
+    slow_over_ms = _number(usual.filter(~pl.col("is_error"))[column].quantile(0.99))
+    count = int(during["is_error"].sum())
+    if indicator is not Indicator.ERRORS and slow_over_ms is not None:
+        count += during.filter(~pl.col("is_error") & (pl.col(column) > slow_over_ms)).height
+    past = _usual_of(usual, column, slow_over_ms, indicator)
+    steps = max(1, round(spike.seconds * 1e6 / _STEP_US))
+    prior = 0.5 if indicator is Indicator.ERRORS else 1.0  # failures that never happened before still may
+    return Slowness(
+        slow_over_ms=slow_over_ms,
+        slow_count=count,
+        slow_ratio=count / during.height if during.height else 0.0,
+        slow_by_chance=past.chance(count, during.height, steps, prior),
         usual_worst_ratio=past.worst_ratio(steps),
     )
 
@@ -284,7 +336,13 @@ def _within(window: Window) -> pl.Expr:
 
 
 def _shares(
-    usual: pl.DataFrame, during: pl.DataFrame, dimension: str, expected: ExpectedOfWork, indicator: Indicator
+    usual: pl.DataFrame,
+    during: pl.DataFrame,
+    usual_excess: pl.DataFrame,
+    excess_now: pl.DataFrame,
+    dimension: str,
+    rest_ms: float,
+    indicator: Indicator,
 ) -> dict[str, Share]:
     """The share of each value of a dimension; empty when no request says one (of replicas: all on one of no name).
 
@@ -292,12 +350,10 @@ def _shares(
     """
     if not during[dimension].count() and dimension != DIMENSIONS[EntityKind.REPLICA]:
         return {}
-    is_good = ~pl.col("is_error")
     past, now = (
         frame.with_columns(pl.col(dimension).fill_null("").alias("value")).select("value", "is_error")
         for frame in (usual, during)
     )
-    past_good, now_good = usual.filter(is_good), during.filter(is_good)
     table = (
         now.group_by("value")
         .agg(pl.len().alias("n"), pl.col("is_error").sum().cast(pl.Float64).alias("failed"))
@@ -306,8 +362,8 @@ def _shares(
             on="value",
             how="left",
         )
-        .join(_rises(now_good, dimension, expected, "rise", "rise_error"), on="value", how="left")
-        .join(_rises(past_good, dimension, expected, "usual_rise", "usual_error"), on="value", how="left")
+        .join(_rises(excess_now, dimension, rest_ms, "rise", "rise_error"), on="value", how="left")
+        .join(_rises(usual_excess, dimension, rest_ms, "usual_rise", "usual_error"), on="value", how="left")
         .with_columns(pl.col("usual_n", "usual_failed", "usual_rise", "usual_error", "rise", "rise_error").fill_null(0))
         .with_columns(
             (pl.col("rise") - pl.col("usual_rise")).alias("rise_ms"),
@@ -342,13 +398,12 @@ def _shares(
     }
 
 
-def _rises(good: pl.DataFrame, dimension: str, expected: ExpectedOfWork, rise: str, error: str) -> pl.DataFrame:
+def _rises(excess: pl.DataFrame, dimension: str, rest_ms: float, rise: str, error: str) -> pl.DataFrame:
     """Mean excess over the expected by value, and its standard error (of few requests: that of all usual ones)."""
-    excess = pl.Series("excess", expected.excess_ms(good), dtype=pl.Float64)
     n = pl.len().cast(pl.Float64)
-    spread = pl.when(pl.len() >= _SEVERAL).then(pl.col("excess").std()).otherwise(pl.lit(expected.rest_ms))
+    spread = pl.when(pl.len() >= _SEVERAL).then(pl.col("excess").std()).otherwise(pl.lit(rest_ms))
     return (
-        good.select(pl.col(dimension).fill_null("").alias("value"), excess)
+        excess.select(pl.col(dimension).fill_null("").alias("value"), "excess")
         .group_by("value")
         .agg(pl.col("excess").mean().alias(rise), (spread / n.sqrt()).alias(error))
     )

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import betainc
 
-from analytics.robust import median_and_sigma
+from analytics.robust import MovingMedian
 from domain.incident import Indicator
 from domain.window import Window
 
@@ -23,6 +23,7 @@ _FEW_WIDEN = 8.0  # a spread known from eight buckets may well be twice as wide
 _STEP_BUCKETS_MIN = 8  # fewer tell no step
 _STEP_NEAR = 2  # further into the run it would be the middle of a ramp
 _FAINT_BEFORE = 0.5
+_BEFORE_FAILURES = 240  # buckets, whose latency tells what was usual before requests failed
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
 
@@ -112,7 +113,7 @@ def _spikes_of(
             seconds, measured["errors"].to_numpy(), measured["requests"].to_numpy(), settings
         )
         excess = np.where(raised, measured["errors"].to_numpy() - usual_ratio * measured["requests"].to_numpy(), 0.0)
-        baseline = np.array([float(np.median(level[max(0, i - 240) : i])) if i else 0.0 for i in range(len(level))])
+        baseline = None
     else:
         baseline, raised = usual_and_raised(seconds, level, settings)
         views = [level]
@@ -140,11 +141,16 @@ def _spikes_of(
                 window=window,
                 detected_at=times[run.opened] + step,
                 ongoing=not run.closed,
-                baseline_ms_p99=float(baseline[run.first]),
+                baseline_ms_p99=_median_before(level, run.first) if baseline is None else float(baseline[run.first]),
                 peak_ms_p99=float(level[run.first : run.last + 1].max()),
             )
         )
     return spikes
+
+
+def _median_before(level: NDArray[np.float64], first: int) -> float:
+    """The median of the hour before; 0 when there is nothing before."""
+    return float(np.median(level[max(0, first - _BEFORE_FAILURES) : first])) if first else 0.0
 
 
 def usual_and_failing(
@@ -153,7 +159,9 @@ def usual_and_failing(
     requests: NDArray[np.int64],
     settings: SpikeSettings,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each bucket the usual share of failures and whether more failed than chance explains (binomial, one-sided).
+    """For each bucket the usual share of failures and whether more failed than chance explains.
+
+    The chance is the binomial's of as many or more (an incomplete beta function: Abramowitz and Stegun 26.5.24).
 
     Causal, and raised buckets never become usual, as `usual_and_raised`.
 
@@ -168,21 +176,25 @@ def usual_and_failing(
     """
     usual = np.full(len(seconds), np.nan)
     raised = np.zeros(len(seconds), dtype=bool)
+    at_s, failed_count, all_count = seconds.tolist(), failed.tolist(), requests.tolist()
     past_failed = past_requests = buckets = start = 0
-    for i in range(len(seconds)):
-        while seconds[i] - seconds[start] > settings.history_s:
+    for i, now_s in enumerate(at_s):
+        while now_s - at_s[start] > settings.history_s:
             if not raised[start]:
-                past_failed -= int(failed[start])
-                past_requests -= int(requests[start])
+                past_failed -= failed_count[start]
+                past_requests -= all_count[start]
                 buckets -= 1
             start += 1
         if buckets >= settings.history_buckets_min:
-            usual[i] = (past_failed + 0.5) / (past_requests + 1)
-            chance = binom.sf(failed[i] - 1, requests[i], usual[i]) if failed[i] >= settings.failures_min else 1.0
-            raised[i] = chance < settings.failures_chance_max
+            ratio = (past_failed + 0.5) / (past_requests + 1)
+            usual[i] = ratio
+            # No more than expected is what happens every other time: there is no chance to work out.
+            if failed_count[i] >= settings.failures_min and failed_count[i] > ratio * all_count[i]:
+                chance = betainc(failed_count[i], all_count[i] - failed_count[i] + 1, ratio)
+                raised[i] = chance < settings.failures_chance_max
         if not raised[i]:
-            past_failed += int(failed[i])
-            past_requests += int(requests[i])
+            past_failed += failed_count[i]
+            past_requests += all_count[i]
             buckets += 1
     return usual, raised
 
@@ -204,33 +216,39 @@ def usual_and_raised(
     Returns:
         (n,) usual p99 in ms, NaN where the history is too short; (n,) raised.
     """
-    logs = np.log(p99)
-    usual = np.full(len(p99), np.nan)
-    raised = np.zeros(len(p99), dtype=bool)
-    held = np.zeros(len(p99), dtype=bool)
+    at_s, level, logs = seconds.tolist(), p99.tolist(), np.log(p99).tolist()
+    usual = np.full(len(level), np.nan)
+    raised, held = [False] * len(level), [False] * len(level)
+    past = MovingMedian()
     median = sigma = math.nan
     start = 0
-    for i in range(len(p99)):
-        while seconds[i] - seconds[start] > settings.history_s:
+    for i, log in enumerate(logs):
+        while at_s[i] - at_s[start] > settings.history_s:
+            if not held[start]:
+                past.remove(logs[start])
             start += 1
-        past = logs[start:i][~held[start:i]]
         if len(past) >= settings.history_buckets_min:
-            median, spread = median_and_sigma(past)
+            median, spread = past.median_and_sigma()
             sigma = max(spread, math.log(1.05)) * (1.0 + _FEW_WIDEN / len(past))
-        elif not raised[max(0, i - settings.raised_of) : i].any():
+        elif not any(raised[max(0, i - settings.raised_of) : i]):
             median = sigma = math.nan  # what was usual is too long ago; within a long spike it still holds
-        if math.isnan(median):
-            continue
-        usual[i] = math.exp(median)
-        raised[i] = (
-            logs[i] > median + settings.sigmas * sigma
-            and p99[i] > settings.ratio_min * usual[i]
-            and p99[i] - usual[i] > settings.excess_ms_min
-        )
-        lately = slice(max(0, i + 1 - settings.held_of), i + 1)
-        if raised[i] and raised[lately].sum() >= settings.held_min:
-            held[lately] |= raised[lately]
-    return usual, raised
+        if not math.isnan(median):
+            usual[i] = usual_ms = math.exp(median)
+            raised[i] = (
+                log > median + settings.sigmas * sigma
+                and level[i] > settings.ratio_min * usual_ms
+                and level[i] - usual_ms > settings.excess_ms_min
+            )
+        lately = range(max(0, i + 1 - settings.held_of), i + 1)
+        if raised[i] and sum(raised[j] for j in lately) >= settings.held_min:
+            for j in lately:
+                if raised[j] and not held[j]:
+                    held[j] = True
+                    if start <= j < i:
+                        past.remove(logs[j])
+        if not held[i]:
+            past.add(log)
+    return usual, np.array(raised, dtype=bool)
 
 
 @dataclass(slots=True)

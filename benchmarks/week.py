@@ -30,7 +30,6 @@ from rich.table import Table
 
 from benchmarks.server import machine
 from domain.cause import CauseKind
-from domain.entity import Entity
 from domain.incident import Incident, from_document
 from domain.window import rfc3339
 from simulator.cloud import Cloud, build_large_cloud
@@ -132,7 +131,9 @@ def near(fault: Fault, incidents: Sequence[Incident]) -> list[Incident]:
     return [one for one in incidents if fault.started_at - SLACK <= one.started_at <= fault.ended_at + SLACK]
 
 
-def report(console: Console, faults: Sequence[Fault], filled: Filled, run: Run, nodes: int, days: float) -> dict[str, Any]:
+def report(
+    console: Console, faults: Sequence[Fault], filled: Filled, run: Run, nodes: int, days: float
+) -> dict[str, Any]:
     """Print the tables; the figures."""
     console.print(
         f"{days:g} days of {nodes * 8} GPUs: {filled.requests:,} requests, {filled.series:,} series, "
@@ -144,7 +145,9 @@ def report(console: Console, faults: Sequence[Fault], filled: Filled, run: Run, 
     for fault in faults:
         found = near(fault, run.incidents)
         told |= {one.id for one in found}
-        best = max(found, key=lambda one: (one.cause.kind is not CauseKind.UNKNOWN, one.slow_requests_count), default=None)
+        best = max(
+            found, key=lambda one: (one.cause.kind is not CauseKind.UNKNOWN, one.slow_requests_count), default=None
+        )
         row = (fault.kind.value, fault.entity.name, rfc3339(fault.started_at))
         if best is None:
             table.add_row(*row, "-", "", "", "")
@@ -157,10 +160,19 @@ def report(console: Console, faults: Sequence[Fault], filled: Filled, run: Run, 
         )
     others = [one for one in run.incidents if one.id not in told]
     for one in others:
-        table.add_row("-", "", "", one.cause.kind.value, one.cause.entity.name, rfc3339(one.started_at), f"{one.cause.confidence:.2f}")
+        table.add_row(
+            "-",
+            "",
+            "",
+            one.cause.kind.value,
+            one.cause.entity.name,
+            rfc3339(one.started_at),
+            f"{one.cause.confidence:.2f}",
+        )
     console.print(table)
     console.print(
-        f"tailsight analyze: {run.wall_s:.0f} s, {run.cpu_s:.0f} CPU-seconds, at most {run.memory_bytes_max / 2**30:.1f} GiB"
+        f"tailsight analyze: {run.wall_s:.0f} s, {run.cpu_s:.0f} CPU-seconds, "
+        f"at most {run.memory_bytes_max / 2**30:.1f} GiB"
     )
     return {
         "analyze_seconds": round(run.wall_s, 1),

@@ -163,9 +163,9 @@ ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 _HOUR_S = 3600
 
 
-def read_services(store: Store, window: Window) -> pl.DataFrame:
-    """Services and models seen in the window, busiest model first. Schema: `SERVICES`."""
-    return _known(store.query("services", SERVICES, **_bounds(window)))
+def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
+    """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`."""
+    return _known(store.query("services", SERVICES, **_bounds(window), service=service or ""))
 
 
 def read_request_series(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
