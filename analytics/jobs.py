@@ -122,6 +122,9 @@ _FAULT_TRAFFIC_STEP_S = 1800
 _FAULTS = "device-faults"
 _TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
+Progress = Callable[[str, float], None]
+"""Told what is done, and which share of it is: 0-1."""
+
 EVIDENCE_SERIES: dict[str, pl.DataType] = {
     "signal": pl.String(),
     "title": pl.String(),
@@ -162,7 +165,7 @@ def analyze(
     now: datetime,
     objectives: Sequence[Objective],
     settings: AnalyzeSettings,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _, __: None,
 ) -> list[Incident]:
     """Find and explain every spike that began or went on in the window, and store what is new.
 
@@ -174,19 +177,19 @@ def analyze(
         now: what `updated_at` of a stored incident says.
         objectives: what was promised, for severity and budget spent.
         settings: how to look.
-        progress: told the service that is looked at.
+        progress: told what is done, and which share of it is.
 
     Returns:
         Every incident of the window, by beginning.
     """
     window = _settling(store, _on_steps(window, settings.spikes.step_s))
     found = []
-    for spike, case in unusual_cases(store, window, settings):
-        progress(spike.service)
+    cases = unusual_cases(store, window, settings, progress)
+    for number, (spike, case) in enumerate(cases, start=1):
         explanation = _explain(store, case, settings)
-        if not is_incident(case.scope, explanation):
-            continue
-        found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+        if is_incident(case.scope, explanation):
+            found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+        progress("Explaining spikes", number / len(cases))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
@@ -203,11 +206,14 @@ def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Prici
     )
 
 
-def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> list[tuple[Spike, Case]]:
+def unusual_cases(
+    store: Store, window: Window, settings: AnalyzeSettings, progress: Progress = lambda _, __: None
+) -> list[tuple[Spike, Case]]:
     """Every spike that began or went on in the window, but those that chance explains; of indicators together, one."""
-    series = _request_series(store, window, settings.spikes)
+    series = _request_series(store, window, settings.spikes, progress)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
     real: dict[Spike, Case] = {}
+    looked_at = 0
     for service in dict.fromkeys(spike.service for spike in spikes):
         requests = _RecentRequests(store, service, series, window.end)
         for spike in (one for one in spikes if one.service == service):
@@ -218,10 +224,12 @@ def unusual_cases(store: Store, window: Window, settings: AnalyzeSettings) -> li
             case = _unusual_case(requests, spike, earlier, settings.spikes.history_s)
             if case is not None:
                 real[spike] = case
+            looked_at += 1
+            progress("Looking at spikes", looked_at / len(spikes))
     return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
 
 
-def _request_series(store: Store, window: Window, settings: SpikeSettings) -> pl.DataFrame:
+def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:
     """Requests by step, from a history before the window on; read a stretch at a time.
 
     So a week takes no more memory than a stretch; and what is paced and what is slow is told by the hours around it,
@@ -234,6 +242,7 @@ def _request_series(store: Store, window: Window, settings: SpikeSettings) -> pl
         part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
         parts.append(part if start == window.start else part.filter(pl.col("time") >= start))
         start = stretch.end
+        progress("Reading requests", (start - window.start) / (window.end - window.start))
     return pl.concat(parts)
 
 

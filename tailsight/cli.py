@@ -223,7 +223,7 @@ def analyze(
             datetime.now(UTC),
             objectives,
             analytics.to_job(settings.knowledge.known, settings.cost.to_job()),
-            lambda service: tell(f"Explaining {service}", 1.0),
+            tell,
         )
     if as_json:
         _say_json({"incidents": [to_document(incident) for incident in incidents]})

@@ -74,7 +74,7 @@ def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
         settings = Settings()
         job = settings.analytics.to_job(settings.knowledge.known, settings.cost.to_job())
         settle(application.store, end, settings.cost.to_job())
-        incidents = analyze(application.store, window, end, application.objectives(), job, lambda _: None)
+        incidents = analyze(application.store, window, end, application.objectives(), job)
         worst = max(incidents, key=lambda incident: incident.slow_requests_count, default=None)
         page = page_for(worst, application.addresses.web_url) if worst else None
         return {

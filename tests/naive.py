@@ -78,6 +78,31 @@ def raised(
     return verdicts
 
 
+def failing(
+    seconds: Sequence[float],
+    failed: Sequence[int],
+    requests: Sequence[int],
+    *,
+    history_s: float,
+    history_buckets_min: int,
+    failures_min: int,
+    chance_max: float,
+) -> list[bool]:
+    """Did more of each bucket fail than chance explains by the usual ones before it: one bucket after the other."""
+    verdicts: list[bool] = []
+    for now, count in enumerate(requests):
+        past = [one for one in range(now) if seconds[now] - seconds[one] <= history_s and not verdicts[one]]
+        if len(past) < history_buckets_min:
+            verdicts.append(False)
+            continue
+        usual = (sum(failed[one] for one in past) + 0.5) / (sum(requests[one] for one in past) + 1)
+        chance = sum(
+            math.comb(count, bad) * usual**bad * (1 - usual) ** (count - bad) for bad in range(failed[now], count + 1)
+        )
+        verdicts.append(failed[now] >= failures_min and chance < chance_max)
+    return verdicts
+
+
 def good_and_total(
     latencies_ms: Sequence[float], failed: Sequence[bool], threshold_ms: float | None
 ) -> tuple[int, int]:

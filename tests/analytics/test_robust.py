@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from analytics.robust import median_and_sigma
+from analytics.robust import MovingMedian, median_and_sigma
 
 
 def test_of_normally_distributed_values_the_sigma_is_the_standard_deviation() -> None:
@@ -13,3 +15,15 @@ def test_of_normally_distributed_values_the_sigma_is_the_standard_deviation() ->
 
 def test_a_few_values_of_any_size_pull_neither_away() -> None:
     assert median_and_sigma(np.array([1.0, 2.0, 3.0, 4.0, math.inf])) == (3.0, 1.4826)
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float), min_size=1, max_size=40), st.integers(1, 12))
+def test_a_moving_median_is_that_of_what_is_left_to_the_last_bit(values: list[float], kept: int) -> None:
+    moving = MovingMedian()
+    for place, value in enumerate(values):
+        moving.add(value)
+        if place >= kept:
+            moving.remove(values[place - kept])
+        left = np.array(values[max(0, place + 1 - kept) : place + 1])
+        assert len(moving) == len(left)
+        assert moving.median_and_sigma() == median_and_sigma(left)

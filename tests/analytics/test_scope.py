@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.scope import Scope, attributed, contrast, localise, neighbourhood, stage_split
+from analytics.scope import Scope, attributed, contrast, localise, neighbourhood, slowness, stage_split
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.topology import Topology, topology_from_document
@@ -42,6 +42,14 @@ def test_the_excess_lies_where_the_slow_requests_are() -> None:
     assert scope.slow_ratio == 0.25
     assert scope.slow_by_chance is not None
     assert scope.slow_by_chance < 1e-50
+
+
+@pytest.mark.parametrize("indicator", [Indicator.TTFT, Indicator.LATENCY, Indicator.ERRORS])
+def test_how_many_are_slow_is_told_without_the_rest_of_the_scope(indicator: Indicator) -> None:
+    frame = stage_split(requests(usual_and_slow({"chat-1": 900.0})))
+    told, scope = slowness(frame, indicator, SPIKE, REFERENCE), localise(frame, indicator, SPIKE, REFERENCE)
+    for name in ("slow_over_ms", "slow_count", "slow_ratio", "slow_by_chance", "usual_worst_ratio", "is_unusual"):
+        assert getattr(told, name) == getattr(scope, name)
 
 
 def test_an_excess_that_meets_all_replicas_alike_is_not_concentrated() -> None:

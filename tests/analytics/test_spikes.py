@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping, usual_and_raised
+from analytics.spikes import (
+    Spike,
+    SpikeSettings,
+    find_spikes,
+    one_for_overlapping,
+    usual_and_failing,
+    usual_and_raised,
+)
 from domain.incident import Indicator
 from domain.window import Window
 from tests import naive
@@ -61,6 +68,24 @@ def test_buckets_are_raised_as_by_the_rule_read_out_loud(buckets: list[tuple[int
         raised_of=SHORT.raised_of,
         held_min=SHORT.held_min,
         held_of=SHORT.held_of,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 40), st.floats(0, 1)), max_size=50))
+def test_more_fail_than_usual_as_by_the_rule_read_out_loud(buckets: list[tuple[int, int, float]]) -> None:
+    seconds = np.cumsum([STEP_S * steps for steps, _, _ in buckets], dtype=float)
+    requests = np.array([count for _, count, _ in buckets], dtype=np.int64)
+    failed = np.array([round(ratio**3 * count) for _, count, ratio in buckets], dtype=np.int64)
+    _, failing = usual_and_failing(seconds, failed, requests, SHORT)
+    assert failing.tolist() == naive.failing(
+        seconds.tolist(),
+        failed.tolist(),
+        requests.tolist(),
+        history_s=SHORT.history_s,
+        history_buckets_min=SHORT.history_buckets_min,
+        failures_min=SHORT.failures_min,
+        chance_max=SHORT.failures_chance_max,
     )
 
 

@@ -1,5 +1,5 @@
 from domain.topology import topology_from_document
-from simulator.cloud import build_cloud
+from simulator.cloud import build_cloud, build_large_cloud
 
 
 def test_the_same_seed_builds_the_same_cloud_and_another_seed_other_gpus() -> None:
@@ -68,3 +68,11 @@ def test_in_varied_clouds_too_every_gpu_and_every_cable_is_used_once() -> None:
         ends = [(port.switch, port.number) for port in cloud.fabric_ports]
         assert len(ends) == len(set(ends))
         assert topology_from_document(cloud.topology_document()) == cloud.topology()
+
+
+def test_a_large_cloud_has_one_replica_a_node_and_shares_the_nodes_out_among_its_services() -> None:
+    cloud = build_large_cloud(1)
+    assert len(cloud.gpus) == 512
+    assert [replica.node for replica in cloud.replicas] == list(cloud.nodes)
+    assert {len(cloud.replicas_of(service.name)) for service in cloud.services} == {16}
+    assert set(cloud.replica_by_gpu) == {gpu.ordinal for gpu in cloud.gpus}
