@@ -31,6 +31,8 @@ _FOLLOWS = 0.5  # how far what follows from a better explanation is still believ
 _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.99, 0.99))
 _BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
 _NONE_BESIDE = 0.45
+_MORE_REQUESTS = 1.5
+_BLIND = 0.8  # how far it is still believed where what must go with it cannot be seen
 _CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
 _BESIDE_MAX = 0.44
 _STANDS_OUT = 0.15
@@ -96,6 +98,7 @@ class _Spike:
     step_s: int
     indicator: Indicator
     starts: frozenset[str] = frozenset()
+    crashed: frozenset[str] = frozenset()
 
     def replicas_of(self, entity: Entity) -> frozenset[str]:
         return self.near.replicas_of.get(entity, frozenset())
@@ -130,6 +133,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         findings.step_s,
         findings.indicator,
         frozenset(sign.signal for one in knowledge.patterns.values() if one.alone for sign in one.requires),
+        frozenset(one.entity.name for one in by_signal.get("replica_crash", ()) if one.moved()),
     )
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
@@ -200,12 +204,12 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     confidence = (
         pattern.weight
         * _strength(ordered, expected, with_peers=alone or entity.kind is EntityKind.SERVICE)
-        * max(_placed(explained), _felt_beside(ways))
+        * max(_placed(explained), _felt_beside([*ways, *(sign for sign in ordered if _is_felt(sign))]))
         * _in_time(ordered, spike)
         * (_reached(ways, _told_by_stages(pattern, entity, spike), common=common) if pattern.through else 1.0)
-        * _expected(expected)
+        * (_expected(expected) if pattern.expects else 1.0)
         * _supported(pattern, companions, common=common)
-        * _unopposed(_near(pattern.against, entity, spike), spike)
+        * _unopposed(_near(pattern.against, entity, spike), entity, spike, of_requests=_is_of_requests(ordered))
         * _as_load(pattern.kind, spike)
     )
     moved = [shift for shift in (*ways, *companions) if shift.moved(with_peers=common) and shift not in ordered]
@@ -262,6 +266,9 @@ def _explained(pattern: Pattern, entity: Entity, spike: _Spike) -> float:
             found = max(found, spike.near.explained(entity, scope))
         elif reach == "service" or (reach == "lost" and spike.replicas_of(entity) & scope.lost):
             found = max(found, everywhere)
+        elif reach == "crashed":
+            gone = [scope.replicas[name] for name in spike.crashed if name in scope.replicas]
+            found = max(found, sum(share.failures_ratio for share in gone))
         elif reach == "work":
             found = max(found, scope.work_ratio)
         elif reach == "upstream":
@@ -289,6 +296,11 @@ def _felt_beside(ways: Sequence[Shift]) -> float:
     """
     own = max((shift.score() for shift in ways if shift.moved()), default=0.0)
     return _BESIDE_MAX * own
+
+
+def _is_felt(sign: Shift) -> bool:
+    """Is it time that requests spent: then the sign itself says that they felt it, as of a slow called service."""
+    return sign.signal.layer == "request" and sign.signal.unit == "ms"
 
 
 def _in_time(signs: Sequence[Shift], spike: _Spike) -> float:
@@ -347,14 +359,34 @@ def _strength(signs: Sequence[Shift], expected: Sequence[Shift], *, with_peers: 
 
 
 def _expected(companions: Sequence[Shift]) -> float:
-    """A mild doubt when what hardly fails to go with it is measured and did not move."""
-    return 0.7 if companions and not any(shift.moved() for shift in companions) else 1.0
+    """A mild doubt when what hardly fails to go with it did not move, a milder one when nobody measures it."""
+    if not companions:
+        return _BLIND
+    return 1.0 if any(shift.moved() for shift in companions) else 0.7
 
 
-def _unopposed(contradictions: Sequence[Shift], spike: _Spike) -> float:
-    """What speaks for something else, by the strongest; not a start that the others had too, and are well after."""
-    told = (shift.score() * (1.0 - spike.alike(shift)) for shift in contradictions if shift.moved())
-    return 1.0 - 0.7 * max(told, default=0.0)
+def _unopposed(contradictions: Sequence[Shift], entity: Entity, spike: _Spike, *, of_requests: bool) -> float:
+    """What speaks for something else, by the strongest; not a start that the others had too, and are well after.
+
+    On parts of a whole it speaks by their share: one GPU with a fault does not explain what all of its node show. What
+    sends a replica more requests than its peers (`of_requests`) is no device.
+    """
+    parts = spike.near.parts.get(entity, frozenset())
+    told = 0.0
+    for shift in contradictions:
+        if not shift.moved() or (of_requests and shift.signal.layer != "request"):
+            continue
+        score = shift.score() * (1.0 - spike.alike(shift))
+        if shift.entity in parts:
+            same = [one for one in contradictions if one.signal.name == shift.signal.name and one.entity in parts]
+            score *= sum(one.moved() for one in same) / len(same)
+        told = max(told, score)
+    return 1.0 - 0.7 * told
+
+
+def _is_of_requests(signs: Sequence[Shift]) -> bool:
+    """Does a replica get clearly more requests than its peers: the router's doing, whatever else ails it."""
+    return any(sign.signal.name == "replica_rate" and _times(sign) >= _MORE_REQUESTS for sign in signs)
 
 
 def _as_load(kind: CauseKind, spike: _Spike) -> float:
@@ -428,9 +460,35 @@ def _brings(first: _Candidate, other: _Candidate, spike: _Spike) -> bool:
     own = spike.replicas_of(first.entity) or spike.replicas_of(spike.service)
     theirs = spike.replicas_of(other.entity) or spike.replicas_of(spike.service)
     # What fills the whole service may show on few; what one entity does is not brought about on quite another.
-    overlaps = bool(own & theirs)
+    overlaps = bool(own & theirs) and not _is_of_its_own(first, other, spike)
     in_order = first.onset is None or other.onset is None or (first.onset - other.onset).total_seconds() <= _SLACK_S
     return overlaps and in_order
+
+
+def _is_of_its_own(first: _Candidate, other: _Candidate, spike: _Spike) -> bool:
+    """Does the other show where, or as, what the first does to the replicas it carries cannot make it.
+
+    A GPU does not bring about what most GPUs of its node show, nor a device that its replica gets more requests than
+    the others. A node that is short of CPU is short of it for all that runs there: one replica that is slow beside
+    several others on the same node has a cause of its own.
+    """
+    if set(first.pattern.reach) - {"own"}:
+        return False
+    if first.entity in spike.near.parts.get(other.entity, ()) and other.entity.kind is EntityKind.NODE:
+        return True
+    if other.entity.kind is not EntityKind.REPLICA:
+        return False
+    if _is_of_requests(other.signs):
+        return True
+    met = spike.replicas_of(first.entity)
+    names = _names_of(sign for sign in other.signs if _is_felt(sign))
+    felt = {
+        shift.entity.name
+        for name in names
+        for shift in spike.by_signal.get(name, ())
+        if shift.entity.name in met and shift.moved()
+    }
+    return len(met) >= _SEVERAL and felt == {other.entity.name}
 
 
 def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:

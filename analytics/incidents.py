@@ -19,7 +19,7 @@ from domain.window import rfc3339
 
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
 _CAUSES_MAX = 4
-_CONFIDENCE_MIN = 0.45  # what would be blamed by itself
+_CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here, in whichever service it is felt
 _OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 
 
@@ -146,7 +146,7 @@ def _joined(incident: Incident, other: Incident) -> Incident:
 def _with_further(explanation: Explanation, causes: Sequence[Cause]) -> Explanation:
     """The explanation, and what else the other service suffers from: of two causes one may be felt there alone."""
     known = {cause.kind for cause in explanation.causes}
-    further = [cause for cause in causes if cause.kind not in known and cause.confidence >= _CONFIDENCE_MIN]
+    further = [cause for cause in causes if cause.kind not in known and cause.confidence >= _CONFIDENCE_SHOWN]
     told = sorted([*explanation.causes[1:], *further], key=lambda cause: -cause.confidence)[: _CAUSES_MAX - 1]
     ranked = [replace(cause, rank=rank) for rank, cause in enumerate([explanation.causes[0], *told], start=1)]
     blamed = {cause.kind for cause in ranked}

@@ -58,7 +58,7 @@ from analytics.slo_events import (
 from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
-from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping
+from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping, until_failures_end
 from analytics.traffic_stops import HISTORY, StoppedTraffic, stopped_traffic
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
@@ -107,8 +107,6 @@ _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usua
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
 _STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
-_OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
-_OWN_MOST = 0.8
 _TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
 _CALLS_DEEP = 3
@@ -216,16 +214,22 @@ def unusual_cases(
     looked_at = 0
     for service in dict.fromkeys(spike.service for spike in spikes):
         requests = _RecentRequests(store, service, series, window.end)
+        own: dict[Spike, Case] = {}
         for spike in (one for one in spikes if one.service == service):
             earlier = tuple(
-                other.window for other in real if (other.service, other.model) == (service, spike.model)
-                and other.window.end <= spike.window.start
-            )  # fmt: skip
+                other.window for other in own if other.model == spike.model and other.window.end <= spike.window.start
+            )
             case = _unusual_case(requests, spike, earlier, settings.spikes.history_s)
             if case is not None:
-                real[spike] = case
+                own[spike] = case
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
+        for spike in one_for_overlapping(list(own)):
+            lasting = until_failures_end(spike, list(own))
+            if lasting == spike:
+                real[spike] = own[spike]
+            else:
+                real[lasting] = _case_of(requests, lasting, own[spike].excluded, settings.spikes.history_s)
     return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
 
 
@@ -287,9 +291,15 @@ def _unusual_case(requests: _RecentRequests, spike: Spike, earlier: Sequence[Win
     """What a spike is about; None when chance explains it."""
     whole, reference = _whole_and_reference(spike.window, history_s)
     excluded = tuple(window for window in earlier if window.end > whole.start)
-    one_in, read = requests.of(spike.model, whole)
+    _, read = requests.of(spike.model, whole)
     if not slowness(read, spike.indicator, spike.window, reference, excluded).is_unusual:
         return None
+    return _case_of(requests, spike, excluded, history_s)
+
+
+def _case_of(requests: _RecentRequests, spike: Spike, excluded: tuple[Window, ...], history_s: float) -> Case:
+    whole, reference = _whole_and_reference(spike.window, history_s)
+    one_in, read = requests.of(spike.model, whole)
     scope = localise(read, spike.indicator, spike.window, reference, excluded, one_in)
     return Case(spike.service, spike.window, reference, spike.indicator, excluded, one_in, read, scope)
 
@@ -763,6 +773,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         )
     ]
     moves += serving.starts(grid, case.window, knowledge)
+    moves += serving.crashes(case.service, grid, case.window, knowledge)
     moves += release_shifts(measured, column, case.scope, case.window, case.reference, knowledge)
     upstream = _upstream(store, case, knowledge)
     return Findings(
@@ -779,9 +790,8 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
 
 def _upstream(store: Store, case: Case, knowledge: Knowledge) -> Upstream:
     """What the traces of some requests say of the services that they called."""
-    told = sum(max(0.0, case.scope.stage_excess_ms.get(stage, 0.0)) for stage in _OWN_STAGES)
-    if case.scope.excess_ms > 0 and told > _OWN_MOST * case.scope.excess_ms:
-        return Upstream((), {})  # the time was spent in the service itself
+    if case.scope.is_spent_within:
+        return Upstream((), {})
     recent = Window(max(case.reference.start, case.reference.end - timedelta(seconds=_CALLS_S)), case.reference.end)
     frames = []
     for window in (recent, case.window):

@@ -51,7 +51,8 @@ class Scope:
     `excess_ms` is by how much the mean request took longer; `shares` tells whose that is, `stage_excess_ms` where in a
     mean request it was spent (`STAGES`), `upstream_ratio` how much of it in each called service. `added_tokens_ratio`
     is each tenant's share of the work that longer prompts and answers brought; `beside_ratio` is the share of each
-    version's requests that came while another version served too; `lost` are replicas that serve no more.
+    version's requests that came while another version served too; `lost` are replicas that serve no more. `lasted_s` is
+    how long the spike was.
     """
 
     slow_over_ms: float | None
@@ -69,6 +70,7 @@ class Scope:
     usual_worst_ratio: float = 0.0
     lost: frozenset[str] = frozenset()
     beside_ratio: Mapping[str, float] = field(default_factory=dict)
+    lasted_s: float = 0.0
 
     @property
     def is_unusual(self) -> bool:
@@ -80,11 +82,14 @@ class Scope:
         """Could arrivals that happened to come close together have brought it: waiting, and not that much of it.
 
         Two hours of usual time do not hold the worst burst of a month. So where nothing else explains what waits in
-        the queue, it is an incident only well beyond them.
+        the queue, it is an incident only well beyond them: how far falls with the time that it lasts, as the mean of so
+        many bursts, one after the other, varies by the root of their number.
         """
         added = sum(excess_ms for excess_ms in self.stage_excess_ms.values() if excess_ms > 0)
         waits = self.stage_excess_ms.get("queue_ms", 0.0) > added / 2
-        return waits and self.slow_ratio <= _BEYOND_BURSTS * self.usual_worst_ratio
+        bursts = max(1.0, self.lasted_s / _BURST_S)
+        beyond = _WORSE_THAN_WORST + (_BEYOND_BURSTS - _WORSE_THAN_WORST) / math.sqrt(bursts)
+        return waits and self.slow_ratio <= beyond * self.usual_worst_ratio
 
     def evenness(self, version: str) -> float:
         """How evenly a version's excess lies on its replicas: 1 when as its traffic does, towards 0 on one of many."""
@@ -93,6 +98,17 @@ class Scope:
         if not excess or not traffic:
             return 1.0
         return 1.0 - sum(max(0.0, share.excess_ratio / excess - share.traffic_ratio / traffic) for share in own)
+
+    @property
+    def is_spent_within(self) -> bool:
+        """Was the added time spent in the service itself, and what is left of it nobody's incident.
+
+        Beside a queue of half a minute, seven seconds in a called service are a small share, and a cause all the same:
+        what is left counts where it adds to the mean request half of what 99 % of usual ones take.
+        """
+        told = sum(max(0.0, self.stage_excess_ms.get(stage, 0.0)) for stage in _OWN_STAGES)
+        left_ms = self.excess_ms - told
+        return 0 < self.excess_ms < told / _OWN_MOST and left_ms <= _LEFT_MIN * (self.slow_over_ms or math.inf)
 
     @property
     def work_ratio(self) -> float:
@@ -159,9 +175,11 @@ class Neighbourhood:
 
 _CHANCE_MAX = 1e-6
 _WORSE_THAN_WORST = 1.75
-_BEYOND_BURSTS = (
-    3.0  # times the worst stretch of usual time: no coincidence of arrivals, even where nothing explains it
-)
+_BEYOND_BURSTS = 3.0  # times the worst stretch of usual time: no single coincidence of arrivals reaches that
+_BURST_S = 60.0  # about as long a queue that chance has filled takes to drain
+_OWN_STAGES = ("queue_ms", "prompt_ms", "prefill_ms", "answer_ms", "decode_ms")
+_OWN_MOST = 0.8
+_LEFT_MIN = 0.5
 _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _STRETCHES_MIN = 10  # of usual time; fewer do not tell how counts vary
@@ -247,6 +265,7 @@ def localise(
         replicas_of_version=_replicas_of_version(during_all),
         beside_ratio=_beside(during_all),
         usual_worst_ratio=slowness.usual_worst_ratio,
+        lasted_s=spike.seconds,
     )
 
 

@@ -7,11 +7,13 @@ meanwhile: if by its usual share eight requests were to be expected, none comes 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from analytics.knowledge import Knowledge
 from analytics.signals import Grid, Shift, SignalMatrix
@@ -22,6 +24,9 @@ _EXPECTED_IN_A_GAP = 8
 _GAP_MIN_S = 45
 _MISSED_SCRAPES = 3
 _START_SEARCH_S = 900  # what started longer before the spike is not its cause
+_BEFORE_IT_WENT_S = 60  # so long do requests run that fail with their replica
+_FAILURES_MIN = 2
+_FAILURES_CHANCE_MAX = 1e-4
 _CERTAIN = 20.0  # sigmas of what was counted and not measured
 
 
@@ -30,12 +35,15 @@ class Turnover:
     """Who served in each step of a grid: (replicas, steps).
 
     `serving` tells who was sent requests, `alive` who was or whose engine reported all the same: one that is there and
-    gets no work is not lost capacity, but slow, hung or passed over.
+    gets no work is not lost capacity, but slow, hung or passed over. `asked` counts requests, `failed` those that
+    failed.
     """
 
     replicas: tuple[str, ...]
     serving: NDArray[np.bool_]
     alive: NDArray[np.bool_]
+    asked: NDArray[np.int64]
+    failed: NDArray[np.int64]
 
     def lost(self, grid: Grid, spike: Window) -> frozenset[str]:
         """Those that served in usual time and do not for a quarter of the spike or more."""
@@ -83,6 +91,40 @@ class Turnover:
             found.append(Shift(signal, entity, 0.0, 1.0, _CERTAIN, _CERTAIN * (1.0 - others), grid.time(began[name])))
         return found
 
+    def crashes(self, service: str, grid: Grid, spike: Window, knowledge: Knowledge) -> list[Shift]:
+        """Which replicas took requests with them when they went, in the spike or shortly before; and how many did.
+
+        One that is drained lets its requests end. Where they fail it crashed, and if it starts again, that is what
+        followed.
+        """
+        first = max(1, grid.step_at(spike.start) - _BEFORE_IT_WENT_S // grid.step_s)
+        end = grid.step_at(spike.end)
+        reach = max(1, _BEFORE_IT_WENT_S // grid.step_s)
+        crash, crashed = knowledge.signals["replica_crash"], knowledge.signals["crashed_replicas"]
+        found: list[Shift] = []
+        onsets: list[datetime] = []
+        for row, name in enumerate(self.replicas):
+            entity, serving = Entity(EntityKind.REPLICA, name), self.serving[row]
+            usual = (self.failed[row, :first].sum() + 0.5) / (self.asked[row, :first].sum() + 1)
+            went = np.flatnonzero(serving[:-1] & ~serving[1:]) + 1
+            near = [range(max(0, step - reach), step + 1) for step in went.tolist() if first <= step < end]
+            failing = next((steps for steps in near if self._fails(row, steps, usual)), None)
+            if failing is None:
+                found.append(Shift(crash, entity, 0.0, 0.0, 0.0, 0.0, None))
+                continue
+            at = next(step for step in failing if self.failed[row, step])
+            onsets.append(grid.time(at))
+            found.append(Shift(crash, entity, 0.0, 1.0, _CERTAIN, _CERTAIN, onsets[-1]))
+        sigmas = _CERTAIN if onsets else 0.0
+        of_service = Entity(EntityKind.SERVICE, service)
+        found.append(Shift(crashed, of_service, 0.0, len(onsets), sigmas, sigmas, min(onsets, default=None)))
+        return found
+
+    def _fails(self, row: int, steps: range, usual: float) -> bool:
+        """Did more requests of a replica fail in these steps than by chance (binomial, one-sided)."""
+        failed, asked = int(self.failed[row, steps].sum()), int(self.asked[row, steps].sum())
+        return failed >= _FAILURES_MIN and bool(binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
+
 
 def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Grid) -> Turnover:
     """Who served when.
@@ -93,6 +135,7 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
         grid: the steps.
     """
     counts = _counts(requests, grid)
+    failures = _counts(requests.filter(pl.col("is_error")), grid)
     engines = _engines(matrices, counts.keys(), grid)
     names = tuple(sorted(counts))
     serving, alive = (np.zeros((len(names), grid.steps), dtype=bool) for _ in range(2))
@@ -101,7 +144,11 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
         engine = engines.get(name, _UNHEARD)
         serving[row] = _serving(counts[name], everyone - counts[name], engine, grid.step_s)
         alive[row] = serving[row] | engine.there(grid.steps)
-    return Turnover(names, serving, alive)
+    nothing = np.zeros(grid.steps, dtype=np.int64)
+    asked, failed = (
+        np.array([of.get(name, nothing) for name in names]).reshape(len(names), grid.steps) for of in (counts, failures)
+    )
+    return Turnover(names, serving, alive, asked, failed)
 
 
 def _counts(requests: pl.DataFrame, grid: Grid) -> dict[str, NDArray[np.int64]]:

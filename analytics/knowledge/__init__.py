@@ -23,7 +23,7 @@ __all__ = [
 
 Transform = Literal["level", "rate", "count", "utilisation", "codes", "bits", "presence"]
 Merge = Literal["sum", "mean", "worst"]
-Reach = Literal["own", "service", "lost", "upstream", "version", "work"]
+Reach = Literal["own", "service", "lost", "crashed", "upstream", "version", "work"]
 
 _CARRY_METRICS = (EntityKind.REPLICA, EntityKind.GPU, EntityKind.NODE, EntityKind.PORT)
 _NEEDED = {"utilisation": "capacity", "codes": "codes", "bits": "bits"}

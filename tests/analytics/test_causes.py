@@ -389,6 +389,71 @@ def test_what_its_own_replica_feels_is_named_second_to_what_all_wait_for() -> No
     assert CauseKind.GPU_THERMAL_THROTTLE in named[1:3]
 
 
+def test_time_in_a_called_service_is_named_second_to_a_queue_that_is_five_times_as_long() -> None:
+    surge = [moved("request_rate", SERVICE, 5, 25), *QUEUES]
+    called = moved("upstream_time", CALLED, 33, 7000, lead_s=None)
+    who = replace(ALL_SLOW, upstream_ratio={"retriever": 0.18})
+    named = [cause.kind for cause in explained([*surge, called], who).causes]
+    assert named == [CauseKind.TRAFFIC_SURGE, CauseKind.UPSTREAM_DEPENDENCY]
+
+
+WHOLE_NODE = Neighbourhood(dict(NEAR.replicas_of) | {NODE: frozenset(REPLICAS)}, NEAR.parts)
+
+
+def named_near(shifts: list[Shift], who: Scope, near: Neighbourhood) -> list[tuple[CauseKind, Entity]]:
+    found = explain(Findings("chat", ONSET, who, shifts, near, STEP_S, None), KNOWLEDGE)
+    return [(cause.kind, cause.entity) for cause in found.causes]
+
+
+def test_one_replica_slow_beside_others_on_the_same_loaded_node_has_a_cause_of_its_own() -> None:
+    loaded = [moved("cpu_pressure", NODE, 0.02, 0.8), *everywhere("transfer_time", 15, 5000)]
+    others = [still(name, Entity(EntityKind.REPLICA, one), 1) for one in REPLICAS[1:] for name in _PACES]
+    named = named_near([*loaded, *SLOW_STEPS, *others], ALL_SLOW, WHOLE_NODE)
+    assert named == [(CauseKind.HOST_CONTENTION, NODE), (CauseKind.STRAGGLER, SICK)]
+    all_slow = [shift for name in _PACES for shift in everywhere(name, 10, 40)]
+    assert named_near([*loaded, *all_slow], ALL_SLOW, WHOLE_NODE) == [(CauseKind.HOST_CONTENTION, NODE)]
+
+
+_PACES = ("prefill_time", "decode_time")
+
+
+def test_a_replica_that_gets_more_requests_than_its_peers_owes_that_to_no_bad_link() -> None:
+    link = [moved("symbol_errors", PORT, 0, 33), *SLOW_TRANSFERS]
+    more = moved("replica_rate", SICK, 0.4, 0.9)
+    named = [cause.kind for cause in explained([*link, more]).causes]
+    assert named == [CauseKind.NETWORK_LINK_FAULT, CauseKind.STRAGGLER]
+    little_more = moved("replica_rate", SICK, 0.4, 0.5)
+    assert [cause.kind for cause in explained([*link, little_more]).causes] == [CauseKind.NETWORK_LINK_FAULT]
+
+
+def test_what_most_gpus_of_a_node_show_is_not_brought_about_by_a_fault_of_one() -> None:
+    fault = [moved("xid_memory", GPU, 0, 1), *(still("xid_memory", gpu, 0) for gpu in OTHER_GPUS)]
+    brake = [moved("power_brake", gpu, 0, 1) for gpu in (GPU, *OTHER_GPUS)]
+    named = named_near([*fault, *brake, *SLOW_STEPS], ONE_SICK, NEAR)
+    assert named[:2] == [(CauseKind.GPU_FAULT, GPU), (CauseKind.GPU_POWER_THROTTLE, NODE)]
+    assert named_near([*fault, brake[0], *SLOW_STEPS], ONE_SICK, NEAR)[1:] == []
+
+
+def test_where_nobody_measures_memory_a_busy_gpu_is_hardly_a_sign_of_a_second_process() -> None:
+    busy = [moved("sm_active", GPU, 0.27, 0.57, sigmas=7), *SLOW_STEPS]
+    assert explained(busy).causes[0].kind is CauseKind.STRAGGLER
+    context = moved("gpu_process_memory", GPU, 73_400, 73_820)
+    assert explained([*busy, context]).causes[0].kind is CauseKind.GPU_COMPUTE_CONTENTION
+
+
+def test_a_replica_that_crashed_and_starts_again_is_lost_capacity_before_it_is_a_cold_start() -> None:
+    started = [moved("replica_start", SICK, 0, 1), *SLOW_STEPS, moved("replica_errors", SICK, 0, 0.6)]
+    failing = {"chat-1": replace(share(1.0), failures_ratio=1.0)}
+    who = replace(ONE_SICK, shares={EntityKind.REPLICA: dict(ONE_SICK.replicas) | failing})
+    assert explained(started, who).causes[0].kind is CauseKind.COLD_START
+    crashed = [moved("replica_crash", SICK, 0, 1), moved("crashed_replicas", SERVICE, 0, 1)]
+    first, *others = explained([*started, *crashed], who).causes
+    assert (first.kind, first.entity) == (CauseKind.CAPACITY_LOSS, SERVICE)
+    assert all(cause.confidence < 0.45 for cause in others)
+    first, *_ = explained([*started, *crashed, moved("xid_gone", GPU, 0, 1)], who).causes
+    assert (first.kind, first.entity) == (CauseKind.GPU_FAULT, GPU), "where a sensor tells why, that is the cause"
+
+
 def test_when_a_rollout_starts_all_the_one_that_shows_more_than_the_others_is_still_named() -> None:
     started = [moved("engine_start", Entity(EntityKind.REPLICA, name), 1.7e9, 1.77e9) for name in REPLICAS]
     cause = explained([*started, moved("replica_start", SICK, 0, 1), *SLOW_STEPS]).causes[0]
@@ -431,6 +496,8 @@ def test_waiting_that_nothing_explains_is_an_incident_only_well_beyond_usual_bur
     assert not is_incident(burst, unexplained)
     assert is_incident(burst, surged)
     assert is_incident(replace(burst, slow_ratio=0.13), unexplained)
+    assert not is_incident(replace(burst, lasted_s=120), unexplained)
+    assert is_incident(replace(burst, lasted_s=900), unexplained), "fifteen bursts in a row are no coincidence"
 
 
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:

@@ -132,11 +132,13 @@ def test_of_incidents_that_share_a_cause_the_further_ones_of_both_are_kept() -> 
 
     shared = cause(CauseKind.UPSTREAM_DEPENDENCY, "retriever", 0.9, 1)
     start = cause(CauseKind.COLD_START, "chat-1", 0.6, 2)
-    faint = cause(CauseKind.STRAGGLER, "chat-2", 0.3, 3)
+    felt = cause(CauseKind.STRAGGLER, "chat-2", 0.3, 3)
+    faint = cause(CauseKind.GPU_FAULT, "GPU-1", 0.2, 4)
     surer = caused(replace(shared, confidence=0.98), service="assist")
-    (one,) = one_for_shared_cause([surer, caused(shared, start, faint, service="chat")])
+    (one,) = one_for_shared_cause([surer, caused(shared, start, felt, faint, service="chat")])
     assert [(found.rank, found.kind) for found in one.explanation.causes] == [
         (1, CauseKind.UPSTREAM_DEPENDENCY),
         (2, CauseKind.COLD_START),
+        (3, CauseKind.STRAGGLER),
     ]
     assert one.services_affected == ("assist", "chat")

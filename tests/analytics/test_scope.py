@@ -288,3 +288,11 @@ def test_the_shares_of_each_side_add_up_to_one_and_the_most_different_value_come
     first = table.row(0, named=True)
     assert (first["dimension"], first["value"], first["slow_ratio"]) == ("replica", "a", 1.0)
     assert "not known" in table.filter(dimension="input_tokens")["value"].to_list()
+
+
+def test_time_in_the_own_stages_leaves_nothing_to_ask_for_unless_what_is_left_would_be_an_incident_itself() -> None:
+    all_slow = [{"ttft_ms": 3000.0 + number, "queue_ms": 2900.0} for number in range(40)]
+    scope = replace(scope_of(all_slow), excess_ms=39_000.0, slow_over_ms=1800.0)
+    assert replace(scope, stage_excess_ms={"queue_ms": 38_500.0}).is_spent_within
+    assert not replace(scope, stage_excess_ms={"queue_ms": 32_000.0}).is_spent_within, "seven seconds are left"
+    assert not replace(scope, stage_excess_ms={"queue_ms": 12_000.0}).is_spent_within

@@ -11,6 +11,7 @@ from analytics.spikes import (
     SpikeSettings,
     find_spikes,
     one_for_overlapping,
+    until_failures_end,
     usual_and_failing,
     usual_and_raised,
 )
@@ -187,6 +188,20 @@ def test_time_to_first_token_and_latency_that_spike_together_are_one_spike_named
     assert told(early, late) is Indicator.TTFT
     assert told(late, early) is Indicator.LATENCY
     assert told(early, early) is Indicator.TTFT, "where both begin together the first token tells more"
+
+
+def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:
+    def spike(indicator: Indicator, first: int, end: int, *, ongoing: bool = False) -> Spike:
+        window = Window(at(first), at(end))
+        return Spike("chat", None, indicator, window, at(first + 30), ongoing, 200.0, 9000.0)
+
+    slow = spike(Indicator.TTFT, 600, 660)
+    failing = spike(Indicator.ERRORS, 645, 990, ongoing=True)
+    lasting = until_failures_end(slow, [slow, failing])
+    assert (lasting.window, lasting.ongoing, lasting.indicator) == (Window(at(600), at(990)), True, Indicator.TTFT)
+    later = spike(Indicator.ERRORS, 900, 990)
+    as_long = spike(Indicator.LATENCY, 645, 990)
+    assert until_failures_end(slow, [slow, later, as_long]) == slow
 
 
 def test_spikes_that_do_not_overlap_or_are_not_of_the_same_model_are_kept_apart() -> None:

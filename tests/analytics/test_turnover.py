@@ -92,3 +92,32 @@ def test_a_replica_that_is_there_and_gets_no_work_is_no_lost_capacity() -> None:
 def test_a_missed_scrape_takes_no_replica_away() -> None:
     rows = [*served("a", ALL), *served("b", range(0, STEPS, 12), each=1)]
     assert seen(rows, [engine("b", [step for step in ALL if step not in (65, 66)])]).lost(GRID, SPIKE) == frozenset()
+
+
+def failing(rows: list[dict[str, Any]], replica: str, steps: Sequence[int]) -> list[dict[str, Any]]:
+    times = {at(step * STEP_S + number) for step in steps for number in range(3)}
+    return [row | {"is_error": row["replica"] == replica and row["time"] in times} for row in rows]
+
+
+def crashed(rows: list[dict[str, Any]]) -> dict[str, float]:
+    found = seen(rows).crashes("chat", GRID, SPIKE, KNOWLEDGE)
+    return {shift.entity.name: shift.during for shift in found if shift.moved()}
+
+
+def test_a_replica_whose_requests_fail_as_it_goes_has_crashed_and_one_that_is_drained_has_not() -> None:
+    rows = [*served("a", ALL), *served("b", [*range(62), *range(70, STEPS)])]
+    assert crashed(rows) == {}
+    assert crashed(failing(rows, "b", range(60, 62))) == {"b": 1.0, "chat": 1}
+    assert crashed(failing(rows, "b", range(40, 42))) == {}, "long before it went"
+    assert crashed(failing(rows, "a", range(60, 62))) == {}, "one that stays has not gone"
+
+
+def test_a_crash_is_told_from_when_requests_failed() -> None:
+    rows = failing([*served("a", ALL), *served("b", range(62))], "b", range(60, 62))
+    (of_b, of_all) = (shift for shift in seen(rows).crashes("chat", GRID, SPIKE, KNOWLEDGE) if shift.moved())
+    assert of_b.onset == of_all.onset == GRID.time(60)
+
+
+def test_what_fails_now_and_then_does_not_make_a_crash_of_a_replica_that_is_drained() -> None:
+    rows = failing([*served("a", ALL), *served("b", range(62))], "b", range(0, 62, 2))
+    assert crashed(rows) == {}
