@@ -240,11 +240,12 @@ def _request_series(store: Store, window: Window, settings: SpikeSettings, progr
     as in a live look, and not by those of another day.
     """
     history_s = settings.history_s
-    parts, start = [], window.start
+    parts: list[pl.DataFrame] = []
+    start = _step_of(window.start, settings.step_s)  # so that no stretch cuts a step in two
     while start < window.end:
         stretch = Window(start, min(start + timedelta(seconds=_STRETCH_S), window.end))
         part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
-        parts.append(part if start == window.start else part.filter(pl.col("time") >= start))
+        parts.append(part.filter(pl.col("time") >= start) if parts else part)
         start = stretch.end
         progress("Reading requests", (start - window.start) / (window.end - window.start))
     return pl.concat(parts)
@@ -317,9 +318,13 @@ def is_incident(scope: Scope, explanation: Explanation) -> bool:
 
 def _on_steps(window: Window, step_s: int) -> Window:
     """The window without the step under way, of which only the quick requests have arrived."""
-    end_s = int(window.end.timestamp()) // step_s * step_s
-    end = datetime.fromtimestamp(end_s, UTC)
+    end = _step_of(window.end, step_s)
     return Window(window.start, end) if end > window.start else window
+
+
+def _step_of(moment: datetime, step_s: int) -> datetime:
+    """When the step began that a moment lies in."""
+    return datetime.fromtimestamp(int(moment.timestamp()) // step_s * step_s, UTC)
 
 
 def _settling(store: Store, window: Window) -> Window:

@@ -480,7 +480,7 @@ def show(console: Console, answers: Sequence[Answer], *, misses: bool) -> None:
 
 
 def _is_right(one: Answer) -> bool:
-    """Is it right as its suite counts: both of two causes within three, nothing that cannot be seen, else the one cause."""
+    """Is it right as its suite counts: both of two within three, nothing that is not seen, else the one cause first."""
     if one.case.suite == "two":
         return one.names(3, entity=False) == 2
     if one.case.suite == "removed":

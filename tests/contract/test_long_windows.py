@@ -64,6 +64,8 @@ def test_a_look_at_a_day_finds_what_looks_at_each_hour_find(day_with_spikes: Sto
         abs(one.started_at - slow.start) <= timedelta(seconds=30) for one, slow in zip(by_day, SLOW, strict=True)
     )
     assert found_in(day_with_spikes, WHOLE) == by_day
+    from_within_a_step = Window(WHOLE.start + timedelta(seconds=7), WHOLE.end)
+    assert found_in(day_with_spikes, from_within_a_step) == by_day
     day_with_spikes.execute("TRUNCATE TABLE tailsight_incidents")
     for window, incident in zip(SLOW, by_day, strict=True):
         around = Window(window.start - timedelta(minutes=20), window.end + timedelta(minutes=20))
