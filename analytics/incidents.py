@@ -137,16 +137,26 @@ def _joined(incident: Incident, other: Incident) -> Incident:
     severities = list(Severity)
     return replace(
         incident,
-        explanation=_with_further(incident.explanation, other.explanation.causes[1:]),
+        explanation=_with_further(incident, other.explanation.causes[1:]),
         severity=min(incident.severity, other.severity, key=severities.index),
         services_affected=tuple(dict.fromkeys((*incident.services_affected, *other.services_affected))),
     )
 
 
-def _with_further(explanation: Explanation, causes: Sequence[Cause]) -> Explanation:
-    """The explanation, and what else the other service suffers from: of two causes one may be felt there alone."""
+def _with_further(incident: Incident, causes: Sequence[Cause]) -> Explanation:
+    """The explanation, and what else the other service suffers from: of two causes one may be felt there alone.
+
+    That it waits for the service of this incident is no further cause: the incident says why.
+    """
+    explanation = incident.explanation
     known = {cause.kind for cause in explanation.causes}
-    further = [cause for cause in causes if cause.kind not in known and cause.confidence >= _CONFIDENCE_SHOWN]
+    further = [
+        cause
+        for cause in causes
+        if cause.kind not in known
+        and cause.confidence >= _CONFIDENCE_SHOWN
+        and (cause.kind, cause.entity.name) != (CauseKind.UPSTREAM_DEPENDENCY, incident.service)
+    ]
     told = sorted([*explanation.causes[1:], *further], key=lambda cause: -cause.confidence)[: _CAUSES_MAX - 1]
     ranked = [replace(cause, rank=rank) for rank, cause in enumerate([explanation.causes[0], *told], start=1)]
     blamed = {cause.kind for cause in ranked}

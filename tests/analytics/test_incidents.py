@@ -121,15 +121,17 @@ def test_what_was_open_and_is_not_found_again_is_over() -> None:
     assert reconcile([], [closed], UNTIL) == []
 
 
+def caused(*causes: Cause, service: str) -> Incident:
+    explanation = replace(PAGING.explanation, causes=causes, ruled_out=())
+    return replace(incident(replace(SPIKE, service=service)), explanation=explanation)
+
+
+def cause(kind: CauseKind, name: str, confidence: float, rank: int) -> Cause:
+    entity = Entity(EntityKind.SERVICE, name)
+    return replace(PAGING.cause, kind=kind, entity=entity, confidence=confidence, rank=rank)
+
+
 def test_of_incidents_that_share_a_cause_the_further_ones_of_both_are_kept() -> None:
-    def caused(*causes: Cause, service: str) -> Incident:
-        explanation = replace(PAGING.explanation, causes=causes, ruled_out=())
-        return replace(incident(replace(SPIKE, service=service)), explanation=explanation)
-
-    def cause(kind: CauseKind, name: str, confidence: float, rank: int) -> Cause:
-        entity = Entity(EntityKind.SERVICE, name)
-        return replace(PAGING.cause, kind=kind, entity=entity, confidence=confidence, rank=rank)
-
     shared = cause(CauseKind.UPSTREAM_DEPENDENCY, "retriever", 0.9, 1)
     start = cause(CauseKind.COLD_START, "chat-1", 0.6, 2)
     felt = cause(CauseKind.STRAGGLER, "chat-2", 0.3, 3)
@@ -142,3 +144,13 @@ def test_of_incidents_that_share_a_cause_the_further_ones_of_both_are_kept() -> 
         (3, CauseKind.STRAGGLER),
     ]
     assert one.services_affected == ("assist", "chat")
+
+
+def test_that_a_caller_waits_for_the_service_of_the_incident_is_no_further_cause() -> None:
+    fault = cause(CauseKind.NVLINK_FAULT, "GPU-1", 0.9, 1)
+    waits = cause(CauseKind.UPSTREAM_DEPENDENCY, "chat", 0.5, 2)
+    slow = cause(CauseKind.UPSTREAM_DEPENDENCY, "retriever", 0.5, 2)
+    own = caused(replace(fault, confidence=0.98), service="chat")
+    for further, kept in ((waits, [fault.kind]), (slow, [fault.kind, slow.kind])):
+        (one,) = one_for_shared_cause([own, caused(fault, further, service="gateway")])
+        assert [found.kind for found in one.explanation.causes] == kept
