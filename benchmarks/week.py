@@ -3,12 +3,12 @@
     python -m benchmarks.week [--days N] [--nodes N] [--quick] [--folder FOLDER]
 
 The simulator plays 64 replicas of four services on 64 nodes straight into an embedded store (`simulator.fill`): every
-request as a span, and what dcgm-exporter, node_exporter, the engines and the switches show every 30 s. To save time only
-one trace in 16 has its upstream calls: so a slow called service is found, but told as `unknown`. Eight incidents of as
-many kinds are spread over the days. The filling is not timed and takes longer than what is (more than an hour for the
-week); with `--folder` the store is kept, and filled only once. Timed is the real command, `tailsight analyze --json` over all of
-it, on two cores: wall, CPU seconds of its whole process tree, and the most memory it held. What it prints is then held
-against what was planted.
+request as a span, and what dcgm-exporter, node_exporter, the engines and the switches show every 30 s. To save time
+only one trace in 16 has its upstream calls: so a slow called service is found, but told as `unknown`. Eight incidents
+of as many kinds are spread over the days. The filling is not timed and takes longer than what is (more than an hour for
+the week); with `--folder` the store is kept, and filled only once. Timed is the real command, `tailsight analyze
+--json` over all of it, on two cores: wall, CPU seconds of its whole process tree, and the most memory it held. What it
+prints is then held against what was planted.
 """
 
 import argparse
