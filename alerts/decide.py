@@ -132,9 +132,17 @@ def money(usd: float) -> str:
 
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
-    """Where exactly these labels can be silenced: a form that is filled in."""
-    matchers = written(tuple(Matcher(name, value) for name, value in sorted(labels.items())))
-    return f"{web_url}/alerts?{urlencode({'silence': matchers})}"
+    """Where these labels can be silenced: a form that is filled in. Not the incident: the next one is another."""
+    return f"{web_url}/alerts?{urlencode({'silence': _silencing(labels)})}"
+
+
+def alertmanager_silence_url(labels: Mapping[str, str], alertmanager_url: str) -> str:
+    """The same form of Alertmanager's own pages."""
+    return f"{alertmanager_url}/#/silences/new?filter={quote(_silencing(labels), safe='')}"
+
+
+def _silencing(labels: Mapping[str, str]) -> str:
+    return written(tuple(Matcher(name, value) for name, value in sorted(labels.items()) if name != "incident"))
 
 
 def incident_alert(incident: Incident, web_url: str, now: datetime, knowledge: Knowledge | None = None) -> Alert | None:

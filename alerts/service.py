@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.alertmanager import PATH, VALID, AlertmanagerFeed
 from alerts.config import AlertingConfig
+from alerts.decide import alertmanager_silence_url
 from alerts.deliver import DeliveryError, deliver
 from alerts.dispatch import Dispatcher, Notification, Reached, Suppressed
 from alerts.matchers import Labels
@@ -87,6 +88,11 @@ class Alerting:
         return not self._settings.alertmanagers and not any(self._config.receivers.values())
 
     @property
+    def is_told_by_alertmanager_alone(self) -> bool:
+        """Does our own router tell nobody, so that a silence of ours would keep nothing quiet."""
+        return bool(self._settings.alertmanagers) and not any(self._config.receivers.values())
+
+    @property
     def config(self) -> AlertingConfig:
         """Who is told what by our own router."""
         return self._config
@@ -103,12 +109,18 @@ class Alerting:
 
     def tell(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
-        labels = self._settings.labels
-        taken = [replace(alert, labels={**alert.labels, **labels}) for alert in alerts] if labels else list(alerts)
+        taken = [self._of_this_site(alert) for alert in alerts]
         with self._lock:
             self._dispatcher.post(taken, self._now())
             self._feed.post(taken)
             self._has_changed = self._has_changed or bool(taken)
+
+    def _of_this_site(self, alert: Alert) -> Alert:
+        labels, annotations = {**alert.labels, **self._settings.labels}, alert.annotations
+        if self.is_told_by_alertmanager_alone and "silence_url" in annotations:
+            people_reach = (self._settings.alertmanager_url or self._settings.alertmanagers[0]).rstrip("/")
+            annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, people_reach)}
+        return replace(alert, labels=labels, annotations=annotations)
 
     def hold(self, names: Collection[str] | None = None) -> None:
         """Believe that what fires fires on, for as long as if it were told again: nobody could look whether it does.

@@ -68,6 +68,9 @@ class AlertsSettings(BaseModel):
     alertmanagers: tuple[str, ...] = Field(
         (), description="URLs of Alertmanager; every peer, not a balancer before them, e.g. http://alertmanager-0:9093"
     )
+    alertmanager_url: str | None = Field(
+        None, description="where people reach it, for the link that silences; the first of `alertmanagers` unless said"
+    )
     config_file: Path | None = Field(
         None, description="YAML as Alertmanager has it (route, receivers, …), for our own router; read at start"
     )

@@ -96,15 +96,16 @@ def register(app: Dash, context: PageContext) -> None:
         asked = ctx.triggered_id if any(one["value"] for one in ctx.triggered) else None
         told: Any = no_update
         if isinstance(asked, dict):
-            await asyncio.to_thread(_do, context, asked, now)
+            await asyncio.to_thread(_do, context, asked, given[-2], now)
         elif asked == "silence-save":
             told = await asyncio.to_thread(_silence, context, given[-4:], now)
         known = [one for one in _alerts(context) if state.service in (None, one.alert.labels.get("service"))]
         silences = [one for one in _silences(context) if one.ends_at > now]
         tells_nobody = context.alerting is None or context.alerting.tells_nobody
+        elsewhere = context.alerting is not None and context.alerting.is_told_by_alertmanager_alone
         return (
             note(known, tells_nobody=tells_nobody),
-            table(known, now),
+            table(known, now, silenced_elsewhere=elsewhere),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),
             told,
@@ -172,18 +173,17 @@ def note(known: Sequence[KnownAlert], *, tells_nobody: bool) -> str:
     return f"{len(known)} firing" + (f", {quiet} of them quiet" if quiet else "")
 
 
-def table(known: Sequence[KnownAlert], now: datetime) -> Component:
-    """One row an alert."""
+def table(known: Sequence[KnownAlert], now: datetime, *, silenced_elsewhere: bool = False) -> Component:
+    """One row an alert; where Alertmanager alone tells people, its form is where one is silenced."""
     if not known:
         return empty_state("bell", "Nothing fires", html.P("Budgets burn as they may, and data comes in."))
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     ordered = sorted(known, key=lambda one: (one.alert.labels.get("severity", ""), one.alert.starts_at))
-    return html.Div(
-        html.Table([html.Thead(head), html.Tbody([_row(one, now) for one in ordered])]), className="panel table listing"
-    )
+    rows = [_row(one, now, silenced_elsewhere=silenced_elsewhere) for one in ordered]
+    return html.Div(html.Table([html.Thead(head), html.Tbody(rows)]), className="panel table listing")
 
 
-def _row(known: KnownAlert, now: datetime) -> Component:
+def _row(known: KnownAlert, now: datetime, *, silenced_elsewhere: bool) -> Component:
     alert, labels = known.alert, known.alert.labels
     severity = labels.get("severity", "")
     look = SEVERITIES[Severity(severity)] if severity in set(Severity) else (severity, "calm", "bell")
@@ -192,25 +192,32 @@ def _row(known: KnownAlert, now: datetime) -> Component:
     title = (
         page_link(words, incident_path(labels["incident"]), "plain-link") if "incident" in labels else html.Div(words)
     )
-    silence = html.Button(
-        [icon("bell-off"), "Silence 1 h"],
-        id={"type": "silence", "of": alert.fingerprint},
-        className="button",
-        title=f"Tell nobody of {labels.get('alertname')} of these labels for an hour",
-    )
+    silence: Component
+    if silenced_elsewhere:
+        where = alert.annotations.get("silence_url", "")
+        silence = html.A([icon("bell-off"), "Silence"], href=where, className="button", title="In Alertmanager's form")
+    else:
+        silence = html.Button(
+            [icon("bell-off"), "Silence 1 h"],
+            id={"type": "silence", "of": alert.fingerprint},
+            className="button",
+            title=f"Tell nobody of {labels.get('alertname')} of these labels for an hour",
+        )
     cells = (
         badge(*look),
         title,
         text.since(alert.starts_at, now),
         ", ".join(known.receivers),
-        _state(known),
+        _state(known, silenced_elsewhere=silenced_elsewhere),
         None if known.suppressed.silenced_by else silence,
     )
     return html.Tr([cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)])
 
 
-def _state(known: KnownAlert) -> Component:
+def _state(known: KnownAlert, *, silenced_elsewhere: bool) -> Component:
     quiet = known.suppressed
+    if quiet.silenced_by and silenced_elsewhere:
+        return html.Span("Silenced here only", className="note", title="Alertmanager tells people all the same")
     if quiet.silenced_by:
         return html.Span("Silenced", className="note", title=f"by {', '.join(quiet.silenced_by)}")
     if quiet.inhibited_by is not None:
@@ -256,8 +263,8 @@ def dead_panel(letters: Sequence[DeadLetter], now: datetime) -> Component | None
     return panel("Not taken", body, note="tried again with the next flush of its group")
 
 
-def _do(context: PageContext, asked: dict[str, str], now: datetime) -> None:
-    """What a button asks: a silence of exactly these labels, or the end of one."""
+def _do(context: PageContext, asked: dict[str, str], by: str | None, now: datetime) -> None:
+    """What a button asks: a silence of these labels, but for the incident's, or the end of one."""
     if context.alerting is None:
         return
     if asked["type"] == "unsilence":
@@ -267,9 +274,9 @@ def _do(context: PageContext, asked: dict[str, str], now: datetime) -> None:
     if labels is None:
         return  # it has ended meanwhile
     document = {
-        "matchers": [{"name": name, "value": value} for name, value in sorted(labels.items())],
+        "matchers": [{"name": name, "value": value} for name, value in sorted(labels.items()) if name != "incident"],
         "endsAt": rfc3339(now + _FOR),
-        "createdBy": "the page",
+        "createdBy": (by or "").strip() or "the page",
         "comment": "silenced for an hour at a click",
     }
     context.alerting.silence(new_silence(document, now))

@@ -168,12 +168,13 @@ def test_further_causes_are_told_by_rank() -> None:
     assert page.annotations["other_causes"] == "2. Traffic surge (chat), 31%"
 
 
-def test_the_silence_link_silences_exactly_this_alert() -> None:
+def test_the_silence_link_silences_this_alert_and_the_next_of_its_kind() -> None:
     page = page_for(PAGING, URL)
     assert page is not None
     (text,) = parse_qs(urlsplit(page.annotations["silence_url"]).query)["silence"]
     matchers = parse_matchers(text)
     assert all_match(matchers, page.labels)
+    assert all_match(matchers, page.labels | {"incident": "another"})
     assert not all_match(matchers, page.labels | {"service": "other"})
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -150,6 +151,20 @@ def test_every_alert_carries_the_labels_of_this_site(clean_store: Store, tmp_pat
     service.tell([alert(severity="page")])
     runs(service, lambda: bool(receiver.told))
     assert receiver.told[0]["alerts"][0]["labels"]["cluster"] == "eu-1"
+
+
+def test_where_alertmanager_alone_tells_people_its_own_form_silences(clean_store: Store) -> None:
+    settings = AlertsSettings(
+        alertmanagers=("http://alertmanager-0:9093",),
+        alertmanager_url="https://am.example/",
+        labels={"cluster": "eu-1"},
+    )
+    service = alerting(clean_store, settings)
+    assert service.is_told_by_alertmanager_alone
+    service.tell([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts?silence=x"}, incident="inc-1")])
+    place, _, matchers = service.alerts()[0].alert.annotations["silence_url"].partition("?filter=")
+    assert place == "https://am.example/#/silences/new"
+    assert unquote(matchers) == '{alertname="SLOBurnRate",cluster="eu-1",service="chat"}'
 
 
 def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:

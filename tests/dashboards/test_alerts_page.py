@@ -1,0 +1,32 @@
+"""The page of the alerts: what can be done to one that fires."""
+
+from datetime import UTC, datetime, timedelta
+
+from alerts.dispatch import Suppressed
+from alerts.service import KnownAlert
+from dashboards.pages.alerts import table
+from domain.alert import Alert
+from tests.dashboards.reading import links, words
+
+NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
+FORM = "https://am.example/#/silences/new?filter=x"
+
+
+def firing(*silenced_by: str) -> KnownAlert:
+    labels = {"alertname": "SLOBurnRate", "severity": "page", "service": "chat"}
+    alert = Alert(labels, {"summary": "chat burns", "silence_url": FORM}, NOW, NOW + timedelta(minutes=4), NOW)
+    return KnownAlert(alert, ("oncall",), Suppressed(silenced_by, None))
+
+
+def test_an_alert_that_we_tell_is_silenced_at_a_click() -> None:
+    body = table([firing()], NOW)
+    assert "Silence 1 h" in words(body)
+    assert FORM not in links(body)
+    assert "Silenced" in words(table([firing("s-1")], NOW))
+
+
+def test_where_alertmanager_tells_people_its_form_silences_and_our_silence_is_told_to_do_nothing() -> None:
+    body = table([firing()], NOW, silenced_elsewhere=True)
+    assert FORM in links(body)
+    assert "Silence 1 h" not in words(body)
+    assert "Silenced here only" in words(table([firing("s-1")], NOW, silenced_elsewhere=True))
