@@ -27,6 +27,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 ALERTMANAGER: dict[str, Any] = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8"))
+RULES = DEPLOY / "prometheus/tailsight.rules.yml"
 TOKEN_PATH = "/run/secrets/tailsight_token"
 
 
@@ -312,6 +313,24 @@ def test_the_collector_is_reached_on_the_ports_it_listens_on() -> None:
 
 def test_alertmanager_tells_nobody_until_it_is_told_whom() -> None:
     assert ALERTMANAGER["receivers"] == [{"name": ALERTMANAGER["route"]["receiver"]}]
+
+
+# Prometheus
+
+
+def test_the_rules_that_watch_tailsight_ask_for_metrics_that_it_has() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]]
+    known = set(re.findall(r"`(tailsight_\w+)`", (ROOT / "docs/metrics.md").read_text(encoding="utf-8")))
+    asked = {rule["alert"]: set(re.findall(r"tailsight_\w+", rule["expr"])) for rule in rules}
+    assert set().union(*asked.values()) <= known
+    assert {rule["labels"]["severity"] for rule in rules} == {"page", "ticket"}
+    assert [name for name, metrics in asked.items() if not metrics] == ["TailsightDown"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on PATH (Debian: prometheus)")
+def test_prometheus_takes_the_rules() -> None:
+    checked = subprocess.run(["promtool", "check", "rules", RULES], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
 
 
 # Dockerfile
