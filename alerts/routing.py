@@ -88,39 +88,55 @@ def parse_route(document: dict[str, Any]) -> Route:
     """Read the tree under `route`.
 
     Raises:
-        RouteError: naming the node and the field.
+        RouteError: with every fault, one a line, each naming the node and the field.
     """
-    counter = iter(range(1_000_000))
-    root = _node(document, None, "route", counter)
+    faults: list[str] = []
+    root = _node(document, None, "route", iter(range(1_000_000)), faults)
     if root.matchers:
-        raise RouteError("route: the root takes every alert, so it may have no matchers")
+        faults.append("route: the root takes every alert, so it may have no matchers")
     if root.options.mute_time_intervals or root.options.active_time_intervals:
-        raise RouteError("route: the root may have no time intervals: put them on a child")
+        faults.append("route: the root may have no time intervals: put them on a child")
     if root.goes_on:
-        raise RouteError("route: the root cannot continue")
+        faults.append("route: the root cannot continue")
+    if faults:
+        raise RouteError("\n".join(faults))
     return root
 
 
-def _node(document: dict[str, Any], parent: Route | None, place: str, counter: Iterator[int]) -> Route:
+def _node(
+    document: dict[str, Any], parent: Route | None, place: str, counter: Iterator[int], faults: list[str]
+) -> Route:
+    """The node and all below it; what is wrong goes to `faults`, so that the rest is looked at too."""
     if not isinstance(document, dict):
-        raise RouteError(f"{place}: expected a mapping, found {type(document).__name__}")
+        faults.append(f"{place}: expected a mapping, found {type(document).__name__}")
+        document = {}
     unknown = sorted(document.keys() - set(_FIELDS))
     if unknown:
-        raise RouteError(f"{place}: unknown field {', '.join(unknown)}; valid are {', '.join(_FIELDS)}")
-    matchers = _matchers_of(document, place)
+        faults.append(f"{place}: unknown field {', '.join(unknown)}; valid are {', '.join(_FIELDS)}")
     inherited = RouteOptions() if parent is None else parent.options
+    matchers: tuple[Matcher, ...] = ()
+    options = inherited
+    try:
+        matchers = _matchers_of(document, place)
+    except RouteError as error:
+        faults.append(str(error))
+    try:
+        options = _options(document, inherited, place)
+    except RouteError as error:
+        faults.append(str(error))
     node = Route(
         key="{}" if parent is None else f"{parent.key}/{written(matchers)}",
         index=next(counter),
         matchers=matchers,
         goes_on=bool(document.get("continue", False)),
-        options=_options(document, inherited, place),
+        options=options,
         labels=tuple({**dict(parent.labels if parent else ()), **(document.get("labels") or {})}.items()),
     )
     children = document.get("routes") or []
     if not isinstance(children, list):
-        raise RouteError(f"{place}.routes: expected a list, found {type(children).__name__}")
-    routes = [_node(child, node, f"{place}.routes[{number}]", counter) for number, child in enumerate(children)]
+        faults.append(f"{place}.routes: expected a list, found {type(children).__name__}")
+        children = []
+    routes = [_node(child, node, f"{place}.routes[{number}]", counter, faults) for number, child in enumerate(children)]
     return replace(node, routes=tuple(routes))
 
 

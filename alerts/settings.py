@@ -114,7 +114,9 @@ class AlertsSettings(BaseModel):
             except OSError as error:
                 raise ValueError(f"config_file: cannot read {self.config_file}: {error.strerror}") from None
             except AlertingError as error:
-                raise ValueError(f"config_file: {self.config_file}: {error}") from None
+                faults = str(error).splitlines()
+                told = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
+                raise ValueError(f"config_file: {self.config_file}: {told}") from None
         return self
 
     @property

@@ -142,7 +142,7 @@ def serve(*, config: Config = None) -> None:
     application = Application(read_settings(config))
     addresses = application.start(on_failure=stop.set)
     doors = f"{addresses.otlp_http_url} (HTTP) or {addresses.otlp_grpc_url} (gRPC)"
-    _out.print(f"Tailsight is at {addresses.web_url}; send OTLP to {doors}", soft_wrap=True)
+    _out.print(escape(f"Tailsight is at {addresses.web_url}; send OTLP to {doors}"), soft_wrap=True)
     stop.wait()
     drained = application.stop()
     if application.failure is not None:
@@ -159,7 +159,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
     openly = listens_openly(read_settings(file))
     if openly is not None:
         _fail(openly, Exit.TROUBLE)
-    _out.print(f"{file} is fine")
+    _out.print(escape(f"{file} is fine"))
 
 
 @app.command()
@@ -255,10 +255,11 @@ def explain(
         _say_json(explanation_to_document(explanation))
         return
     for cause in explanation.causes:
-        _out.print(f"[bold]{cause.rank}. {cause.kind}[/] {cause.entity.name}  {cause.confidence:.0%}", highlight=False)
-        _out.print(f"   {cause.summary}", highlight=False)
+        name = escape(cause.entity.name)
+        _out.print(f"[bold]{cause.rank}. {cause.kind}[/] {name}  {cause.confidence:.0%}", highlight=False)
+        _out.print(f"   {escape(cause.summary)}", highlight=False)
     for ruled_out in explanation.ruled_out:
-        _out.print(f"[dim]   not {ruled_out.kind}: {ruled_out.why}[/]", highlight=False)
+        _out.print(f"[dim]   not {ruled_out.kind}: {escape(ruled_out.why)}[/]", highlight=False)
 
 
 slo_app = typer.Typer(invoke_without_command=True, help="Where each objective stands now; what others would bring.")
@@ -291,13 +292,15 @@ def slo(context: typer.Context, *, config: Config = None, as_json: Json = False)
             ratios = (one.counted.sli_ratio, one.counted.budget_left_ratio)
             shown = ["no data" if value is None else f"{value:.3%}" for value in ratios]
             target, over = f"{status.objective.target_ratio:.2%}", period_text(one.period)
-            name = "" if place else status.objective.name
+            name = "" if place else escape(status.objective.name)
             table.add_row(name, one.state, over, target, *shown, "" if place else burn)
     _out.print(table)
     for status in statuses:
         if status.credit is not None and status.credit.credit_usd:
             due = _usd(status.credit.credit_usd)
-            _out.print(f"{status.objective.name}: the SLA gives back {due} if the month ended now", highlight=False)
+            _out.print(
+                f"{escape(status.objective.name)}: the SLA gives back {due} if the month ended now", highlight=False
+            )
 
 
 route_app = typer.Typer(no_args_is_help=True, help="Who is told of an alert, and who would have been.")
@@ -331,7 +334,8 @@ def route_test(
         options = one.options
         kinds = ", ".join(integration.kind for integration in alerting.receivers[options.receiver]) or "nobody"
         times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
-        table.add_row(options.receiver, kinds, escape(one.key), ", ".join(options.group_by) or "all in one", *times)
+        told = (options.receiver, kinds, one.key, ", ".join(options.group_by) or "all in one", *times)
+        table.add_row(*map(escape, told))
     _out.print(table)
     _tell_who_is_told(settings)
 
@@ -358,7 +362,7 @@ def route_replay(
     table = Table("when", "receiver", "why", "firing", "over", "what", title=f"{len(alerts)} alerts")
     for one in told:
         counts = (str(one.firing_count), str(one.resolved_count))
-        table.add_row(rfc3339(one.at), one.receiver, one.reason.value, *counts, escape(one.summary))
+        table.add_row(rfc3339(one.at), escape(one.receiver), one.reason.value, *counts, escape(one.summary))
     _out.print(table)
 
 
@@ -557,7 +561,7 @@ def cost_export(
         out.write_text(text)
     except OSError as error:
         _fail(f"cannot write {out}: {error.strerror}", Exit.TROUBLE)
-    _out.print(f"{rows.height:,} rows in {out}", highlight=False)
+    _out.print(escape(f"{rows.height:,} rows in {out}"), highlight=False)
 
 
 report_app = typer.Typer(no_args_is_help=True, help="What a week cost, and which promises were kept.")
@@ -626,7 +630,9 @@ def report_weekly(
     for one in document["answers"]:
         _out.print(f"[bold]{escape(one['question'])}[/] {escape(one['answer'])}", highlight=False)
     for file in files:
-        _out.print(f"{file}  [dim]{file.stat().st_size / 1024:,.0f} KiB[/]", highlight=False, soft_wrap=True)
+        _out.print(
+            f"{escape(str(file))}  [dim]{file.stat().st_size / 1024:,.0f} KiB[/]", highlight=False, soft_wrap=True
+        )
 
 
 def _written(folder: Any, report: Any) -> Path:
@@ -693,22 +699,23 @@ def doctor(*, config: Config = None) -> None:
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
-        _out.print(f"store {settings.store.url.split('@')[-1]} answers")
+        _out.print(escape(f"store {settings.store.url.split('@')[-1]} answers"))
         for table in sources(store):
             kind = "attributes as JSON" if table.dialect.json else "attributes as maps"
             _out.print(
-                f"reads {table.signal} from {table.name}, {kind}; made by others, left as it is", highlight=False
+                escape(f"reads {table.signal} from {table.name}, {kind}; made by others, left as it is"),
+                highlight=False,
             )
         _tell_retention(store, settings)
         _tell_who_is_told(settings.alerts)
         excesses = find_excesses(store, settings.collector.cardinality, now)
         for excess in excesses:
-            _out.print(f"[red]too many[/] {excess}", highlight=False)
+            _out.print(f"[red]too many[/] {escape(str(excess))}", highlight=False)
         stale = bool(excesses)
         for source, newest in read_freshness(store, now).items():
             age = "none in the last day" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
             stale = stale or newest is None or now - newest > timedelta(minutes=5)
-            _out.print(f"newest of {source}: {age}")
+            _out.print(escape(f"newest of {source}: {age}"))
     _end(Exit.TROUBLE if stale else Exit.FINE)
 
 
@@ -742,7 +749,7 @@ def _tell_who_is_told(settings: Any) -> bool:
     """Who hears of alerts at all; False when nobody does."""
     kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
     if settings.alertmanagers:
-        places = ", ".join(str(one) for one in settings.alertmanagers)
+        places = escape(", ".join(str(one) for one in settings.alertmanagers))
         _out.print(f"alerts go to Alertmanager at {places}, whose own routes decide who is told", highlight=False)
     if kinds:
         _out.print(f"our own router tells by {', '.join(kinds)}", highlight=False)
@@ -821,7 +828,7 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
         yield lambda *_: None
         return
     columns = (
-        TextColumn("{task.description:<22}"),
+        TextColumn("{task.description:<22}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
@@ -872,7 +879,7 @@ def _tell_once(outcome: dict[str, Any]) -> None:
     from reports.incident import incident_report
 
     truth = outcome["truth"]
-    _out.print(f"[dim]What really happened:[/] {truth['kind']} at {truth['entity']['name']}", highlight=False)
+    _out.print(f"[dim]What really happened:[/] {truth['kind']} at {escape(truth['entity']['name'])}", highlight=False)
     for document in outcome["incidents"]:
         _out.print(Markdown(incident_report(from_document(document))))
     if outcome["page"] is None:
@@ -880,17 +887,17 @@ def _tell_once(outcome: dict[str, Any]) -> None:
         return
     _out.print(f"\n[bold]The {outcome['page']['labels']['severity']} that on-call would get[/]")
     for key, value in outcome["page"]["annotations"].items():
-        _out.print(f"  {key:>18}  {value}", highlight=False)
+        _out.print(escape(f"  {key:>18}  {value}"), highlight=False)
 
 
 def _tell_ready(url: str) -> None:
-    _out.print(f"\n  Tailsight is at [bold]{url}[/]  (Ctrl-C ends it)\n", highlight=False)
+    _out.print(f"\n  Tailsight is at [bold]{escape(url)}[/]  (Ctrl-C ends it)\n", highlight=False)
     _out.print("  Something goes wrong within a minute; the overview will say what.\n")
 
 
 def _tell_incident(incident: Incident) -> None:
-    symptom = f"[red]{incident.service}[/] {incident.indicator} p99 {incident.peak_ms_p99:,.0f} ms"
-    _out.print(f"  {symptom}: {incident.cause.summary}", highlight=False)
+    symptom = f"[red]{escape(incident.service)}[/] {incident.indicator} p99 {incident.peak_ms_p99:,.0f} ms"
+    _out.print(f"  {symptom}: {escape(incident.cause.summary)}", highlight=False)
 
 
 def _tell_incidents(incidents: list[Incident]) -> None:
@@ -903,9 +910,9 @@ def _tell_incidents(incidents: list[Incident]) -> None:
         table.add_row(
             incident.id,
             f"{incident.started_at:%m-%d %H:%M:%S}",
-            f"{incident.service} {incident.indicator}",
+            escape(f"{incident.service} {incident.indicator}"),
             f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
-            f"{cause.kind}\n{cause.entity.name}",
+            escape(f"{cause.kind}\n{cause.entity.name}"),
             f"{cause.confidence:.0%}",
         )
     _out.print(table)
@@ -923,7 +930,7 @@ def _tell_bill(costs: Any, pricing: Any) -> None:
     _tell_idle(costs)
     listed = sorted(set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices)
     if listed:
-        names = ", ".join(listed)
+        names = escape(", ".join(listed))
         _out.print(f"[yellow]Public list prices, not yours ({names}): set cost.price_book[/]", highlight=False)
     if costs.unpriced_gpu_seconds:
         hours_lost = costs.unpriced_gpu_seconds / 3600
@@ -997,7 +1004,7 @@ def _say_json(document: Any) -> None:
 
 
 def _fail(message: str, status: Exit) -> NoReturn:
-    _err.print(f"[red]tailsight:[/] {message}", highlight=False)
+    _err.print(f"[red]tailsight:[/] {escape(message)}", highlight=False)
     _end(status)
 
 

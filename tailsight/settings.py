@@ -4,13 +4,12 @@ Every key is also an environment variable: TAILSIGHT_COLLECTOR__OTLP_HTTP__PORT=
 store's URL.
 """
 
-import difflib
 import itertools
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import (
@@ -26,6 +25,7 @@ from pydantic import (
 
 from alerts.announce import announces
 from alerts.settings import AlertsSettings
+from alerts.settings_faults import explained
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
@@ -46,6 +46,7 @@ from tailsight.knowledge import read_own_knowledge
 from tailsight.slo_files import read_objectives
 
 _PREFIX = "TAILSIGHT_"
+_STORE_URL = ("store", "url")  # what is wrong with it is told without its password
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -329,7 +330,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError(_explained(error)) from None
+        raise SettingsError("\n".join(explained(error, Settings, untold=[_STORE_URL]))) from None
     return _with_token(settings)
 
 
@@ -421,41 +422,3 @@ def _with_token(settings: Settings) -> Settings:
     if not token:
         raise SettingsError(f"auth.token_file: {file} is empty; expected the token")
     return settings.model_copy(update={"auth": settings.auth.model_copy(update={"token": SecretStr(token)})})
-
-
-def _explained(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        path = [str(part) for part in fault["loc"]]
-        place = ".".join(path)
-        if fault["type"] == "extra_forbidden":
-            known = _keys_at(path[:-1])
-            near = difflib.get_close_matches(path[-1], known, n=1)
-            parent = "".join(f"{part}." for part in path[:-1])
-            hint = f"did you mean {parent}{near[0]}?" if near else f"valid are {', '.join(known)}"
-            lines.append(f"{place}: unknown setting; {hint}")
-        else:
-            found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
-            if fault["loc"] == ("store", "url"):  # the message has it, without the password
-                found = None
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(
-                (f"{place}: " if place else "")
-                + message
-                + (f" (found {found!r})" if found is not None and str(found) not in message else "")
-            )
-    return "\n".join(lines)
-
-
-def _keys_at(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for key in path:
-        field = model.model_fields.get(key)
-        if field is None:
-            continue  # an index into a list
-        candidates = [field.annotation, *get_args(field.annotation)]
-        inner = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return sorted(model.model_fields)

@@ -55,6 +55,60 @@ def test_what_cannot_be_used_is_refused_where_it_is_wrong(text: str, told: str) 
         parse_config(text)
 
 
+def test_every_fault_is_told_at_once_with_what_is_valid() -> None:
+    text = """
+global: {smtp_smarthots: 'mail:25', resolve_timeout: soon}
+route:
+  receiver: a
+  routes:
+  - {matchers: [severity="page"], receiver: oncall, repeat_intervall: 1h}
+  - {matchers: ['=x'], receiver: b, group_interval: 0s}
+receivers:
+- name: a
+  webhook_configs: [{url: 'http://x', max_alert: 3}]
+  slack_configs: [{api_url: 'https://hooks.slack.com/x', title: '{{ .Foo }}'}]
+- name: c
+  pagerduty_configs: [{routing_key: 12345}]
+  sns_configs: []
+inhibit_rules: [{source: x}]
+time_intervals: [{name: nights, time_intervals: [{weekdays: [funday]}]}]
+templates: [a.tmpl]
+"""
+    with pytest.raises(AlertingError) as error:
+        parse_config(text)
+    told = str(error.value).splitlines()
+    assert "unknown field templates; valid are global, route," in told.pop(0)
+    assert [line.split(": ")[0] for line in told] == [
+        "global.resolve_timeout",
+        "global.smtp_smarthots",
+        "route.routes[0]",
+        "route.routes[1]",
+        "route.routes[1].group_interval",
+        "receivers[0] (a).webhook_configs[0].max_alert",
+        "receivers[0] (a).slack_configs[0].title",
+        "receivers[1] (c).pagerduty_configs[0].routing_key",
+        "receivers[1] (c)",
+        "inhibit_rules[0]",
+        "time_intervals[0] (nights)",
+    ]
+    assert told[1].endswith("unknown field; did you mean smtp_smarthost?")
+    assert told[5].endswith("unknown field; did you mean max_alerts?")
+    assert told[6].endswith("unknown field; valid are api_url, api_url_file, channel, http_config, send_resolved")
+    assert "12345" not in told[7]
+
+
+def test_names_that_are_not_there_are_told_beside_other_faults() -> None:
+    text = "route: {receiver: b}\nreceivers: [{name: a, webhook_configs: [{url: x, urll: y}]}]"
+    with pytest.raises(AlertingError, match=r"(?s)unknown field; .*there is no receiver 'b'; known are a"):
+        parse_config(text)
+
+
+def test_a_field_that_is_written_under_another_name_is_told_by_it() -> None:
+    text = MINIMAL + "  email_configs: [{to: a@example.com, smarthost: 'localhost:25', formm: x}]\n"
+    with pytest.raises(AlertingError, match=r"formm: unknown field; did you mean from\?"):
+        parse_config(text)
+
+
 @needs_cases
 @pytest.mark.parametrize("name", BAD)
 def test_what_alertmanager_refuses_is_refused(name: str) -> None:

@@ -88,6 +88,8 @@ def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
     ("text", "status", "told"),
     [
         ("web: {prot: 9090}", WRONG_USE, "web.prot: unknown setting; did you mean web.port?"),
+        ("slo: {files: ['slos/[a-z]*.yaml']}", WRONG_USE, "there is no file slos/[a-z]*.yaml"),
+        ("'[/a]': 1", WRONG_USE, "[/a]: unknown setting; valid are"),
         ("web: {host: 0.0.0.0}", TROUBLE, "web.host is 0.0.0.0, which others can reach, and no token is set"),
     ],
 )
