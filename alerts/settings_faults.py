@@ -41,7 +41,7 @@ def _line(fault: Any, model: type[BaseModel], within: str, noun: str, untold: Co
     found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
     if fault["loc"] in untold or _is_secret(model, path):
         found = None
-    message = fault["msg"].removeprefix("Value error, ")
+    message: str = fault["msg"].removeprefix("Value error, ")
     said = found is None or str(found) in message
     return (f"{place}: " if place else "") + message + ("" if said else f" (found {found!r})")
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
@@ -419,16 +418,24 @@ def slo_backtest(
 @slo_app.command("import")
 def slo_import(
     files: Annotated[list[Path], typer.Argument(help="Files of SLOs.", exists=True, dir_okay=False)],
+    *,
+    indicator: Annotated[
+        Literal["errors"] | None,
+        typer.Option("--as", help="Count failures in all of them; else the indicator is TODO, which loading refuses."),
+    ] = None,
 ) -> None:
-    """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1: what is asked is left to be filled in."""
+    """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1; PromQL is not: fill in each TODO."""
     from analytics.slo_documents.checks import OpenSloError
-    from analytics.slo_documents.imports import imported_documents
+    from analytics.slo_documents.imports import as_text, imported
 
     try:
-        documents = [one for file in files for one in imported_documents(file.read_text())]
+        found = imported([file.read_text() for file in files], Indicator(indicator) if indicator else None)
     except OpenSloError as error:
         _fail("\n".join(f"{problem.path}: {problem.told}" for problem in error.problems), Exit.TROUBLE)
-    sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False))
+    for one in found:
+        for change in one.changes:
+            _err.print(escape(f"{one.name}: {change}"), highlight=False, soft_wrap=True)
+    sys.stdout.write(as_text(found))
 
 
 cost_app = typer.Typer(invoke_without_command=True, help="What it cost, what will be spent, and what could be saved.")

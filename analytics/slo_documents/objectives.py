@@ -34,6 +34,8 @@ _FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     Indicator.GPU_AVAILABILITY.value: (),
     Indicator.DATA_FRESHNESS.value: ("age_max_s",),
 }
+INDICATORS = tuple(_FIGURES_OF)
+"""What can be counted."""
 _DIMENSIONS = ("model", "version", "tenant", "pool", "node")
 
 

@@ -158,6 +158,23 @@ def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: P
     assert all(window in shown for window in windows)
 
 
+def test_an_imported_slo_has_its_meaning_filled_in_before_it_is_taken(tmp_path: Path) -> None:
+    sloth = tmp_path / "sloth.yml"
+    sloth.write_text(
+        "{version: prometheus/v1, service: chat, labels: {team: a}, slos: [{name: fast, objective: 99.5, "
+        "alerting: {name: x}, sli: {events: {error_query: 'slow[{{.window}}]', total_query: 'all[{{.window}}]'}}}]}"
+    )
+    made, settings = tmp_path / "openslo.yaml", tmp_path / "tailsight.yaml"
+    settings.write_text(f"slo: {{files: ['{made}']}}")
+    for more, status in (((), WRONG_USE), (("--as", "errors"), FINE)):
+        printed = tailsight("slo", "import", str(sloth), *more)
+        assert (printed.returncode, printed.stderr) == (FINE, "chat-fast: left out: labels team\n")
+        made.write_text(printed.stdout)
+        checked = tailsight("check-config", str(settings))
+        assert checked.returncode == status
+        assert more or "indicator: is 'TODO'; valid are errors, ttft" in checked.stderr
+
+
 def test_the_report_of_a_week_is_written_in_every_format_and_always_the_same(tmp_path: Path) -> None:
     store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
     assert tailsight("migrate", **store).returncode == FINE

@@ -1,11 +1,76 @@
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from analytics.slo_documents.imports import imported_documents
-from analytics.slo_documents.objectives import objective_of
+import pytest
+import yaml
+
+from analytics.slo_documents.checks import OpenSloError
+from analytics.slo_documents.imports import as_text, imported
+from analytics.slo_documents.objectives import objective_of, objectives_in
 from analytics.slo_documents.openslo_rules import problems_of
 from domain.incident import Indicator
 from domain.slo import Calendar
 from tests.analytics.slo_documents.samples import CASES, SDK, SLOTH, V1ALPHA, needs_cases
+
+PYRRA = """
+apiVersion: pyrra.dev/v1alpha1
+kind: ServiceLevelObjective
+metadata: {name: NAME, labels: {team: inference}}
+spec:
+  target: "100"
+  window: 12h
+  indicator: {ratio: {errors: {metric: 'http_errors_total{job="chat"}'}, total: {metric: 'http_total{job="chat"}'}}}
+"""
+
+
+def imported_documents(text: str) -> list[Mapping[str, Any]]:
+    """Those of somebody who means failures."""
+    return [one.document for one in imported([text], Indicator.ERRORS)]
+
+
+def test_what_nobody_has_said_yet_is_refused_when_it_is_loaded() -> None:
+    text = as_text(imported([PYRRA]))
+    assert text.count("indicator: TODO  # valid are errors, ttft, latency, tpot, goodput,") == 2
+    assert "service:  # TODO: whose requests" in text
+    with pytest.raises(OpenSloError, match=r"spec\.service: is missing"):
+        objectives_in(text)
+    with pytest.raises(OpenSloError, match="indicator: is 'TODO'; valid are errors, ttft"):
+        objectives_in(text.replace("service:  #", "service: chat  #"))
+
+
+def test_whoever_means_failures_says_so() -> None:
+    text = as_text(imported([PYRRA.replace("labels: {", "labels: {pyrra.dev/service: chat, ")], Indicator.ERRORS))
+    (objective,) = objectives_in(text)
+    assert (objective.indicator, objective.service) == (Indicator.ERRORS, "chat")
+
+
+def test_what_was_changed_or_left_out_is_told() -> None:
+    (one,) = imported([PYRRA])
+    assert one.changes == (
+        "the name was NAME",
+        "the window of 12h is now 1d: windows are whole days",
+        "the target of 100 % is now 0.999999: without a budget nothing can burn",
+        "left out: labels team",
+        "the source names no service: write whose requests it is about",
+    )
+
+
+def test_a_name_that_is_cut_does_not_end_in_a_dash() -> None:
+    (one,) = imported([PYRRA.replace("NAME", "a" * 62 + "-latency")], Indicator.ERRORS)
+    assert one.name == "a" * 62
+    assert [problem.path for problem in problems_of(one.document)] == ["spec.service"]
+
+
+def test_two_that_would_bear_one_name_are_refused() -> None:
+    files = [PYRRA.replace("NAME", "a" * 63 + end) for end in ("-one", "-two")]
+    with pytest.raises(OpenSloError, match="would be the name of several"):
+        imported(files)
+
+
+def test_what_is_printed_is_yaml_with_all_that_was_said() -> None:
+    (one,) = imported([PYRRA])
+    assert yaml.safe_load(as_text([one])) == one.document
 
 
 @needs_cases
