@@ -147,6 +147,22 @@ def burn_alerts(
     return sorted(found, key=lambda alert: (alert.started_at, alert.severity))
 
 
+def never_pages(objective: Objective) -> str | None:
+    """Why no burn rate of this objective can ever page, in a sentence; None when one can.
+
+    While every request fails, the budget burns at 1 / budget; a pair of windows whose rate is not below that is out of
+    reach.
+    """
+    if minutes_to_page(objective, 1.0) < math.inf:
+        return None
+    needed = min(pair.rate(objective) for pair in WINDOWS if pair.severity is Severity.PAGE)
+    promised = f"{objective.target_ratio * 100:.6g} % over {objective.window_days} days"
+    return (
+        f"{objective.name} ({promised}) can never page: a total outage burns {1 / _budget(objective):.3g} times too "
+        f"fast, a page needs {needed:.3g}; raise the target or shorten the window"
+    )
+
+
 def burn_rates(
     objective: Objective, counts: pl.DataFrame, until: datetime, windows_s: Sequence[int]
 ) -> list[float | None]:

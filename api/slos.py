@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from analytics.burn_rates import BurnAlert
+from analytics.burn_rates import BurnAlert, never_pages
 from analytics.jobs import backtest, slo_evidence, slo_statuses
 from analytics.slo_documents.annotations import period_text
 from analytics.slo_documents.checks import OpenSloError
@@ -455,7 +455,11 @@ def put_slo(
     name: Annotated[str, Path(description="the name of an objective", examples=["chat-ttft"])],
     document: Annotated[dict[str, Any], Body(description="OpenSLO v1, kind SLO")],
 ) -> dict[str, Any]:
-    """Keep an objective, in place of one of the same name; judged from the next look on, and over the past as well."""
+    """Keep an objective, in place of one of the same name; judged from the next look on, and over the past as well.
+
+    The answer is the objective as it is kept. Where it will not do what it seems to, `warnings` beside it says why, one
+    sentence each.
+    """
     _refuse_fixed(given.objectives(), name)
     if name.split("/")[0] == "exclusions":
         raise invalid_field("metadata.name", f"is {name!r}; exclusions are kept there, so no objective bears this name")
@@ -473,7 +477,8 @@ def put_slo(
     if objective.name != name:
         raise invalid_field("metadata.name", f"is {objective.name!r}, but the path says {name!r}")
     write_document(given.store, SLO_DOCUMENTS, name, document, given.now())
-    return document_of(objective)
+    warning = never_pages(objective)
+    return document_of(objective) | ({} if warning is None else {"warnings": [warning]})
 
 
 @router.delete(

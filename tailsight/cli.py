@@ -152,13 +152,18 @@ def serve(*, config: Config = None) -> None:
 
 @app.command("check-config")
 def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
-    """Say what is wrong with a configuration file."""
+    """Say what is wrong with a configuration file, and what will not do what it seems to."""
+    from analytics.burn_rates import never_pages
     from tailsight.settings import listens_openly, read_settings
 
-    openly = listens_openly(read_settings(file))
+    settings = read_settings(file)
+    openly = listens_openly(settings)
     if openly is not None:
         _fail(openly, Exit.TROUBLE)
-    _out.print(escape(f"{file} is fine"))
+    warnings = [told for told in map(never_pages, settings.promised) if told is not None]
+    for warning in warnings:
+        _warn(warning)
+    _out.print(escape(f"{file} can be used, with the warnings above" if warnings else f"{file} is fine"))
 
 
 @app.command()
@@ -268,6 +273,7 @@ app.add_typer(slo_app, name="slo")
 @slo_app.callback()
 def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
+    from analytics.burn_rates import never_pages
     from analytics.jobs import slo_statuses
     from analytics.slo_documents.annotations import period_text
 
@@ -295,6 +301,8 @@ def slo(context: typer.Context, *, config: Config = None, as_json: Json = False)
             table.add_row(name, one.state, over, target, *shown, "" if place else burn)
     _out.print(table)
     for status in statuses:
+        if (warning := never_pages(status.objective)) is not None:
+            _warn(warning)
         if status.credit is not None and status.credit.credit_usd:
             due = _usd(status.credit.credit_usd)
             _out.print(
@@ -1008,6 +1016,10 @@ def _last_day(start: str | None, end: str | None) -> Window:
 
 def _say_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, allow_nan=False, indent=2) + "\n")
+
+
+def _warn(message: str) -> None:
+    _err.print(f"[yellow]warning:[/] {escape(message)}", highlight=False)
 
 
 def _fail(message: str, status: Exit) -> NoReturn:

@@ -15,6 +15,7 @@ from analytics.burn_rates import (
     burn_rate_course,
     burn_rates,
     minutes_to_page,
+    never_pages,
     wilson_lower,
 )
 from domain.incident import Indicator, Severity
@@ -151,6 +152,32 @@ def test_without_its_guard_few_requests_wake_somebody() -> None:
         OBJECTIVE, counts(series, total=1), START + timedelta(minutes=len(series)), BurnSettings(guard=None)
     )
     assert Severity.PAGE in {one.severity for one in alerts}
+
+
+@pytest.mark.parametrize(
+    ("target_ratio", "days", "told"),
+    [
+        (0.8, 30, "burns 5 times too fast, a page needs 6;"),
+        (0.8, 28, "burns 5 times too fast, a page needs 5.6;"),
+        (0.9, 90, "burns 10 times too fast, a page needs 18;"),
+        (0.95, 365, "burns 20 times too fast, a page needs 73;"),
+        (0.84, 30, None),
+        (0.9, 30, None),
+        (0.999, 365, None),
+    ],
+)
+def test_an_objective_that_not_even_a_total_outage_pages_says_so(
+    target_ratio: float, days: int, told: str | None
+) -> None:
+    objective = Objective("easy", "chat", Indicator.ERRORS, target_ratio, days)
+    outage = counts([0] * 2 * 1440 + [1000] * 1440)
+    alerts = burn_alerts(objective, outage, START + timedelta(days=3))
+    found = never_pages(objective)
+    assert any(alert.severity is Severity.PAGE for alert in alerts) is (found is None)
+    assert (found is None) is (told is None)
+    if found is not None and told is not None:
+        assert f"easy ({target_ratio:.0%}".replace("%", " %") in found
+        assert told in found
 
 
 def test_wilsons_lower_bound_is_below_the_ratio_and_nears_it() -> None:

@@ -123,6 +123,15 @@ def test_an_objective_can_be_put_read_and_taken_back(ask: Any, chat_objective: O
     assert ask("DELETE", "/api/v1/slos/put-here").status_code == 404
 
 
+def test_an_objective_that_can_never_page_is_kept_with_a_warning(ask: Any, chat_objective: Objective) -> None:
+    document = document_of(replace(chat_objective, name="easy", target_ratio=0.8))
+    answer = ask("PUT", "/api/v1/slos/easy", json=document).json()
+    told = (
+        "can never page: a total outage burns 5 times too fast, a page needs 6; raise the target or shorten the window"
+    )
+    assert answer == document | {"warnings": [f"easy (80 % over 30 days) {told}"]}
+
+
 def test_a_document_that_is_not_valid_is_refused_with_every_field_at_fault(ask: Any, chat_objective: Objective) -> None:
     document = document_of(chat_objective)
     document["spec"]["objectives"][0]["target"] = 1.5

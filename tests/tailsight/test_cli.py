@@ -84,6 +84,14 @@ def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
     assert (finished.returncode, finished.stdout) == (FINE, f"{file} is fine\n")
 
 
+def test_an_objective_that_can_never_page_is_told_and_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.write_text("objectives: [{name: easy, service: chat, indicator: errors, target_ratio: 0.8}]")
+    finished = tailsight("check-config", str(file))
+    assert (finished.returncode, finished.stdout) == (FINE, f"{file} can be used, with the warnings above\n")
+    assert "warning: easy (80 % over 30 days) can never page: a total outage burns 5 times" in finished.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [
