@@ -153,6 +153,7 @@ def serve(*, config: Config = None) -> None:
 @app.command("check-config")
 def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
     """Say what is wrong with a configuration file, and what will not do what it seems to."""
+    from alerts.checks import unheard_pages, unreadable_secrets
     from analytics.burn_rates import never_pages
     from tailsight.settings import listens_openly, read_settings
 
@@ -161,6 +162,14 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
     if openly is not None:
         _fail(openly, Exit.TROUBLE)
     warnings = [told for told in map(never_pages, settings.promised) if told is not None]
+    alerts = settings.alerts
+    if alerts.config_file is not None:
+        services = sorted({one.service for one in settings.promised})
+        warnings += [] if alerts.alertmanagers else unheard_pages(alerts.config, services)
+        warnings += unreadable_secrets(alerts.config)
+    elif not alerts.alertmanagers:
+        told = "nobody is told of any alert: set alerts.alertmanagers or alerts.config_file"
+        _err.print(f"[dim]note:[/] {told}", highlight=False)
     for warning in warnings:
         _warn(warning)
     _out.print(escape(f"{file} can be used, with the warnings above" if warnings else f"{file} is fine"))

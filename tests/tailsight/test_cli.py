@@ -92,6 +92,25 @@ def test_an_objective_that_can_never_page_is_told_and_is_no_fault(tmp_path: Path
     assert "warning: easy (80 % over 30 days) can never page: a total outage burns 5 times" in finished.stderr
 
 
+def test_a_page_that_reaches_nobody_and_a_secret_that_is_not_there_are_told(tmp_path: Path) -> None:
+    alerting, file = tmp_path / "alertmanager.yml", tmp_path / "tailsight.yaml"
+    alerting.write_text(
+        "route: {receiver: default, routes: [{matchers: ['severity=~\"critical|warning\"'], receiver: oncall}]}\n"
+        f"receivers: [{{name: default}}, {{name: oncall, pagerduty_configs: [{{routing_key_file: {tmp_path}/key}}]}}]"
+    )
+    file.write_text(f"alerts: {{config_file: '{alerting}'}}")
+    finished = tailsight("check-config", str(file))
+    assert finished.returncode == FINE
+    for told in (
+        "warning: a page (severity=\"page\") goes to the receiver 'default', which has nothing to tell by",
+        "warning: our severities are page and ticket; yours seem to be critical, warning",
+        f"warning: receiver oncall, pagerduty: routing_key_file {tmp_path}/key cannot be read: No such file",
+    ):
+        assert told in finished.stderr
+    file.write_text(f"alerts: {{config_file: '{alerting}', alertmanagers: ['http://a:9093']}}")
+    assert "goes to the receiver" not in tailsight("check-config", str(file)).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [
