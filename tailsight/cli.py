@@ -328,10 +328,12 @@ def route_test(
     more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Further labels.")] = None,
     *,
     labels: Annotated[list[str], typer.Option(help="Labels of an alert, e.g. severity=page service=chat.")],
+    at: Annotated[str | None, typer.Option(help="When it fires, RFC 3339; now unless given.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Say which receivers an alert of these labels would reach."""
+    """Say which receivers an alert of these labels would reach, and which of them are quiet at that time."""
+    from alerts.dispatch import Dispatcher
     from tailsight.settings import read_settings
 
     settings = read_settings(config).alerts
@@ -341,19 +343,48 @@ def route_test(
     if wrong:
         _fail(f"{wrong[0]!r} is no label; write name=value", Exit.WRONG_USE)
     given = dict(label.split("=", 1) for label in labels)
-    reached = alerting.route.match(given)
+    try:
+        moment = from_rfc3339(at) if at else datetime.now(UTC)
+    except ValueError as error:
+        _fail(f"--at {error}", Exit.WRONG_USE)
+    reached, _ = Dispatcher(alerting).reach(given, moment)
+    quiet = [_quiet(one) for one in reached]
     if as_json:
-        _say_json({"routes": [{"receiver": one.options.receiver, "route": one.key} for one in reached]})
+        told = [{"receiver": one.route.options.receiver, "route": one.route.key} for one in reached]
+        _say_json({"routes": [one | ({"quiet": why} if why else {}) for one, why in zip(told, quiet, strict=True)]})
         return
-    table = Table("receiver", "told by", "route", "grouped by", "waits", "again after")
-    for one in reached:
-        options = one.options
+    table = Table(
+        "receiver", "told by", rfc3339(moment) if at else "now", "route", "grouped by", "waits", "again after"
+    )
+    for one, why in zip(reached, quiet, strict=True):
+        options = one.route.options
         kinds = ", ".join(integration.kind for integration in alerting.receivers[options.receiver]) or "nobody"
         times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
-        told = (options.receiver, kinds, one.key, ", ".join(options.group_by) or "all in one", *times)
-        table.add_row(*map(escape, told))
+        grouped_by = ", ".join(options.group_by) or "all in one"
+        table.add_row(
+            *map(
+                escape,
+                (
+                    options.receiver,
+                    kinds,
+                    why or ("is told" if kinds != "nobody" else "–"),
+                    one.route.key,
+                    grouped_by,
+                    *times,
+                ),
+            )
+        )
     _out.print(table)
     _tell_who_is_told(settings)
+
+
+def _quiet(reached: Any) -> str | None:
+    """What keeps a route quiet; None when it tells."""
+    if reached.muted_by is not None:
+        return f"quiet: muted by {reached.muted_by}"
+    return (
+        f"quiet: active only in {', '.join(reached.route.options.active_time_intervals)}" if reached.inactive else None
+    )
 
 
 @route_app.command("replay")

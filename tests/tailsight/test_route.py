@@ -62,6 +62,28 @@ def test_who_an_alert_reaches_is_a_table_for_people_and_json_for_programs(config
     }
 
 
+def test_a_route_that_is_quiet_at_that_time_is_told(config: Path) -> None:
+    (config.parent / "alerting.yml").write_text(
+        """
+route:
+  receiver: a
+  routes:
+  - {matchers: [severity="ticket"], receiver: a, active_time_intervals: [office], continue: true}
+  - {matchers: [severity="ticket"], receiver: b, mute_time_intervals: [office]}
+receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}, {name: b, webhook_configs: [{url: 'http://x'}]}]
+time_intervals:
+- {name: office, time_intervals: [{times: [{start_time: '09:00', end_time: '18:00'}], location: Europe/Berlin}]}
+"""
+    )
+    arguments = ("route", "test", "--labels", "severity=ticket", "--config", str(config), "--at")
+    night = tailsight(*arguments, "2026-11-23T20:00:00Z", "--json")
+    assert [one.get("quiet") for one in json.loads(night.stdout)["routes"]] == ["quiet: active only in office", None]
+    noon = tailsight(*arguments, "2026-11-23T11:00:00Z")
+    assert "quiet: muted by office" in noon.stdout
+    assert "active only" not in noon.stdout
+    assert "2026-11-23T11:00:00Z" in noon.stdout
+
+
 def test_what_no_route_is_for_goes_to_the_root(config: Path) -> None:
     told = tailsight("route", "test", "--labels", "severity=ticket", "--config", str(config), "--json")
     assert [one["receiver"] for one in json.loads(told.stdout)["routes"]] == ["tickets"]
@@ -80,6 +102,7 @@ def test_without_a_configuration_nobody_is_told() -> None:
         (("test",), "Missing option '--labels'"),
         (("test", "--labels", "page"), "'page' is no label; write name=value"),
         (("test", "--labels", "severity=page", "chat"), "'chat' is no label; write name=value"),
+        (("test", "--labels", "a=b", "--at", "noon"), "--at 'noon' is not an RFC 3339 time"),
         (("replay", "--from", "yesterday", "--to", HOUR[3]), "'yesterday' is not an RFC 3339 time"),
         (("replay", "--from", HOUR[3], "--to", HOUR[1]), "not after its start"),
         (("replay", "--from", HOUR[1]), "Missing option '--to'"),
