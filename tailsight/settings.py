@@ -1,9 +1,10 @@
 """All settings, composed from their owners and read once: a YAML file, then the environment over it.
 
 Every key is also an environment variable: TAILSIGHT_COLLECTOR__OTLP_HTTP__PORT=4319. TAILSIGHT_STORE alone names the
-store's URL.
+store's URL. A relative path in the file is one of the file's folder; one in a variable is one of the working directory.
 """
 
+import glob
 import itertools
 import os
 import re
@@ -324,9 +325,11 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     source = file or (Path(named) if named else None)
     if source is not None:
         document = _document(source)
+        _beside(document, source.absolute().parent)
     for name, value in sorted(variables.items()):
         if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _SERVICE_LINK.fullmatch(f"{name}={value}"):
             _put(document, _path_of(name), value)
+    _beside(document, Path.cwd())
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -389,6 +392,31 @@ def _document(file: Path) -> dict[str, Any]:
     if isinstance(document.get("store"), str):
         document["store"] = {"url": document["store"]}
     return document
+
+
+# Read with the settings, so found by where these stand and not by where somebody starts us.
+_FILES = (
+    ("alerts", "config_file"),
+    ("auth", "token_file"),
+    ("cost", "price_book"),
+    ("knowledge", "causes"),
+    ("knowledge", "signals"),
+    ("slo", "files"),
+    ("topology", "file"),
+)
+
+
+def _beside(document: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of files that are named so far those of a folder."""
+    for group, key in _FILES:
+        inner = document.get(group)
+        if not isinstance(inner, dict):
+            continue
+        named = inner.get(key)
+        if isinstance(named, str) and named:
+            inner[key] = str(folder / named)
+        elif isinstance(named, list):
+            inner[key] = [str(Path(glob.escape(str(folder))) / one) if isinstance(one, str) else one for one in named]
 
 
 def _path_of(variable: str) -> list[str]:

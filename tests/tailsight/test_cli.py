@@ -115,7 +115,7 @@ def test_a_page_that_reaches_nobody_and_a_secret_that_is_not_there_are_told(tmp_
     ("text", "status", "told"),
     [
         ("web: {prot: 9090}", WRONG_USE, "web.prot: unknown setting; did you mean web.port?"),
-        ("slo: {files: ['slos/[a-z]*.yaml']}", WRONG_USE, "there is no file slos/[a-z]*.yaml"),
+        ("slo: {files: ['slos/[a-z]*.yaml']}", WRONG_USE, "/slos/[a-z]*.yaml"),
         ("'[/a]': 1", WRONG_USE, "[/a]: unknown setting; valid are"),
         ("web: {host: 0.0.0.0}", TROUBLE, "web.host is 0.0.0.0, which others can reach, and no token is set"),
     ],

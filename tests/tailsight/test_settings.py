@@ -2,10 +2,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from analytics.knowledge import shipped_knowledge
+from analytics.slo_documents.objectives import document_of
 from analytics.spikes import SpikeSettings
 from domain.incident import Indicator
+from domain.slo import Objective
 from tailsight.errors import SettingsError
 from tailsight.settings import Settings, listens_openly, read_settings
 
@@ -29,6 +32,43 @@ def test_a_file_says_what_it_says_and_the_rest_stays_usual(tmp_path: Path) -> No
     settings = read_settings(file, {})
     assert (settings.web.port, settings.web.host) == (9090, "127.0.0.1")
     assert settings.analytics.to_job(settings.knowledge.known).spikes.step_s == 30
+
+
+def test_a_relative_path_in_the_file_is_one_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = Objective("chat-errors", "chat", Indicator.ERRORS, 0.999, 30)
+    folder, elsewhere = tmp_path / "etc [a]", tmp_path / "elsewhere"
+    for one in (folder / "slos", elsewhere):
+        one.mkdir(parents=True)
+    (folder / "slos" / "chat.yaml").write_text(yaml.safe_dump(document_of(chat)))
+    (folder / "alertmanager.yml").write_text("{route: {receiver: a}, receivers: [{name: a}]}")
+    (folder / "topology.yaml").write_text("{}")
+    (folder / "token").write_text("secret")
+    file = written(
+        folder,
+        "{slo: {files: ['slos/*.yaml']}, alerts: {config_file: alertmanager.yml}, topology: {file: topology.yaml},"
+        " auth: {token_file: token}}",
+    )
+    monkeypatch.chdir(elsewhere)
+    settings = read_settings(file, {})
+    assert [one.name for one in settings.promised] == ["chat-errors"]
+    assert settings.topology.file == folder / "topology.yaml"
+    assert list(settings.alerts.config.receivers) == ["a"]
+    (elsewhere / "own.yaml").write_text("{}")
+    assert read_settings(file, {"TAILSIGHT_TOPOLOGY__FILE": "own.yaml"}).topology.file == elsewhere / "own.yaml"
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("slo: {files: ['slos/*.yaml']}", "there is no file {folder}/slos/*.yaml"),
+        ("alerts: {config_file: no.yml}", "cannot read {folder}/no.yml"),
+        ("topology: {file: no.yml}", "there is no file {folder}/no.yml"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_its_folder(tmp_path: Path, key: str, told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings(written(tmp_path, key), {})
+    assert told.format(folder=tmp_path) in str(error.value)
 
 
 def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
