@@ -94,6 +94,8 @@ class NewSilence(BaseModel):
     endsAt: Moment  # noqa: N815
     createdBy: str = Field(examples=["ann"])  # noqa: N815
     comment: str = Field(examples=["firmware of leaf-01 is being changed"])
+    status: Any = Field(None, exclude=True, description="not read: it is there in what GET and amtool print")
+    updatedAt: Any = Field(None, exclude=True, description="not read, as `status`")  # noqa: N815
 
 
 class SilenceDocument(BaseModel):

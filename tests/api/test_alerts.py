@@ -59,6 +59,20 @@ def test_a_silence_keeps_an_alert_quiet_until_it_is_taken_away(ask_alerts: Asker
     assert ask_alerts("DELETE", f"/api/v1/silences/{made['id']}").status_code == 404
 
 
+def test_a_silence_as_amtool_prints_it_is_taken_but_for_a_foreign_id(ask_alerts: Asker) -> None:
+    printed = SILENCE | {
+        "startsAt": "2026-11-23T02:00:00.000Z",
+        "status": {"state": "active"},
+        "updatedAt": "2026-11-23T01:59:58.123Z",
+    }
+    made = ask_alerts("POST", "/api/v1/silences", json=printed)
+    assert made.status_code == 200, made.text
+    again = ask_alerts("POST", "/api/v1/silences", json=made.json() | {"comment": "changed"}).json()
+    assert (again["id"], again["comment"]) == (made.json()["id"], "changed")
+    foreign = ask_alerts("POST", "/api/v1/silences", json=printed | {"id": "c4f3f0f0-8d5c-4f2b-9a53-3f0d7b9e0a11"})
+    assert foreign.status_code == 404
+
+
 def test_silences_survive_a_restart(clean_store: Store, ask_alerts: Asker) -> None:
     made = ask_alerts("POST", "/api/v1/silences", json=SILENCE | {"comment": "kept"}).json()
     again = Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
