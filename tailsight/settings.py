@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -37,6 +38,7 @@ from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
+from domain.address import is_loopback
 from domain.incident import Indicator
 from domain.slo import Objective
 from reports.settings import ReportsSettings
@@ -46,7 +48,6 @@ from tailsight.knowledge import read_own_knowledge
 from tailsight.slo_files import read_objectives
 
 _PREFIX = "TAILSIGHT_"
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class WebSettings(BaseModel):
@@ -56,7 +57,16 @@ class WebSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only with auth.token")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    public_url: str | None = Field(None, description="where people reach the pages, for links in alerts")
+    public_url: str | None = Field(
+        None, description="where people reach the pages, e.g. behind a reverse proxy; for links in alerts, too"
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError(f"{url!r} is no URL; write http(s)://HOST")
+        return url
 
 
 class AnalyticsSettings(BaseModel):
@@ -338,7 +348,7 @@ def listens_openly(settings: Settings) -> str | None:
     if settings.auth.token is not None:
         return None
     for key, host in _doors(settings, "host").items():
-        if host not in _LOOPBACK:
+        if not is_loopback(host):
             return (
                 f"{key} is {host}, which others can reach, and no token is set. Set one (TAILSIGHT_AUTH__TOKEN, or "
                 f"auth.token_file: a file that holds it), or listen on 127.0.0.1"

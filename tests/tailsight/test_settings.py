@@ -78,6 +78,7 @@ def test_a_list_in_a_variable_is_written_as_yaml() -> None:
         ("web: {xyzzy: 1}", "web.xyzzy: unknown setting; valid are host, port, public_url"),
         ("web: {port: many}", r"web.port: .*\(found 'many'\)"),
         ("web: {port: 70000}", "web.port: .*65535"),
+        ("web: {public_url: tailsight.example.com}", "web.public_url: .* is no URL; write http"),
         ("store: {url: 'sqlite:///x'}", "store.url: 'sqlite:///x' is no store; expected chdb:///PATH"),
         ("[web]", "holds list; expected a mapping of settings"),
         ("web: {port: [", "is no YAML"),
