@@ -7,8 +7,10 @@ wrong costs no target: those found last stay until something better is known.
 import asyncio
 import contextlib
 import glob
+import ipaddress
 import json
 import logging
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -392,16 +394,30 @@ def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTar
         raise DiscoveryError(
             "no_port", f"{name} does not say where it answers: annotate it {_ANNOTATION}/port, or set port"
         )
-    host = f"[{address}]" if ":" in address else address
     scheme = annotations.get(f"{_ANNOTATION}/scheme") or "http"
     path = annotations.get(f"{_ANNOTATION}/path") or source.path
     labels = {"node": spec.get("nodeName") or ""}
     if source.per == "replica":  # an exporter's own pod must not be taken for the workload it tells of
         labels |= {"namespace": metadata.get("namespace") or "", "pod": metadata.get("name") or ""}
     try:
-        return _target(settings, f"{scheme}://{host}:{port}/{path.lstrip('/')}", labels, settings.job)
+        origin = _pod_origin(scheme, str(address), str(port))
+        return _target(settings, f"{origin}/{path.lstrip('/')}", labels, settings.job)
     except ValueError as error:
         raise DiscoveryError("bad_annotation", f"{name} cannot be scraped: {_first_line(error)}") from None
+
+
+def _pod_origin(scheme: str, address: str, port: str) -> str:
+    """Scheme, host and port of a URL, whose host is the pod: whoever may annotate pods must not send us elsewhere.
+
+    Raises:
+        ValueError: for what is none of them.
+    """
+    if scheme not in ("http", "https"):
+        raise ValueError(f"{_ANNOTATION}/scheme is {scheme!r}; valid are http and https")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        raise ValueError(f"{_ANNOTATION}/port is {port!r}; expected a number from 1 to 65535")
+    ip = ipaddress.ip_address(address)
+    return f"{scheme}://[{ip}]:{int(port)}" if ip.version == 6 else f"{scheme}://{ip}:{int(port)}"
 
 
 def _metrics_port(spec: Mapping[str, Any]) -> int | None:
