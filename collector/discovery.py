@@ -26,6 +26,7 @@ from collector.errors import DiscoveryError
 from collector.settings import FileTargets, KubernetesTargets, Scraped, ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from domain.address import shown
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +220,9 @@ class _Pods:
                 async with self._asked(session, page, _ANSWER_S) as answer:
                     document = _document(await answer.read())
             except _GoneError:
-                raise DiscoveryError("api_error", f"{self._url}: the list of pods expired between two pages") from None
+                raise DiscoveryError(
+                    "api_error", f"{shown(self._url)}: the list of pods expired between two pages"
+                ) from None
             pods += _items(document)
             metadata = _mapping(document.get("metadata"))
             more = metadata.get("continue") or ""
@@ -245,7 +248,9 @@ class _Pods:
                 if kind == "ERROR":
                     if pod.get("code") == HTTPStatus.GONE:
                         raise _GoneError
-                    raise DiscoveryError("api_error", f"the watch of {self._url} ended: {pod.get('message', pod)}")
+                    raise DiscoveryError(
+                        "api_error", f"the watch of {shown(self._url)} ended: {pod.get('message', pod)}"
+                    )
                 metadata = _mapping(pod.get("metadata"))
                 self._version = str(metadata.get("resourceVersion") or self._version)
                 if kind == "DELETED":
@@ -313,7 +318,7 @@ class _ApiAnswer:
         if status == HTTPStatus.GONE:
             raise _GoneError
         advice = ". Its service account needs get, list and watch on pods" if status in (401, 403) else ""
-        raise DiscoveryError("api_error", f"{self._url} answered {status}, expected 200: {text!r}{advice}")
+        raise DiscoveryError("api_error", f"{shown(self._url)} answered {status}, expected 200: {text!r}{advice}")
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._answer is not None:
@@ -322,7 +327,7 @@ class _ApiAnswer:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: BaseException) -> DiscoveryError:
-        return DiscoveryError("api_unreachable", f"{self._url}: {type(error).__name__}: {error}")
+        return DiscoveryError("api_unreachable", f"{shown(self._url)}: {type(error).__name__}: {error}")
 
 
 def _api_session(settings: KubernetesTargets) -> aiohttp.ClientSession:

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
+from domain.address import shown
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
@@ -693,7 +694,7 @@ def doctor(*, config: Config = None) -> None:
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
-        _out.print(f"store {settings.store.url.split('@')[-1]} answers")
+        _out.print(f"store {shown(settings.store.url)} answers")
         for table in sources(store):
             kind = "attributes as JSON" if table.dialect.json else "attributes as maps"
             _out.print(
@@ -742,7 +743,7 @@ def _tell_who_is_told(settings: Any) -> bool:
     """Who hears of alerts at all; False when nobody does."""
     kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
     if settings.alertmanagers:
-        places = ", ".join(str(one) for one in settings.alertmanagers)
+        places = ", ".join(map(shown, settings.alertmanagers))
         _out.print(f"alerts go to Alertmanager at {places}, whose own routes decide who is told", highlight=False)
     if kinds:
         _out.print(f"our own router tells by {', '.join(kinds)}", highlight=False)

@@ -8,10 +8,10 @@ import difflib
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args
-from urllib.parse import urlsplit
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from alerts.announce import announces
+from alerts.config import place_of
 from alerts.settings import AlertsSettings
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
@@ -38,7 +39,7 @@ from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
-from domain.address import is_loopback
+from domain.address import is_http, is_loopback, shown
 from domain.incident import Indicator
 from domain.slo import Objective
 from reports.settings import ReportsSettings
@@ -64,8 +65,8 @@ class WebSettings(BaseModel):
     @field_validator("public_url")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
-        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-            raise ValueError(f"{url!r} is no URL; write http(s)://HOST")
+        if url is not None and not is_http(url):
+            raise ValueError(f"{shown(url)!r} is no URL; write http(s)://HOST")
         return url
 
 
@@ -293,7 +294,9 @@ class Settings(BaseModel):
         urls = [target.url for target in self.collector.scrape.targets]
         twice = sorted({url for url in urls if urls.count(url) > 1})
         if twice:
-            raise ValueError(f"collector.scrape.targets: {', '.join(twice)} stands twice, and would count twice")
+            raise ValueError(
+                f"collector.scrape.targets: {', '.join(map(shown, twice))} stands twice, and would count twice"
+            )
         for (one, one_port), (other, other_port) in itertools.combinations(_doors(self, "port").items(), 2):
             if one_port == other_port != 0:
                 raise ValueError(f"{one} and {other} are both {one_port}; choose two")
@@ -392,7 +395,7 @@ def _document(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file} is no text in UTF-8: {error}") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is no YAML: {error}") from None
+        raise SettingsError(f"{file} is no YAML{place_of(error)}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{file} holds {type(document).__name__}; expected a mapping of settings")
     if isinstance(document.get("store"), str):
@@ -412,11 +415,13 @@ def _put(document: dict[str, Any], path: list[str], value: str) -> None:
         if not isinstance(inner, dict):
             raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()}: {key} is not a group of settings")
         place = inner
-    # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type.
+    # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type, and a text or a
+    # secret may begin as it likes.
+    is_yaml = value[:1] in ("[", "{") and _holds_more(_type_at(path))
     try:
-        place[path[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+        place[path[-1]] = yaml.safe_load(value) if is_yaml else value
     except yaml.YAMLError as error:
-        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML: {error}") from None
+        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML{place_of(error)}") from None
 
 
 def _with_token(settings: Settings) -> Settings:
@@ -445,27 +450,52 @@ def _explained(error: ValidationError) -> str:
             hint = f"did you mean {parent}{near[0]}?" if near else f"valid are {', '.join(known)}"
             lines.append(f"{place}: unknown setting; {hint}")
         else:
-            found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
-            if fault["loc"] == ("store", "url"):  # the message has it, without the password
-                found = None
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(
-                (f"{place}: " if place else "")
-                + message
-                + (f" (found {found!r})" if found is not None and str(found) not in message else "")
-            )
+            lines.append((f"{place}: " if place else "") + message + _found(fault["input"], path, message))
     return "\n".join(lines)
 
 
+def _found(value: Any, path: list[str], message: str) -> str:
+    """What was found there, unless the message says it already, or a secret is expected there."""
+    if not isinstance(value, str | int | float | bool) or _holds_secret(_type_at(path)):
+        return ""
+    text = shown(value) if isinstance(value, str) else value
+    return "" if str(text) in message else f" (found {text!r})"
+
+
 def _keys_at(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
+    return sorted(name for model in _models_in(_type_at(path))[:1] for name in model.model_fields)
+
+
+def _type_at(path: list[str]) -> Any:
+    """The type of the setting, or of the group of settings, at this path; None where there is none."""
+    found: Any = Settings
     for key in path:
-        field = model.model_fields.get(key)
-        if field is None:
-            continue  # an index into a list
-        candidates = [field.annotation, *get_args(field.annotation)]
-        inner = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return sorted(model.model_fields)
+        fields = [model.model_fields[key] for model in _models_in(found) if key in model.model_fields]
+        if fields:
+            found = fields[0].annotation
+        elif not key.isdecimal():  # an index into a list stays with the type of the list
+            return None
+    return found
+
+
+def _models_in(kind: Any) -> list[type[BaseModel]]:
+    """The groups of settings that a type is made of: itself, or those of its list."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    return [model for part in get_args(kind) for model in _models_in(part)]
+
+
+def _holds_more(kind: Any) -> bool:
+    """May a setting of this type be a list or a mapping."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        return any(map(_holds_more, get_args(kind)))
+    return bool(_models_in(kind)) or (isinstance(origin, type) and issubclass(origin, Collection))
+
+
+def _holds_secret(kind: Any) -> bool:
+    """Is a setting of this type a secret, or a group that has one."""
+    if kind is SecretStr or any(map(_holds_secret, get_args(kind))):
+        return True
+    return any(_holds_secret(field.annotation) for model in _models_in(kind) for field in model.model_fields.values())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.address import host_name, is_loopback, shown
+from domain.address import host_name, is_http, is_loopback, shown
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,19 @@ def test_this_machine_is_known(host: str) -> None:
 @pytest.mark.parametrize("host", [None, "", "0.0.0.0", "::", "10.0.0.9", "localhost.evil.example", "127.0.0.1.nip.io"])
 def test_no_other_is_taken_for_it(host: str | None) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("url", ["http://am-0", "HTTPS://am-0:9093/x", "http://ann:s3cret@am-0:9093", "http://[::1]:1"])
+def test_a_url_of_http_has_a_host(url: str) -> None:
+    assert is_http(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "am-0:9093", "ftp://am-0", "http://", "http://:80", "http://a:0", "http://a:65536", "http://a:b", "http://[a"],
+)
+def test_what_is_none_is_known(url: str) -> None:
+    assert not is_http(url)
 
 
 @pytest.mark.parametrize(
