@@ -369,41 +369,27 @@ def slo_backtest(
     *,
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
-    target: Annotated[float | None, typer.Option(help="Another target ratio, e.g. 0.995.", min=0, max=1)] = None,
-    threshold_ms: Annotated[float | None, typer.Option("--threshold", help="Another threshold in ms.", min=0)] = None,
+    target: Annotated[float | None, typer.Option(help="Another target ratio, e.g. 0.995.")] = None,
+    threshold_ms: Annotated[float | None, typer.Option("--threshold", help="Another threshold in ms.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say when an objective would have paged, with this target and threshold, in a stretch of stored time."""
-    from dataclasses import replace
-
     from analytics.jobs import backtest
+    from analytics.slo_backtest import TrialError, backtest_document, tried
 
     window = _window(start, end)
     with _store(config) as (store, settings):
         known = {one.name: one for one in _objectives(store, settings, window.end)}
         if name not in known:
             _fail(f"no objective {name!r}; known are {', '.join(known) or 'none'}", Exit.WRONG_USE)
-        objective = replace(known[name], target_ratio=target or known[name].target_ratio)
-        if threshold_ms is not None:
-            objective = replace(objective, threshold_ms=threshold_ms)
+        try:
+            objective = tried(known[name], target, threshold_ms)
+        except TrialError as error:
+            _fail(f"--{error.field}: {error}", Exit.WRONG_USE)
         alerts = backtest(store, objective, window)
     if as_json:
-        fields = ("burn_rate",)
-        _say_json(
-            {
-                "alerts": [
-                    {
-                        "severity": one.severity.value,
-                        "window_s": one.windows.long_s,
-                        "started_at": rfc3339(one.started_at),
-                        "ended_at": None if one.ended_at is None else rfc3339(one.ended_at),
-                        **{field: getattr(one, field) for field in fields},
-                    }
-                    for one in alerts
-                ]
-            }
-        )
+        _say_json(backtest_document(objective, alerts))
         return
     table = Table("severity", "began", "ended", "burn", "over", title=f"{len(alerts)} alerts")
     for one in alerts:

@@ -156,6 +156,32 @@ def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: P
     assert all(window in shown for window in windows)
 
 
+def test_a_backtest_is_told_as_the_api_tells_it_and_refuses_what_cannot_be_tried(tmp_path: Path) -> None:
+    store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
+    failing = "{name: fails, service: chat, indicator: errors, target_ratio: 0.999}"
+    slow = "{name: slow, service: chat, indicator: ttft, target_ratio: 0.99, threshold_ms: 800}"
+    promised = store | {"TAILSIGHT_OBJECTIVES": f"[{failing}, {slow}]"}
+    assert tailsight("migrate", **store).returncode == FINE
+    told = tailsight("slo", "backtest", "slow", *HOUR, "--target", "0.995", "--threshold", "500", "--json", **promised)
+    assert json.loads(told.stdout) == {
+        "name": "slow",
+        "target_ratio": 0.995,
+        "threshold_ms": 500.0,
+        "pages_count": 0,
+        "tickets_count": 0,
+        "alerts": [],
+    }
+    for arguments, said in (
+        (("slow", "--target", "0"), "--target: is 0.0; expected a ratio above 0 and below 1"),
+        (("slow", "--target", "1"), "--target: is 1.0; expected a ratio above 0 and below 1"),
+        (("fails", "--threshold", "800"), "--threshold: an objective of errors has no threshold_ms"),
+    ):
+        refused = tailsight("slo", "backtest", *arguments, *HOUR, "--json", **promised)
+        assert (refused.returncode, refused.stdout) == (WRONG_USE, "")
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 def test_the_report_of_a_week_is_written_in_every_format_and_always_the_same(tmp_path: Path) -> None:
     store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
     assert tailsight("migrate", **store).returncode == FINE
