@@ -405,13 +405,17 @@ def slo_import(
 ) -> None:
     """Read SLOs of Sloth, Pyrra or OpenSLO v1alpha, print them as OpenSLO v1: what is asked is left to be filled in."""
     from analytics.slo_documents.checks import OpenSloError
-    from analytics.slo_documents.imports import imported_documents
+    from analytics.slo_documents.imports import CHANGES, imported_documents
 
     try:
         documents = [one for file in files for one in imported_documents(file.read_text())]
     except OpenSloError as error:
         _fail("\n".join(f"{problem.path}: {problem.told}" for problem in error.problems), Exit.TROUBLE)
     sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False))
+    for document in documents:
+        metadata = document["metadata"]
+        if CHANGES in metadata["annotations"]:
+            _err.print(f"{metadata['name']}: {metadata['annotations'][CHANGES]}", highlight=False, markup=False)
 
 
 cost_app = typer.Typer(invoke_without_command=True, help="What it cost, what will be spent, and what could be saved.")

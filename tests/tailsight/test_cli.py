@@ -11,6 +11,7 @@ import yaml
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, Objective, Period
+from tests.analytics.slo_documents.test_pyrra import PYRRA
 
 ROOT = Path(__file__).parents[2]
 HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
@@ -154,6 +155,16 @@ def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: P
     assert slo["credit"] is None
     shown = tailsight("slo", **promised).stdout
     assert all(window in shown for window in windows)
+
+
+def test_what_an_import_changes_is_told_beside_the_documents(tmp_path: Path) -> None:
+    file = tmp_path / "pyrra.yaml"
+    file.write_text(PYRRA.replace('"99.9"', '"100"').replace("4w", "12h"))
+    done = tailsight("slo", "import", str(file))
+    assert done.returncode == FINE
+    assert yaml.safe_load(done.stdout)["spec"]["objectives"][0]["target"] == 0.999999
+    assert "shop-errors: the target of 100% leaves no error budget" in done.stderr
+    assert "the window of 12h is no whole number of days" in done.stderr
 
 
 def test_a_backtest_is_told_as_the_api_tells_it_and_refuses_what_cannot_be_tried(tmp_path: Path) -> None:

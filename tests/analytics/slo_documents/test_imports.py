@@ -1,11 +1,14 @@
 from datetime import datetime
 
-from analytics.slo_documents.imports import imported_documents
+import pytest
+
+from analytics.slo_documents.imports import CHANGES, imported_documents
 from analytics.slo_documents.objectives import objective_of
 from analytics.slo_documents.openslo_rules import problems_of
 from domain.incident import Indicator
 from domain.slo import Calendar
 from tests.analytics.slo_documents.samples import CASES, SDK, SLOTH, V1ALPHA, needs_cases
+from tests.analytics.slo_documents.test_pyrra import PYRRA
 
 
 @needs_cases
@@ -24,6 +27,28 @@ def test_v1alpha_is_imported_with_its_calendar() -> None:
     objective = objective_of(document)
     assert objective.calendar == Calendar(1, "M", "UTC", datetime.fromisoformat("2022-01-01 12:00:00"))
     assert "total" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+@pytest.mark.parametrize(
+    ("target", "window", "told"),
+    [
+        ("99.9", "4w", None),
+        ("99.9", "1y", None),
+        ("100", "4w", "the target of 100% leaves no error budget; it is 99.9999% here"),
+        ("99.9", "12h", "the window of 12h is no whole number of days; it is 1d rolling here"),
+        ("99.9", "1d12h", "the window of 2160m is no whole number of days; it is 1d rolling here"),
+    ],
+)
+def test_what_of_pyrra_cannot_stay_as_it_was_is_told(target: str, window: str, told: str | None) -> None:
+    (document,) = imported_documents(PYRRA.replace('"99.9"', f'"{target}"').replace("4w", window))
+    assert problems_of(document) == []
+    assert document["metadata"]["annotations"].get(CHANGES) == told
+
+
+def test_what_is_left_out_of_v1alpha_is_told() -> None:
+    calendar = "{count: 12, unit: Hour, isRolling: true}"
+    (document,) = imported_documents(V1ALPHA.replace("{count: 30, unit: Day}", calendar))
+    assert "the window of 12h is no whole number" in document["metadata"]["annotations"][CHANGES]
 
 
 @needs_cases
