@@ -60,7 +60,7 @@ def parse_config(text: str) -> AlertingConfig:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise AlertingError(f"no YAML: {error}") from None
+        raise AlertingError(f"no YAML{place_of(error)}") from None
     if not isinstance(document, dict):
         raise AlertingError(f"expected a mapping with {', '.join(_FIELDS)}; found {type(document).__name__}")
     faults: list[str] = []
@@ -87,6 +87,12 @@ def parse_config(text: str) -> AlertingConfig:
     if faults:
         raise AlertingError("\n".join(faults))
     return config
+
+
+def place_of(error: yaml.YAMLError) -> str:
+    """` at line 3, column 7`: where a text stops to be YAML, without quoting it, for a secret may stand there."""
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
 _NO_ROUTE = Route("{}", 0, (), goes_on=False, options=RouteOptions())

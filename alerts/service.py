@@ -18,11 +18,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from alerts.alertmanager import PATH, VALID, AlertmanagerFeed
 from alerts.config import AlertingConfig
 from alerts.decide import alertmanager_silence_url
-from alerts.deliver import DeliveryError, deliver
+from alerts.deliver import DeliveryError, deliver, send
 from alerts.dispatch import Dispatcher, Notification, Reached, Suppressed
 from alerts.matchers import Labels
+from alerts.receivers.messages import HttpMessage
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
+from domain.address import shown
 from domain.alert import Alert, DeadLetter
 from domain.window import rfc3339
 from storage.readers import change_document, read_document
@@ -99,8 +101,8 @@ class Alerting:
 
     @property
     def alertmanagers(self) -> tuple[str, ...]:
-        """The Alertmanagers that are told everything, and route it themselves."""
-        return self._settings.alertmanagers
+        """The Alertmanagers that are told everything, and route it themselves; URLs as they may be shown."""
+        return tuple(map(shown, self._settings.alertmanagers))
 
     @property
     def hooks(self) -> HooksSettings:
@@ -118,7 +120,7 @@ class Alerting:
     def _of_this_site(self, alert: Alert) -> Alert:
         labels, annotations = {**alert.labels, **self._settings.labels}, alert.annotations
         if self.is_told_by_alertmanager_alone and "silence_url" in annotations:
-            people_reach = (self._settings.alertmanager_url or self._settings.alertmanagers[0]).rstrip("/")
+            people_reach = shown(self._settings.alertmanager_url or self._settings.alertmanagers[0]).rstrip("/")
             annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, people_reach)}
         return replace(alert, labels=labels, annotations=annotations)
 
@@ -270,14 +272,15 @@ class Alerting:
             self._not_noted.append((notification, at))
 
     async def _push(self, url: str, documents: list[dict[str, Any]], client: httpx.AsyncClient) -> None:
+        http = self._settings.alertmanager_http_config
         try:
-            answer = await client.post(url + PATH, json=documents)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            log.warning("alertmanager_not_reached url=%s error=%r", url, error)  # all are posted again in a minute
-            self._telemetry.pushes.labels(url, "failed").inc()
+            await send(HttpMessage(url + PATH, documents, http.headers(), http), client)
+        except (DeliveryError, OSError) as error:  # an OSError is of a file of secrets
+            # All are posted again in a minute.
+            log.warning("alertmanager_not_reached url=%s error=%s", shown(url), error)
+            self._telemetry.pushes.labels(shown(url), "failed").inc()
         else:
-            self._telemetry.pushes.labels(url, "done").inc()
+            self._telemetry.pushes.labels(shown(url), "done").inc()
 
 
 class _Telemetry:

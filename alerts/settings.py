@@ -5,8 +5,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from alerts.config import AlertingConfig, AlertingError, parse_config
-from alerts.receivers.settings import secret
+from alerts.receivers.settings import HttpSettings, secret
 from analytics.device_faults import RULES
+from domain.address import is_http, shown
 
 SILENT = """
 route: {receiver: nobody, group_by: [service]}
@@ -71,6 +72,7 @@ class AlertsSettings(BaseModel):
     alertmanager_url: str | None = Field(
         None, description="where people reach it, for the link that silences; the first of `alertmanagers` unless said"
     )
+    alertmanager_http_config: HttpSettings = HttpSettings()
     config_file: Path | None = Field(
         None, description="YAML as Alertmanager has it (route, receivers, …), for our own router; read at start"
     )
@@ -102,9 +104,18 @@ class AlertsSettings(BaseModel):
     @classmethod
     def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{url!r} is no URL; write http://host:9093")
+            if not is_http(url):
+                raise ValueError(
+                    f"{shown(url)!r} is no URL; write http(s)://HOST:9093, and a password in alertmanager_http_config"
+                )
         return tuple(url.rstrip("/") for url in urls)
+
+    @model_validator(mode="after")
+    def _ask_as_one(self) -> "AlertsSettings":
+        http = self.alertmanager_http_config
+        if (http.authorization or http.basic_auth) and any(shown(url) != url for url in self.alertmanagers):
+            raise ValueError("alertmanagers: a URL names a user, and alertmanager_http_config does too; leave one out")
+        return self
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "AlertsSettings":

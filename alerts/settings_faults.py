@@ -1,22 +1,14 @@
-"""What is wrong with settings, in words: where, what was found, and what is valid."""
+"""What is wrong with settings, in words: where, what was found, and what is valid. What is secret is never repeated."""
 
 import difflib
-from collections.abc import Collection
 from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-Place = tuple[int | str, ...]
+from domain.address import shown
 
 
-def explained(
-    error: ValidationError,
-    model: type[BaseModel],
-    *,
-    within: str = "",
-    noun: str = "setting",
-    untold: Collection[Place] = (),
-) -> list[str]:
+def explained(error: ValidationError, model: type[BaseModel], *, within: str = "", noun: str = "setting") -> list[str]:
     """All faults that pydantic found, one a line.
 
     Args:
@@ -24,49 +16,57 @@ def explained(
         model: what was checked, for the names that are valid.
         within: the place of the whole, as in `receivers[0] (oncall).webhook_configs[1]`.
         noun: what an entry is called where it is written.
-        untold: places whose value is not repeated; that of a secret never is.
     """
-    return [_line(fault, model, within, noun, untold) for fault in error.errors()]
+    return [_line(fault, model, within, noun) for fault in error.errors()]
 
 
-def _line(fault: Any, model: type[BaseModel], within: str, noun: str, untold: Collection[Place]) -> str:
+def _line(fault: Any, model: type[BaseModel], within: str, noun: str) -> str:
     path = [str(part) for part in fault["loc"]]
     place = ".".join([within, *path] if within else path)
     if fault["type"] == "extra_forbidden":
-        known = _names_at(model, path[:-1])
+        known = sorted(name for inner in models_in(type_at(model, path[:-1]))[:1] for name in _fields(inner))
         near = difflib.get_close_matches(path[-1], known, n=1)
         parent = "".join(f"{part}." for part in path[:-1])
         hint = f"did you mean {parent}{near[0]}?" if near else f"valid are {', '.join(known)}"
         return f"{place}: unknown {noun}; {hint}"
-    found = fault["input"] if isinstance(fault["input"], str | int | float | bool) else None
-    if fault["loc"] in untold or _is_secret(model, path):
-        found = None
     message: str = fault["msg"].removeprefix("Value error, ")
-    said = found is None or str(found) in message
-    return (f"{place}: " if place else "") + message + ("" if said else f" (found {found!r})")
+    return (f"{place}: " if place else "") + message + _found(fault["input"], type_at(model, path), message)
 
 
-def _names_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    inner: type[BaseModel] | None = model
-    for name in path:
-        if (field := _fields(inner).get(name)) is not None:  # None: an index into a list
-            inner = next((one for one in _kinds(field) if issubclass(one, BaseModel)), None)
-    return sorted(_fields(inner))
+def _found(value: Any, kind: Any, message: str) -> str:
+    """What was found, unless the message says it already, or a secret is expected there."""
+    if not isinstance(value, str | int | float | bool) or _holds_secret(kind):
+        return ""
+    text = shown(value) if isinstance(value, str) else value
+    return "" if str(text) in message else f" (found {text!r})"
 
 
-def _is_secret(model: type[BaseModel], path: list[str]) -> bool:
-    kinds: list[type] = [model]
-    for name in path:
-        inner = next((one for one in kinds if issubclass(one, BaseModel)), None)
-        if (field := _fields(inner).get(name)) is not None:
-            kinds = _kinds(field)
-    return SecretStr in kinds
+def type_at(model: type[BaseModel], path: list[str]) -> Any:
+    """The type of the setting, or of the group of settings, at this path; None where there is none."""
+    found: Any = model
+    for key in path:
+        fields = [_fields(inner)[key] for inner in models_in(found) if key in _fields(inner)]
+        if fields:
+            found = fields[0].annotation
+        elif not key.isdecimal():  # an index into a list stays with the type of the list
+            return None
+    return found
 
 
-def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
+def models_in(kind: Any) -> list[type[BaseModel]]:
+    """The groups of settings that a type is made of: itself, or those of its list."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    return [model for part in get_args(kind) for model in models_in(part)]
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
     """The fields by the names that they are written by."""
-    return {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _kinds(field: Any) -> list[type]:
-    return [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+def _holds_secret(kind: Any) -> bool:
+    """Is a setting of this type a secret, or a group that has one."""
+    if kind is SecretStr or any(map(_holds_secret, get_args(kind))):
+        return True
+    return any(_holds_secret(field.annotation) for model in models_in(kind) for field in model.model_fields.values())

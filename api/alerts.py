@@ -112,7 +112,7 @@ class SilenceDocument(BaseModel):
 
 
 class SilencesAnswer(BaseModel):
-    """A page of silences, the newest first."""
+    """A page of silences, by id."""
 
     silences: list[SilenceDocument]
     next_cursor: str | None = Field(description="null on the last page")

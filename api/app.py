@@ -31,7 +31,7 @@ from api import (
     throughput,
     topology,
 )
-from api.auth import TokenCheck
+from api.auth import HostCheck, TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health, WeeklyReports
 from api.problems import MEDIA_TYPE, Problem, ProblemDocument, handle_problems
@@ -61,10 +61,11 @@ def create_api(
     pricing: Callable[[], Pricing],
     weekly_reports: WeeklyReports,
     token: SecretStr | None = None,
+    public_url: str | None = None,
 ) -> FastAPI:
     """The application that answers at /api, /healthz, /readyz and /metrics.
 
-    Pages may be added to it: what is added is behind the same token, and nothing under /api/ reaches it.
+    Pages may be added to it: what is added is behind the same check of who asks, and nothing under /api/ reaches it.
 
     Args:
         store: where everything is read, and the topology is kept.
@@ -78,7 +79,8 @@ def create_api(
         alerting: what fires, and what is kept quiet.
         pricing: what GPUs cost.
         weekly_reports: the reports of weeks.
-        token: what everyone must show, but at /healthz and /readyz; None when anyone may ask.
+        token: what everyone must show, but at /healthz and /readyz; None when anyone on this machine may ask.
+        public_url: where people reach it; without a token nobody is answered under another name, or one of loopback.
     """
     app = FastAPI(
         title="Tailsight",
@@ -112,6 +114,8 @@ def create_api(
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max)
     if token is not None:
         app.add_middleware(TokenCheck, token=token.get_secret_value())
+    else:
+        app.add_middleware(HostCheck, public_url=public_url)
     return app
 
 

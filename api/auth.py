@@ -1,15 +1,17 @@
-"""Who may ask: one token, as a bearer token or as the password of any user name."""
+"""Who may ask: who has the token, as a bearer token or as the password of any user name; without one, this machine."""
 
 import base64
 import binascii
 import hashlib
 import hmac
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import Problem, problem_response
+from domain.address import host_name, is_loopback
 
 PAGERDUTY_HOOK, ALERTMANAGER_HOOK = "/api/v1/hooks/pagerduty", "/api/v1/hooks/alertmanager"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", PAGERDUTY_HOOK, ALERTMANAGER_HOOK})
@@ -40,6 +42,38 @@ class TokenCheck:
 
     def _knows(self, scope: Scope) -> bool:
         return self._admits(Headers(scope=scope).get("authorization", ""))
+
+
+class HostCheck:
+    """Without a token: lets pass what was asked under a name of this machine, or under that of `public_url`.
+
+    The port is on loopback then, but a browser on this machine may be led to it: a web page has its own name point to
+    127.0.0.1, and reads along (DNS rebinding). Its name is in Host, which no page can change.
+    """
+
+    def __init__(self, app: ASGIApp, public_url: str | None) -> None:
+        self._app = app
+        self._public_host = urlsplit(public_url).hostname if public_url else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on or refuse one connection."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("host")
+        host = host_name(asked)
+        if is_loopback(host) or (host is not None and host == self._public_host):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": "the host is not ours"})
+        else:
+            public = f"{self._public_host!r}, that of web.public_url" if self._public_host else "that of web.public_url"
+            problem = Problem(
+                "misdirected",
+                f"found {f'the host {asked!r}' if asked else 'no host'}; without a token valid are 127.0.0.1, "
+                f"localhost, [::1], and {public}",
+            )
+            await problem_response(problem, scope["path"])(scope, receive, send)
 
 
 def admits(token: str) -> Callable[[str], bool]:

@@ -1,6 +1,5 @@
 """Hooks: what PagerDuty and Alertmanager tell us of our own alerts. Shut until a secret is configured for each."""
 
-import hmac
 import json
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from alerts.handling import (
     take_alertmanager,
     take_pagerduty,
 )
-from api.auth import ALERTMANAGER_HOOK, PAGERDUTY_HOOK, sent_token
+from api.auth import ALERTMANAGER_HOOK, PAGERDUTY_HOOK, admits
 from api.context import Given
 from api.problems import Problem, invalid_field
 from domain.alert import fingerprint
@@ -120,8 +119,7 @@ def post_alertmanager(
 ) -> dict[str, Any]:
     """That Alertmanager has told somebody: the time of notification of each incident in it."""
     token = _secret(given.alerting.hooks.token_of_alertmanager, "alerts.hooks.alertmanager_token")
-    sent = sent_token(authorization) or ""
-    if not hmac.compare_digest(sent.encode(), token.encode()):
+    if not admits(token)(authorization):
         raise Problem("unauthorized", "no token was sent, or another one than alerts.hooks.alertmanager_token")
     try:
         alerts = alertmanager_alerts(_json(body))

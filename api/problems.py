@@ -33,6 +33,11 @@ KINDS: Mapping[str, Kind] = {
         "A token is needed",
         "Send `Authorization: Bearer TOKEN`, or log in with any user name and the token as password.",
     ),
+    "misdirected": Kind(
+        421,
+        "The request was sent to another host",
+        "Set `web.public_url` to the address that people use, or a token (`auth.token_file`, `TAILSIGHT_AUTH__TOKEN`).",
+    ),
     "not-found": Kind(404, "There is no such thing", "Look for it in the list of its kind."),
     "conflict": Kind(409, "It is laid down elsewhere", "Change it where `detail` says that it comes from."),
     "method-not-allowed": Kind(405, "The method does not fit", "Use one of those that the header `Allow` names."),

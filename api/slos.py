@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,8 +10,9 @@ from fastapi import APIRouter, Body, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from analytics.burn_rates import BurnAlert, never_pages
+from analytics.burn_rates import never_pages
 from analytics.jobs import backtest, slo_evidence, slo_statuses
+from analytics.slo_backtest import TrialError, backtest_document, tried
 from analytics.slo_documents.annotations import period_text
 from analytics.slo_documents.checks import OpenSloError
 from analytics.slo_documents.objectives import document_of, objective_of
@@ -21,7 +22,7 @@ from api.context import Context, Given
 from api.paging import page_after, page_items
 from api.problems import FieldError, Problem, invalid_field
 from api.times import Moment, Step, WindowQuestion
-from domain.incident import Indicator, Severity
+from domain.incident import Indicator
 from domain.slo import Counted, Objective, SloState, SloStatus
 from storage.readers import SLO_DOCUMENTS, read_document, write_document
 
@@ -342,22 +343,11 @@ def get_backtest(
 
     Of goodput the threshold is that of the first token.
     """
-    objective = _known_objective(given.objectives(), name)
-    if question.objective is not None:
-        objective = replace(objective, target_ratio=question.objective)
-    if question.threshold_ms is not None:
-        if objective.threshold_ms is None:
-            raise invalid_field("threshold", f"an objective of {objective.indicator} has no threshold_ms to be another")
-        objective = replace(objective, threshold_ms=question.threshold_ms)
-    alerts = backtest(given.store, objective, question.window(given.now()))
-    return {
-        "name": name,
-        "target_ratio": objective.target_ratio,
-        "threshold_ms": objective.threshold_ms,
-        "pages_count": sum(one.severity is Severity.PAGE for one in alerts),
-        "tickets_count": sum(one.severity is Severity.TICKET for one in alerts),
-        "alerts": [_burn_document(one) for one in alerts],
-    }
+    try:
+        objective = tried(_known_objective(given.objectives(), name), question.objective, question.threshold_ms)
+    except TrialError as error:
+        raise invalid_field("objective" if error.field == "target" else error.field, str(error)) from None
+    return backtest_document(objective, backtest(given.store, objective, question.window(given.now())))
 
 
 @router.get(
@@ -418,16 +408,6 @@ def _evidence(given: Context, name: str, question: EvidenceQuestion) -> dict[str
 
 def _as_file(name: str) -> dict[str, str]:
     return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
-
-
-def _burn_document(alert: BurnAlert) -> dict[str, Any]:
-    return {
-        "severity": alert.severity,
-        "window_s": alert.windows.long_s,
-        "burn_rate": alert.burn_rate,
-        "started_at": alert.started_at,
-        "ended_at": alert.ended_at,
-    }
 
 
 @router.get(

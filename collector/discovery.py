@@ -7,8 +7,10 @@ wrong costs no target: those found last stay until something better is known.
 import asyncio
 import contextlib
 import glob
+import ipaddress
 import json
 import logging
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,6 +26,7 @@ from collector.errors import DiscoveryError
 from collector.settings import FileTargets, KubernetesTargets, Scraped, ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from domain.address import shown
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +220,9 @@ class _Pods:
                 async with self._asked(session, page, _ANSWER_S) as answer:
                     document = _document(await answer.read())
             except _GoneError:
-                raise DiscoveryError("api_error", f"{self._url}: the list of pods expired between two pages") from None
+                raise DiscoveryError(
+                    "api_error", f"{shown(self._url)}: the list of pods expired between two pages"
+                ) from None
             pods += _items(document)
             metadata = _mapping(document.get("metadata"))
             more = metadata.get("continue") or ""
@@ -243,7 +248,9 @@ class _Pods:
                 if kind == "ERROR":
                     if pod.get("code") == HTTPStatus.GONE:
                         raise _GoneError
-                    raise DiscoveryError("api_error", f"the watch of {self._url} ended: {pod.get('message', pod)}")
+                    raise DiscoveryError(
+                        "api_error", f"the watch of {shown(self._url)} ended: {pod.get('message', pod)}"
+                    )
                 metadata = _mapping(pod.get("metadata"))
                 self._version = str(metadata.get("resourceVersion") or self._version)
                 if kind == "DELETED":
@@ -311,7 +318,7 @@ class _ApiAnswer:
         if status == HTTPStatus.GONE:
             raise _GoneError
         advice = ". Its service account needs get, list and watch on pods" if status in (401, 403) else ""
-        raise DiscoveryError("api_error", f"{self._url} answered {status}, expected 200: {text!r}{advice}")
+        raise DiscoveryError("api_error", f"{shown(self._url)} answered {status}, expected 200: {text!r}{advice}")
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._answer is not None:
@@ -320,7 +327,7 @@ class _ApiAnswer:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: BaseException) -> DiscoveryError:
-        return DiscoveryError("api_unreachable", f"{self._url}: {type(error).__name__}: {error}")
+        return DiscoveryError("api_unreachable", f"{shown(self._url)}: {type(error).__name__}: {error}")
 
 
 def _api_session(settings: KubernetesTargets) -> aiohttp.ClientSession:
@@ -392,16 +399,30 @@ def pod_target(pod: Mapping[str, Any], settings: KubernetesTargets) -> ScrapeTar
         raise DiscoveryError(
             "no_port", f"{name} does not say where it answers: annotate it {_ANNOTATION}/port, or set port"
         )
-    host = f"[{address}]" if ":" in address else address
     scheme = annotations.get(f"{_ANNOTATION}/scheme") or "http"
     path = annotations.get(f"{_ANNOTATION}/path") or source.path
     labels = {"node": spec.get("nodeName") or ""}
     if source.per == "replica":  # an exporter's own pod must not be taken for the workload it tells of
         labels |= {"namespace": metadata.get("namespace") or "", "pod": metadata.get("name") or ""}
     try:
-        return _target(settings, f"{scheme}://{host}:{port}/{path.lstrip('/')}", labels, settings.job)
+        origin = _pod_origin(scheme, str(address), str(port))
+        return _target(settings, f"{origin}/{path.lstrip('/')}", labels, settings.job)
     except ValueError as error:
         raise DiscoveryError("bad_annotation", f"{name} cannot be scraped: {_first_line(error)}") from None
+
+
+def _pod_origin(scheme: str, address: str, port: str) -> str:
+    """Scheme, host and port of a URL, whose host is the pod: whoever may annotate pods must not send us elsewhere.
+
+    Raises:
+        ValueError: for what is none of them.
+    """
+    if scheme not in ("http", "https"):
+        raise ValueError(f"{_ANNOTATION}/scheme is {scheme!r}; valid are http and https")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        raise ValueError(f"{_ANNOTATION}/port is {port!r}; expected a number from 1 to 65535")
+    ip = ipaddress.ip_address(address)
+    return f"{scheme}://[{ip}]:{int(port)}" if ip.version == 6 else f"{scheme}://{ip}:{int(port)}"
 
 
 def _metrics_port(spec: Mapping[str, Any]) -> int | None:

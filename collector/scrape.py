@@ -17,6 +17,7 @@ from collector.series_log import SeriesLog
 from collector.settings import ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from domain.address import shown
 from domain.window import duration_text
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Scraper:
             await asyncio.wait({before})
         turn = self._turns.setdefault(target.url, asyncio.Lock())
         if turn.locked():
-            log.warning("%s is found twice; it is scraped once, as it was found first", target.url)
+            log.warning("%s is found twice; it is scraped once, as it was found first", shown(target.url))
         async with turn:
             wanted.has_turn = True
             self._telemetry.targets.labels(target.job).inc()
@@ -164,7 +165,7 @@ class Scraper:
                 try:
                     await self._scrape(session, known)
                 except Exception:
-                    log.exception("scraping %s failed", known.target.url)
+                    log.exception("scraping %s failed", shown(known.target.url))
                     self._telemetry.scrapes.labels(known.target.job, "internal").inc()
         await self._end_series(known)
 
@@ -211,6 +212,8 @@ class Scraper:
                 return _Answer(b"".join(chunks), answer.content_type == _OPENMETRICS)
         except TimeoutError:
             raise ScrapeError("timeout", f"no whole answer within {target.timeout_s} s") from None
+        except aiohttp.InvalidURL as error:  # its message is the URL
+            raise ScrapeError("unreachable", f"{shown(target.url)} is no URL that can be asked") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ScrapeError("unreachable", f"{type(error).__name__}: {error}") from error
 
@@ -236,7 +239,7 @@ class Scraper:
                 "%s target %s is no %s: no metric begins with %s; found %s, …. Its samples are kept. "
                 "Correct the url, or the source of this target",
                 known.target.job,
-                known.target.url,
+                shown(known.target.url),
                 source.what,
                 " or ".join(source.prefixes),
                 ", ".join(list(exposition.series)[:3]),
@@ -249,15 +252,14 @@ class Scraper:
         try:
             await known.log.put(Exposition(), self._now_unix_ns())
         except CollectorError as error:
-            log.warning(
-                "%s target %s is gone, and the log does not take it: %s", known.target.job, known.target.url, error
-            )
+            name = f"{known.target.job} target {shown(known.target.url)}"
+            log.warning("%s is gone, and the log does not take it: %s", name, error)
         except Exception:  # a defect in one must not end the scraping of all others
-            log.exception("ending the series of %s failed", known.target.url)
+            log.exception("ending the series of %s failed", shown(known.target.url))
 
     def _report(self, known: _Known, error: CollectorError | None) -> None:
         """Tell once when a target begins to fail, and once when it is back; its counter tells of the rest."""
-        name = f"{known.target.job} target {known.target.url}"
+        name = f"{known.target.job} target {shown(known.target.url)}"
         if error is not None:
             log.log(logging.WARNING if known.down_since_s is None else logging.DEBUG, "%s %s", name, error)
             known.down_since_s = known.down_since_s or time.monotonic()

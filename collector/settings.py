@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from collector.sources import SourceName
+from domain.address import is_http, shown
 
 _MIB = 1 << 20
 
@@ -122,14 +122,8 @@ class ScrapeTarget(Scraped):
     @field_validator("url")
     @classmethod
     def _http(cls, url: str) -> str:
-        expected = f"{url!r} cannot be scraped; expected http(s)://HOST:PORT/metrics"
-        try:
-            parts = urlsplit(url)
-            is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError as error:  # of the port, or of a bracket
-            raise ValueError(f"{expected} ({error})") from None
-        if not is_good:
-            raise ValueError(expected)
+        if not is_http(url):
+            raise ValueError(f"{shown(url)!r} cannot be scraped; expected http(s)://HOST:PORT/metrics")
         return url
 
 

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import binascii
 import hmac
-import ipaddress
 import json
 import re
 import uuid
@@ -23,6 +22,7 @@ from urllib.parse import parse_qsl
 
 import pyarrow as pa
 
+from domain.address import host_name, is_loopback
 from storage import engine, statements
 from storage.engine import Answer, Engine, EngineError
 from storage.open import OWNER
@@ -248,7 +248,7 @@ def _is_owner(request: _Request, token: str) -> bool:
         message = f"{user}: Authentication failed: the token is in gateway.json beside the data, for user {OWNER}"
         raise EngineError.named(_AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", message)
     # The Host too, or any web page could have its own name point here and read along (DNS rebinding).
-    if not _is_loopback(request.client_host) or not _is_loopback(_host_name(request.headers.get("host"))):
+    if not is_loopback(request.client_host) or not is_loopback(host_name(request.headers.get("host"))):
         message = "Authentication failed: without the token the store answers to this machine only, as 127.0.0.1"
         raise EngineError.named(_AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", message)
     return False
@@ -266,23 +266,6 @@ def _credentials(request: _Request) -> tuple[str, str]:
             colon = ""
         return (user, password) if kind.lower() == "basic" and colon else (kind or "nobody", encoded)
     return arguments.get("user", ""), arguments.get("password", "")
-
-
-def _host_name(host: str | None) -> str | None:
-    """The Host header without its port: `127.0.0.1:8123`, `[::1]:8123`, `localhost`."""
-    if host is None:
-        return None
-    bracketed = re.match(r"\[(.*)\]", host)
-    return bracketed[1] if bracketed else host.partition(":")[0]
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host is None or host.lower() == "localhost":
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------

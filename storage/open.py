@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import httpx
 
+from domain.address import shown
 from storage.engine import Engine
 from storage.errors import StoreBusyError, StoreUnavailableError
 from storage.settings import StoreSettings
@@ -61,7 +62,7 @@ def open_owned(settings: StoreSettings) -> Store:
     """
     path = settings.embedded_path
     if path is None:
-        raise ValueError(f"{settings.url} is a server; only chdb:// stores have an owner")
+        raise ValueError(f"{shown(settings.url)} is a server; only chdb:// stores have an owner")
     lock = _take_ownership(path)
     (path / "gateway.json").unlink(missing_ok=True)  # of an owner that was killed; its port may be another's by now
     options = {"max_server_memory_usage": settings.memory_limit_bytes, "mark_cache_size": 256 << 20}

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
+from domain.address import is_http, shown
+
 _TABLE_NAME = re.compile(r"[^.`\\\s]+(\.[^.`\\\s]+)?")
 
 
@@ -141,11 +142,10 @@ class StoreSettings(BaseModel):
         parts = urlsplit(url)
         if url.startswith("chdb:///") and parts.path.strip("/") and not parts.query and not parts.fragment:
             return url
-        if parts.scheme in ("http", "https") and parts.hostname and _has_port(url):
+        if is_http(url):
             return url
-        shown = _PASSWORD.sub(r"\1…@", url)
         raise ValueError(
-            f"{shown!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE"
+            f"{shown(url)!r} is no store; expected chdb:///PATH (three slashes) or http(s)://USER:PASSWORD@HOST:8123/DATABASE"
             " (percent-encode a password that holds other signs than letters and digits)"
         )
 
@@ -159,12 +159,3 @@ class StoreSettings(BaseModel):
     def database(self) -> str:
         """The database that holds all tables."""
         return "otel" if self.embedded_path else urlsplit(self.url).path.strip("/") or "otel"
-
-
-def _has_port(url: str) -> bool:
-    """Is what stands where the port does a number, or nothing; a sign in a password may have ended the host early."""
-    try:
-        _ = urlsplit(url).port
-    except ValueError:
-        return False
-    return True

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
+from domain.address import shown
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
@@ -304,10 +305,10 @@ def slo(context: typer.Context, *, config: Config = None, as_json: Json = False)
         burn = "no data" if status.burn_rate is None else f"{status.burn_rate:.1f}×"
         for place, one in enumerate(status.periods):
             ratios = (one.counted.sli_ratio, one.counted.budget_left_ratio)
-            shown = ["no data" if value is None else f"{value:.3%}" for value in ratios]
+            ratios_told = ["no data" if value is None else f"{value:.3%}" for value in ratios]
             target, over = f"{status.objective.target_ratio:.2%}", period_text(one.period)
             name = "" if place else escape(status.objective.name)
-            table.add_row(name, one.state, over, target, *shown, "" if place else burn)
+            table.add_row(name, one.state, over, target, *ratios_told, "" if place else burn)
     _out.print(table)
     for status in statuses:
         if (warning := never_pages(status.objective)) is not None:
@@ -419,41 +420,27 @@ def slo_backtest(
     *,
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
-    target: Annotated[float | None, typer.Option(help="Another target ratio, e.g. 0.995.", min=0, max=1)] = None,
-    threshold_ms: Annotated[float | None, typer.Option("--threshold", help="Another threshold in ms.", min=0)] = None,
+    target: Annotated[float | None, typer.Option(help="Another target ratio, e.g. 0.995.")] = None,
+    threshold_ms: Annotated[float | None, typer.Option("--threshold", help="Another threshold in ms.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say when an objective would have paged, with this target and threshold, in a stretch of stored time."""
-    from dataclasses import replace
-
     from analytics.jobs import backtest
+    from analytics.slo_backtest import TrialError, backtest_document, tried
 
     window = _window(start, end)
     with _store(config) as (store, settings):
         known = {one.name: one for one in _objectives(store, settings, window.end)}
         if name not in known:
             _fail(f"no objective {name!r}; known are {', '.join(known) or 'none'}", Exit.WRONG_USE)
-        objective = replace(known[name], target_ratio=target or known[name].target_ratio)
-        if threshold_ms is not None:
-            objective = replace(objective, threshold_ms=threshold_ms)
+        try:
+            objective = tried(known[name], target, threshold_ms)
+        except TrialError as error:
+            _fail(f"--{error.field}: {error}", Exit.WRONG_USE)
         alerts = backtest(store, objective, window)
     if as_json:
-        fields = ("burn_rate",)
-        _say_json(
-            {
-                "alerts": [
-                    {
-                        "severity": one.severity.value,
-                        "window_s": one.windows.long_s,
-                        "started_at": rfc3339(one.started_at),
-                        "ended_at": None if one.ended_at is None else rfc3339(one.ended_at),
-                        **{field: getattr(one, field) for field in fields},
-                    }
-                    for one in alerts
-                ]
-            }
-        )
+        _say_json(backtest_document(objective, alerts))
         return
     table = Table("severity", "began", "ended", "burn", "over", title=f"{len(alerts)} alerts")
     for one in alerts:
@@ -754,7 +741,7 @@ def doctor(*, config: Config = None) -> None:
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
-        _out.print(escape(f"store {settings.store.url.split('@')[-1]} answers"))
+        _out.print(escape(f"store {shown(settings.store.url)} answers"))
         for table in sources(store):
             kind = "attributes as JSON" if table.dialect.json else "attributes as maps"
             _out.print(
@@ -804,7 +791,7 @@ def _tell_who_is_told(settings: Any) -> bool:
     """Who hears of alerts at all; False when nobody does."""
     kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
     if settings.alertmanagers:
-        places = escape(", ".join(str(one) for one in settings.alertmanagers))
+        places = escape(", ".join(map(shown, settings.alertmanagers)))
         _out.print(f"alerts go to Alertmanager at {places}, whose own routes decide who is told", highlight=False)
     if kinds:
         _out.print(f"our own router tells by {', '.join(kinds)}", highlight=False)

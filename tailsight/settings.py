@@ -8,9 +8,10 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -25,8 +26,9 @@ from pydantic import (
 )
 
 from alerts.announce import announces
+from alerts.config import place_of
 from alerts.settings import AlertsSettings
-from alerts.settings_faults import explained
+from alerts.settings_faults import explained, models_in, type_at
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
@@ -38,6 +40,7 @@ from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
+from domain.address import is_http, is_loopback, shown
 from domain.incident import Indicator
 from domain.slo import Objective
 from reports.settings import ReportsSettings
@@ -47,8 +50,6 @@ from tailsight.knowledge import read_own_knowledge
 from tailsight.slo_files import read_objectives
 
 _PREFIX = "TAILSIGHT_"
-_STORE_URL = ("store", "url")  # what is wrong with it is told without its password
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class WebSettings(BaseModel):
@@ -58,7 +59,16 @@ class WebSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only with auth.token")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    public_url: str | None = Field(None, description="where people reach the pages, for links in alerts")
+    public_url: str | None = Field(
+        None, description="where people reach the pages, e.g. behind a reverse proxy; for links in alerts, too"
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None and not is_http(url):
+            raise ValueError(f"{shown(url)!r} is no URL; write http(s)://HOST")
+        return url
 
 
 class AnalyticsSettings(BaseModel):
@@ -285,7 +295,9 @@ class Settings(BaseModel):
         urls = [target.url for target in self.collector.scrape.targets]
         twice = sorted({url for url in urls if urls.count(url) > 1})
         if twice:
-            raise ValueError(f"collector.scrape.targets: {', '.join(twice)} stands twice, and would count twice")
+            raise ValueError(
+                f"collector.scrape.targets: {', '.join(map(shown, twice))} stands twice, and would count twice"
+            )
         for (one, one_port), (other, other_port) in itertools.combinations(_doors(self, "port").items(), 2):
             if one_port == other_port != 0:
                 raise ValueError(f"{one} and {other} are both {one_port}; choose two")
@@ -333,7 +345,7 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError("\n".join(explained(error, Settings, untold=[_STORE_URL]))) from None
+        raise SettingsError("\n".join(explained(error, Settings))) from None
     return _with_token(settings)
 
 
@@ -342,7 +354,7 @@ def listens_openly(settings: Settings) -> str | None:
     if settings.auth.token is not None:
         return None
     for key, host in _doors(settings, "host").items():
-        if host not in _LOOPBACK:
+        if not is_loopback(host):
             return (
                 f"{key} is {host}, which others can reach, and no token is set. Set one (TAILSIGHT_AUTH__TOKEN, or "
                 f"auth.token_file: a file that holds it), or listen on 127.0.0.1"
@@ -386,7 +398,7 @@ def _document(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file} is no text in UTF-8: {error}") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is no YAML: {error}") from None
+        raise SettingsError(f"{file} is no YAML{place_of(error)}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{file} holds {type(document).__name__}; expected a mapping of settings")
     if isinstance(document.get("store"), str):
@@ -431,11 +443,13 @@ def _put(document: dict[str, Any], path: list[str], value: str) -> None:
         if not isinstance(inner, dict):
             raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()}: {key} is not a group of settings")
         place = inner
-    # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type.
+    # A list or a mapping is written as YAML; numbers and Booleans are read by the setting's own type, and a text or a
+    # secret may begin as it likes.
+    is_yaml = value[:1] in ("[", "{") and _holds_more(type_at(Settings, path))
     try:
-        place[path[-1]] = yaml.safe_load(value) if value[:1] in ("[", "{") else value
+        place[path[-1]] = yaml.safe_load(value) if is_yaml else value
     except yaml.YAMLError as error:
-        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML: {error}") from None
+        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML{place_of(error)}") from None
 
 
 def _with_token(settings: Settings) -> Settings:
@@ -450,3 +464,11 @@ def _with_token(settings: Settings) -> Settings:
     if not token:
         raise SettingsError(f"auth.token_file: {file} is empty; expected the token")
     return settings.model_copy(update={"auth": settings.auth.model_copy(update={"token": SecretStr(token)})})
+
+
+def _holds_more(kind: Any) -> bool:
+    """May a setting of this type be a list or a mapping."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        return any(map(_holds_more, get_args(kind)))
+    return bool(models_in(kind)) or (isinstance(origin, type) and issubclass(origin, Collection))

@@ -354,6 +354,7 @@ class Application:
             pricing=lambda: self._pricing,
             weekly_reports=self.weekly_reports,
             token=settings.auth.token,
+            public_url=settings.web.public_url,
         )
         pages = settings.dashboards.model_copy(update={"otlp_http_url": self.addresses.otlp_http_url})
         create_dashboard(

@@ -54,8 +54,9 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
             continue
         default = "" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
         rows.append(f"| `{prefix}{name}` | {default} | {(field.description or '').replace('|', chr(92) + '|')} |")
+        within = "." if type(None) in getattr(inner, "__args__", ()) else "[]."
         for item in _item_models(inner):
-            rows += [row.replace("| `", f"| `{prefix}{name}[].", 1) for row in _rows(item, "")]
+            rows += _rows(item, f"{prefix}{name}{within}")
     return rows
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from domain.address import is_http, shown
+
 
 class _Settings(BaseModel):
     """An unknown field is an error."""
@@ -55,8 +57,8 @@ class TlsSettings(_Settings):
 class HttpSettings(_Settings):
     """How a receiver is reached (`http_config` in Alertmanager's configuration)."""
 
-    authorization: Authorization | None = None
-    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = Field(None, description="the header of that name")
+    basic_auth: BasicAuth | None = Field(None, description="a name and a password")
     proxy_url: str | None = Field(None, description="through which proxy, http://HOST:PORT")
     tls_config: TlsSettings = TlsSettings()
     follow_redirects: bool = Field(default=True, description="go where an answer of 307 or 308 sends us")
@@ -65,8 +67,8 @@ class HttpSettings(_Settings):
     def _one_of(self) -> "HttpSettings":
         if self.authorization is not None and self.basic_auth is not None:
             raise ValueError("http_config has either authorization or basic_auth")
-        if self.proxy_url is not None and not self.proxy_url.startswith(("http://", "https://")):
-            raise ValueError(f"proxy_url is {self.proxy_url!r}; write http://HOST:PORT")
+        if self.proxy_url is not None and not is_http(self.proxy_url):
+            raise ValueError(f"proxy_url is {shown(self.proxy_url)!r}; write http://HOST:PORT")
         return self
 
     @property

@@ -16,13 +16,15 @@ from analytics.slo_documents.parsing import parsed_documents
 from analytics.slo_documents.pyrra import PYRRA_KIND, read_pyrra
 from analytics.slo_documents.sloth import read_sloth
 from analytics.slo_documents.v1alpha import V1ALPHA, read_v1alpha
-from analytics.slo_documents.windows import calendar_of
+from analytics.slo_documents.windows import CalendarWindow, calendar_of
 from domain.incident import Indicator
 from domain.slo import Objective
 
 _MOST_RATIO = 1 - 1e-6  # a target of 100 % has no budget to burn
 _INDICATOR = re.compile(r"^( *indicator:) TODO$", re.MULTILINE)
 _SERVICE = re.compile(r"^( *service:) null$", re.MULTILINE)
+CHANGES = "tailsight.io/imported-changes"
+"""The annotation that tells what of an imported SLO could not stay as it was; not there when all did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def imported(texts: Sequence[str], indicator: Indicator | None = None) -> list[I
 
     Their queries are PromQL, which says nothing of request records, so they stand in an annotation only. What somebody
     has yet to say (the indicator, and the service where the source names none) is left open, and refused when it is
-    loaded.
+    loaded. What had to be changed stands in another annotation (`CHANGES`).
 
     Args:
         texts: of the files.
@@ -74,13 +76,10 @@ def _imported(slo: SloDocument, indicator: Indicator | None) -> Imported:
     name = re.sub(r"[^a-z0-9-]+", "-", slo.name.lower())[:DISPLAY_NAME_MAX].strip("-")
     target_ratio = min(objective.target_ratio, _MOST_RATIO)
     made = document_of(Objective(name, slo.service, Indicator.ERRORS, target_ratio, days, calendar=calendar_of(window)))
-    made["metadata"]["annotations"] = {"tailsight.io/imported-queries": json.dumps(_queries(slo.indicator))}
     made["spec"] = {"description": (slo.description or "")[:DESCRIPTION_MAX], **made["spec"]}
     changes = [f"the name was {slo.name}"] if name != slo.name else []
-    if days * 86_400 != window.duration.length_s:
-        changes.append(f"the window of {window.duration} is now {days}d: windows are whole days")
-    if target_ratio != objective.target_ratio:
-        changes.append(f"the target of 100 % is now {target_ratio:.6f}: without a budget nothing can burn")
+    not_kept = _changes(slo, target_ratio, days)
+    changes += not_kept
     if slo.budgeting_method != "Occurrences":
         changes.append(f"counted by events, where the source says {slo.budgeting_method}")
     for what, left in (("labels", slo.labels), ("annotations", slo.annotations)):
@@ -93,6 +92,8 @@ def _imported(slo: SloDocument, indicator: Indicator | None) -> Imported:
         ratio = made["spec"]["indicator"]["spec"]["ratioMetric"]
         for source in (ratio["good"], ratio["total"]):
             source["metricSource"]["spec"]["indicator"] = "TODO"
+    annotations = {"tailsight.io/imported-queries": json.dumps(_queries(slo.indicator))}
+    made["metadata"]["annotations"] = annotations | ({CHANGES: "; ".join(not_kept)} if not_kept else {})
     return Imported(made, tuple(changes))
 
 
@@ -102,6 +103,24 @@ def _reader_of(documents: Sequence[Any]) -> Callable[[str], list[SloDocument]]:
     if any(one.get("kind") == PYRRA_KIND for one in mappings):
         return read_pyrra
     return read_v1alpha if any(one.get("apiVersion") == V1ALPHA for one in mappings) else read_sloth
+
+
+def _changes(slo: SloDocument, target_ratio: float, days: int) -> list[str]:
+    """What of a target and a window is not as it was."""
+    window, objective = slo.time_windows[0], slo.objectives[0]
+    changes = []
+    if objective.target_ratio != target_ratio:
+        changes.append(
+            f"the target of {objective.target_ratio:.0%} leaves no error budget; it is {target_ratio:.4%} here"
+        )
+    if calendar_of(window) is None:
+        kind = "calendar window" if isinstance(window, CalendarWindow) else "window"
+        if kind != "window" or window.duration.length_s != days * 86_400:
+            changes.append(f"the {kind} of {window.duration} is no whole number of days; it is {days}d rolling here")
+    for name, others in (("windows", slo.time_windows[1:]), ("objectives", slo.objectives[1:])):
+        if others:
+            changes.append(f"further {name} are left out: {len(others)}")
+    return changes
 
 
 def _queries(indicator: Metric | str | None) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Alerting against real receivers on loopback: what is told, once, also after a restart and through trouble."""
 
+import base64
 import itertools
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -9,7 +11,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import ValidationError
 
 from alerts import deliver
 from alerts.dispatch import Notification
@@ -176,6 +179,73 @@ def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path:
     clock.ahead = timedelta(minutes=10)
     assert runs(service, lambda: bool(receiver.told))
     assert service.dead_letters() == ()
+
+
+# -- Alertmanager ------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_in_the_url_of_an_alertmanager_is_used_and_never_told(
+    clean_store: Store, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = receiver.url.rstrip("/")
+    receiver.answers.append(Answer(401))
+    registry = CollectorRegistry()
+    settings = AlertsSettings(alertmanagers=(told.replace("http://", "http://ann:s3cret@"),))
+    service = Alerting(clean_store, settings, registry, lambda: datetime.now(UTC))
+    service.tell([alert()])
+    assert runs(service, lambda: len(receiver.asked) == 1)
+    service.tell([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts"}, severity="page")])
+    assert runs(service, lambda: bool(receiver.told))
+    expected = "Basic " + base64.b64encode(b"ann:s3cret").decode()
+    assert [headers["Authorization"] for headers in receiver.headers] == [expected] * 2
+    assert f"alertmanager_not_reached url={told} error=HTTP 401" in caplog.text
+    metrics = generate_latest(registry).decode()
+    for outcome in ("failed", "done"):
+        assert f'tailsight_alertmanager_pushes_total{{outcome="{outcome}",url="{told}"}} 1.0' in metrics
+    assert service.alertmanagers == (told,)
+    assert "s3cret" not in caplog.text + metrics + json.dumps(receiver.told)
+
+
+def test_the_password_of_an_alertmanager_may_lie_in_a_file(
+    clean_store: Store, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = tmp_path / "password"
+    http = {"basic_auth": {"username": "ann", "password_file": password}}
+    settings = AlertsSettings.model_validate(
+        {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
+    )
+    service = alerting(clean_store, settings)
+    service.tell([alert()])
+    assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
+    assert str(password) in caplog.text
+    password.write_text("s3cret\n")
+    service.tell([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.told))
+    assert receiver.paths == ["/api/v2/alerts"]
+    assert receiver.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"ann:s3cret").decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"alertmanagers": ["ann:s3cret@am-0:9093"]}, "'am-0:9093' is no URL"),
+        ({"alertmanagers": ["http://ann:s3c/ret@am-0:9093"]}, "'http://am-0:9093' is no URL"),
+        (
+            {
+                "alertmanagers": ["http://ann:s3cret@am-0:9093"],
+                "alertmanager_http_config": {"authorization": {"credentials": "s3cret"}},
+            },
+            "a URL names a user, and alertmanager_http_config does too",
+        ),
+        ({"alertmanager_http_config": {"proxy_url": "ann:s3cret@proxy"}}, "proxy_url is 'proxy'"),
+    ],
+)
+def test_an_alertmanager_that_cannot_be_asked_is_refused_without_its_password(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        AlertsSettings.model_validate(given)
+    (fault,) = caught.value.errors()
+    assert told in fault["msg"]
+    assert "s3c" not in fault["msg"]
 
 
 # -- receivers in trouble ----------------------------------------------------------------------------------------------

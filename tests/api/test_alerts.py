@@ -73,6 +73,15 @@ def test_a_silence_as_amtool_prints_it_is_taken_but_for_a_foreign_id(ask_alerts:
     assert foreign.status_code == 404
 
 
+def test_silences_come_in_pages_by_id_and_the_document_says_so(ask_alerts: Asker) -> None:
+    made = {ask_alerts("POST", "/api/v1/silences", json=SILENCE).json()["id"] for _ in range(5)}
+    first = ask_alerts.get("/api/v1/silences", limit=3).json()
+    second = ask_alerts.get("/api/v1/silences", limit=3, cursor=first["next_cursor"]).json()
+    assert [one["id"] for one in first["silences"] + second["silences"]] == sorted(made)
+    schema = ask_alerts.get("/api/openapi.json").json()["components"]["schemas"]["SilencesAnswer"]
+    assert schema["description"] == "A page of silences, by id."
+
+
 def test_silences_survive_a_restart(clean_store: Store, ask_alerts: Asker) -> None:
     made = ask_alerts("POST", "/api/v1/silences", json=SILENCE | {"comment": "kept"}).json()
     again = Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)

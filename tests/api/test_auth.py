@@ -1,4 +1,4 @@
-"""With a token configured nobody gets past the door without it; probes excepted."""
+"""With a token nobody gets past the door without it; without one, nobody under another's name; probes excepted."""
 
 import asyncio
 import base64
@@ -95,6 +95,83 @@ def test_websockets_need_the_token(make_api: Any, headers: list[tuple[bytes, byt
         await socket.close()
 
     app.add_api_websocket_route("/live", accept)
+    scope = {"type": "websocket", "path": "/live", "headers": headers, "query_string": b"", "subprotocols": []}
+
+    sent = asyncio.run(messages_of(app, scope, {"type": "websocket.connect"}))
+
+    assert sent[0]["type"] == first_sent
+
+
+SILENCE = {
+    "matchers": [{"name": "service", "value": "chat"}],
+    "endsAt": "2026-11-23T05:00:00Z",
+    "createdBy": "a web page",
+    "comment": "by DNS rebinding",
+}
+
+
+def under(ask: Any, host: str, method: str, path: str, **options: Any) -> Any:
+    """The answer to what is asked under the name of a host."""
+    return ask(method, path, headers={"Host": host}, **options)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.9:8080", "169.254.169.254", ""]
+)
+def test_without_a_token_no_other_name_is_answered(make_asker: Any, host: str) -> None:
+    ask = make_asker()
+    ask.app.add_api_route("/", lambda: "page", methods=["GET"])
+    for path in ("/", "/api/v1/services", "/api/docs", "/metrics", "/nothing"):
+        assert under(ask, host, "GET", path).status_code == 421, path
+    refused = under(ask, host, "POST", "/api/v1/silences", json=SILENCE)
+    assert refused.status_code == 421
+    assert ask.get("/api/v1/silences").json()["silences"] == []
+    assert refused.headers["content-type"] == "application/problem+json"
+    problem = refused.json()
+    assert problem["type"] == "/api/docs#problem-misdirected"
+    for said in (f"{host!r}" if host else "no host", "127.0.0.1", "web.public_url", "token"):
+        assert said in problem["detail"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:41234", "localhost:8080", "LOCALHOST", "[::1]:8080", "[::1]"])
+def test_without_a_token_this_machine_is_answered_at_any_port(make_asker: Any, host: str) -> None:
+    ask = make_asker()
+    assert under(ask, host, "GET", "/api/v1/topology").status_code == 200
+    assert under(ask, host, "POST", "/api/v1/silences", json=SILENCE).status_code == 200
+
+
+def test_behind_a_proxy_the_name_that_people_use_is_answered(make_asker: Any) -> None:
+    ask = make_asker(public_url="https://Tailsight.example.com:8443/")
+    assert under(ask, "tailsight.example.com", "GET", "/api/v1/topology").status_code == 200
+    assert under(ask, "TAILSIGHT.example.com:8443", "GET", "/api/v1/topology").status_code == 200
+    assert under(ask, "localhost:8080", "GET", "/api/v1/topology").status_code == 200
+    refused = under(ask, "evil.example", "GET", "/api/v1/topology")
+    assert refused.status_code == 421
+    assert "'tailsight.example.com', that of web.public_url" in refused.json()["detail"]
+
+
+def test_with_a_token_any_name_is_answered(guarded: Any) -> None:
+    headers = {"Host": "gpu-07-03:8080", "Authorization": f"Bearer {TOKEN}".encode()}
+    assert guarded("GET", "/api/v1/topology", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_may_call_us_as_they_like(ask: Any, path: str) -> None:
+    assert under(ask, "10.0.0.9:8080", "GET", path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "first_sent"), [(b"evil.example", "websocket.close"), (b"localhost:8080", "websocket.accept")]
+)
+def test_websockets_are_for_this_machine_too(make_api: Any, host: bytes, first_sent: str) -> None:
+    app = make_api()
+
+    async def accept(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    app.add_api_websocket_route("/live", accept)
+    headers = [(b"host", host)]
     scope = {"type": "websocket", "path": "/live", "headers": headers, "query_string": b"", "subprotocols": []}
 
     sent = asyncio.run(messages_of(app, scope, {"type": "websocket.connect"}))

@@ -290,6 +290,18 @@ def test_an_exclusion_that_excludes_nothing_is_refused(
     assert asker.get("/api/v1/slos/exclusions/x").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [({"objective": 1}, "objective"), ({"threshold": 800}, "threshold"), ({"threshold": 0}, "threshold")],
+)
+def test_what_cannot_be_tried_is_refused_by_its_parameter(
+    make_asker: Any, chat_objective: Objective, asked: dict[str, Any], field: str
+) -> None:
+    failures = replace(chat_objective, name="chat-errors", indicator=Indicator.ERRORS, threshold_ms=None)
+    answer = make_asker(objectives=lambda: [failures]).get("/api/v1/slos/chat-errors/backtest", **asked)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
 def test_evidence_can_be_worked_out_again(
     make_asker: Any, clean_store: Store, insert_requests: Any, chat_objective: Objective
 ) -> None:

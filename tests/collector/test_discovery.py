@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from collector import discovery
 from collector.discovery import Targets, file_targets, finders, pod_target, targets_in_files
@@ -225,9 +226,47 @@ def test_a_pod_that_nobody_knows_the_port_of_is_told() -> None:
         pod_target(pod("v-0"), kubernetes(source="prometheus"))
 
 
-def test_annotations_that_make_no_url_are_told() -> None:
-    with pytest.raises(DiscoveryError, match=r"serving/v-0 cannot be scraped: .*gopher"):
-        pod_target(pod("v-0", scheme="gopher"), kubernetes())
+@pytest.mark.parametrize(
+    ("annotated", "told"),
+    [
+        ({"scheme": "gopher"}, "scheme is 'gopher'; valid are http and https"),
+        ({"scheme": "http://169.254.169.254/?"}, "scheme is 'http://169"),
+        ({"scheme": "http", "port": "1@169.254.169.254:80"}, "port is '1@169.*a number from 1 to 65535"),
+        ({"port": "80/@169.254.169.254"}, "port is '80/@"),
+        ({"port": "0"}, "port is '0'"),
+        ({"port": "65536"}, "port is '65536'"),
+        ({"port": "-1"}, "port is '-1'"),
+        ({"port": " 80"}, "port is ' 80'"),
+        ({"port": "٨٠"}, "port is"),
+        ({"port": "9" * 5000}, "port is"),
+        ({"ip": "1@169.254.169.254"}, "does not appear to be an IPv4 or IPv6 address"),
+    ],
+    ids=lambda given: str(given)[:40],
+)
+def test_annotations_that_lead_elsewhere_than_to_the_pod_are_told(annotated: dict[str, str], told: str) -> None:
+    with pytest.raises(DiscoveryError, match=rf"serving/v-0 cannot be scraped: .*{told}") as caught:
+        pod_target(pod("v-0", **annotated), kubernetes())
+    assert caught.value.reason == "bad_annotation"
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1", "fd00::7"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "@169.254.169.254/",
+        "//169.254.169.254/",
+        "\\@169.254.169.254",
+        "\t@169.254.169.254",
+        ":1@evil",
+        "?@evil",
+        "#@evil",
+    ],
+)
+def test_whatever_path_is_annotated_the_pod_is_asked(ip: str, path: str) -> None:
+    target = pod_target(pod("v-0", ip=ip, port="9000", path=path), kubernetes())
+    assert target is not None
+    asked = URL(target.url)  # as the scraper's client reads it
+    assert (asked.scheme, asked.host, asked.port) == ("http", ip, 9000)
 
 
 class ApiServer:

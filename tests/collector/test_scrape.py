@@ -280,6 +280,23 @@ def test_a_target_that_is_back_is_told_of_once(
     assert re.search(r"nodes target http://\S+ is back; it had failed for [\d.]+ m?s$", back)
 
 
+def test_the_password_in_a_url_is_never_logged(
+    wal: WriteAheadLog, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    scraper = Scraper(Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry)
+
+    async def scrape() -> list[str]:
+        async with scraper.session() as session, answering([b"", NODE]) as url:
+            with_password = url.replace("http://", "http://ann:s3cret@")
+            target = ScrapeTarget(job="gpus", source="dcgm", url=with_password)
+            odd = ScrapeTarget(job="gpus", url="http://ann:s3cret@[::1]x/metrics")
+            return [await scraper.scrape(session, one) for one in (target, target, odd)]
+
+    assert asyncio.run(scrape()) == ["empty", "wrong_source", "unreachable"]
+    assert re.search(r"gpus target http://127\.0\.0\.1:\d+/metrics is back", caplog.text)
+    assert "s3cret" not in caplog.text
+
+
 def flags(tmp_path: Path) -> list[tuple[str, int]]:
     """Every gauge in the log, and whether it has ended."""
     return [

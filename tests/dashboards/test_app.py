@@ -89,11 +89,12 @@ def test_a_plain_function_is_refused_as_a_callback() -> None:
         callback(Dash("plain"), Output("a", "children"))(lambda: "x")  # type: ignore[arg-type, return-value]
 
 
-def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner, store: Store) -> None:
-    api = create_api(
+def api_over(store: Store, token: SecretStr | None) -> FastAPI:
+    """The API as it is served, before the pages are added to it."""
+    return create_api(
         store,
         ApiSettings(),
-        token=SecretStr("open sesame, and sixteen more"),
+        token=token,
         now=lambda: fixture_data.NOW,
         health=Health(loader=lambda: None),
         metrics_text=lambda: b"",
@@ -106,6 +107,21 @@ def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner
             store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: fixture_data.NOW
         ),
     )
+
+
+def test_without_a_token_pages_assets_and_callbacks_are_for_this_machine(runner: asyncio.Runner, store: Store) -> None:
+    api = api_over(store, token=None)
+    create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    asker = Asker(runner, api)
+    for path in ("/", "/incidents", "/assets/app.js", "/_dash-layout", "/_dash-dependencies", "/nope"):
+        assert asker.get(path, host="rebound.example:8080", **PAGE).status_code == 421, path
+        assert asker.get(path, host="localhost:8080", **PAGE).status_code in (200, 404), path
+    rebound = {"host": "rebound.example:8080"}
+    assert asker.ask("POST", "/_dash-update-component", json={}, headers=rebound).status_code == 421
+
+
+def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner, store: Store) -> None:
+    api = api_over(store, SecretStr("open sesame, and sixteen more"))
     create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
     asker = Asker(runner, api)
     for path in ("/", "/incidents", "/assets/app.js", "/_dash-layout", "/_dash-dependencies", "/nope"):

@@ -165,8 +165,8 @@ def test_who_tells_nobody_is_told_how_to_begin(runner: asyncio.Runner, filled_st
 
 
 def test_where_alertmanager_tells_the_page_says_so(runner: asyncio.Runner, filled_store: Store, tmp_path: Path) -> None:
-    pages = _asker(runner, filled_store, AlertsSettings(alertmanagers=("http://am:9093",)))
+    pages = _asker(runner, filled_store, AlertsSettings(alertmanagers=("http://ann:s3cret@am:9093",)))
     told = words(_ask(pages, None)["routes-nobody"]["children"])
-    assert "it is told by http://am:9093" in told
+    assert "it is told by http://am:9093." in told
     both = slo_data.routing(tmp_path).model_copy(update={"alertmanagers": ("http://am:9093",)})
     assert _ask(_asker(runner, filled_store, both), None)["routes-nobody"]["children"] is None

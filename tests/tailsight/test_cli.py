@@ -11,6 +11,7 @@ import yaml
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, Objective, Period
+from tests.analytics.slo_documents.test_pyrra import PYRRA
 
 ROOT = Path(__file__).parents[2]
 HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
@@ -200,6 +201,42 @@ def test_an_imported_slo_has_its_meaning_filled_in_before_it_is_taken(tmp_path: 
         checked = tailsight("check-config", str(settings))
         assert checked.returncode == status
         assert more or "indicator: is 'TODO'; valid are errors, ttft" in checked.stderr
+
+
+def test_what_an_import_changes_is_told_beside_the_documents(tmp_path: Path) -> None:
+    file = tmp_path / "pyrra.yaml"
+    file.write_text(PYRRA.replace('"99.9"', '"100"').replace("4w", "12h"))
+    done = tailsight("slo", "import", str(file))
+    assert done.returncode == FINE
+    assert yaml.safe_load(done.stdout)["spec"]["objectives"][0]["target"] == 0.999999
+    assert "shop-errors: the target of 100% leaves no error budget" in done.stderr
+    assert "the window of 12h is no whole number of days" in done.stderr
+
+
+def test_a_backtest_is_told_as_the_api_tells_it_and_refuses_what_cannot_be_tried(tmp_path: Path) -> None:
+    store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
+    failing = "{name: fails, service: chat, indicator: errors, target_ratio: 0.999}"
+    slow = "{name: slow, service: chat, indicator: ttft, target_ratio: 0.99, threshold_ms: 800}"
+    promised = store | {"TAILSIGHT_OBJECTIVES": f"[{failing}, {slow}]"}
+    assert tailsight("migrate", **store).returncode == FINE
+    told = tailsight("slo", "backtest", "slow", *HOUR, "--target", "0.995", "--threshold", "500", "--json", **promised)
+    assert json.loads(told.stdout) == {
+        "name": "slow",
+        "target_ratio": 0.995,
+        "threshold_ms": 500.0,
+        "pages_count": 0,
+        "tickets_count": 0,
+        "alerts": [],
+    }
+    for arguments, said in (
+        (("slow", "--target", "0"), "--target: is 0.0; expected a ratio above 0 and below 1"),
+        (("slow", "--target", "1"), "--target: is 1.0; expected a ratio above 0 and below 1"),
+        (("fails", "--threshold", "800"), "--threshold: an objective of errors has no threshold_ms"),
+    ):
+        refused = tailsight("slo", "backtest", *arguments, *HOUR, "--json", **promised)
+        assert (refused.returncode, refused.stdout) == (WRONG_USE, "")
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_the_report_of_a_week_is_written_in_every_format_and_always_the_same(tmp_path: Path) -> None:

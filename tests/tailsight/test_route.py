@@ -84,6 +84,12 @@ time_intervals:
     assert "2026-11-23T11:00:00Z" in noon.stdout
 
 
+def test_an_alertmanager_is_named_without_the_password_in_its_url(config: Path) -> None:
+    alertmanager = {"TAILSIGHT_ALERTS__ALERTMANAGERS": "[http://ann:s3cret@am-0:9093]"}
+    told = tailsight("route", "test", "--labels", "severity=page", "--config", str(config), **alertmanager)
+    assert "alerts go to Alertmanager at http://am-0:9093, whose own routes decide" in " ".join(told.stdout.split())
+
+
 def test_what_no_route_is_for_goes_to_the_root(config: Path) -> None:
     told = tailsight("route", "test", "--labels", "severity=ticket", "--config", str(config), "--json")
     assert [one["receiver"] for one in json.loads(told.stdout)["routes"]] == ["tickets"]

@@ -185,6 +185,21 @@ def test_serving_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "gateway.json").exists()
 
 
+def test_without_a_token_it_answers_as_this_machine_and_as_its_public_url(tmp_path: Path) -> None:
+    program = """
+import httpx
+web = {"port": 0, "public_url": "https://tailsight.example.com"}
+application = Application(Settings.model_validate(document | {"web": web}))
+application.start()
+port = application._sockets["web"].getsockname()[1]
+hosts = [f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "tailsight.example.com", f"evil.example:{port}"]
+print([httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": host}).status_code for host in hosts])
+application.stop()
+"""
+    done = run(program, tmp_path / "data")
+    assert (done.returncode, done.stdout.strip()) == (0, "[200, 200, 200, 200, 421]"), done.stderr
+
+
 def test_what_it_tells_at_metrics_is_documented(tmp_path: Path) -> None:
     program = """
 application = Application(Settings.model_validate(document))

@@ -6,14 +6,15 @@ import pytest
 import yaml
 
 from analytics.slo_documents.checks import OpenSloError
-from analytics.slo_documents.imports import as_text, imported
+from analytics.slo_documents.imports import CHANGES, as_text, imported
 from analytics.slo_documents.objectives import objective_of, objectives_in
 from analytics.slo_documents.openslo_rules import problems_of
 from domain.incident import Indicator
 from domain.slo import Calendar
 from tests.analytics.slo_documents.samples import CASES, SDK, SLOTH, V1ALPHA, needs_cases
+from tests.analytics.slo_documents.test_pyrra import PYRRA
 
-PYRRA = """
+BARE = """
 apiVersion: pyrra.dev/v1alpha1
 kind: ServiceLevelObjective
 metadata: {name: NAME, labels: {team: inference}}
@@ -30,7 +31,7 @@ def imported_documents(text: str) -> list[Mapping[str, Any]]:
 
 
 def test_what_nobody_has_said_yet_is_refused_when_it_is_loaded() -> None:
-    text = as_text(imported([PYRRA]))
+    text = as_text(imported([BARE]))
     assert text.count("indicator: TODO  # valid are errors, ttft, latency, tpot, goodput,") == 2
     assert "service:  # TODO: whose requests" in text
     with pytest.raises(OpenSloError, match=r"spec\.service: is missing"):
@@ -40,36 +41,36 @@ def test_what_nobody_has_said_yet_is_refused_when_it_is_loaded() -> None:
 
 
 def test_whoever_means_failures_says_so() -> None:
-    text = as_text(imported([PYRRA.replace("labels: {", "labels: {pyrra.dev/service: chat, ")], Indicator.ERRORS))
+    text = as_text(imported([BARE.replace("labels: {", "labels: {pyrra.dev/service: chat, ")], Indicator.ERRORS))
     (objective,) = objectives_in(text)
     assert (objective.indicator, objective.service) == (Indicator.ERRORS, "chat")
 
 
 def test_what_was_changed_or_left_out_is_told() -> None:
-    (one,) = imported([PYRRA])
+    (one,) = imported([BARE])
     assert one.changes == (
         "the name was NAME",
-        "the window of 12h is now 1d: windows are whole days",
-        "the target of 100 % is now 0.999999: without a budget nothing can burn",
+        "the target of 100% leaves no error budget; it is 99.9999% here",
+        "the window of 12h is no whole number of days; it is 1d rolling here",
         "left out: labels team",
         "the source names no service: write whose requests it is about",
     )
 
 
 def test_a_name_that_is_cut_does_not_end_in_a_dash() -> None:
-    (one,) = imported([PYRRA.replace("NAME", "a" * 62 + "-latency")], Indicator.ERRORS)
+    (one,) = imported([BARE.replace("NAME", "a" * 62 + "-latency")], Indicator.ERRORS)
     assert one.name == "a" * 62
     assert [problem.path for problem in problems_of(one.document)] == ["spec.service"]
 
 
 def test_two_that_would_bear_one_name_are_refused() -> None:
-    files = [PYRRA.replace("NAME", "a" * 63 + end) for end in ("-one", "-two")]
+    files = [BARE.replace("NAME", "a" * 63 + end) for end in ("-one", "-two")]
     with pytest.raises(OpenSloError, match="would be the name of several"):
         imported(files)
 
 
 def test_what_is_printed_is_yaml_with_all_that_was_said() -> None:
-    (one,) = imported([PYRRA])
+    (one,) = imported([BARE])
     assert yaml.safe_load(as_text([one])) == one.document
 
 
@@ -89,6 +90,28 @@ def test_v1alpha_is_imported_with_its_calendar() -> None:
     objective = objective_of(document)
     assert objective.calendar == Calendar(1, "M", "UTC", datetime.fromisoformat("2022-01-01 12:00:00"))
     assert "total" in document["metadata"]["annotations"]["tailsight.io/imported-queries"]
+
+
+@pytest.mark.parametrize(
+    ("target", "window", "told"),
+    [
+        ("99.9", "4w", None),
+        ("99.9", "1y", None),
+        ("100", "4w", "the target of 100% leaves no error budget; it is 99.9999% here"),
+        ("99.9", "12h", "the window of 12h is no whole number of days; it is 1d rolling here"),
+        ("99.9", "1d12h", "the window of 2160m is no whole number of days; it is 1d rolling here"),
+    ],
+)
+def test_what_of_pyrra_cannot_stay_as_it_was_is_told(target: str, window: str, told: str | None) -> None:
+    (document,) = imported_documents(PYRRA.replace('"99.9"', f'"{target}"').replace("4w", window))
+    assert problems_of(document) == []
+    assert document["metadata"]["annotations"].get(CHANGES) == told
+
+
+def test_what_is_left_out_of_v1alpha_is_told() -> None:
+    calendar = "{count: 12, unit: Hour, isRolling: true}"
+    (document,) = imported_documents(V1ALPHA.replace("{count: 30, unit: Day}", calendar))
+    assert "the window of 12h is no whole number" in document["metadata"]["annotations"][CHANGES]
 
 
 @needs_cases

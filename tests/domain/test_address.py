@@ -1,0 +1,67 @@
+"""Which hosts are this machine, and what of a URL may be shown."""
+
+import pytest
+
+from domain.address import host_name, is_http, is_loopback, shown
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        ("127.0.0.1:8123", "127.0.0.1"),
+        ("LocalHost", "localhost"),
+        ("[::1]:8080", "::1"),
+        ("[::1]", "::1"),
+        ("tailsight.example.com:443", "tailsight.example.com"),
+        ("[::1]evil.example", None),
+        (":8080", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_host_is_read_without_its_port(header: str | None, host: str | None) -> None:
+    assert host_name(header) == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
+def test_this_machine_is_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", [None, "", "0.0.0.0", "::", "10.0.0.9", "localhost.evil.example", "127.0.0.1.nip.io"])
+def test_no_other_is_taken_for_it(host: str | None) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("url", ["http://am-0", "HTTPS://am-0:9093/x", "http://ann:s3cret@am-0:9093", "http://[::1]:1"])
+def test_a_url_of_http_has_a_host(url: str) -> None:
+    assert is_http(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "am-0:9093", "ftp://am-0", "http://", "http://:80", "http://a:0", "http://a:65536", "http://a:b", "http://[a"],
+)
+def test_what_is_none_is_known(url: str) -> None:
+    assert not is_http(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://am-0:9093", "http://am-0:9093"),
+        ("http://ann:s3cret@am-0:9093/x?y=1", "http://am-0:9093/x?y=1"),
+        ("https://s3cret@[fd00::7]:9093", "https://[fd00::7]:9093"),
+        ("http://[fd00::7]/@me", "http://[fd00::7]/@me"),
+        ("http://am-0/@me", "http://am-0/@me"),
+        ("http://ann:s3c@ret@am-0:9093", "http://am-0:9093"),
+        ("http://ann:s3c/ret@am-0:9093/x", "http://am-0:9093/x"),
+        ("http://ann:s3c#ret@am-0:9093", "http://am-0:9093"),
+        ("ann:s3cret@am-0:9093", "am-0:9093"),
+        ("chdb:///data", "chdb:///data"),
+        ("many", "many"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_who_asks(url: str, told: str) -> None:
+    assert shown(url) == told
