@@ -14,9 +14,8 @@ def steps(service="chat", until_min=10, requests=50, every=1, hours=26, also=())
         time = NOW - timedelta(minutes=5 * (number + 1))
         silent = time > NOW - timedelta(minutes=until_min) or any(first <= time < last for first, last in also)
         if not silent and number % every == 0:
-            rows.append(
-                {"service": service, "time": time, "requests": requests, "newest": time + timedelta(seconds=285)}
-            )
+            newest = time + timedelta(seconds=285)
+            rows.append({"service": service, "time": time, "requests": requests, "oldest": time, "newest": newest})
     return pl.DataFrame(rows, schema=TRAFFIC_STEPS).sort("time")
 
 
