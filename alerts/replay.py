@@ -150,7 +150,7 @@ def past_alerts(
     sources = AlertSources(
         findings,
         objectives,
-        Telling(settings, knowledge, lambda: web_url, _raised),
+        Telling(settings, knowledge, web_url, _raised),
         gathered.firing,
         asks=lambda name: name not in NOT_REPLAYED and (only is None or name in only),
     )

@@ -162,7 +162,7 @@ class Telling:
 
     settings: AlertsSettings
     knowledge: Knowledge
-    web_url: Callable[[], str]
+    web_url: str
     failed: Callable[[str, Exception], None]
 
 
@@ -242,7 +242,7 @@ class _Incidents:
             if one.ended_at is not None and one.ended_at <= moment.now - TOLD_AGAIN:
                 continue
             try:
-                found.append(incident_alert(one, telling.web_url(), moment.now, telling.knowledge))
+                found.append(incident_alert(one, telling.web_url, moment.now, telling.knowledge))
             except Exception as error:  # of the other incidents somebody is to be told
                 telling.failed("incidents", error)
         return [alert for alert in found if alert is not None]
@@ -262,7 +262,7 @@ class _BurnRates:
         ]
 
     def _alert(self, burn: BurnAlert, moment: Moment) -> Alert:
-        url, knowledge = self.telling.web_url(), self.telling.knowledge
+        url, knowledge = self.telling.web_url, self.telling.knowledge
         try:
             return burn_alert(burn, moment.incidents, url, moment.now, knowledge)
         except Exception as error:  # an incident that cannot be told: the page goes out without it
@@ -282,7 +282,7 @@ class _Standings:
     _statuses: Sequence[SloStatus] = ()
 
     def __call__(self, moment: Moment) -> list[Alert]:
-        objectives, now, url = self.objectives(), moment.now, self.telling.web_url()
+        objectives, now, url = self.objectives(), moment.now, self.telling.web_url
         if self.objectives.are_proposed:
             return []
         is_known = {one.objective for one in self._statuses} == set(objectives)
@@ -306,7 +306,7 @@ class _Devices:
             self._faults, self._looked_at = self.findings.faults(moment.incidents, moment.now), moment.now
         telling = self.telling
         pages = telling.settings.page_on_faults
-        return device_alerts(self._faults, telling.web_url(), moment.now, pages, telling.knowledge)
+        return device_alerts(self._faults, telling.web_url, moment.now, pages, telling.knowledge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +319,7 @@ class _Traffic:
         if not _is_caught_up(self.began, moment.now):
             return []
         severity = Severity.PAGE if self.telling.settings.page_on_silence else Severity.TICKET
-        return traffic_stopped_alerts(self.findings.stopped(moment.now), severity, self.telling.web_url(), moment.now)
+        return traffic_stopped_alerts(self.findings.stopped(moment.now), severity, self.telling.web_url, moment.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class _LateData:
         if not _is_caught_up(self.began, moment.now):
             return []
         found = [
-            data_late_alert(data, newest, _DATA_LATE_S, self.telling.web_url(), moment.now)
+            data_late_alert(data, newest, _DATA_LATE_S, self.telling.web_url, moment.now)
             for data, newest in self.findings.newest(moment.now).items()
         ]
         return [alert for alert in found if alert is not None]
@@ -353,7 +353,7 @@ class _Spend:
         if self._runaways is None or self.findings.has_new_spend(moment.now):
             self._runaways = None  # what fails is asked again at once
             self._runaways = self.findings.runaways(moment.now)
-        return [runaway_alert(one, self.telling.web_url(), moment.now) for one in self._runaways]
+        return [runaway_alert(one, self.telling.web_url, moment.now) for one in self._runaways]
 
 
 @dataclass(slots=True)
@@ -369,4 +369,4 @@ class _Budgets:
         settled_at = moment.now.replace(minute=0, second=0, microsecond=0) + _COST_SETTLES
         if moment.now > settled_at > self._looked_at:
             self._statuses, self._looked_at = self.findings.budgets(moment.now), moment.now
-        return budget_alerts(self._statuses, self.telling.web_url(), moment.now)
+        return budget_alerts(self._statuses, self.telling.web_url, moment.now)

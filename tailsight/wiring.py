@@ -107,6 +107,7 @@ class Application:
         settings = self._settings
         web, otlp, otlp_grpc = settings.web, settings.collector.otlp_http, settings.collector.otlp_grpc
         self._sockets["web"] = opened.enter_context(_listen(web.host, web.port, "web.port"))
+        self._web_url = web.public_url or _url(*self._sockets["web"].getsockname()[:2])
         self._sockets["otlp"] = opened.enter_context(_listen(otlp.host, otlp.port, "collector.otlp_http.port"))
         if otlp_grpc.port:  # gRPC opens its port by itself, and later; one that is taken is told now
             _listen(otlp_grpc.host, otlp_grpc.port, "collector.otlp_grpc.port").close()
@@ -133,12 +134,7 @@ class Application:
         self._sources = AlertSources(
             StoreFindings(self.store, self._counts, self._pricing),
             self.objectives,
-            Telling(
-                settings.alerts,
-                settings.knowledge.known,
-                lambda: self.addresses.web_url,
-                SourceFailures(self._registry),
-            ),
+            Telling(settings.alerts, settings.knowledge.known, self._web_url, SourceFailures(self._registry)),
             lambda: [one.alert.labels for one in self.alerting.alerts()],
             began=_now(),
         )
@@ -174,9 +170,9 @@ class Application:
     @property
     def addresses(self) -> Addresses:
         """Where people and senders reach it; a free port for gRPC is known once it is started."""
-        web, otlp = (_url(*self._sockets[name].getsockname()[:2]) for name in ("web", "otlp"))
+        otlp = _url(*self._sockets["otlp"].getsockname()[:2])
         otlp_grpc = _url(self._settings.collector.otlp_grpc.host, self.collector.otlp_grpc.port)
-        return Addresses(self._settings.web.public_url or web, otlp, otlp_grpc)
+        return Addresses(self._web_url, otlp, otlp_grpc)
 
     @property
     def failure(self) -> ServeError | None:
