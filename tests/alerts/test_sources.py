@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts.replay import NOT_REPLAYED
 from alerts.settings import AlertsSettings
 from alerts.sources import TOLD_AGAIN, AlertSources, Moment, SourceFailures, Telling
 from analytics.burn_rates import WINDOWS, BurnAlert
@@ -112,6 +114,7 @@ class Sources:
         promised = given.pop("promised", Promised())
         telling = Telling(settings, knowledge, "http://t", SourceFailures(self.registry))
         self._sources = AlertSources(self.known, promised, telling, lambda: self.firing, **given)
+        self.table = self._sources.table
 
     def alerts(self, now: datetime = NOW, incidents: Sequence[Incident] = (PAGING,)) -> list[Alert]:
         return self._sources.alerts(Moment(incidents, Window(now - timedelta(minutes=30), now), now))
@@ -126,6 +129,16 @@ class Sources:
 def broken_incident() -> Incident:
     """One that nothing can be told of: it has no cause."""
     return replace(PAGING, id="inc-broken", explanation=replace(PAGING.explanation, causes=()))
+
+
+def test_every_source_is_documented_and_so_is_whether_it_can_be_replayed() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+    rows = page.split("| source | looks |")[1].split("\n\n")[0].splitlines()[2:]
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    documented = {name.strip("`"): replayed for name, _, _, replayed in cells}
+    assert list(documented) == list(Sources().table)
+    for source, answer in documented.items():
+        assert answer == f"no: {NOT_REPLAYED[source]}" if source in NOT_REPLAYED else answer.startswith("yes"), source
 
 
 def test_every_source_tells_its_alert() -> None:
