@@ -7,7 +7,7 @@ A source knows how often it looks anew, how long it tells an end, and when it ha
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -45,6 +45,18 @@ log = logging.getLogger(__name__)
 
 TOLD_AGAIN = timedelta(minutes=15)
 """An end is told for so long; what ended earlier is over for good."""
+
+TELLS: Mapping[str, tuple[str, ...]] = {
+    "incidents": ("TailsightLatencySpike",),
+    "burn rates": ("SLOBurnRate",),
+    "objectives": ("SLOBudgetSpent", "SLOBudgetRunsOut", "SLONoData"),
+    "devices": ("TailsightGpuUnhealthy", "TailsightLinkUnhealthy"),
+    "traffic": ("TailsightTrafficStopped",),
+    "late data": ("TailsightDataLate",),
+    "spend": ("TailsightCostRunaway",),
+    "budgets of dollars": ("TailsightBudgetOverspent",),
+}
+"""The alerts that each source tells, by their names in `alerts.catalogue`."""
 
 _DATA_LATE_S = 300.0
 _STATUSES_KEPT = timedelta(minutes=5)
@@ -188,6 +200,9 @@ class AlertSources:
         began: datetime = _NEVER,
         asks: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        self._failing: set[str] = set()
+        self._on_failure = telling.failed
+        telling = replace(telling, failed=self._failed)
         table: Mapping[str, Source] = {
             "incidents": _Incidents(telling),
             "burn rates": _BurnRates(telling, findings, objectives),
@@ -199,10 +214,15 @@ class AlertSources:
             "budgets of dollars": _Budgets(telling, findings),
         }
         self.table = {name: source for name, source in table.items() if asks(name)}
-        self._failed = telling.failed
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Names of the alerts of which the last look could not say whether all that fired before fire on."""
+        return frozenset(alert for source in self._failing for alert in TELLS[source])
 
     def alerts(self, moment: Moment) -> list[Alert]:
         """All that somebody may want to be told at a moment; a source that fails is asked again at the next."""
+        self._failing.clear()
         found: list[Alert] = []
         for name, source in self.table.items():
             try:
@@ -210,6 +230,10 @@ class AlertSources:
             except Exception as error:  # what one source cannot tell must not keep the others quiet
                 self._failed(name, error)
         return found
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._failing.add(name)
+        self._on_failure(name, error)
 
 
 class SourceFailures:

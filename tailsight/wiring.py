@@ -228,6 +228,8 @@ class Application:
         now = _now()
         incidents = analyze(self.store, window, now, self.objectives(), self._job)
         self.alerting.tell(self._sources.alerts(Moment(incidents, window, now)))
+        if self._sources.unknown:
+            self.alerting.hold(self._sources.unknown)
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         note_notified(self.store, notification, now)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts.catalogue import ALERTS
 from alerts.replay import NOT_REPLAYED
 from alerts.settings import AlertsSettings
-from alerts.sources import TOLD_AGAIN, AlertSources, Moment, SourceFailures, Telling
+from alerts.sources import TELLS, TOLD_AGAIN, AlertSources, Moment, SourceFailures, Telling
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.cost.runaway import BudgetState
 from analytics.knowledge import shipped_knowledge
@@ -116,6 +117,10 @@ class Sources:
         self._sources = AlertSources(self.known, promised, telling, lambda: self.firing, **given)
         self.table = self._sources.table
 
+    @property
+    def unknown(self) -> frozenset[str]:
+        return self._sources.unknown
+
     def alerts(self, now: datetime = NOW, incidents: Sequence[Incident] = (PAGING,)) -> list[Alert]:
         return self._sources.alerts(Moment(incidents, Window(now - timedelta(minutes=30), now), now))
 
@@ -141,8 +146,12 @@ def test_every_source_is_documented_and_so_is_whether_it_can_be_replayed() -> No
         assert answer == f"no: {NOT_REPLAYED[source]}" if source in NOT_REPLAYED else answer.startswith("yes"), source
 
 
-def test_every_source_tells_its_alert() -> None:
-    assert Sources().names() == set(OF_SOURCE.values())
+def test_every_source_tells_its_alert_and_every_alert_is_of_one_source() -> None:
+    sources = Sources()
+    assert sources.names() == set(OF_SOURCE.values())
+    assert list(TELLS) == list(sources.table)
+    assert all(name in TELLS[source] for source, name in OF_SOURCE.items())
+    assert sorted(name for names in TELLS.values() for name in names) == sorted(ALERTS)
 
 
 @pytest.mark.parametrize("source", ASKED_FOR)
@@ -151,8 +160,10 @@ def test_a_source_that_cannot_be_asked_keeps_no_other_quiet_and_is_asked_again(s
     for look in (1, 2):
         assert sources.names(NOW + timedelta(seconds=30 * look)) == set(OF_SOURCE.values()) - {OF_SOURCE[source]}
         assert {name: sources.failures(name) for name in OF_SOURCE} == dict.fromkeys(OF_SOURCE, 0) | {source: look}
+        assert sources.unknown == set(TELLS[source])
     sources.known.broken.clear()
     assert sources.names(NOW + timedelta(seconds=90)) == set(OF_SOURCE.values())
+    assert sources.unknown == set()
 
 
 def test_an_incident_that_cannot_be_told_costs_no_other_alert() -> None:
@@ -161,6 +172,7 @@ def test_an_incident_that_cannot_be_told_costs_no_other_alert() -> None:
     assert {one.labels["alertname"] for one in found} == set(OF_SOURCE.values())
     assert [one.labels["incident"] for one in found if "incident" in one.labels] == [PAGING.id]
     assert sources.failures("incidents") == 1
+    assert "TailsightLatencySpike" in sources.unknown
 
 
 def test_a_budget_that_burns_is_told_without_the_incident_that_cannot_be() -> None:
