@@ -160,9 +160,13 @@ def past_alerts(
     if not set(sources.table) <= set(STRETCHES):
         looks |= set(_minutes(window))
     for now in sorted(one for one in looks if window.start <= one < window.end):
-        known = [_known_at(one, now) for one in incidents if one.detected_at <= now]
-        recent = [one for one in known if one.ended_at is None or one.ended_at > now - _SEEN]
-        gathered.add(sources.alerts(Moment(recent, Window(now - _SEEN, now), now)), now)
+        seen = Window(now - _SEEN, now)
+        known = [
+            _known_at(one, now)
+            for one in incidents
+            if one.detected_at <= now and (one.ended_at is None or one.ended_at > seen.start)
+        ]
+        gathered.add(sources.alerts(Moment(known, seen, now)), now)
         progress((now - window.start) / (window.end - window.start))
     return sorted(gathered.all(window.end), key=lambda one: (one.starts_at, one.fingerprint))
 
