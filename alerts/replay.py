@@ -1,22 +1,49 @@
-"""Replay: who would have been told, when, of alerts whose beginnings and ends are known."""
+"""Replay: who would have been told, when, of what is stored of a stretch of time.
 
-from collections.abc import Sequence
+The sources of `alerts.sources` are asked again, minute by minute, for what they would have found then; the alerts are
+played through the routing tree. Whatever cannot be known afterwards is named in `NOT_REPLAYED`.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from alerts.config import AlertingConfig
-from alerts.decide import burn_alert, incident_alert
+from alerts.decide import Runaway
 from alerts.dispatch import Dispatcher, Notification, Reason
-from analytics.jobs import backtest
+from alerts.matchers import Labels
+from alerts.settings import AlertsSettings
+from alerts.sources import AlertSources, Moment, Telling
+from analytics.burn_rates import BurnAlert
+from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses
+from analytics.cost.runaway import BudgetStatus
+from analytics.device_faults import DeviceFault
+from analytics.jobs import PastCounts, PastDeviceFaults, backtest, past_traffic, slo_statuses
+from analytics.knowledge import Knowledge
+from analytics.traffic_stops import PastTraffic, StoppedTraffic
 from domain.alert import Alert
-from domain.slo import Objective
+from domain.incident import Incident, Status
+from domain.slo import Objective, SloStatus
 from domain.window import Window
 from storage.readers import read_incidents
 from storage.store import Store
 
+NOT_REPLAYED: Mapping[str, str] = {
+    "late data": "of stored data it is known what time it is of, and not when it came in",
+}
+"""The sources that a replay does not ask, and why: their alerts are not in it."""
+
+STRETCHES = ("incidents", "burn rates")
+"""The sources whose beginnings and ends are known at once: nothing needs to be looked at minute by minute for them."""
+
 _TICK = timedelta(milliseconds=1)
 _FIRES_ON = timedelta(days=3650)  # until it is posted with its end
 _AFTER = timedelta(hours=1)  # of the last event: what a group has left to tell
+_LOOK = timedelta(minutes=1)
+_SEEN = timedelta(minutes=30)  # what a look goes over again
+_NEXT_LOOK = timedelta(seconds=30)  # when a live look that takes something back comes at the soonest
+_INCIDENTS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +60,16 @@ class Told:
 
 
 def replay(config: AlertingConfig, alerts: Sequence[Alert]) -> list[Told]:
-    """Play alerts through the routing tree, each posted when it began and again when it ended; nothing is sent.
+    """Play alerts through the routing tree, each posted when it was told first and again when it ended.
+
+    Nothing is sent.
 
     Args:
         config: who is told.
-        alerts: with `starts_at` and `ends_at` as they were.
+        alerts: with `starts_at` and `ends_at` as they were; `updated_at` is when each was told first.
     """
     events = sorted(
-        [(one.starts_at, replace(one, ends_at=one.ends_at + _FIRES_ON, updated_at=one.starts_at)) for one in alerts]
+        [(one.updated_at, replace(one, ends_at=one.ends_at + _FIRES_ON)) for one in alerts]
         + [(one.ends_at, replace(one, updated_at=one.ends_at)) for one in alerts],
         key=lambda event: event[0],
     )
@@ -74,20 +103,189 @@ def _told(notification: Notification, now: datetime) -> Told:
     )
 
 
-def past_alerts(store: Store, objectives: Sequence[Objective], window: Window, web_url: str = "") -> list[Alert]:
+@dataclass(frozen=True, slots=True)
+class PastObjectives:
+    """Objectives that do not change; `are_proposed` says that nobody promised them."""
+
+    objectives: Sequence[Objective]
+    are_proposed: bool = False
+
+    def __call__(self) -> Sequence[Objective]:
+        """All of them."""
+        return self.objectives
+
+
+def past_alerts(
+    store: Store,
+    window: Window,
+    objectives: PastObjectives,
+    *,
+    settings: AlertsSettings,
+    knowledge: Knowledge,
+    pricing: Pricing,
+    web_url: str = "",
+    only: Collection[str] | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Alert]:
     """The alerts of a stretch of stored time, by beginning; what goes on at its end ends there.
 
+    Alerts are as they were told first, at `updated_at`. What fires when the window begins is told then. Incidents are
+    as they are known by now, from the moment on at which they were detected; objectives, settings and prices are those
+    given.
+
     Args:
-        store: requests and incidents.
-        objectives: what was promised.
+        store: what is known.
         window: when.
+        objectives: what was promised.
+        settings: what pages, and what is a ticket.
+        knowledge: how signals and kinds of cause are called.
+        pricing: what GPUs cost, and what may be spent.
         web_url: where the pages are reached.
+        only: names of the sources to ask; all that can be asked of the past when None.
+        progress: told how much is done, 0-1.
     """
-    incidents = read_incidents(store, window)
-    burns = [one for objective in objectives for one in backtest(store, objective, window)]
-    ended = [replace(one, ended_at=one.ended_at or window.end) for one in incidents]
-    found = [incident_alert(one, web_url, window.end) for one in ended]
-    found += [
-        burn_alert(replace(one, ended_at=one.ended_at or window.end), incidents, web_url, window.end) for one in burns
-    ]
-    return sorted((one for one in found if one is not None), key=lambda one: (one.starts_at, one.fingerprint))
+    incidents = [_as_told(one) for one in read_incidents(store, window, limit=_INCIDENTS_MAX)]
+    findings = _PastFindings(store, objectives.objectives, window, pricing)
+    gathered = _Gathered()
+    sources = AlertSources(
+        findings,
+        objectives,
+        Telling(settings, knowledge, web_url, _raised),
+        gathered.firing,
+        asks=lambda name: name not in NOT_REPLAYED and (only is None or name in only),
+    )
+    looks = {window.start}
+    looks |= {moment for one in incidents for moment in (one.detected_at, one.ended_at) if moment is not None}
+    looks |= {moment for one in findings.all_burns for moment in (one.started_at, one.ended_at) if moment is not None}
+    if not set(sources.table) <= set(STRETCHES):
+        looks |= set(_minutes(window))
+    for now in sorted(one for one in looks if window.start <= one < window.end):
+        seen = Window(now - _SEEN, now)
+        known = [
+            _known_at(one, now)
+            for one in incidents
+            if one.detected_at <= now and (one.ended_at is None or one.ended_at > seen.start)
+        ]
+        gathered.add(sources.alerts(Moment(known, seen, now)), now)
+        progress((now - window.start) / (window.end - window.start))
+    return sorted(gathered.all(window.end), key=lambda one: (one.starts_at, one.fingerprint))
+
+
+def _minutes(window: Window) -> Iterator[datetime]:
+    minute = window.start.replace(second=0, microsecond=0)
+    while minute < window.end:
+        yield minute
+        minute += _LOOK
+
+
+def _as_told(incident: Incident) -> Incident:
+    """One that was taken back by the look after the one that found it was told until then."""
+    if incident.ended_at is None:
+        return incident
+    return replace(incident, ended_at=max(incident.ended_at, incident.detected_at + _NEXT_LOOK))
+
+
+def _known_at(incident: Incident, now: datetime) -> Incident:
+    if incident.ended_at is None or incident.ended_at <= now:
+        return incident
+    return replace(incident, ended_at=None, status=Status.OPEN)
+
+
+def _raised(_: str, error: Exception) -> None:
+    raise error
+
+
+class _PastFindings:
+    """What was known at the moments of a window, one after the other (`alerts.sources.Findings`)."""
+
+    def __init__(self, store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing) -> None:
+        self._store = store
+        self._window = window
+        self._pricing = pricing
+        self._counts = PastCounts(store, window)
+        self._faults = PastDeviceFaults(store, window.end)
+        self._spend = SpendWatch(store, pricing)
+        burns = (one for objective in objectives for one in backtest(store, objective, window))
+        self.all_burns = sorted(burns, key=lambda one: one.started_at)
+
+    @cached_property
+    def _traffic(self) -> PastTraffic:
+        return past_traffic(self._store, self._window)
+
+    def burns(self, _: Sequence[Objective], now: datetime) -> Sequence[BurnAlert]:
+        """Of the objectives that it was made for."""
+        return [
+            one if one.ended_at is None or one.ended_at <= now else replace(one, ended_at=None)
+            for one in self.all_burns
+            if one.started_at <= now
+        ]
+
+    def statuses(self, objectives: Sequence[Objective], now: datetime) -> Sequence[SloStatus]:
+        """Maintenance is excluded as it is known by now."""
+        return slo_statuses(self._store, objectives, now, self._counts)
+
+    def faults(self, incidents: Sequence[Incident], now: datetime) -> Sequence[DeviceFault]:
+        """What the store remembers of faults is of today, and not asked."""
+        return self._faults.at(now, incidents)
+
+    def stopped(self, now: datetime) -> Sequence[StoppedTraffic]:
+        """By the requests that began before."""
+        return self._traffic.stopped(now)
+
+    def newest(self, _: datetime) -> Mapping[str, datetime | None]:
+        """Not known of the past."""
+        return {}
+
+    def has_new_spend(self, now: datetime) -> bool:
+        """By windows of ten minutes."""
+        return self._spend.is_due(now)
+
+    def runaways(self, now: datetime) -> Sequence[Runaway]:
+        """By what GPUs cost until then."""
+        return self._spend.look(now)
+
+    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
+        """By the hours that were over."""
+        return budget_statuses(self._store, now, self._pricing)
+
+
+_Key = tuple[tuple[str, str], ...]
+
+
+class _Gathered:
+    """Alerts that are told look after look, as stretches: from the look that told them first until their end.
+
+    One that a look does not tell is over when its last telling is no longer believed, as in `alerts.dispatch`.
+    """
+
+    def __init__(self) -> None:
+        self._firing: dict[_Key, Alert] = {}
+        self._told_last: set[_Key] = set()
+        self._over: list[Alert] = []
+
+    def firing(self) -> list[Labels]:
+        """The labels of those that fire."""
+        return [one.labels for one in self._firing.values()]
+
+    def add(self, alerts: Sequence[Alert], now: datetime) -> None:
+        """What is told at `now`, which is later than at the last call."""
+        forgotten = [key for key, one in self._firing.items() if key not in self._told_last and one.ends_at <= now]
+        self._over += [self._firing.pop(key) for key in forgotten]
+        told = set()
+        for one in alerts:
+            key = tuple(sorted(one.labels.items()))
+            known = self._firing.get(key)
+            if one.is_firing(now):
+                told.add(key)
+                self._firing[key] = one if known is None else replace(known, ends_at=one.ends_at)
+            elif known is not None and one.ends_at > known.starts_at:  # else it is the end of an earlier one
+                self._over.append(replace(self._firing.pop(key), ends_at=max(one.ends_at, known.updated_at)))
+        self._told_last = told
+
+    def all(self, end: datetime) -> list[Alert]:
+        """All of them; those that fire are over at `end`."""
+        still = [
+            replace(one, ends_at=end if key in self._told_last else min(one.ends_at, end))
+            for key, one in self._firing.items()
+        ]
+        return [*self._over, *still]

@@ -8,7 +8,7 @@ is one ticket). What only a reset mends stays told until one was seen. What is n
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
@@ -46,6 +46,7 @@ from domain.topology import Topology
 from domain.window import Window, from_rfc3339, rfc3339
 
 State: TypeAlias = GpuState | PortState
+SamplesT = TypeVar("SamplesT", GpuSamples, PortSamples)
 
 _XID = "DCGM_FI_DEV_XID_ERRORS"
 _ENERGY = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
@@ -247,7 +248,50 @@ def _gpu_name(gpu: Gpu) -> str:
     return f"{gpu.uuid}/{gpu.instance}" if gpu.instance else gpu.uuid
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceStretch:
+    """What GPUs and ports told over whole steps of a window; None where none told anything."""
+
+    window: Window
+    gpus: GpuSamples | None
+    ports: PortSamples | None
+
+    def part(self, window: Window) -> "DeviceStretch":
+        """The same of a window within it, on its steps: without the devices that told nothing then."""
+        return DeviceStretch(window, self._part(self.gpus, window), self._part(self.ports, window))
+
+    def _part(self, samples: SamplesT | None, window: Window) -> SamplesT | None:
+        if samples is None:
+            return None
+        first, last = (
+            round((moment - self.window.start).total_seconds()) // samples.step_s
+            for moment in (window.start, window.end)
+        )
+        values = {name: matrix[:, first:last] for name, matrix in samples.values.items()}
+        told: NDArray[np.bool_] = np.logical_or.reduce([np.isfinite(matrix).any(axis=1) for matrix in values.values()])
+        if not told.any():
+            return None
+        devices = tuple(samples.devices[row] for row in np.flatnonzero(told))
+        return replace(samples, devices=devices, values={name: matrix[told] for name, matrix in values.items()})
+
+
 # -- From states to faults --------------------------------------------------------------------------------------------
+
+
+def faults_at(
+    told: DeviceStretch, cabled: Collection[Entity], known: Sequence[DeviceFault], now: datetime
+) -> list[DeviceFault]:
+    """The faults of GPUs and ports that are to be told at the end of a stretch.
+
+    Args:
+        told: of the last half hour or so.
+        cabled: ports that are known to lead somewhere.
+        known: what was told at the look before.
+        now: when it is looked.
+    """
+    found = gpu_faults(told.gpus, told.window, known) if told.gpus is not None else []
+    found += port_faults(told.ports, told.window, cabled, known) if told.ports is not None else []
+    return found + silent_faults(known, heard_of(told.gpus, told.ports), now)
 
 
 @dataclass(frozen=True, slots=True)

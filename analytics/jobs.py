@@ -24,16 +24,14 @@ from analytics.device_faults import (
     GPU_METRICS,
     PORT_METRICS,
     DeviceFault,
+    DeviceStretch,
     fault_document,
     fault_of,
-    gpu_faults,
+    faults_at,
     gpu_samples,
-    heard_of,
     named_by,
-    port_faults,
     port_samples,
     replicas_by_place,
-    silent_faults,
     with_riders,
 )
 from analytics.expected import explained_by_load
@@ -59,13 +57,15 @@ from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
 from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping, until_failures_end
-from analytics.traffic_stops import HISTORY, StoppedTraffic, stopped_traffic
+from analytics.traffic_stops import HISTORY, PastTraffic, StoppedTraffic, stopped_traffic
+from analytics.traffic_stops import STEP_S as TRAFFIC_STEP_S
 from analytics.turnover import turnover
 from analytics.upstream import Upstream, upstream_of
 from domain.cause import CauseKind, Explanation
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
 from domain.slo import Exclusion, Objective, SloStatus
+from domain.topology import Topology
 from domain.window import Window
 from storage.readers import (
     ALL_REQUESTS,
@@ -117,6 +117,7 @@ _FRESH_S = 60.0  # what one replica told so much earlier than another is no long
 _FAULT_STEP_S, _FAULT_LOOK_S = 60, 1800
 _FAULT_LAG_S = 20  # of the last minute all is there
 _FAULT_TRAFFIC_STEP_S = 1800
+_FAULTS_READ = timedelta(hours=3)
 _FAULTS = "device-faults"
 _TRACE_SLACK = timedelta(minutes=2)  # its other spans may begin before a request, and end after it
 
@@ -491,14 +492,17 @@ def _days(window: Window) -> list[Window]:
 
 
 def slo_statuses(
-    store: Store, objectives: Sequence[Objective], now: datetime, recent: "RecentCounts | None" = None
+    store: Store,
+    objectives: Sequence[Objective],
+    now: datetime,
+    known: "RecentCounts | PastCounts | None" = None,
 ) -> list[SloStatus]:
-    """Where each objective stands at `now`, worst first; what `recent` has in memory is not read again."""
+    """Where each objective stands at `now`, worst first; what `known` has in memory is not read again."""
     exclusions = kept_exclusions(store)
     statuses = []
     for objective in objectives:
         window = judged_window(objective, now)
-        counts = slo_counts(store, objective, window) if recent is None else recent.of(objective, now, window.start)
+        counts = slo_counts(store, objective, window) if known is None else known.of(objective, now, window.start)
         statuses.append(slo_status(objective, counts, now, exclusions))
     return sorted(
         statuses,
@@ -572,6 +576,22 @@ class RecentCounts:
                 self._known.pop(objective, None)
 
 
+class PastCounts:
+    """Good and all events of objectives by the minute, at any minute of a stretch; each objective is read once."""
+
+    def __init__(self, store: Store, window: Window) -> None:
+        self._store = store
+        self._window = window
+        self._known: dict[Objective, pl.DataFrame] = {}
+
+    def of(self, objective: Objective, now: datetime, start: datetime) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start`, but not before the judged window then, up to `now`."""
+        if objective not in self._known:
+            whole = Window(judged_window(objective, self._window.start).start, self._window.end)
+            self._known[objective] = slo_counts(self._store, objective, whole)
+        return self._known[objective].filter((pl.col("time") >= start) & (pl.col("time") < now))
+
+
 def _minute_of(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
@@ -613,6 +633,12 @@ def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int
 def stopped_services(store: Store, now: datetime) -> list[StoppedTraffic]:
     """The services that nobody reaches any more."""
     return stopped_traffic(read_traffic_steps(store, Window(now - HISTORY, now)), now)
+
+
+def past_traffic(store: Store, window: Window) -> PastTraffic:
+    """The services that nobody reached, at any moment of a window."""
+    start = datetime.fromtimestamp((window.start - HISTORY).timestamp() // TRAFFIC_STEP_S * TRAFFIC_STEP_S, UTC)
+    return PastTraffic(pl.concat([read_traffic_steps(store, day) for day in _days(Window(start, window.end))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -891,26 +917,74 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
         now: when it is looked.
         incidents: those going on: a fault that a page names already is told as its cause.
     """
-    end = datetime.fromtimestamp(int(now.timestamp() - _FAULT_LAG_S) // _FAULT_STEP_S * _FAULT_STEP_S, UTC)
-    window = Window(end - timedelta(seconds=_FAULT_LOOK_S), end)
+    window = _fault_window(now)
     known = [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
-    metrics = [metric.lower() for metric in (*GPU_METRICS, *PORT_METRICS)]
-    series = read_series(store, window, metrics, ["modelName"])
-    samples = sample_rows(read_samples(store, window, series, _FAULT_STEP_S, "last"), _FAULT_STEP_S)
-    gpus = gpu_samples(series, samples, window, _FAULT_STEP_S)
-    ports = port_samples(series, samples, window, _FAULT_STEP_S)
+    series, told = _device_samples(store, window)
     topology = read_topology(store)
-    cabled = {port for node in topology.nodes for port in topology.ports_of(node)}
-    found = gpu_faults(gpus, window, known) if gpus is not None else []
-    found += port_faults(ports, window, cabled, known) if ports is not None else []
-    found += silent_faults(known, heard_of(gpus, ports), now)
+    found = faults_at(told, _cabled(topology), known, now)
     if found:
-        replicas_of = replicas_by_place(series)
-        found = with_riders(found, replicas_of, _services_of_replicas(store, window), topology)
+        found = with_riders(found, replicas_by_place(series), _services_of_replicas(store, window), topology)
         found = named_by(found, incidents, topology, known)
     if found != known:
         write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
     return found
+
+
+class PastDeviceFaults:
+    """The faults of GPUs and links at moments of stored time, one after the other, as `device_faults` found them then.
+
+    What was told before is remembered here, not in the store. Nothing is known of the time before the first moment:
+    a fault that began earlier is told as far as its signs still show.
+
+    Args:
+        store: samples, a few hours of which are read at a time.
+        until: no moment lies behind it.
+    """
+
+    def __init__(self, store: Store, until: datetime) -> None:
+        self._store = store
+        self._until = until
+        self._topology = read_topology(store)
+        self._known: list[DeviceFault] = []
+        self._stretch: DeviceStretch | None = None
+        self._series = pl.DataFrame()
+        self._riders: tuple[dict[str, set[str]], dict[str, str]] | None = None
+
+    def at(self, now: datetime, incidents: Sequence[Incident]) -> list[DeviceFault]:
+        """Those at `now`, which is not before the last moment that was asked for."""
+        window = _fault_window(now)
+        if self._stretch is None or window.end > self._stretch.window.end:
+            last = max(window.end, min(_fault_window(self._until).end, window.end + _FAULTS_READ))
+            self._series, self._stretch = _device_samples(self._store, Window(window.start, last))
+            self._riders = None
+        told = self._stretch.part(window)
+        found = faults_at(told, _cabled(self._topology), self._known, now)
+        if found:
+            if self._riders is None:  # of all that was read at once: who rides on a device is told, not judged
+                services = _services_of_replicas(self._store, self._stretch.window)
+                self._riders = (replicas_by_place(self._series), services)
+            found = with_riders(found, *self._riders, self._topology)
+            found = named_by(found, incidents, self._topology, self._known)
+        self._known = found
+        return found
+
+
+def _fault_window(now: datetime) -> Window:
+    end = datetime.fromtimestamp(int(now.timestamp() - _FAULT_LAG_S) // _FAULT_STEP_S * _FAULT_STEP_S, UTC)
+    return Window(end - timedelta(seconds=_FAULT_LOOK_S), end)
+
+
+def _device_samples(store: Store, window: Window) -> tuple[pl.DataFrame, DeviceStretch]:
+    """The series of what GPUs and ports told over a window, and their samples by step."""
+    metrics = [metric.lower() for metric in (*GPU_METRICS, *PORT_METRICS)]
+    series = read_series(store, window, metrics, ["modelName"])
+    samples = sample_rows(read_samples(store, window, series, _FAULT_STEP_S, "last"), _FAULT_STEP_S)
+    gpus = gpu_samples(series, samples, window, _FAULT_STEP_S)
+    return series, DeviceStretch(window, gpus, port_samples(series, samples, window, _FAULT_STEP_S))
+
+
+def _cabled(topology: Topology) -> set[Entity]:
+    return {port for node in topology.nodes for port in topology.ports_of(node)}
 
 
 def _services_of_replicas(store: Store, window: Window) -> dict[str, str]:

@@ -6,6 +6,7 @@ An outage before the first span leaves no failure to count and no latency to ris
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 STEP_S = 300
@@ -20,6 +21,7 @@ TRAFFIC_STEPS: dict[str, pl.DataType] = {
     "service": pl.String(),
     "time": pl.Datetime("us", "UTC"),
     "requests": pl.UInt64(),
+    "oldest": pl.Datetime("us", "UTC"),
     "newest": pl.Datetime("us", "UTC"),
 }
 
@@ -58,3 +60,32 @@ def stopped_traffic(steps: pl.DataFrame, now: datetime) -> list[StoppedTraffic]:
         if is_steady and per_second * silent_s >= _EXPECTED_MIN and not was_silent:
             found.append(StoppedTraffic(str(service), last, per_second * 60))
     return sorted(found, key=lambda one: one.service)
+
+
+class PastTraffic:
+    """The services whose requests had stopped at any moment of a stretch, as `stopped_traffic` would have said then.
+
+    Args:
+        steps: schema `TRAFFIC_STEPS`, from `HISTORY` before the stretch until its end.
+    """
+
+    def __init__(self, steps: pl.DataFrame) -> None:
+        ordered = steps.sort("service", "time")
+        until = pl.col("oldest").shift(-1).over("service")
+        silent = ordered.select("service", pl.col("newest").dt.offset_by(f"{STEP_S}s").alias("since"), until=until)
+        silent = silent.filter(pl.col("until").is_null() | (pl.col("until") >= pl.col("since")))
+        self._services = silent["service"].to_list()
+        self._since_us = silent["since"].dt.epoch("us").to_numpy()
+        self._until_us = silent["until"].dt.epoch("us").fill_null(np.iinfo(np.int64).max).to_numpy()
+        self._of = {str(service): rows for (service,), rows in ordered.partition_by("service", as_dict=True).items()}
+
+    def stopped(self, now: datetime) -> list[StoppedTraffic]:
+        """Those at `now`, by name."""
+        now_us = round(now.timestamp() * 1_000_000)
+        # Only of those that are silent: what the step under way holds was not there yet.
+        places = np.flatnonzero((self._since_us <= now_us) & (now_us <= self._until_us))
+        known = [
+            self._of[self._services[place]].filter(pl.col("time").ge(now - HISTORY) & pl.col("newest").lt(now))
+            for place in places
+        ]
+        return stopped_traffic(pl.concat(known), now) if known else []

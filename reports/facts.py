@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from alerts.replay import past_alerts
+from alerts.replay import STRETCHES, PastObjectives, past_alerts
+from alerts.settings import AlertsSettings
 from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import NoForecast, daily_totals, month_end
 from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, spent_this_month
@@ -98,7 +99,7 @@ def read_facts(
     counts = {one.name: _counted(store, one, now) for one in objectives}
     progress("Incidents and alerts", 0.15)
     found, earlier = _begun_in(store, now), _begun_in(store, before)
-    alerts, alerts_before = (_alerts(store, objectives, window, web_url) for window in (now, before))
+    alerts, alerts_before = (_alerts(store, objectives, window, pricing, web_url) for window in (now, before))
     was_seen = any(hour < now.start for hours in seen.values() for hour in hours)
     progress("Latency", 0.3)
     latency, services_left = _latency(store, now)
@@ -199,9 +200,15 @@ def _begun_in(store: Store, window: Window) -> list[Incident]:
     return [one for one in found if window.start <= one.started_at < window.end]
 
 
-def _alerts(store: Store, objectives: Sequence[Objective], window: Window, web_url: str) -> list[AlertTold]:
-    past = past_alerts(store, objectives, window, web_url)
-    return [AlertTold(one) for one in past if window.start <= one.starts_at < window.end]
+def _alerts(
+    store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing, web_url: str
+) -> list[AlertTold]:
+    """Those of incidents and burn rates that were told first within the window."""
+    past = past_alerts(
+        store, window, PastObjectives(objectives),
+        settings=AlertsSettings(), knowledge=shipped_knowledge(), pricing=pricing, web_url=web_url, only=STRETCHES,
+    )  # fmt: skip
+    return [AlertTold(one) for one in past if one.starts_at >= window.start or one.updated_at > window.start]
 
 
 def _latency(store: Store, window: Window) -> tuple[pl.DataFrame, int]:

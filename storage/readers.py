@@ -101,7 +101,7 @@ SLO_GPUS: Schema = {
     "up": pl.Float64,
 }
 SLO_GPU_SEEN: Schema = {"job": pl.String, "instance": pl.String, "gpu": pl.String, "first": TIME, "last": TIME}
-TRAFFIC_STEPS: Schema = {"service": pl.String, "time": TIME, "requests": pl.UInt64, "newest": TIME}
+TRAFFIC_STEPS: Schema = {"service": pl.String, "time": TIME, "requests": pl.UInt64, "oldest": TIME, "newest": TIME}
 HEATMAP: Schema = {"time": TIME, "bucket": pl.Int32, "requests": pl.UInt64}
 SERIES: Schema = {
     "metric": pl.String,

@@ -397,21 +397,38 @@ def route_replay(
     as_json: Json = False,
 ) -> None:
     """Say who would have been told what in a stretch of stored time; nothing is sent."""
-    from alerts.replay import past_alerts, replay
+    from alerts.replay import NOT_REPLAYED, PastObjectives, past_alerts, replay
+    from analytics.jobs import chosen, kept_objectives
 
     window = _window(start, end)
-    with _store(config) as (store, settings):
-        alerts = past_alerts(store, _objectives(store, settings, window.end), window)
+    with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
+        are_promised = bool(chosen(settings.promised, kept_objectives(store)))
+        alerts = past_alerts(
+            store,
+            window,
+            PastObjectives(_objectives(store, settings, window.end), are_proposed=not are_promised),
+            settings=settings.alerts,
+            knowledge=settings.knowledge.known,
+            pricing=settings.cost.to_job(),
+            progress=lambda done: tell("Asking the sources", done),
+        )
     told = replay(settings.alerts.config, alerts)
     if as_json:
         fields = ("receiver", "kind", "reason", "firing_count", "resolved_count", "summary")
-        _say_json({"told": [{"at": rfc3339(one.at), **{name: getattr(one, name) for name in fields}} for one in told]})
+        _say_json(
+            {
+                "told": [{"at": rfc3339(one.at), **{name: getattr(one, name) for name in fields}} for one in told],
+                "not_replayed": [{"source": source, "why": why} for source, why in NOT_REPLAYED.items()],
+            }
+        )
         return
     table = Table("when", "receiver", "why", "firing", "over", "what", title=f"{len(alerts)} alerts")
     for one in told:
         counts = (str(one.firing_count), str(one.resolved_count))
         table.add_row(rfc3339(one.at), escape(one.receiver), one.reason.value, *counts, escape(one.summary))
     _out.print(table)
+    for source, why in NOT_REPLAYED.items():
+        _out.print(f"not replayed: {source}, since {why}", highlight=False)
 
 
 @slo_app.command("backtest")

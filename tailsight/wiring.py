@@ -11,7 +11,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,44 +23,19 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.decide import (
-    budget_alerts,
-    burn_alert,
-    data_late_alert,
-    exhaustion_alerts,
-    incident_alert,
-    runaway_alert,
-    status_alerts,
-    traffic_stopped_alerts,
-)
-from alerts.devices import device_alerts
 from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
-from analytics.cost.jobs import SpendRunaway, SpendWatch, budget_statuses
-from analytics.cost.runaway import BudgetStatus
-from analytics.device_faults import DeviceFault
-from analytics.jobs import (
-    RecentCounts,
-    analyze,
-    chosen,
-    default_objectives,
-    device_faults,
-    explain_window,
-    kept_objectives,
-    slo_burns,
-    slo_statuses,
-    stopped_services,
-)
+from alerts.sources import AlertSources, Moment, SourceFailures, StoreFindings, Telling
+from analytics.jobs import RecentCounts, analyze, chosen, default_objectives, explain_window, kept_objectives
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState
 from collector.service import Collector
 from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
-from domain.alert import Alert
-from domain.incident import Incident, Severity, Status
-from domain.slo import Objective, SloStatus
+from domain.incident import Incident, Status
+from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.delivery import WeeklyDelivery
@@ -70,7 +45,7 @@ from storage.catch_up import CatchUp
 from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
-from storage.readers import read_freshness, read_incidents, write_topology
+from storage.readers import read_incidents, write_topology
 from storage.store import Store
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
@@ -84,12 +59,6 @@ _OBJECTIVES_SECONDS = 60.0
 _KEPT_SECONDS = 2.0
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
-_TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
-_DATA_LATE_S = 300.0
-_STATUSES_KEPT = timedelta(minutes=5)
-_SPEND_LOOK = timedelta(minutes=10)
-_COST_SETTLES = timedelta(minutes=12)  # after an hour's end
-_FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +107,7 @@ class Application:
         settings = self._settings
         web, otlp, otlp_grpc = settings.web, settings.collector.otlp_http, settings.collector.otlp_grpc
         self._sockets["web"] = opened.enter_context(_listen(web.host, web.port, "web.port"))
+        self._web_url = web.public_url or _url(*self._sockets["web"].getsockname()[:2])
         self._sockets["otlp"] = opened.enter_context(_listen(otlp.host, otlp.port, "collector.otlp_http.port"))
         if otlp_grpc.port:  # gRPC opens its port by itself, and later; one that is taken is told now
             _listen(otlp_grpc.host, otlp_grpc.port, "collector.otlp_grpc.port").close()
@@ -157,14 +127,16 @@ class Application:
                 Path("data", "wal").absolute(),
             )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
-        self._began = _now()
         self._counts = RecentCounts(self.store)
-        self._known_statuses: tuple[datetime, list[SloStatus]] = (datetime.min.replace(tzinfo=UTC), [])
-        self._known_faults: tuple[datetime, list[DeviceFault]] = (datetime.min.replace(tzinfo=UTC), [])
-        self._spend_watch = SpendWatch(self.store, self._pricing)
-        self._known_spending: tuple[datetime | None, Sequence[SpendRunaway], Sequence[BudgetStatus]] = (None, (), ())
         self.alerting = Alerting(
             self.store, settings.alerts, self._registry, _now, lambda: self.addresses.web_url, self._note_notified
+        )
+        self._sources = AlertSources(
+            StoreFindings(self.store, self._counts, self._pricing),
+            self.objectives,
+            Telling(settings.alerts, settings.knowledge.known, self._web_url, SourceFailures(self._registry)),
+            lambda: [one.alert.labels for one in self.alerting.alerts()],
+            began=_now(),
         )
         self.weekly_reports = WeeklyReports(
             self.store,
@@ -198,9 +170,9 @@ class Application:
     @property
     def addresses(self) -> Addresses:
         """Where people and senders reach it; a free port for gRPC is known once it is started."""
-        web, otlp = (_url(*self._sockets[name].getsockname()[:2]) for name in ("web", "otlp"))
+        otlp = _url(*self._sockets["otlp"].getsockname()[:2])
         otlp_grpc = _url(self._settings.collector.otlp_grpc.host, self.collector.otlp_grpc.port)
-        return Addresses(self._settings.web.public_url or web, otlp, otlp_grpc)
+        return Addresses(self._web_url, otlp, otlp_grpc)
 
     @property
     def failure(self) -> ServeError | None:
@@ -255,86 +227,9 @@ class Application:
         """One look at a window, as the scheduler does every half minute: incidents, budgets, and who is to be told."""
         now = _now()
         incidents = analyze(self.store, window, now, self.objectives(), self._job)
-        self.alerting.tell(self._alerts(incidents, window, now))
-
-    def _alerts(self, incidents: Sequence[Incident], window: Window, now: datetime) -> list[Alert]:
-        """What somebody may want to be told; what ended long ago is over for good."""
-        url, recent, knowledge = self.addresses.web_url, now - _TOLD_AGAIN, self._settings.knowledge.known
-        found: list[Alert | None] = [
-            incident_alert(one, url, now, knowledge)
-            for one in incidents
-            if one.ended_at is None or one.ended_at > recent
-        ]
-        sources: dict[str, Callable[[], Iterable[Alert | None]]] = {
-            "budgets of errors": lambda: self._slo_alerts(incidents, window, now),
-            "devices": lambda: device_alerts(
-                self._faults(incidents, now), url, now, self._settings.alerts.page_on_faults, knowledge
-            ),
-            "traffic": lambda: self._silence_alerts(now),
-            "spending": lambda: self._spending_alerts(now),
-        }
-        for name, source in sources.items():
-            try:
-                found += source()
-            except Exception:  # what one source cannot tell must not keep the others quiet; it is asked again at once
-                log.exception("alerts_failed: %s", name)
-                self._analysis.sources_failed.labels(name).inc()
-        return [alert for alert in found if alert is not None]
-
-    def _slo_alerts(self, incidents: Sequence[Incident], window: Window, now: datetime) -> list[Alert]:
-        url, knowledge, objectives = self.addresses.web_url, self._settings.knowledge.known, self.objectives()
-        found = [
-            burn_alert(one, incidents, url, now, knowledge)
-            for one in slo_burns(self._counts, objectives, now)
-            if one.ended_at is None or one.ended_at > now - _TOLD_AGAIN
-        ]
-        if self.objectives.are_proposed:
-            return found  # nobody promised them: a budget of theirs that is spent is nobody's ticket
-        statuses = self._statuses(objectives, now)
-        horizon_s = self._settings.alerts.exhaustion_horizon_hours * 3600
-        found += status_alerts(statuses, window, url, now)
-        return found + exhaustion_alerts(statuses, horizon_s, self._running_out(), url, now)
-
-    def _silence_alerts(self, now: datetime) -> list[Alert | None]:
-        if (now - self._began).total_seconds() <= _DATA_LATE_S:  # what was missed while we were down may still come in
-            return []
-        url, freshness = self.addresses.web_url, read_freshness(self.store, now)
-        severity = Severity.PAGE if self._settings.alerts.page_on_silence else Severity.TICKET
-        late = [data_late_alert(source, newest, _DATA_LATE_S, url, now) for source, newest in freshness.items()]
-        return [*traffic_stopped_alerts(stopped_services(self.store, now), severity, url, now), *late]
-
-    def _spending_alerts(self, now: datetime) -> list[Alert]:
-        url, (runaways, budgets) = self.addresses.web_url, self._spending(now)
-        return [*(runaway_alert(one, url, now) for one in runaways), *budget_alerts(budgets, url, now)]
-
-    def _statuses(self, objectives: Sequence[Objective], now: datetime) -> list[SloStatus]:
-        """Where the objectives stand, not older than some minutes: it takes a look at all of their windows."""
-        known_at, statuses = self._known_statuses
-        if now - known_at > _STATUSES_KEPT or {one.objective for one in statuses} != set(objectives):
-            statuses = slo_statuses(self.store, objectives, now, self._counts)
-            self._known_statuses = (now, statuses)
-        return statuses
-
-    def _running_out(self) -> set[str]:
-        """The objectives whose ticket of a budget that runs out fires."""
-        firing = [one.alert.labels for one in self.alerting.alerts()]
-        return {labels["slo"] for labels in firing if labels["alertname"] == "SLOBudgetRunsOut"}
-
-    def _faults(self, incidents: Sequence[Incident], now: datetime) -> list[DeviceFault]:
-        """What is broken in GPUs and links, not older than a minute."""
-        if now - self._known_faults[0] > _FAULTS_KEPT:
-            self._known_faults = (now, device_faults(self.store, now, incidents))
-        return self._known_faults[1]
-
-    def _spending(self, now: datetime) -> tuple[Sequence[SpendRunaway], Sequence[BudgetStatus]]:
-        """Spend that runs away, each ten minutes, and budgets, each hour once it is settled: they take weeks of it."""
-        looked_at, _, budgets = self._known_spending
-        if looked_at is None or now - looked_at >= _SPEND_LOOK:
-            hour = now.replace(minute=0, second=0, microsecond=0)
-            if now - hour > _COST_SETTLES and (looked_at is None or looked_at < hour + _COST_SETTLES):
-                budgets = budget_statuses(self.store, now, self._pricing)
-            self._known_spending = (now, self._spend_watch.look(now), budgets)
-        return self._known_spending[1:]
+        self.alerting.tell(self._sources.alerts(Moment(incidents, window, now)))
+        if self._sources.unknown:
+            self.alerting.hold(self._sources.unknown)
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         note_notified(self.store, notification, now)
@@ -489,12 +384,6 @@ class _AnalysisTelemetry:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.runs = Counter("tailsight_analysis_runs", "Looks for spikes, by outcome", ["outcome"], registry=registry)
-        self.sources_failed = Counter(
-            "tailsight_alert_sources_failed",
-            "Looks at which a source of alerts could not be asked",
-            ["source"],
-            registry=registry,
-        )
         self.seconds = Histogram("tailsight_analysis_seconds", "Seconds one look took", registry=registry)
         self.last_success = Gauge(
             "tailsight_analysis_last_success_timestamp_seconds",

@@ -394,9 +394,15 @@ class SpendWatch:
         self._store = store
         self._pricing = pricing
         self._usual: tuple[datetime, pl.DataFrame] | None = None
+        self._seen_until: datetime | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Has a window come in since the last look."""
+        return self._seen_until is None or _window_end(now) > self._seen_until
 
     def look(self, now: datetime) -> list[SpendRunaway]:
         """What runs away at `now`; without two days of history, nothing."""
+        end = self._seen_until = _window_end(now)
         hour = hour_of(now) - _FINE  # from then on by ten minutes: within an hour its mean would blur when it began
         if self._usual is None or self._usual[0] != hour:
             past = Window(hour - _RUNAWAY_HISTORY, hour)
@@ -404,7 +410,6 @@ class SpendWatch:
         spent = self._usual[1]
         if spent.is_empty():
             return []
-        end = datetime.fromtimestamp((now.timestamp() - _ARRIVES_S) // _RATE_STEP_S * _RATE_STEP_S, UTC)
         if end > hour:
             spent = pl.concat([spent, self._now(Window(hour, end))])
         whole = spent.group_by("time").agg(pl.col("usd_per_hour").sum()).sort("time")
@@ -447,6 +452,11 @@ class SpendWatch:
         return priced.group_by("time", "service").agg(
             (pl.col("cost_nanousd").sum() / NANOUSD * 3600 / _RATE_STEP_S).alias("usd_per_hour")
         )
+
+
+def _window_end(now: datetime) -> datetime:
+    """When the last window ended whose samples are in."""
+    return datetime.fromtimestamp((now.timestamp() - _ARRIVES_S) // _RATE_STEP_S * _RATE_STEP_S, UTC)
 
 
 def _by_service(allocation: pl.DataFrame) -> pl.DataFrame:

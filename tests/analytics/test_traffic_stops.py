@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from analytics.traffic_stops import TRAFFIC_STEPS, stopped_traffic
+from analytics.traffic_stops import TRAFFIC_STEPS, PastTraffic, stopped_traffic
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
@@ -14,9 +14,8 @@ def steps(service="chat", until_min=10, requests=50, every=1, hours=26, also=())
         time = NOW - timedelta(minutes=5 * (number + 1))
         silent = time > NOW - timedelta(minutes=until_min) or any(first <= time < last for first, last in also)
         if not silent and number % every == 0:
-            rows.append(
-                {"service": service, "time": time, "requests": requests, "newest": time + timedelta(seconds=285)}
-            )
+            newest = time + timedelta(seconds=285)
+            rows.append({"service": service, "time": time, "requests": requests, "oldest": time, "newest": newest})
     return pl.DataFrame(rows, schema=TRAFFIC_STEPS).sort("time")
 
 
@@ -55,3 +54,28 @@ def test_each_service_is_judged_by_itself():
     both = pl.concat([steps("assist", until_min=0), steps("chat", until_min=20)])
     assert names(both) == ["chat"]
     assert names(pl.DataFrame(schema=TRAFFIC_STEPS)) == []
+
+
+def test_at_any_moment_of_the_past_it_is_what_was_told_then():
+    day = timedelta(days=1)
+    nightly = [(NOW - day - timedelta(minutes=30), NOW - day + timedelta(hours=1))]
+    paused = [(NOW - timedelta(hours=3), NOW - timedelta(hours=2, minutes=45))]
+    known = pl.concat(
+        [
+            steps("chat", until_min=40, hours=60),
+            steps("back", until_min=0, hours=60, also=paused),
+            steps("batch", until_min=30, hours=60, also=nightly),
+            steps("rare", until_min=0, hours=60, every=3),
+        ]
+    )
+    seen = PastTraffic(known)
+    told = set()
+    for minutes in range(-240, 1):
+        now = NOW + timedelta(minutes=minutes)
+        until = known.filter(pl.col("oldest").lt(now) & pl.col("time").ge(now - timedelta(hours=26)))
+        newest = pl.when(pl.col("newest") < now).then("newest").otherwise("oldest")
+        as_it_was = stopped_traffic(until.with_columns(newest.alias("newest")), now)
+        assert seen.stopped(now) == as_it_was, minutes
+        told |= {one.service for one in as_it_was}
+    assert told == {"chat", "back", "batch"}
+    assert PastTraffic(pl.DataFrame(schema=TRAFFIC_STEPS)).stopped(NOW) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts import replay
 from tests.tailsight.test_cli import FINE, HOUR, ROOT, WRONG_USE, environment, tailsight
 
 ALERTING = """
@@ -22,11 +23,12 @@ receivers:
 - {name: chat-team, slack_configs: [{api_url: 'https://hooks.slack.com/x'}], webhook_configs: [{url: 'http://x'}]}
 """
 TOLD_FIRST = [
-    ("2026-11-23T02:41:05Z", "oncall", "pagerduty"),
-    ("2026-11-23T02:41:30Z", "chat-team", "slack"),
-    ("2026-11-23T02:41:30Z", "chat-team", "webhook"),
+    ("2026-11-23T02:41:30Z", "oncall", "pagerduty"),
+    ("2026-11-23T02:42:00Z", "chat-team", "slack"),
+    ("2026-11-23T02:42:00Z", "chat-team", "webhook"),
 ]
-"""After the wait of each route."""
+"""When it was detected, 30 s after it began: the wait of the first route was over then."""
+NOT_REPLAYED = [{"source": source, "why": why} for source, why in replay.NOT_REPLAYED.items()]
 WRITE_AN_INCIDENT = """
 import sys
 from storage.open import open_owned
@@ -152,7 +154,7 @@ def test_a_replay_of_a_store_that_is_not_there_makes_none(config: Path) -> None:
 def test_a_replay_of_quiet_time_tells_nobody(config: Path) -> None:
     assert tailsight("migrate", "--config", str(config)).returncode == FINE
     finished = tailsight("route", "replay", *HOUR, "--config", str(config), "--json")
-    assert (finished.returncode, json.loads(finished.stdout)) == (FINE, {"told": []})
+    assert (finished.returncode, json.loads(finished.stdout)) == (FINE, {"told": [], "not_replayed": NOT_REPLAYED})
 
 
 def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> None:
@@ -172,3 +174,4 @@ def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> N
     shown = tailsight("route", "replay", *HOUR, "--config", str(config))
     assert "1 alerts" in shown.stdout
     assert "oncall" in shown.stdout
+    assert "not replayed: late data, since of stored data it is known what time it is of" in shown.stdout

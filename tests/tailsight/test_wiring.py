@@ -211,30 +211,3 @@ application.stop()
     assert done.returncode == 0, done.stderr
     page = (ROOT / "docs" / "metrics.md").read_text()
     assert [name for name in json.loads(done.stdout) if f"| `{name}" not in page] == []
-
-
-def test_a_source_of_alerts_that_fails_keeps_the_others_not_quiet(tmp_path: Path) -> None:
-    program = """
-from datetime import timedelta
-from domain.alert import Alert
-from domain.incident import Severity
-application = Application(Settings.model_validate(document))
-now = datetime.now(UTC)
-window = Window(now - timedelta(minutes=30), now)
-told = Alert({"alertname": "known"}, {}, now, now, now)
-
-def breaks(*_):
-    raise RuntimeError("cannot be asked")
-
-for name in ("_slo_alerts", "_faults", "_spending_alerts"):
-    setattr(application, name, breaks)
-application._silence_alerts = lambda _: [told]
-assert application._alerts([], window, now) == [told]
-failed = application._registry.get_sample_value
-assert failed("tailsight_alert_sources_failed_total", {"source": "spending"}) == 1
-assert failed("tailsight_alert_sources_failed_total", {"source": "devices"}) == 1
-assert failed("tailsight_alert_sources_failed_total", {"source": "traffic"}) is None
-application.stop()
-"""
-    ended = run(program, tmp_path)
-    assert ended.returncode == 0, ended.stderr

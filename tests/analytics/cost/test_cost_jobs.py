@@ -175,6 +175,8 @@ def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour(clean_store):
     long_past(clean_store, 100, {"loud": 0})
     watch = SpendWatch(clean_store, PRICING)
     assert watch.look(NOW + timedelta(minutes=40)) == []
+    assert not watch.is_due(NOW + timedelta(minutes=40))
+    assert watch.is_due(NOW + timedelta(minutes=51))
     series, samples = [], []
     for number in range(3):
         known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": number, "job": "d", "instance": "i", "node": "n"}

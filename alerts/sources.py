@@ -1,0 +1,396 @@
+"""What there is to tell: a table of sources, each asked at every look for the alerts that fire then.
+
+The same table is asked live and in a replay (`alerts.replay`); what differs is where findings come from (`Findings`).
+A source knows how often it looks anew, how long it tells an end, and when it has nothing to say; `alerts.decide` and
+`alerts.devices` make the alert. What one source cannot tell keeps no other quiet.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+
+from alerts.decide import (
+    Runaway,
+    budget_alerts,
+    burn_alert,
+    data_late_alert,
+    exhaustion_alerts,
+    incident_alert,
+    runaway_alert,
+    status_alerts,
+    traffic_stopped_alerts,
+)
+from alerts.devices import device_alerts
+from alerts.matchers import Labels
+from alerts.settings import AlertsSettings
+from analytics.burn_rates import BurnAlert
+from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses
+from analytics.cost.runaway import BudgetStatus
+from analytics.device_faults import DeviceFault
+from analytics.jobs import RecentCounts, device_faults, slo_burns, slo_statuses, stopped_services
+from analytics.knowledge import Knowledge
+from analytics.traffic_stops import StoppedTraffic
+from domain.alert import Alert
+from domain.incident import Incident, Severity
+from domain.slo import Objective, SloStatus
+from domain.window import Window
+from storage.readers import read_freshness
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+TOLD_AGAIN = timedelta(minutes=15)
+"""An end is told for so long; what ended earlier is over for good."""
+
+TELLS: Mapping[str, tuple[str, ...]] = {
+    "incidents": ("TailsightLatencySpike",),
+    "burn rates": ("SLOBurnRate",),
+    "objectives": ("SLOBudgetSpent", "SLOBudgetRunsOut", "SLONoData"),
+    "devices": ("TailsightGpuUnhealthy", "TailsightLinkUnhealthy"),
+    "traffic": ("TailsightTrafficStopped",),
+    "late data": ("TailsightDataLate",),
+    "spend": ("TailsightCostRunaway",),
+    "budgets of dollars": ("TailsightBudgetOverspent",),
+}
+"""The alerts that each source tells, by their names in `alerts.catalogue`."""
+
+_DATA_LATE_S = 300.0
+_STATUSES_KEPT = timedelta(minutes=5)
+_FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
+_COST_SETTLES = timedelta(minutes=12)  # after an hour's end
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One look: `incidents` are those of the window that was `seen`, `now` is when alerts are told."""
+
+    incidents: Sequence[Incident]
+    seen: Window
+    now: datetime
+
+
+Source = Callable[[Moment], Iterable[Alert]]
+"""What has alerts to tell at a moment: those that fire, and those that ended of late."""
+
+
+class Objectives(Protocol):
+    """What was promised."""
+
+    @property
+    def are_proposed(self) -> bool:
+        """Are they first promises that we made up, because nobody made any."""
+
+    def __call__(self) -> Sequence[Objective]:
+        """Those that hold now."""
+
+
+class Findings(Protocol):
+    """What is known at a moment; each is asked as often as its source wants to look anew."""
+
+    def burns(self, objectives: Sequence[Objective], now: datetime) -> Sequence[BurnAlert]:
+        """The stretches of the last days in which a budget burnt too fast."""
+
+    def statuses(self, objectives: Sequence[Objective], now: datetime) -> Sequence[SloStatus]:
+        """Where the objectives stand: a look at all of their windows."""
+
+    def faults(self, incidents: Sequence[Incident], now: datetime) -> Sequence[DeviceFault]:
+        """What is broken in GPUs and links."""
+
+    def stopped(self, now: datetime) -> Sequence[StoppedTraffic]:
+        """The services that nobody reaches any more."""
+
+    def newest(self, now: datetime) -> Mapping[str, datetime | None]:
+        """The newest data of each kind that has come in; None where none ever did."""
+
+    def has_new_spend(self, now: datetime) -> bool:
+        """Has spend come in since `runaways` was asked last."""
+
+    def runaways(self, now: datetime) -> Sequence[Runaway]:
+        """Spend that runs away."""
+
+    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
+        """Where the budgets of dollars stand: a look at weeks of hours that are over."""
+
+
+class StoreFindings:
+    """What the store knows now.
+
+    Args:
+        store: migrated.
+        counts: events of objectives, kept between looks.
+        pricing: what GPUs cost, and what may be spent.
+    """
+
+    def __init__(self, store: Store, counts: RecentCounts, pricing: Pricing) -> None:
+        self._store = store
+        self._counts = counts
+        self._pricing = pricing
+        self._spend = SpendWatch(store, pricing)
+
+    def burns(self, objectives: Sequence[Objective], now: datetime) -> Sequence[BurnAlert]:
+        """See `Findings`, as for all of these."""
+        return slo_burns(self._counts, objectives, now)
+
+    def statuses(self, objectives: Sequence[Objective], now: datetime) -> Sequence[SloStatus]:
+        """What the counts have in memory is not read again."""
+        return slo_statuses(self._store, objectives, now, self._counts)
+
+    def faults(self, incidents: Sequence[Incident], now: datetime) -> Sequence[DeviceFault]:
+        """What is told is remembered in the store."""
+        return device_faults(self._store, now, incidents)
+
+    def stopped(self, now: datetime) -> Sequence[StoppedTraffic]:
+        """By the requests of the last day."""
+        return stopped_services(self._store, now)
+
+    def newest(self, now: datetime) -> Mapping[str, datetime | None]:
+        """Of requests and of samples."""
+        return read_freshness(self._store, now)
+
+    def has_new_spend(self, now: datetime) -> bool:
+        """By windows of ten minutes."""
+        return self._spend.is_due(now)
+
+    def runaways(self, now: datetime) -> Sequence[Runaway]:
+        """Of the whole bill and its large parts."""
+        return self._spend.look(now)
+
+    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
+        """By the settled hours of five weeks."""
+        return budget_statuses(self._store, now, self._pricing)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How alerts are told, whatever they are of.
+
+    `failed` hears of what could not be told, with the name of the source; it may raise to end the look.
+    """
+
+    settings: AlertsSettings
+    knowledge: Knowledge
+    web_url: str
+    failed: Callable[[str, Exception], None]
+
+
+class AlertSources:
+    """The sources, asked one after the other.
+
+    Args:
+        findings: what is known.
+        objectives: what was promised.
+        telling: how it is told.
+        firing: labels of the alerts that fire now, as they were told before.
+        began: when we began to hear of anything; what was missed before may still come in for some minutes.
+        asks: whether the source of a name is asked.
+    """
+
+    def __init__(
+        self,
+        findings: Findings,
+        objectives: Objectives,
+        telling: Telling,
+        firing: Callable[[], Iterable[Labels]],
+        *,
+        began: datetime = _NEVER,
+        asks: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._failing: set[str] = set()
+        self._on_failure = telling.failed
+        telling = replace(telling, failed=self._failed)
+        table: Mapping[str, Source] = {
+            "incidents": _Incidents(telling),
+            "burn rates": _BurnRates(telling, findings, objectives),
+            "objectives": _Standings(telling, findings, objectives, firing),
+            "devices": _Devices(telling, findings),
+            "traffic": _Traffic(telling, findings, began),
+            "late data": _LateData(telling, findings, began),
+            "spend": _Spend(telling, findings),
+            "budgets of dollars": _Budgets(telling, findings),
+        }
+        self.table = {name: source for name, source in table.items() if asks(name)}
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Names of the alerts of which the last look could not say whether all that fired before fire on."""
+        return frozenset(alert for source in self._failing for alert in TELLS[source])
+
+    def alerts(self, moment: Moment) -> list[Alert]:
+        """All that somebody may want to be told at a moment; a source that fails is asked again at the next."""
+        self._failing.clear()
+        found: list[Alert] = []
+        for name, source in self.table.items():
+            try:
+                found += source(moment)
+            except Exception as error:  # what one source cannot tell must not keep the others quiet
+                self._failed(name, error)
+        return found
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._failing.add(name)
+        self._on_failure(name, error)
+
+
+class SourceFailures:
+    """Counts and logs what sources could not tell."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counter = Counter(
+            "tailsight_alert_sources_failed",
+            "Looks at which a source of alerts could not be asked",
+            ["source"],
+            registry=registry,
+        )
+
+    def __call__(self, name: str, error: Exception) -> None:
+        """One failure of the source of that name."""
+        log.error("alerts_failed: %s", name, exc_info=error)
+        self._counter.labels(name).inc()
+
+
+# -- The sources ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Incidents:
+    telling: Telling
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        telling, found = self.telling, []
+        for one in moment.incidents:
+            if one.ended_at is not None and one.ended_at <= moment.now - TOLD_AGAIN:
+                continue
+            try:
+                found.append(incident_alert(one, telling.web_url, moment.now, telling.knowledge))
+            except Exception as error:  # of the other incidents somebody is to be told
+                telling.failed("incidents", error)
+        return [alert for alert in found if alert is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _BurnRates:
+    telling: Telling
+    findings: Findings
+    objectives: Objectives
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        return [
+            self._alert(one, moment)
+            for one in self.findings.burns(self.objectives(), moment.now)
+            if one.ended_at is None or one.ended_at > moment.now - TOLD_AGAIN
+        ]
+
+    def _alert(self, burn: BurnAlert, moment: Moment) -> Alert:
+        url, knowledge = self.telling.web_url, self.telling.knowledge
+        try:
+            return burn_alert(burn, moment.incidents, url, moment.now, knowledge)
+        except Exception as error:  # an incident that cannot be told: the page goes out without it
+            self.telling.failed("burn rates", error)
+            return burn_alert(burn, (), url, moment.now, knowledge)
+
+
+@dataclass(slots=True)
+class _Standings:
+    """Tickets of budgets of errors; of first promises nobody's budget is spent."""
+
+    telling: Telling
+    findings: Findings
+    objectives: Objectives
+    firing: Callable[[], Iterable[Labels]]
+    _looked_at: datetime = _NEVER
+    _statuses: Sequence[SloStatus] = ()
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        objectives, now, url = self.objectives(), moment.now, self.telling.web_url
+        if self.objectives.are_proposed:
+            return []
+        is_known = {one.objective for one in self._statuses} == set(objectives)
+        if not is_known or now - self._looked_at > _STATUSES_KEPT:
+            self._statuses, self._looked_at = self.findings.statuses(objectives, now), now
+        horizon_s = self.telling.settings.exhaustion_horizon_hours * 3600
+        running_out = {one["slo"] for one in self.firing() if one["alertname"] == "SLOBudgetRunsOut"}
+        found = status_alerts(self._statuses, moment.seen, url, now)
+        return found + exhaustion_alerts(self._statuses, horizon_s, running_out, url, now)
+
+
+@dataclass(slots=True)
+class _Devices:
+    telling: Telling
+    findings: Findings
+    _looked_at: datetime = _NEVER
+    _faults: Sequence[DeviceFault] = ()
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        if moment.now - self._looked_at > _FAULTS_KEPT:
+            self._faults, self._looked_at = self.findings.faults(moment.incidents, moment.now), moment.now
+        telling = self.telling
+        pages = telling.settings.page_on_faults
+        return device_alerts(self._faults, telling.web_url, moment.now, pages, telling.knowledge)
+
+
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    telling: Telling
+    findings: Findings
+    began: datetime
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        if not _is_caught_up(self.began, moment.now):
+            return []
+        severity = Severity.PAGE if self.telling.settings.page_on_silence else Severity.TICKET
+        return traffic_stopped_alerts(self.findings.stopped(moment.now), severity, self.telling.web_url, moment.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _LateData:
+    telling: Telling
+    findings: Findings
+    began: datetime
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        if not _is_caught_up(self.began, moment.now):
+            return []
+        found = [
+            data_late_alert(data, newest, _DATA_LATE_S, self.telling.web_url, moment.now)
+            for data, newest in self.findings.newest(moment.now).items()
+        ]
+        return [alert for alert in found if alert is not None]
+
+
+def _is_caught_up(began: datetime, now: datetime) -> bool:
+    """Has what was missed while we were down had time to come in."""
+    return (now - began).total_seconds() > _DATA_LATE_S
+
+
+@dataclass(slots=True)
+class _Spend:
+    telling: Telling
+    findings: Findings
+    _runaways: Sequence[Runaway] | None = None
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        if self._runaways is None or self.findings.has_new_spend(moment.now):
+            self._runaways = None  # what fails is asked again at once
+            self._runaways = self.findings.runaways(moment.now)
+        return [runaway_alert(one, self.telling.web_url, moment.now) for one in self._runaways]
+
+
+@dataclass(slots=True)
+class _Budgets:
+    """Budgets of dollars, each hour once it is settled."""
+
+    telling: Telling
+    findings: Findings
+    _looked_at: datetime = _NEVER
+    _statuses: Sequence[BudgetStatus] = field(default=())
+
+    def __call__(self, moment: Moment) -> list[Alert]:
+        settled_at = moment.now.replace(minute=0, second=0, microsecond=0) + _COST_SETTLES
+        if moment.now > settled_at > self._looked_at:
+            self._statuses, self._looked_at = self.findings.budgets(moment.now), moment.now
+        return budget_alerts(self._statuses, self.telling.web_url, moment.now)
