@@ -87,7 +87,6 @@ _GRACE_SECONDS = 5
 _TOLD_AGAIN = timedelta(minutes=15)  # an end is told for so long
 _DATA_LATE_S = 300.0
 _STATUSES_KEPT = timedelta(minutes=5)
-_SPEND_LOOK = timedelta(minutes=10)
 _COST_SETTLES = timedelta(minutes=12)  # after an hour's end
 _FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
 
@@ -327,9 +326,9 @@ class Application:
         return self._known_faults[1]
 
     def _spending(self, now: datetime) -> tuple[Sequence[SpendRunaway], Sequence[BudgetStatus]]:
-        """Spend that runs away, each ten minutes, and budgets, each hour once it is settled: they take weeks of it."""
+        """Spend that runs away, as each window comes in, and budgets, each hour once it is settled."""
         looked_at, _, budgets = self._known_spending
-        if looked_at is None or now - looked_at >= _SPEND_LOOK:
+        if looked_at is None or self._spend_watch.is_due(now):
             hour = now.replace(minute=0, second=0, microsecond=0)
             if now - hour > _COST_SETTLES and (looked_at is None or looked_at < hour + _COST_SETTLES):
                 budgets = budget_statuses(self.store, now, self._pricing)

@@ -1,6 +1,6 @@
 """The jobs of cost: read, split, write. The only module of `analytics.cost` that touches the store."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -12,10 +12,17 @@ from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
 from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps, with_slices
-from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
+from analytics.cost.minutes import (
+    read_engine_minutes,
+    read_extents,
+    read_gpu_minutes,
+    read_gpus_there,
+    read_services,
+    read_stall_minutes,
+)
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
-from analytics.cost.runaway import Budget, BudgetStatus, budget_period, budget_status, runaway
+from analytics.cost.runaway import PART_OF_A_BILL, Budget, BudgetStatus, budget_period, budget_status, runaway
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.cost.variance import Variance, variance
@@ -48,7 +55,13 @@ _HISTORY = timedelta(days=35)  # what a forecast looks back at
 _RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
 _LARGE_RATIO = 0.1
 _RATE_STEP_S = 600
-_FINE = timedelta(hours=2)
+_FINE_KEPT = timedelta(hours=26)  # a runaway is on for a day at most, and is seen where it began until then
+_RATES: Mapping[str, pl.DataType] = {
+    "time": pl.Datetime("us", "UTC"),
+    "service": pl.String(),
+    "usd_per_hour": pl.Float64(),
+}
+_TOLD_LATE = timedelta(minutes=20)  # of a window: samples of it that come so late still count
 _ARRIVES_S = 60  # what the scrapes of a window take to come in
 _RECENT_HOURS = 24
 _WEEK_HOURS = 168
@@ -385,28 +398,35 @@ class SpendRunaway:
 class SpendWatch:
     """Looks for spend that runs away: of the whole bill, and of each service that is a large part of it.
 
-    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the hours of
-    three weeks, read once an hour; what is spent now from the GPUs that are there now, by ten minutes, so that nobody
-    waits until an hour is settled.
+    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the settled
+    hours of three weeks; what is spent now from the GPUs that are there now, by ten minutes, so that nobody waits until
+    an hour is settled. Those windows are kept for a day, since within an hour its mean would blur when a rise began.
     """
 
     def __init__(self, store: Store, pricing: Pricing) -> None:
         self._store = store
         self._pricing = pricing
-        self._usual: tuple[datetime, pl.DataFrame] | None = None
+        self._usual: tuple[datetime, datetime, pl.DataFrame] | None = None
+        self._fine = pl.DataFrame(schema=_RATES)
+        self._seen_until: datetime | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Has a window come in since the last look."""
+        return self._seen_until is None or _window_end(now) > self._seen_until
 
     def look(self, now: datetime) -> list[SpendRunaway]:
         """What runs away at `now`; without two days of history, nothing."""
-        hour = hour_of(now) - _FINE  # from then on by ten minutes: within an hour its mean would blur when it began
-        if self._usual is None or self._usual[0] != hour:
-            past = Window(hour - _RUNAWAY_HISTORY, hour)
-            self._usual = (hour, _by_service(since_first_gpu(costs_of(self._store, past, self._pricing).allocation)))
-        spent = self._usual[1]
+        end = _window_end(now)
+        fine = self._now(now, end)
+        first = fine["time"].min()
+        hour = hour_of(first if isinstance(first, datetime) else now)
+        if self._usual is None or self._usual[:2] != (hour, hour_of(now)):
+            past = costs_of(self._store, Window(hour - _RUNAWAY_HISTORY, hour), self._pricing)
+            self._usual = (hour, hour_of(now), _by_service(since_first_gpu(past.allocation)))
+        spent = self._usual[2]
         if spent.is_empty():
             return []
-        end = datetime.fromtimestamp((now.timestamp() - _ARRIVES_S) // _RATE_STEP_S * _RATE_STEP_S, UTC)
-        if end > hour:
-            spent = pl.concat([spent, self._now(Window(hour, end))])
+        spent = pl.concat([spent, fine])
         whole = spent.group_by("time").agg(pl.col("usd_per_hour").sum()).sort("time")
         share = spent.group_by("service").agg(pl.col("usd_per_hour").sum()).drop_nulls("service").sort("service")
         large = share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))["service"]
@@ -415,7 +435,10 @@ class SpendWatch:
             own = spent.filter(pl.col("service") == name).select("time", "usd_per_hour")
             # When a service had no dollar is known: nothing.
             watched.append((name, "service", whole.select("time").join(own, on="time", how="left").fill_null(0.0)))
-        found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
+        found = [
+            (scope, dimension, runaway(rates, end, None if dimension is None else PART_OF_A_BILL))
+            for scope, dimension, rates in watched
+        ]
         return [
             SpendRunaway(
                 scope,
@@ -430,23 +453,34 @@ class SpendWatch:
             if one is not None
         ]
 
-    def _now(self, window: Window) -> pl.DataFrame:
+    def _now(self, now: datetime, end: datetime) -> pl.DataFrame:
+        """Dollars an hour by ten minutes and service: of the day that was watched, and of what came in since."""
+        begin = first = hour_of(now) - _FINE_KEPT
+        if self._seen_until is not None and self._seen_until <= end:
+            begin = max(first, self._seen_until - _TOLD_LATE)
+        kept = self._fine.filter((pl.col("time") >= first) & (pl.col("time") < begin))
+        fine = pl.concat([kept, self._rates(Window(begin, end))])
+        self._fine, self._seen_until = fine, end
+        return fine
+
+    def _rates(self, window: Window) -> pl.DataFrame:
         """Dollars an hour by ten minutes and service, of the GPUs that told of themselves in each."""
         around = window.widened(before_s=HELD_MINUTES_MAX * MINUTE_S)
-        gpus = _within(held(read_gpu_minutes(self._store, around, self._pricing.book.mig_slices), "gpu"), window)
-        services = (
-            read_engine_minutes(self._store, around).group_by("replica").agg(pl.col("service").drop_nulls().last())
-        )
+        gpus = read_gpus_there(self._store, around, self._pricing.book.mig_slices, _RATE_STEP_S)
         there = (
-            with_slices(gpus)
-            .with_columns(pl.col("time").dt.truncate(f"{_RATE_STEP_S}s"), pl.lit(float(_RATE_STEP_S)).alias("seconds"))
-            .unique(["gpu", "time"], keep="last", maintain_order=True)
-            .join(services, on="replica", how="left")
+            with_slices(_within(gpus, window))
+            .with_columns(pl.lit(float(_RATE_STEP_S)).alias("seconds"))
+            .join(read_services(self._store, around), on="replica", how="left")
         )
         priced = gpu_costs(self._pricing.book, there)
         return priced.group_by("time", "service").agg(
             (pl.col("cost_nanousd").sum() / NANOUSD * 3600 / _RATE_STEP_S).alias("usd_per_hour")
         )
+
+
+def _window_end(now: datetime) -> datetime:
+    """When the last window ended whose samples are in."""
+    return datetime.fromtimestamp((now.timestamp() - _ARRIVES_S) // _RATE_STEP_S * _RATE_STEP_S, UTC)
 
 
 def _by_service(allocation: pl.DataFrame) -> pl.DataFrame:
