@@ -279,8 +279,8 @@ class AdviceAnswer(BaseModel):
 
 _FORECAST_EXAMPLE = {
     "reason": None,
-    "model": "ets",
-    "mase": {"seasonal_naive": 1.0, "ets": 0.81, "boosted": 0.9},
+    "model": "median",
+    "mase": {"seasonal_naive": 1.0, "ets": 0.81, "gradient_boosted": 0.83, "median": 0.79},
     "coverage": {"0.5": 0.51, "0.8": 0.79, "0.95": 0.94},
     "month_end": {
         "from": "2026-11-01T00:00:00Z",
