@@ -21,6 +21,7 @@ from dashboards.cost_words import PARTS, name_of_group
 from dashboards.severity import STATES
 from dashboards.state import parse_state
 from domain.cost import NANOUSD
+from domain.money import usd_change_text
 from domain.slo import SloState
 
 KNOWN_BEFORE_MIN = 0.95  # of the hours before: a bill of fewer is nothing to compare with
@@ -129,8 +130,7 @@ def _part(part: Part, nanousd: int) -> Component:
 
 def signed_usd(nanousd: int) -> str:
     """`+$312`, `−$4.20`."""
-    usd = nanousd / NANOUSD
-    return f"+{text.usd(usd)}" if usd > 0 else text.usd(usd)
+    return usd_change_text(nanousd / NANOUSD)
 
 
 def budgets_panel(statuses: Sequence[BudgetStatus] | None, now: datetime) -> Component | None:

@@ -26,6 +26,7 @@ from rich.table import Table
 from collector.errors import CollectorError
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
+from domain.money import usd_text
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 from storage.errors import StoreError
 from tailsight.errors import SettingsError, TailsightError
@@ -972,12 +973,7 @@ def _tell_unit_costs(rows: Any, dimensions: tuple[str, ...]) -> None:
 
 
 def _usd(amount: float | None) -> str:
-    """Dollars with as many digits as mean something."""
-    if amount is None:
-        return "–"
-    return (
-        f"${amount:,.0f}" if amount >= 1000 else f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3g}"
-    )
+    return "–" if amount is None else usd_text(amount)
 
 
 def _between(total: Any) -> str:

@@ -142,8 +142,3 @@ def likeness(first: float, second: float) -> float:
     if not (first >= 0 and second >= 0):
         raise ValueError(f"halves are compared in sums that are not negative; got {first} and {second}")
     return min(first, second) / max(first, second) if max(first, second) > 0 else 1.0
-
-
-def dollars(usd: float) -> str:
-    """As text: whole dollars, and cents below ten."""
-    return f"${usd:,.2f}" if abs(usd) < 10 else f"${usd:,.0f}"

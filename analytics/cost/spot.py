@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from scipy.stats import chi2
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
+from domain.money import usd_text
 
 TOGETHER_S = 180.0
 TOGETHER_RATIO = 0.92
@@ -157,12 +158,12 @@ def advise(
         confidence(0.95, hours_seen, coverage_ratio),
         (
             (
-                f"{dollars(plan.on_demand_usd_per_gpu_hour)} a GPU-hour on demand, {dollars(cheap)} to {dollars(dear)} "
-                "on spot."
+                f"{usd_text(plan.on_demand_usd_per_gpu_hour)} a GPU-hour on demand, {usd_text(cheap)} to "
+                f"{usd_text(dear)} on spot."
             ),
             (
-                f"{rare:.4f} to {often:.4f} interruptions a GPU-hour, {dollars(worth.usd_per_interruption[0])} to "
-                f"{dollars(worth.usd_per_interruption[1])} each; it stops to pay at "
+                f"{rare:.4f} to {often:.4f} interruptions a GPU-hour, {usd_text(worth.usd_per_interruption[0])} to "
+                f"{usd_text(worth.usd_per_interruption[1])} each; it stops to pay at "
                 f"{worth.break_even_per_gpu_hour[0]:.2f} a GPU-hour."
             ),
             f"{plan.together_ratio:.0%} of interruptions take a whole zone within three minutes: {plan.gpus:.1f} GPUs.",

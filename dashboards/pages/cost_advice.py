@@ -13,6 +13,7 @@ from dashboards.components import Children, badge, empty_state, icon, panel
 from dashboards.context import PageContext
 from dashboards.cost_parts import page_head, waiting
 from dashboards.cost_reading import CostReader, hour_before
+from domain.money import usd_text
 
 KINDS = {
     AdviceKind.WEIGHT_FORMAT: ("Smaller weights", "memory-stick"),
@@ -162,7 +163,7 @@ def gaps(found: tuple[AdviceGap, ...]) -> Component | None:
 
 
 def _range(low: float, high: float) -> str:
-    return text.usd(high) if round(low) == round(high) else f"{text.usd(low)} to {text.usd(high)}"
+    return usd_text(high) if usd_text(low) == usd_text(high) else f"{usd_text(low)} to {usd_text(high)}"
 
 
 def _told(title: str, body: Children) -> Component:
