@@ -512,7 +512,7 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
         now = datetime.now(UTC)
         found = cost_advice(store, now, settings.cost.to_job(), _objectives(store, settings, now))
     if as_json:
-        _say_json({"advice": [asdict(one) for one in found.advice], "gaps": [asdict(one) for one in found.gaps]})
+        _say_json(asdict(found))
         return
     for one in found.advice:
         low, high = one.saves_usd_per_month
@@ -524,6 +524,15 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
         _out.print(f"Together {_usd(found.expected_usd_per_month)} a month, as it looks", highlight=False)
     else:
         _out.print("Nothing to save that is worth a word.")
+    for worth in found.latency_value:
+        low, high = worth.usd_per_month_of_100_ms
+        told = f"{escape(worth.service)}: {worth.indicator} 100 ms sooner is worth {_usd(low)} to {_usd(high)} a month"
+        if worth.change_usd_per_month is not None:
+            low, high = worth.change_usd_per_month
+            told += f"; the change from the week before {_usd(low)} to {_usd(high)}"
+        _out.print(f"{told} ({escape(worth.source)})", highlight=False)
+    if not found.latency_value:
+        _out.print("[dim]what sooner answers are worth: not configured (cost.latency_value)[/]", highlight=False)
     for gap in found.gaps:
         _out.print(f"[dim]not judged: {gap.kind} of {escape(gap.about)}: {escape(gap.missing)}[/]", highlight=False)
 

@@ -12,6 +12,7 @@ from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
 from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps, with_slices
+from analytics.cost.latency_value import ServiceValue
 from analytics.cost.minutes import (
     read_engine_minutes,
     read_extents,
@@ -23,6 +24,7 @@ from analytics.cost.minutes import (
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
 from analytics.cost.runaway import PART_OF_A_BILL, Budget, BudgetStatus, budget_period, budget_status, runaway
+from analytics.cost.spot import InterruptibleWork
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.cost.variance import Variance, variance
@@ -73,7 +75,8 @@ class Pricing:
     """How the bill is made and split.
 
     `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent,
-    `load_s` median and 95th percentile of the seconds that a replica takes to load, `account` whose bill it is.
+    `load_s` median and 95th percentile of the seconds that a replica takes to load, `spot` which work may be
+    interrupted, `latency` what depends on how soon services answer, `account` whose bill it is.
     """
 
     book: PriceBook
@@ -81,6 +84,8 @@ class Pricing:
     budgets: tuple[Budget, ...] = ()
     load_s: tuple[float, float] | None = None
     usd_per_missed_request: float | None = None
+    spot: tuple[InterruptibleWork, ...] = ()
+    latency: tuple[ServiceValue, ...] = ()
     account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
 
     def is_warm(self, replica: str) -> bool:
