@@ -93,10 +93,10 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
 
 
 def is_comparable(costs: Costs, before: Costs) -> bool:
-    """Are the hours of the time before known, but for a few, and did they and these cost anything."""
+    """Are these hours settled, and those of the time before known but for a few, and did both cost anything."""
     hours = before.window.seconds / 3_600
     is_known = len(known_hours(before.allocation)) >= KNOWN_BEFORE_MIN * hours
-    return is_known and before.bill.bill_usd > 0 and costs.bill.bill_usd > 0
+    return is_known and not costs.unsettled and before.bill.bill_usd > 0 and costs.bill.bill_usd > 0
 
 
 def why_words(found: Variance) -> list[Component]:

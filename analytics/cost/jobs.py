@@ -67,7 +67,8 @@ _TOLD_LATE = timedelta(minutes=20)  # of a window: samples of it that come so la
 _ARRIVES_S = 60  # what the scrapes of a window take to come in
 _RECENT_HOURS = 24
 _WEEK_HOURS = 168
-_LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
+LIVE_HOURS_MAX = 48
+"""Hours that are not settled yet are computed as they are asked for: so many, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +141,18 @@ class Costs:
     """The bill of whole hours.
 
     `allocation` is of schema `ALLOCATION`. `unpriced_gpu_seconds` are on no bill, because no price is known of the GPU;
-    nor are `unsettled_hours`, which hold data and wait to be settled.
+    nor are the hours that begin at `unsettled`, which hold data and wait to be settled.
     """
 
     window: Window
     allocation: pl.DataFrame
     unpriced_gpu_seconds: float
-    unsettled_hours: int = 0
+    unsettled: tuple[datetime, ...] = ()
+
+    @property
+    def unsettled_hours(self) -> int:
+        """How many hours hold data and are on no bill yet."""
+        return len(self.unsettled)
 
     @property
     def bill(self) -> Bill:
@@ -155,17 +161,23 @@ class Costs:
 
 
 def costs_of(
-    store: Store, window: Window, pricing: Pricing, *, by_user: bool = False, settled_only: bool = False
+    store: Store,
+    window: Window,
+    pricing: Pricing,
+    *,
+    by_user: bool = False,
+    live_hours_max: int = LIVE_HOURS_MAX,
 ) -> Costs:
     """The bill of a window, split.
 
-    The window is rounded out to whole hours. Of hours that are not settled yet the newest 48 are computed now.
+    The window is rounded out to whole hours.
 
     Args:
         store: migrated.
         window: event time.
         pricing: prices and warm pools.
-        settled_only: leave hours out that are not settled yet.
+        live_hours_max: of the hours that are not settled yet so many, the newest, are computed now, at about half a
+            second each of a small fleet; with 0 all of them are left out.
         by_user: put users in the place of tenants; then requests are read again, which takes about a second an hour of
             a large fleet.
     """
@@ -175,9 +187,8 @@ def costs_of(
     kept = read_gpu_hours(store, around)
     gpus = [kept]
     shares = [] if by_user else [read_request_hours(store, whole)]
-    waiting = [] if settled_only else read_unsettled_hours(store, whole)["hour"].to_list()
-    waiting = [hour for hour in waiting if hour not in settled]
-    for hour in waiting[:_LIVE_HOURS_MAX]:
+    waiting = [hour for hour in read_unsettled_hours(store, whole)["hour"] if hour not in settled]
+    for hour in waiting[:live_hours_max]:
         live = Window(hour, hour + timedelta(hours=1))
         found, engine_minutes = _gpu_time(store, live, pricing)
         gpus.append(found)
@@ -191,7 +202,7 @@ def costs_of(
     whole_s = (pl.col("seconds") * pl.col("slice_ratio")).sum()
     unpriced = time.join(priced.filter(pl.col("cost_nanousd").is_null()), on=["time", "gpu"], how="semi")
     split_bill = allocate(time, priced, pl.concat(shares), _overheads(pricing.book, whole))
-    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()), max(0, len(waiting) - _LIVE_HOURS_MAX))
+    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()), tuple(waiting[live_hours_max:]))
 
 
 def unit_costs_of(
@@ -219,7 +230,7 @@ def unit_costs_of(
             if limit_ms:
                 known = replace(known, **{name: min(getattr(known, name) or limit_ms, limit_ms)})
         promised[objective.service] = known
-    return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by), by)
+    return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by, costs.unsettled), by)
 
 
 def _overheads(book: PriceBook, window: Window) -> pl.DataFrame:
@@ -352,7 +363,7 @@ def request_cost_usd(store: Store, service: str, window: Window, pricing: Pricin
     if not hours:
         return None
     seen = Window(hours[0], hours[-1] + timedelta(hours=1))
-    costs = costs_of(store, seen, pricing, settled_only=True)
+    costs = costs_of(store, seen, pricing, live_hours_max=0)
     own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
     cost_nanousd, requests = int(own["cost_nanousd"].sum()), int(own["requests"].sum())
     return cost_nanousd / NANOUSD / requests if cost_nanousd and requests else None

@@ -134,6 +134,9 @@ def test_hours_that_are_not_known_are_counted() -> None:
     asked_only = paid(2, 0, gpu_seconds=0.0, requests=3)
     assert "1 of 5 hours are known" in cost.note(costs_of(paid(1, 1), asked_only, hours=5))
     assert cost.note(costs_of(paid(1, 1), hours=1)) == "23 Nov 11:00 to 23 Nov 12:00 UTC"
+    waiting = replace(costs_of(paid(1, 1), hours=5), unsettled=(NOON - timedelta(hours=2), NOON - timedelta(hours=3)))
+    assert cost.note(waiting).endswith("1 of 5 hours are known, 2 wait to be settled")
+    assert words(cost.change(waiting, costs_of(paid(1, 1), hours=5))) == "not compared yet"
 
 
 def test_losses_are_told_beside_the_split() -> None:

@@ -7,7 +7,15 @@ import pytest
 
 from analytics.cost.attribution import REQUEST_HOURS
 from analytics.cost.gpu_time import GPU_TIME
-from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses, costs_of, settle, spend_forecast
+from analytics.cost.jobs import (
+    Pricing,
+    SpendWatch,
+    budget_statuses,
+    costs_of,
+    settle,
+    spend_forecast,
+    unit_costs_of,
+)
 from analytics.cost.minutes import read_gpus_there
 from analytics.cost.price_book import PriceBook, shipped_prices
 from analytics.cost.runaway import Budget
@@ -46,6 +54,20 @@ def test_hours_are_settled_once_and_cost_the_same_before_and_after(fleet):
     settled = costs_of(fleet, BOTH, PRICING)
     assert rows(settled.allocation) == rows(live.allocation)
     assert settled.bill.bill_usd > 0
+
+
+def test_hours_that_wait_to_be_settled_are_on_no_bill_nor_in_what_is_counted_with_it(fleet):
+    whole = costs_of(fleet, BOTH, PRICING)
+    newest = costs_of(fleet, BOTH, PRICING, live_hours_max=1)
+    assert newest.unsettled == (START,)
+    assert newest.allocation["time"].unique().to_list() == [START + timedelta(hours=1)]
+    settled = settle(fleet, NOW - timedelta(minutes=1), PRICING)  # the first hour
+    assert settled == 1
+    first = costs_of(fleet, BOTH, PRICING, live_hours_max=0)
+    assert first.unsettled == (START + timedelta(hours=1),)
+    good = [unit_costs_of(fleet, costs, ())["good_requests"][0] for costs in (whole, first, newest)]
+    assert good[0] == good[1] + good[2]
+    assert min(good) > 0
 
 
 def test_an_hour_under_way_waits_until_it_is_over(fleet):
