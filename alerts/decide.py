@@ -19,6 +19,7 @@ from domain.alert import Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator, Severity
+from domain.money import usd_text
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 
@@ -78,7 +79,7 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
     if incident.budget_spent_ratio is not None:
         annotations["budget_spent"] = f"{incident.budget_spent_ratio:.1%} of the error budget"
     if incident.cost_usd is not None:
-        annotations["cost"] = f"{money(incident.cost_usd)} of GPU time"
+        annotations["cost"] = f"{usd_text(incident.cost_usd)} of GPU time"
     if incident.exemplar_trace_ids:
         annotations["exemplar_trace_id"] = incident.exemplar_trace_ids[0]
         annotations["exemplar_traces"] = ", ".join(incident.exemplar_trace_ids[:_TRACES_TOLD])
@@ -122,13 +123,6 @@ def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
     pattern = knowledge.patterns.get(cause.kind)
     title = pattern.title if pattern is not None else cause.kind.value.replace("_", " ")
     return f"{cause.rank}. {title} ({cause.entity.name}), {cause.confidence:.0%}"
-
-
-def money(usd: float) -> str:
-    """`$312`, `$4.20`, `less than 1 ct`."""
-    if 0 < usd < 0.005:  # half a cent
-        return "less than 1 ct"
-    return f"${usd:,.0f}" if abs(usd) >= 100 else f"${usd:,.2f}"
 
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
@@ -360,7 +354,7 @@ class Runaway(Protocol):
 def runaway_alert(runaway: Runaway, web_url: str, now: datetime) -> Alert:
     """The ticket that spending out of hand is; one that is not told again is over."""
     actual, expected, beyond = (
-        money(usd)
+        usd_text(usd)
         for usd in (runaway.total_actual_spend_usd, runaway.total_expected_spend_usd, runaway.total_impact_usd)
     )
     whose = f"{runaway.dimension} {runaway.scope}" if runaway.dimension is not None else runaway.scope
@@ -389,11 +383,11 @@ def budget_alerts(statuses: Sequence[BudgetStatus], web_url: str, now: datetime)
             continue
         budget = status.budget
         is_spent = status.state is BudgetState.MISSED
-        ahead = "" if status.forecast is None else f", {money(status.forecast.median_usd)} by its end as it looks"
+        ahead = "" if status.forecast is None else f", {usd_text(status.forecast.median_usd)} by its end as it looks"
         labels = {"alertname": "TailsightBudgetOverspent", "severity": "ticket", "budget": budget.name}
         annotations = {
             "summary": f"The {budget.period}'s budget {budget.name} {'is spent' if is_spent else 'will be overspent'}",
-            "cost": f"{money(status.spent_usd)} of {money(budget.amount_usd)} spent{ahead}",
+            "cost": f"{usd_text(status.spent_usd)} of {usd_text(budget.amount_usd)} spent{ahead}",
             "since": rfc3339(status.start),
             "next_step": ALERTS["TailsightBudgetOverspent"].first[0],
             "cost_url": f"{web_url}/cost",

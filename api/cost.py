@@ -268,6 +268,27 @@ class AdviceGapDocument(BaseModel):
     remedy: str
 
 
+class LatencyWorthDocument(BaseModel):
+    """What sooner answers of a service are worth, by the elasticity that was configured."""
+
+    service: str
+    indicator: str = Field(description="the time that it is about: ttft or latency")
+    source: str = Field(description="who says how much is lost with latency")
+    usd_per_month_of_100_ms: tuple[float, float] = Field(description="least and most")
+    median_ms: float | None = Field(description="of the last seven days; null without requests")
+    median_before_ms: float | None = Field(description="of the seven days before")
+    change_usd_per_month: tuple[float, float] | None = Field(
+        description="what the difference is worth; negative where answers come later"
+    )
+
+
+class LatencyValueDocument(BaseModel):
+    """What sooner answers are worth."""
+
+    reason: str | None = Field(description="why nothing can be told: not configured; else null")
+    services: list[LatencyWorthDocument]
+
+
 class AdviceAnswer(BaseModel):
     """Advice, greatest expected saving first."""
 
@@ -275,12 +296,13 @@ class AdviceAnswer(BaseModel):
     expected_usd_per_month: float = Field(description="of advice about the same model or pool only the best counts")
     advice: list[AdviceDocument]
     gaps: list[AdviceGapDocument]
+    latency_value: LatencyValueDocument
 
 
 _FORECAST_EXAMPLE = {
     "reason": None,
-    "model": "ets",
-    "mase": {"seasonal_naive": 1.0, "ets": 0.81, "boosted": 0.9},
+    "model": "median",
+    "mase": {"seasonal_naive": 1.0, "ets": 0.81, "gradient_boosted": 0.83, "median": 0.79},
     "coverage": {"0.5": 0.51, "0.8": 0.79, "0.95": 0.94},
     "month_end": {
         "from": "2026-11-01T00:00:00Z",
@@ -319,6 +341,20 @@ _ADVICE_EXAMPLE = {
         }
     ],
     "gaps": [],
+    "latency_value": {
+        "reason": None,
+        "services": [
+            {
+                "service": "chat",
+                "indicator": "ttft",
+                "source": "test with slowed users, October 2026",
+                "usd_per_month_of_100_ms": [400.0, 1600.0],
+                "median_ms": 310.0,
+                "median_before_ms": 350.0,
+                "change_usd_per_month": [160.0, 640.0],
+            }
+        ],
+    },
 }
 _VARIANCE_EXAMPLE = {
     "from": "2026-11-16T00:00:00Z",
@@ -405,6 +441,10 @@ def get_recommendations(given: Given) -> dict[str, Any]:
         "expected_usd_per_month": found.expected_usd_per_month,
         "advice": [asdict(one) | {"expected_usd_per_month": one.expected_usd_per_month} for one in found.advice],
         "gaps": [asdict(one) for one in found.gaps],
+        "latency_value": {
+            "reason": None if found.latency_value else "not configured",
+            "services": [asdict(one) for one in found.latency_value],
+        },
     }
 
 

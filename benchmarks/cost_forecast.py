@@ -6,11 +6,16 @@ The data (alibaba/ServeGen, Apache-2.0) are not in the repository. Windows of 10
 twentieth of the median (the edges of such holes), are not known: they are holes of the recording.
 
 1. Forecast: from day 7 on, every 12 hours, the next 24 hours and the next 72, from what was known before. Error over
-   the mean change from day to day (MASE) of each candidate, of the chosen one, and of both naive ones; coverage of the
-   intervals of hours, and of their sum.
+   the mean change from day to day (MASE) of each candidate, of their median, of what was chosen, and of both naive
+   ones; coverage of the intervals of hours, and of their sum.
 2. Runaway: from day 3 on, alarms on the traffic as it was, each of them false; and spend doubled, or tripled, from
-   every second hour on: caught within the hour, and after how long. "all" is the three at equal cost, as a bill has
-   them; "halves" are two halves of each model's clients, for which nothing was tuned.
+   every second hour on, in turns at the beginning of a window of 10 minutes and in its middle. "all" is the three at
+   equal cost, as a bill has them, and "shifted" are twelve such bills of the same three a few whole days apart; both
+   are watched as a bill. The three models, and "halves" of each one's clients for which nothing was tuned, are watched
+   as parts of one. Intervals of the share caught come from drawing days again, those of false alarms from the Poisson
+   law. Then the same by the ratio (that of each window with it): what is gained by more false alarms, and, so that no
+   figure is of the days that it was chosen on, the least ratio of at most one a month on one half of the days, stated
+   on the other.
 
 The last line is one JSON object.
 """
@@ -20,7 +25,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,10 +34,11 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import chi2
 
 from analytics.cost.forecast import Forecast, forecast, until
 from analytics.cost.forecast_models import CANDIDATES, DAY, WEEK, Model
-from analytics.cost.runaway import Runaway, runaways
+from analytics.cost.runaway import PART_OF_A_BILL, Runaway, RunawaySettings, runaways
 from benchmarks.server import machine
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -44,6 +50,11 @@ WINDOWS_A_DAY, WINDOWS_AN_HOUR = 144, 6
 FORECAST_FROM_HOURS, RUNAWAY_FROM_DAYS = 7 * DAY, 3
 HOLE_RATIO = 0.05
 FACTORS = (2.0, 3.0)
+RATIOS = (1.3, 1.4, 1.5, 1.55, 1.6, 1.7, 1.8, 1.9, 2.0)
+SHIFTS = tuple((first, (5 * first + 3) % 14) for first in range(1, 13))
+WITHIN_HOURS = 2
+FALLS, RISES = 0.9, 1.1  # of the hour before: what a start meets by itself
+MONTH_DAYS = 30
 
 Floats = NDArray[np.float64]
 
@@ -61,7 +72,14 @@ def rates(data: Path) -> dict[str, Floats]:
         for half in range(2):
             halves[f"{model}, half {half + 1}"] = _summed(of_model.filter(pl.col("client_id").is_in(clients[half::2])))
     equal = np.stack([found[model] / np.nanmean(found[model]) for model in MODELS])
-    return {**found, "all": 1000 * equal.sum(axis=0), **halves}
+    days = equal.reshape(len(MODELS), -1, WINDOWS_A_DAY)
+    shifted = {
+        f"shifted, {first} and {second} days": sum(
+            np.roll(of_model, shift, axis=0).ravel() for of_model, shift in zip(days, (0, first, second), strict=True)
+        )
+        for first, second in SHIFTS
+    }
+    return {**found, "all": 1000 * equal.sum(axis=0), **halves, **{name: 1000 * one for name, one in shifted.items()}}
 
 
 def _summed(windows: pl.DataFrame) -> Floats:
@@ -120,11 +138,13 @@ def _predictions(spend: Floats, horizon: int, made: Forecast) -> dict[str, Float
     """What each would have said: the candidates on what was known, holes filled in a straight line."""
     places, known = np.arange(len(spend)), np.isfinite(spend)
     levels = np.log(np.interp(places, places[known], spend[known]))
+    by_model = {model.value: candidate(levels, horizon, 0) for model, candidate in CANDIDATES.items()}
     return {
         "chosen": made.hours["median_usd"].to_numpy(),
         "naive, day": np.exp(np.resize(levels[-DAY:], horizon)),
         "naive, week": np.exp(np.resize(levels[-WEEK:], horizon)),
-        **{model.value: np.exp(candidate(levels, horizon, 0)) for model, candidate in CANDIDATES.items()},
+        **{model: np.exp(one) for model, one in by_model.items() if model != Model.SEASONAL_NAIVE},
+        Model.MEDIAN.value: np.exp(np.median(list(by_model.values()), axis=0)),
     }
 
 
@@ -139,36 +159,111 @@ def _within(made: Forecast, actual: Floats, hours: dict[float, list[bool]], sums
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """When spend was multiplied, what it would have done by itself, and when it was noticed.
+
+    `day` is the day of it; `natural_ratio` the mean of the hour from then on over that of the hour before, None in a
+    hole; `minutes` until it was noticed, infinite where it was not within two hours.
+    """
+
+    day: int
+    natural_ratio: float | None
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Caught:
-    """Alarms for nothing in so many days, and delays of real ones in minutes, infinite where not within the hour."""
+    """Alarms for nothing in so many days, and real ones by factor."""
 
     series: str
     days: int
     false: list[Runaway]
-    delays: dict[float, list[float]]
+    starts: dict[float, list[Start]]
 
 
-def caught(name: str, rate: Floats, every: int) -> Caught:
+def is_bill(name: str) -> bool:
+    """Is a series watched as a whole bill."""
+    return name == "all" or name.startswith("shifted")
+
+
+def caught(
+    name: str, rate: Floats, every: int, settings: RunawaySettings, factors: Sequence[float] = FACTORS
+) -> Caught:
     """Alarms on the traffic as it was, and on it multiplied from every so many hours on.
 
     No start while an alarm is on, nor where the hour has a hole.
     """
     step = timedelta(minutes=60 // WINDOWS_AN_HOUR)
     frame = _frame(rate, step, "usd_per_hour")
-    false = runaways(frame, START + step * len(rate), since=START + timedelta(days=RUNAWAY_FROM_DAYS))
-    delays: dict[float, list[float]] = {factor: [] for factor in FACTORS}
+    false = runaways(frame, START + step * len(rate), settings, since=START + timedelta(days=RUNAWAY_FROM_DAYS))
+    starts: dict[float, list[Start]] = {factor: [] for factor in factors}
     first = RUNAWAY_FROM_DAYS * WINDOWS_A_DAY
-    for begin in range(first, len(rate) - WINDOWS_AN_HOUR, every * WINDOWS_AN_HOUR):
+    reach = WITHIN_HOURS * WINDOWS_AN_HOUR
+    for number, begin in enumerate(range(first, len(rate) - reach, every * WINDOWS_AN_HOUR)):
         start = START + step * begin
         is_on = any(one.noticed_at <= start and (one.ended_at is None or one.ended_at > start) for one in false)
         if is_on or not np.isfinite(rate[begin : begin + WINDOWS_AN_HOUR]).all():
             continue
-        for factor in FACTORS:
-            doubled = rate[: begin + WINDOWS_AN_HOUR].copy()
-            doubled[begin:] *= factor
-            found = runaways(_frame(doubled, step, "usd_per_hour"), start + timedelta(hours=1), since=start)
-            delays[factor].append((found[0].noticed_at - start) / timedelta(minutes=1) if found else math.inf)
-    return Caught(name, len(rate) // WINDOWS_A_DAY - RUNAWAY_FROM_DAYS, false, delays)
+        middle = number % 2  # of its first window only the second half is multiplied
+        began = start + middle * step / 2
+        hours = [rate[begin - WINDOWS_AN_HOUR : begin], rate[begin : begin + WINDOWS_AN_HOUR]]
+        natural = float(hours[1].mean() / hours[0].mean())
+        for factor in factors:
+            multiplied = rate[: begin + reach].copy()
+            multiplied[begin:] *= factor
+            if middle:
+                multiplied[begin] *= (1 + factor) / 2 / factor
+            found = runaways(_frame(multiplied, step, "usd_per_hour"), START + step * (begin + reach), settings, start)
+            minutes = (found[0].noticed_at - began) / timedelta(minutes=1) if found else math.inf
+            starts[factor].append(Start(begin // WINDOWS_A_DAY, natural if math.isfinite(natural) else None, minutes))
+    return Caught(name, len(rate) // WINDOWS_A_DAY - RUNAWAY_FROM_DAYS, false, starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Shares of starts caught within one and two hours, 0-1, and false alarms a month, with intervals of 95 %."""
+
+    within_1h: float
+    within_1h_interval: tuple[float, float]
+    within_2h: float
+    median_minutes: float
+    false: int
+    false_a_month: float
+    false_a_month_interval: tuple[float, float]
+
+
+def rate_of(members: Sequence[Caught], factor: float, days: Sequence[int] | None = None) -> Rate:
+    """What was caught, and for nothing, of some series; of some days only where given."""
+    starts = [one for caught in members for one in caught.starts[factor] if days is None or one.day in days]
+    false = [
+        alarm
+        for caught in members
+        for alarm in caught.false
+        if days is None or (alarm.noticed_at - START) // timedelta(days=1) in days
+    ]
+    minutes = np.array([one.minutes for one in starts])
+    lower, upper = _drawn_again(np.array([one.day for one in starts]), minutes <= 60)
+    all_days = sum(caught.days if days is None else len(days) for caught in members)
+    count, month = len(false), MONTH_DAYS / all_days
+    least = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
+    return Rate(
+        float(np.mean(minutes <= 60)),
+        (lower, upper),
+        float(np.mean(minutes <= 60 * WITHIN_HOURS)),
+        float(np.median(minutes)),
+        count,
+        count * month,
+        (float(least) * month, float(chi2.ppf(0.975, 2 * count + 2) / 2) * month),
+    )
+
+
+def _drawn_again(days: NDArray[np.int64], hits: NDArray[np.bool_]) -> tuple[float, float]:
+    """The middle 95 % of the share of hits when whole days are drawn again: the hours of a day go together."""
+    names = np.unique(days)
+    sums = np.array([[hits[days == name].sum(), (days == name).sum()] for name in names])
+    drawn = sums[np.random.default_rng(0).integers(0, len(names), (1_000, len(names)))].sum(axis=1)
+    lower, upper = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return float(lower), float(upper)
 
 
 def _show_forecasts(console: Console, found: Sequence[Forecasts], horizon: int) -> dict[str, float]:
@@ -201,32 +296,102 @@ def _show_forecasts(console: Console, found: Sequence[Forecasts], horizon: int) 
     return figures | {f"coverage_of_sums_{level * 100:g}_{horizon}h": round(value, 3) for level, value in sums.items()}
 
 
-def _show_caught(console: Console, found: Sequence[Caught]) -> dict[str, float]:
-    heads = [f"x{factor:g} {what}" for factor in FACTORS for what in ("within 1 h", "median min")]
-    table = Table("series", "days", "false alarms", "a month", *heads, "starts", title="Runaway")
+def _groups(names: Sequence[str]) -> dict[str, list[str]]:
+    halves = [name for name in names if "half" in name]
+    shifted = [name for name in names if name.startswith("shifted")]
+    return {
+        **{name: [name] for name in (*MODELS, "all")},
+        "three models": list(MODELS),
+        "halves": halves,
+        "shifted": shifted,
+    }
+
+
+def _show_caught(console: Console, found: dict[str, Caught], rates: dict[str, Floats]) -> dict[str, float]:
+    heads = [f"x{factor:g} {what}" for factor in FACTORS for what in ("within 1 h", "within 2 h", "median min")]
+    table = Table("series", "false", "a month", *heads, "x2 as it falls / stays / rises", title="Runaway")
     figures: dict[str, float] = {}
-    groups = {one.series: [one] for one in found if one.series in (*MODELS, "all")}
-    groups["three models"] = [one for one in found if one.series in MODELS]
-    groups["halves"] = [one for one in found if one.series not in (*MODELS, "all")]
-    for name, members in groups.items():
-        days, false = sum(one.days for one in members), sum(len(one.false) for one in members)
+    for name, of_group in _groups(list(found)).items():
+        members = [found[one] for one in of_group]
         cells = []
         for factor in FACTORS:
-            delays = [delay for one in members for delay in one.delays[factor]]
-            within = float(np.mean(np.isfinite(delays)))
-            cells += [f"{within:.1%}", f"{np.median(delays):.0f}"]
-            figures[f"runaway_x{factor:g}_within_1h_{name.replace(' ', '_')}"] = round(within, 3)
-        figures[f"runaway_false_a_month_{name.replace(' ', '_')}"] = round(false / days * 30, 2)
-        starts = sum(len(one.delays[FACTORS[0]]) for one in members)
-        table.add_row(name, str(days), str(false), f"{false / days * 30:.1f}", *cells, str(starts))
+            one = rate_of(members, factor)
+            lower, upper = one.within_1h_interval
+            cells += [
+                f"{one.within_1h:.1%} ({lower:.0%}-{upper:.0%})",
+                f"{one.within_2h:.1%}",
+                f"{one.median_minutes:.0f}",
+            ]
+            figures[f"runaway_x{factor:g}_within_1h_{name.replace(' ', '_')}"] = round(one.within_1h, 3)
+        lower, upper = one.false_a_month_interval
+        figures[f"runaway_false_a_month_{name.replace(' ', '_')}"] = round(one.false_a_month, 2)
+        table.add_row(
+            name, str(one.false), f"{one.false_a_month:.1f} ({lower:.1f}-{upper:.1f})", *cells, _by_nature(members)
+        )
     console.print(table)
-    for one in found:
-        for alarm in one.false:
-            if one.series in (*MODELS, "all"):
-                console.print(
-                    f"{one.series}: false alarm on day {(alarm.began_at - START) / timedelta(days=1):.2f}, "
-                    f"spend {alarm.impact_ratio or math.inf:+.0%} over what was expected while it lasted"
-                )
+    table = Table("series", "rise of an hour, 99 of 100", "greatest", title="What the series do by themselves")
+    for name in (*MODELS, "all"):
+        hours = hourly(rates[name])
+        rises = hours[1:] / hours[:-1]
+        table.add_row(name, f"x{np.nanquantile(rises, 0.99):.2f}", f"x{np.nanmax(rises):.2f}")
+    console.print(table)
+    for name in (*MODELS, "all"):
+        for alarm in found[name].false:
+            console.print(
+                f"{name}: false alarm on day {(alarm.began_at - START) / timedelta(days=1):.2f}, "
+                f"spend {alarm.impact_ratio or math.inf:+.0%} over what was expected while it lasted"
+            )
+    return figures
+
+
+def _by_nature(members: Sequence[Caught]) -> str:
+    starts = [
+        (one.natural_ratio, one.minutes <= 60)
+        for caught in members
+        for one in caught.starts[FACTORS[0]]
+        if one.natural_ratio is not None
+    ]
+    ranges = ((0.0, FALLS), (FALLS, RISES), (RISES, math.inf))
+    parts = [[hit for ratio, hit in starts if low <= ratio < high] for low, high in ranges]
+    return " / ".join(f"{np.mean(part):.0%} of {len(part)}" if part else "none" for part in parts)
+
+
+def _show_trade(console: Console, rates: dict[str, Floats], every: int) -> dict[str, float]:
+    groups = {name: of for name, of in _groups(list(rates)).items() if name not in MODELS}
+    table = Table("ratio", *(f"{name}: 1 h / 2 h, false a month" for name in groups), title="x2 by ratio")
+    found: dict[float, dict[str, Caught]] = {}
+    for ratio in RATIOS:
+        found[ratio] = {}
+        for name, rate in rates.items():
+            usual = RunawaySettings() if is_bill(name) else PART_OF_A_BILL
+            settings = replace(usual, ratio=ratio, each_ratio=ratio / usual.ratio * usual.each_ratio)
+            found[ratio][name] = caught(name, rate, every, settings, FACTORS[:1])
+        cells = []
+        for of_group in groups.values():
+            one = rate_of([found[ratio][name] for name in of_group], FACTORS[0])
+            cells.append(f"{one.within_1h:.1%} / {one.within_2h:.1%}, {one.false_a_month:.1f}")
+        table.add_row(f"{ratio:g}", *cells)
+    console.print(table)
+    figures = {}
+    days = range(RUNAWAY_FROM_DAYS, 14)
+    table = Table("series", "ratio of even, odd days", "x2 within 1 h", "false a month", title="On the other half")
+    for name, of_group in groups.items():
+        chosen, within, false = [], [], []
+        for parity in (0, 1):
+            mine, others = ([day for day in days if day % 2 == half] for half in (parity, 1 - parity))
+            fit = [
+                ratio
+                for ratio in RATIOS
+                if rate_of([found[ratio][one] for one in of_group], FACTORS[0], mine).false_a_month <= 1
+            ]
+            chosen.append(min(fit, default=RATIOS[-1]))
+            stated = rate_of([found[chosen[-1]][one] for one in of_group], FACTORS[0], others)
+            within.append(stated.within_1h)
+            false.append(stated.false_a_month)
+        table.add_row(name, ", ".join(f"{one:g}" for one in chosen), f"{np.mean(within):.1%}", f"{np.mean(false):.1f}")
+        figures[f"runaway_x2_within_1h_other_half_{name.replace(' ', '_')}"] = round(float(np.mean(within)), 3)
+        figures[f"runaway_false_a_month_other_half_{name.replace(' ', '_')}"] = round(float(np.mean(false)), 2)
+    console.print(table)
     return figures
 
 
@@ -236,6 +401,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--every", type=int, default=12, help="hours between forecasts")
     parser.add_argument("--starts", type=int, default=2, help="hours between starts of a runaway")
+    parser.add_argument("--parts", nargs="+", default=["forecast", "runaway"], choices=["forecast", "runaway"])
     given = parser.parse_args()
     if not (given.data / "workloads" / "servegen").is_dir():
         sys.exit(f"no ServeGen data in {given.data}: say where they are with --data")
@@ -243,11 +409,17 @@ def main() -> None:
     console.print(machine())
     series = rates(given.data)
     figures: dict[str, float] = {}
-    for horizon in HORIZONS:
+    for horizon in HORIZONS if "forecast" in given.parts else ():
         names = [*MODELS, "all"] if horizon == HORIZONS[0] else MODELS
         found = [forecasts(name, series[name], horizon, given.every) for name in names]
         figures |= _show_forecasts(console, found, horizon)
-    figures |= _show_caught(console, [caught(name, rate, given.starts) for name, rate in series.items()])
+    if "runaway" in given.parts:
+        found_caught = {
+            name: caught(name, rate, given.starts, RunawaySettings() if is_bill(name) else PART_OF_A_BILL)
+            for name, rate in series.items()
+        }
+        figures |= _show_caught(console, found_caught, series)
+        figures |= _show_trade(console, series, 2 * given.starts)
     print(json.dumps(figures))
 
 

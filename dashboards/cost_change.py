@@ -21,6 +21,7 @@ from dashboards.cost_words import PARTS, name_of_group
 from dashboards.severity import STATES
 from dashboards.state import parse_state
 from domain.cost import NANOUSD
+from domain.money import usd_change_text
 from domain.slo import SloState
 
 KNOWN_BEFORE_MIN = 0.95  # of the hours before: a bill of fewer is nothing to compare with
@@ -92,10 +93,10 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
 
 
 def is_comparable(costs: Costs, before: Costs) -> bool:
-    """Are the hours of the time before known, but for a few, and did they and these cost anything."""
+    """Are these hours settled, and those of the time before known but for a few, and did both cost anything."""
     hours = before.window.seconds / 3_600
     is_known = len(known_hours(before.allocation)) >= KNOWN_BEFORE_MIN * hours
-    return is_known and before.bill.bill_usd > 0 and costs.bill.bill_usd > 0
+    return is_known and not costs.unsettled and before.bill.bill_usd > 0 and costs.bill.bill_usd > 0
 
 
 def why_words(found: Variance) -> list[Component]:
@@ -129,8 +130,7 @@ def _part(part: Part, nanousd: int) -> Component:
 
 def signed_usd(nanousd: int) -> str:
     """`+$312`, `−$4.20`."""
-    usd = nanousd / NANOUSD
-    return f"+{text.usd(usd)}" if usd > 0 else text.usd(usd)
+    return usd_change_text(nanousd / NANOUSD)
 
 
 def budgets_panel(statuses: Sequence[BudgetStatus] | None, now: datetime) -> Component | None:

@@ -24,6 +24,7 @@ from dashboards.drawing import (
 )
 from dashboards.figures import empty
 from domain.cost import NANOUSD, Use
+from domain.money import usd_change_text
 from domain.window import Window
 
 _HOUR_S, _DAY_S = 3_600, 86_400
@@ -380,11 +381,11 @@ def waterfall(found: Variance) -> Figure:
         },
     ]
     ends = [before, *(max(start, start + usd) for start, (_, usd) in zip(starts, parts, strict=False)), after]
-    words = [text.usd(before), *(_signed(usd) for _, usd in parts), text.usd(after)]
+    words = [text.usd(before), *(usd_change_text(usd) for _, usd in parts), text.usd(after)]
     return make_figure(
         traces,
         f"From {text.usd(before)} to {text.usd(after)}: "
-        + (", ".join(f"{PARTS[part].title} {_signed(usd)}" for part, usd in parts) or "nothing changed"),
+        + (", ".join(f"{PARTS[part].title} {usd_change_text(usd)}" for part, usd in parts) or "nothing changed"),
         height=_WATERFALL_ROW_PX * len(names) + 2 * TIME_AXIS_PX,
         margin={"l": 102, "r": 12, "t": 6, "b": TIME_AXIS_PX},
         annotations=[
@@ -406,10 +407,6 @@ def waterfall(found: Variance) -> Figure:
             "showgrid": False, "fixedrange": True,
         },
     )  # fmt: skip
-
-
-def _signed(usd: float) -> str:
-    return f"+{text.usd(usd)}" if usd > 0 else text.usd(usd)
 
 
 def backtest(forecast: Forecast, level: float = _BAND_LEVEL) -> Figure:

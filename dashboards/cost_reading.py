@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _COSTS_KEPT_S = 60.0
 _LONG_KEPT_S = 900.0
+_LIVE_HOURS_MAX = 2  # the others are there once they are settled: nobody waits for a page until then
 _WAIT_S = 3.0  # for a forecast or advice: to try what could be takes longer than a page may
 _KEPT_MAX = 24
 _HISTORY = timedelta(days=10)
@@ -64,23 +66,29 @@ def known_costs(units: pl.DataFrame) -> pl.DataFrame:
 
 
 class Kept(Generic[Answer]):
-    """The newest answers, each for so many seconds. Whoever asks for one that is being made waits for it."""
+    """The newest answers, each for so many seconds. Whoever asks for one that is being made waits for that one."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
         self._answers: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, ask: Callable[[], Answer]) -> Answer:
         """The answer kept, or a new one."""
         with self._lock:
-            known = self._answers.get(key)
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                known = self._answers.get(key)
             if known is None or self._clock() - known[0] > self._seconds:
                 known = (self._clock(), ask())
-                self._answers[key] = known
-                while len(self._answers) > _KEPT_MAX:
-                    self._answers.popitem(last=False)
+                with self._lock:
+                    self._answers[key] = known
+                    while len(self._answers) > _KEPT_MAX:
+                        oldest, _ = self._answers.popitem(last=False)
+                        self._making.pop(oldest, None)
             return known[1]
 
 
@@ -135,7 +143,10 @@ class CostReader:
 
     def costs(self, window: Window) -> Costs:
         """The bill of a window, split."""
-        return self._costs.get(window, lambda: costs_of(self._context.store, window, self._context.pricing()))
+        return self._costs.get(window, lambda: self._costs_of(window))
+
+    def _costs_of(self, window: Window) -> Costs:
+        return costs_of(self._context.store, window, self._context.pricing(), live_hours_max=_LIVE_HOURS_MAX)
 
     def before(self, window: Window) -> Costs:
         """The bill of as long a window before."""
@@ -168,7 +179,7 @@ class CostReader:
 
         def ask() -> pl.DataFrame:
             costs = self.costs(window)
-            own = Costs(costs.window, costs.allocation.filter(pl.col("model") == model), 0.0)
+            own = replace(costs, allocation=costs.allocation.filter(pl.col("model") == model), unpriced_gpu_seconds=0.0)
             frame = unit_costs_of(self._context.store, own, self._context.objectives(), ("model", "tenant"))
             return known_costs(frame.filter(pl.col("model") == model).drop("model"))
 
@@ -187,9 +198,7 @@ class CostReader:
         """Spend of each hour that is over and known, since the month began or ten days ago: columns time, cost_usd."""
         end = hour_before(now)
         window = Window(min(end.replace(day=1, hour=0), end - _HISTORY), end)
-        return self._histories.get(
-            end, lambda: hourly_spend(costs_of(self._context.store, window, self._context.pricing()))
-        )
+        return self._histories.get(end, lambda: hourly_spend(self._costs_of(window)))
 
     def advice(self, now: datetime) -> Ranking | None:
         """What could be saved, made as the forecast is."""

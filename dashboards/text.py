@@ -7,6 +7,7 @@ from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator
+from domain.money import usd_text
 from domain.slo import Objective
 from domain.window import Window
 
@@ -29,7 +30,6 @@ CONFIDENCE_MEANING = "of the first causes given so much, that share was right on
 
 _ABBREVIATIONS = {EntityKind.GPU: "GPU"}
 _HARDLY = 0.05
-_USD_MIN = 1e-6
 _UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -84,18 +84,8 @@ def percent_of_target(ratio: float | None, target_ratio: float) -> str:
 
 
 def usd(value: float | None) -> str:
-    """`$12,345`, `$3.70`, `$0.0177`: whole dollars from a hundred on, cents below, three digits of what is less."""
-    if value is None:
-        return UNKNOWN
-    size = abs(value)
-    if size >= 99.5 or size == 0:
-        words = f"${size:,.0f}"
-    elif size >= 0.995:
-        words = f"${size:,.2f}"
-    else:
-        decimals = 2 - math.floor(math.log10(size))
-        words = f"${size:.{decimals}f}" if size >= _USD_MIN else "<$0.000001"
-    return f"−{words}" if value < 0 else words
+    """`$12,345`, `$3.70`, `$0.0177`."""
+    return UNKNOWN if value is None else usd_text(value)
 
 
 def change_ratio(value: float | None, before: float | None) -> float | None:

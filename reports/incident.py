@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from analytics.scope import STAGES
 from domain.cause import Cause, Evidence, Step, Whereabouts
 from domain.incident import Incident, Indicator, Severity
+from domain.money import usd_text
 from domain.window import duration_text, rfc3339
 
 
@@ -30,7 +31,7 @@ def incident_report(incident: Incident) -> str:
         f"| Slow or failed requests | {incident.slow_requests_count:,} ({incident.slow_requests_ratio:.0%}) |",
         f"| Tenants affected | {_or_unknown(incident.tenants_affected_count)} |",
         f"| Error budget spent | {_percent(incident.budget_spent_ratio)} |",
-        f"| GPU cost | {'not known' if incident.cost_usd is None else f'${incident.cost_usd:,.2f}'} |",
+        f"| GPU cost | {'not known' if incident.cost_usd is None else usd_text(incident.cost_usd)} |",
         "",
         "## Why",
         "",

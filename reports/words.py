@@ -3,27 +3,20 @@
 import math
 from datetime import datetime
 
+from domain.money import usd_change_text, usd_text
+
 NOT_KNOWN = "not known"
 NOT_CONFIGURED = "not configured"
 
 
 def money(usd: float | None) -> str:
-    """`$11,384`, `$0.81`, `$0.0042`, `−$240`: whole dollars from 10 on, cents below, three digits under a cent."""
-    if usd is None:
-        return NOT_KNOWN
-    size = abs(usd)
-    if size >= 9.995 or size == 0:
-        text = f"{size:,.0f}"
-    elif size >= 0.1:
-        text = f"{size:,.2f}"
-    else:
-        text = f"{size:.{2 - math.floor(math.log10(size))}f}".rstrip("0").rstrip(".")
-    return f"−${text}" if usd < 0 and text.strip("0.,") else f"${text}"
+    """`$11,384`, `$0.81`, `$0.0042`, `−$240`."""
+    return NOT_KNOWN if usd is None else usd_text(usd)
 
 
 def money_change(usd: float | None) -> str:
     """`+$240`, `−$1,120`."""
-    return f"+{money(usd)}" if usd is not None and usd > 0 else money(usd)
+    return NOT_KNOWN if usd is None else usd_change_text(usd)
 
 
 def count(number: float | None) -> str:

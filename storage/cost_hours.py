@@ -142,7 +142,11 @@ def read_gpu_extents(store: Store, window: Window, metrics: Sequence[str]) -> pl
 
 
 def read_outcomes(
-    store: Store, window: Window, promised: Mapping[str, Promised], by: Collection[str] = ()
+    store: Store,
+    window: Window,
+    promised: Mapping[str, Promised],
+    by: Collection[str] = (),
+    left_out: Collection[datetime] = (),
 ) -> pl.DataFrame:
     """Requests that succeeded within their promised times, failures and users, by dimensions. Schema: `OUTCOMES`.
 
@@ -151,6 +155,7 @@ def read_outcomes(
         window: by the start of a request.
         promised: by service.
         by: any of `OUTCOME_DIMENSIONS`.
+        left_out: hours that are not looked at, by their beginning.
 
     Raises:
         ValueError: for another dimension.
@@ -167,6 +172,7 @@ def read_outcomes(
         ttft_ms=[one.ttft_ms for one in promised.values()],
         latency_ms=[one.latency_ms for one in promised.values()],
         tpot_ms=[one.tpot_ms for one in promised.values()],
+        left_out=list(left_out),
         **{f"by_{name}": name in by for name in OUTCOME_DIMENSIONS},
     )
     return _known(frame)

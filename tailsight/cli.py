@@ -26,6 +26,7 @@ from collector.errors import CollectorError
 from domain.address import shown
 from domain.cause import CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
+from domain.money import usd_text
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 from storage.errors import StoreError
 from tailsight.errors import SettingsError, TailsightError
@@ -574,7 +575,7 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
         now = datetime.now(UTC)
         found = cost_advice(store, now, settings.cost.to_job(), _objectives(store, settings, now))
     if as_json:
-        _say_json({"advice": [asdict(one) for one in found.advice], "gaps": [asdict(one) for one in found.gaps]})
+        _say_json(asdict(found))
         return
     for one in found.advice:
         low, high = one.saves_usd_per_month
@@ -586,6 +587,15 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
         _out.print(f"Together {_usd(found.expected_usd_per_month)} a month, as it looks", highlight=False)
     else:
         _out.print("Nothing to save that is worth a word.")
+    for worth in found.latency_value:
+        low, high = worth.usd_per_month_of_100_ms
+        told = f"{escape(worth.service)}: {worth.indicator} 100 ms sooner is worth {_usd(low)} to {_usd(high)} a month"
+        if worth.change_usd_per_month is not None:
+            low, high = worth.change_usd_per_month
+            told += f"; the change from the week before {_usd(low)} to {_usd(high)}"
+        _out.print(f"{told} ({escape(worth.source)})", highlight=False)
+    if not found.latency_value:
+        _out.print("[dim]what sooner answers are worth: not configured (cost.latency_value)[/]", highlight=False)
     for gap in found.gaps:
         _out.print(f"[dim]not judged: {gap.kind} of {escape(gap.about)}: {escape(gap.missing)}[/]", highlight=False)
 
@@ -1038,12 +1048,7 @@ def _tell_unit_costs(rows: Any, dimensions: tuple[str, ...]) -> None:
 
 
 def _usd(amount: float | None) -> str:
-    """Dollars with as many digits as mean something."""
-    if amount is None:
-        return "–"
-    return (
-        f"${amount:,.0f}" if amount >= 1000 else f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3g}"
-    )
+    return "–" if amount is None else usd_text(amount)
 
 
 def _between(total: Any) -> str:

@@ -6,12 +6,13 @@ store's URL. A relative path in the file is one of the file's folder; one in a v
 
 import glob
 import itertools
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -31,8 +32,10 @@ from alerts.settings import AlertsSettings
 from alerts.settings_faults import explained, models_in, type_at
 from analytics.cost.focus import FocusAccount
 from analytics.cost.jobs import Pricing
+from analytics.cost.latency_value import Elasticity, ServiceValue
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
 from analytics.cost.runaway import Budget, Period
+from analytics.cost.spot import OUTAGE_S, InterruptibleWork
 from analytics.jobs import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.slo_windows import periods_of
@@ -41,6 +44,7 @@ from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
 from domain.address import is_http, is_loopback, shown
+from domain.cost import PriceMode
 from domain.incident import Indicator
 from domain.slo import Objective
 from reports.settings import ReportsSettings
@@ -207,6 +211,57 @@ class BudgetSettings(BaseModel):
         return Budget(**self.model_dump())
 
 
+class SpotSettings(BaseModel):
+    """Pools whose work may be interrupted, and what you know of spot for them: advice on spot takes both."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pool: str = Field(min_length=1, description="the pools, with * and ?, e.g. batch-*")
+    gpu_model: str = Field("*", description="the GPUs that those prices are for, with * and ?, e.g. *H100*")
+    prices: tuple[str, ...] = Field(min_length=1, description="prices of mode spot in the price book, one a zone")
+    interruptions_per_gpu_hour: tuple[float, float] = Field(description="least and most, e.g. [0.001, 0.01]")
+    lost_work_s: float = Field(ge=0, description="work done again after one: half of the time between checkpoints")
+    reload_s: float = Field(ge=0, description="from a new node to ready")
+    outage_s: tuple[float, float] = Field(OUTAGE_S, description="how long spot then stays out, least and most")
+    usd_per_interruption: float = Field(0.0, ge=0, description="of a GPU, beyond its time")
+
+    @model_validator(mode="after")
+    def _ranges_are_least_first(self) -> "SpotSettings":
+        for name in ("interruptions_per_gpu_hour", "outage_s"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high < math.inf:
+                raise ValueError(f"{name} is [{low:g}, {high:g}]; expected the least and the most, e.g. [0.001, 0.01]")
+        return self
+
+    def to_domain(self) -> InterruptibleWork:
+        """The noun."""
+        return InterruptibleWork(**self.model_dump())
+
+
+class LatencyValueSettings(BaseModel):
+    """What depends on how soon a service answers; by your own figures, since no public study has any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: str = Field(min_length=1, description="which service")
+    indicator: Literal["ttft", "latency"] = Field("ttft", description="the time that it is about: ttft or latency")
+    value_usd_per_month: float = Field(gt=0, description="what depends on it: revenue, say")
+    lost_ratio_per_100_ms: tuple[float, float] = Field(
+        description="the share of that lost by 100 ms more, least and most, e.g. [0.001, 0.004]"
+    )
+    source: str = Field(min_length=1, description="who says so: your test with slowed users, say")
+
+    @model_validator(mode="after")
+    def _is_an_elasticity(self) -> "LatencyValueSettings":
+        self.to_domain()
+        return self
+
+    def to_domain(self) -> ServiceValue:
+        """The noun."""
+        elasticity = Elasticity(self.lost_ratio_per_100_ms, self.source)
+        return ServiceValue(self.service, Indicator(self.indicator), self.value_usd_per_month, elasticity)
+
+
 class CostSettings(BaseModel):
     """What GPUs cost, and which of them may stand idle. Read once, with the settings."""
 
@@ -225,6 +280,8 @@ class CostSettings(BaseModel):
     usd_per_missed_request: float | None = Field(
         None, gt=0, description="what a request that waits for a cold start costs you, for the same"
     )
+    spot: tuple[SpotSettings, ...] = ()
+    latency_value: tuple[LatencyValueSettings, ...] = ()
     account: FocusAccountSettings = FocusAccountSettings()
     _book: PriceBook | None = PrivateAttr(None)
 
@@ -236,14 +293,17 @@ class CostSettings(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"budgets: {', '.join(twice)} stands twice; each needs a name of its own")
-        if self.price_book is None:
-            return self
-        try:
-            self._book = read_price_book(self.price_book.read_text())
-        except OSError as error:
-            raise ValueError(f"price_book: cannot read {self.price_book}: {error.strerror}") from None
-        except ValueError as error:
-            raise ValueError(f"price_book {self.price_book}: {error}") from None
+        if self.price_book is not None:
+            try:
+                self._book = read_price_book(self.price_book.read_text())
+            except OSError as error:
+                raise ValueError(f"price_book: cannot read {self.price_book}: {error.strerror}") from None
+            except ValueError as error:
+                raise ValueError(f"price_book {self.price_book}: {error}") from None
+        book = self._book or shipped_prices()
+        of_spot = sorted({price.name for price in book.prices if price.mode is PriceMode.SPOT})
+        for name in [name for work in self.spot for name in work.prices if name not in of_spot]:
+            raise ValueError(f"spot: no price {name} of mode spot; the price book has {', '.join(of_spot) or 'none'}")
         return self
 
     def to_job(self) -> Pricing:
@@ -251,7 +311,16 @@ class CostSettings(BaseModel):
         account = FocusAccount(self.account.id, self.account.name, self.account.provider)
         budgets = tuple(budget.to_domain() for budget in self.budgets)
         book = self._book or shipped_prices()
-        return Pricing(book, self.warm_replicas, budgets, self.load_s, self.usd_per_missed_request, account)
+        return Pricing(
+            book,
+            self.warm_replicas,
+            budgets,
+            self.load_s,
+            self.usd_per_missed_request,
+            tuple(work.to_domain() for work in self.spot),
+            tuple(value.to_domain() for value in self.latency_value),
+            account,
+        )
 
 
 class Settings(BaseModel):

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from analytics.cost.latency_value import LatencyWorth
+
 HOURS_PER_MONTH = 730.0  # 365 × 24 / 12
 THRESHOLD_USD_PER_MONTH = 50.0
 
@@ -81,10 +83,14 @@ class AdviceGap:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All advice, greatest expected saving first, and what could not be judged."""
+    """All advice, greatest expected saving first, what could not be judged, and what sooner answers are worth.
+
+    `latency_value` is empty where no elasticity is configured: none is built in.
+    """
 
     advice: tuple[Advice, ...]
     gaps: tuple[AdviceGap, ...]
+    latency_value: tuple[LatencyWorth, ...] = ()
 
     @property
     def expected_usd_per_month(self) -> float:
@@ -142,8 +148,3 @@ def likeness(first: float, second: float) -> float:
     if not (first >= 0 and second >= 0):
         raise ValueError(f"halves are compared in sums that are not negative; got {first} and {second}")
     return min(first, second) / max(first, second) if max(first, second) > 0 else 1.0
-
-
-def dollars(usd: float) -> str:
-    """As text: whole dollars, and cents below ten."""
-    return f"${usd:,.2f}" if abs(usd) < 10 else f"${usd:,.0f}"

@@ -1,18 +1,20 @@
 """Advice over the store: reads what the questions of `analytics.cost` need of the last seven days, and asks them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from analytics.cost import warm_pool
+from analytics.cost import spot, warm_pool
 from analytics.cost.advice import Advice, AdviceGap, AdviceKind, Ranking, ranked
 from analytics.cost.allocation import used
 from analytics.cost.consolidation import Fleet, consolidation
 from analytics.cost.idle_gpus import held_idle, release, repair
 from analytics.cost.jobs import Pricing, costs_of, since_first_gpu
+from analytics.cost.latency_value import LatencyWorth, latency_worth
 from analytics.cost.minutes import read_demand
 from analytics.cost.price_book import shipped_prices
 from analytics.cost.step_models import Fit, fit_for, fits_table
@@ -22,10 +24,11 @@ from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from domain.window import Window
 from storage.cost_hours import hour_of
-from storage.readers import read_requests, read_traffic
+from storage.readers import read_latency, read_requests, read_traffic
 from storage.store import Store
 
 _WEEK = timedelta(days=7)
+_DAY_S = 86_400
 _MEASURED = timedelta(days=1)  # times and tokens are of the last day
 _SAMPLE = 20_000  # requests that times are measured on
 _GPU_NAMES: Mapping[str, str] = {
@@ -68,7 +71,40 @@ def cost_advice(store: Store, now: datetime, pricing: Pricing, objectives: Seque
     found = [*release(known), *held_idle(known), *repair(known)]
     for served in _all_served(known):
         found += _of_model(store, served, week, pricing, objectives)
-    return ranked(found)
+    found += _spot(known, week, pricing)
+    return replace(ranked(found), latency_value=latency_of_services(store, end, pricing))
+
+
+def latency_of_services(store: Store, end: datetime, pricing: Pricing) -> tuple[LatencyWorth, ...]:
+    """What sooner answers are worth, by the times of the seven days before `end` and of the seven before them."""
+    weeks = (Window(end - _WEEK, end), Window(end - 2 * _WEEK, end - _WEEK))
+    return tuple(
+        latency_worth(value, *(_median_ms(store, week, value.service, value.indicator) for week in weeks))
+        for value in pricing.latency
+    )
+
+
+def _median_ms(store: Store, window: Window, service: str, indicator: Indicator) -> float | None:
+    """The mean of the days' medians, by their requests; None without requests."""
+    column = "ttft_ms_p50" if indicator is Indicator.TTFT else "latency_ms_p50"
+    days = read_latency(store, window, service, _DAY_S).drop_nulls(column)
+    return float(np.average(days[column], weights=days["requests"])) if days.height else None
+
+
+def _spot(known: pl.DataFrame, week: Window, pricing: Pricing) -> list[Advice | AdviceGap]:
+    """Spot for the work that may be interrupted; a gap where nobody says which that is."""
+    seconds = float(known["gpu_seconds"].sum())
+    if not seconds:
+        return []
+    seen = Window(known["time"].min(), week.end)  # type: ignore[arg-type]  # times
+    hours = seen.seconds / 3600
+    silent = float(known.filter(pl.col("idle_cause") == IdleCause.NO_TELEMETRY.value)["gpu_seconds"].sum())
+    coverage = 1 - silent / seconds
+    found = [
+        spot.advise(spot.spot_plan(work, known, pricing.book, seen), hours, coverage, f"pool {work.pool}")
+        for work in pricing.spot
+    ]
+    return [one for one in found or [spot.advise(None, hours, coverage, "batch work")] if one is not None]
 
 
 def _all_served(allocation: pl.DataFrame) -> list[_Served]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
+from domain.money import usd_text
 
 _HOURS_MIN = 24  # a peak is known after a whole day
 _QUANTILE = 0.99
@@ -96,7 +97,7 @@ def consolidation(
                 f"{_range(*fleet.slowdown)} times as long there as now."
             ),
             (
-                f"{fewest} to {most} replicas are needed with {headroom_ratio:.0%} of headroom; {dollars(month)} a "
+                f"{fewest} to {most} replicas are needed with {headroom_ratio:.0%} of headroom; {usd_text(month)} a "
                 "month each."
             ),
             f"A plan from the first half of that time would have fitted {fitted} of {len(late)} hours of the second.",

@@ -1,14 +1,14 @@
 """What will be spent: an hourly forecast with intervals, chosen by a backtest that is shown.
 
 The candidates (`analytics.cost.forecast_models`) forecast the last days of the history, each time from what was known
-before (rolling origin: Tashman 2000); the one of least error is kept. Its errors there make the intervals: split
-conformal prediction (Papadopoulos et al. 2002), rolling. The score is the absolute error of the level over the last
-day's change from the day before (from the week before, once known), so that restless days give wide intervals (Lei et
-al. 2018, section 5.2); scores are pooled over near horizons. Those of one fold go together, so it is folds that count,
-not hours, and the fold to come is one more: with k of them, a level a would be read at a (k + 1) / k to be safe in the
-worst case (hierarchical conformal prediction: Lee, Barber and Willett 2023). Half of that step came nearest to nominal
-(`make bench-cost_forecast`). The hours of a series are not exchangeable, so nothing guarantees a level:
-`Forecast.coverage` says what it was.
+before (rolling origin: Tashman 2000); the median of all is kept, which one that errs does not drag along after a step,
+or the one that is clearly better. Its errors there make the intervals: split conformal prediction (Papadopoulos et al.
+2002), rolling. The score is the absolute error of the level over the last day's change from the day before (from the
+week before, once known), so that restless days give wide intervals (Lei et al. 2018, section 5.2); scores are pooled
+over near horizons. Those of one fold go together, so it is folds that count, not hours, and the fold to come is one
+more: with k of them, a level a would be read at a (k + 1) / k to be safe in the worst case (hierarchical conformal
+prediction: Lee, Barber and Willett 2023). A quarter of that step came nearest to nominal (`make bench-cost_forecast`).
+The hours of a series are not exchangeable, so nothing guarantees a level: `Forecast.coverage` says what it was.
 """
 
 import math
@@ -31,8 +31,8 @@ _FOLDS_MAX = 14
 _FOLD_STEP_HOURS = 12  # two folds a day: one begins in the morning, one in the evening
 _FOLD_HOURS_MAX = WEEK
 _POOL_HOURS = 12  # to either side of a horizon
-_FOLD_TO_COME = 0.5  # see above
-_BETTER_RATIO = 0.99  # a less simple model must be better by a hundredth
+_FOLD_TO_COME = 0.25  # see above
+_BETTER_RATIO = 0.95  # one candidate must be better than the median of all by a twentieth
 _OFFSET_RATIO = 0.05  # of mean spend: below it, levels are nearly linear, and an hour of nothing has one
 
 
@@ -198,12 +198,14 @@ def _forecast(spend: Floats, start: datetime, horizon: int, nominal: tuple[float
         model: np.stack([candidate(levels[:origin], fold_hours, first_hour) for origin in origins])
         for model, candidate in CANDIDATES.items()
     }
+    backtests[Model.MEDIAN] = np.median(list(backtests.values()), axis=0)
     errors = {model: float(np.nanmean(np.abs(scale.spend(one) - actual))) for model, one in backtests.items()}
     model = _best(errors)
     season = _season(origins[0])  # the same for each fold, so that their scores compare
     restless = np.array([[_restlessness(levels[:origin], season)] for origin in origins])
     scores = (scale.levels(actual) - backtests[model]) / restless
-    middle = CANDIDATES[model](levels, horizon, first_hour)
+    made_with = CANDIDATES.values() if model is Model.MEDIAN else [CANDIDATES[model]]
+    middle: Floats = np.median([candidate(levels, horizon, first_hour) for candidate in made_with], axis=0)
     now = _restlessness(levels, season) * _growth(scores, horizon)
     half = {level: _half_widths(scores, level, horizon) * now for level in nominal}
     held_out = {level: wide * restless for level, wide in _held_out(scores, nominal).items()}
@@ -256,12 +258,9 @@ def _origins(size: int, fold_hours: int) -> NDArray[np.int64]:
 
 
 def _best(errors: dict[Model, float]) -> Model:
-    """The simplest that no less simple one betters by more than a hundredth."""
-    best, *others = errors
-    for model in others:
-        if errors[model] < _BETTER_RATIO * errors[best]:
-            best = model
-    return best
+    """The median of all, unless one is clearly better: the best of a short past is often the luckiest."""
+    best = min(errors, key=errors.__getitem__)
+    return best if errors[best] <= _BETTER_RATIO * errors[Model.MEDIAN] else Model.MEDIAN
 
 
 def _season(hours: int) -> int:

@@ -1,4 +1,4 @@
-"""What spend is forecast with, simplest first: seasonal naive, exponential smoothing, gradient-boosted trees.
+"""What spend is forecast with: seasonal naive, exponential smoothing, gradient-boosted trees, and the median of all.
 
 Each takes the levels of the hours so far, without a hole, and gives those of the hours to come. A level is the
 logarithm of spend and a small offset (`analytics.cost.forecast`): what moves spend multiplies it.
@@ -31,11 +31,12 @@ Floats = NDArray[np.float64]
 
 
 class Model(StrEnum):
-    """What a forecast is made with, simplest first."""
+    """What a forecast is made with; `MEDIAN` is the median of what all others say of each hour."""
 
     SEASONAL_NAIVE = "seasonal_naive"
     ETS = "ets"
     GRADIENT_BOOSTED = "gradient_boosted"
+    MEDIAN = "median"
 
 
 def seasonal_naive(levels: Floats, horizon: int, first_hour: int) -> Floats:
@@ -119,7 +120,7 @@ CANDIDATES: dict[Model, Callable[[Floats, int, int], Floats]] = {
     Model.ETS: ets,
     Model.GRADIENT_BOOSTED: gradient_boosted,
 }
-"""Levels so far, hours to forecast, hour of the week of the first level; to levels. Of equals the first is kept."""
+"""Levels so far, hours to forecast, hour of the week of the first level; to levels."""
 
 
 def _features(known: Floats, ahead: NDArray[np.int64], first_hour: int) -> tuple[Floats, Floats]:

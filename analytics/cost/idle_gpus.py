@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import polars as pl
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars, likeness
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, likeness
 from domain.cost import NANOUSD, IdleCause, Use
+from domain.money import usd_text
 
 LOAD_S = (35.0, 540.0)
 """Seconds from start to ready, fastest and slowest in public vLLM logs of 2025-26 (14 GiB to 79 GiB a rank)."""
@@ -60,7 +61,7 @@ def release(allocation: pl.DataFrame) -> list[Advice | AdviceGap]:
                         f"{mean:.1f} GPUs without pod or model on average, never fewer than {least}, over "
                         f"{hours.height} hours."
                     ),
-                    f"{dollars(month)} a month each.",
+                    f"{usd_text(month)} a month each.",
                 ),
                 ("The GPUs can be given back, or lent to other work, at what they cost.",),
                 ("Check that no reservation or commitment holds them.", "Drain the nodes and return them."),
@@ -103,7 +104,7 @@ def held_idle(
             AdviceGap(
                 AdviceKind.HELD_IDLE,
                 "replicas without a name",
-                f"{dollars(_usd(unnamed))} without traffic are not told by replica",
+                f"{usd_text(_usd(unnamed))} without traffic are not told by replica",
                 "Send the pod's name with the GPU metrics.",
             )
         )
@@ -132,7 +133,7 @@ def held_idle(
                 confidence(likeness(*_halves(_by_hour(counted, hours))), hours.height, _coverage(allocation)),
                 (
                     (
-                        f"{dollars(_usd(counted) * scale)} a month in whole hours without traffic, in "
+                        f"{usd_text(_usd(counted) * scale)} a month in whole hours without traffic, in "
                         f"{sum(spells for spells, _ in replicas)} spells over {hours.height} hours."
                     ),
                     f"A load of {load_s[0]:.0f} to {load_s[1]:.0f} s after each spell is taken off.",
@@ -180,7 +181,7 @@ def repair(allocation: pl.DataFrame) -> list[Advice | AdviceGap]:
                     (int(gpus + 1e-6) / gpus * usd, usd),
                     confidence(likeness(*_halves(_by_hour(group, hours))), hours.height, _coverage(allocation)),
                     (
-                        f"{dollars(usd)} a month, {gpus:.2f} GPUs on average over {hours.height} hours.",
+                        f"{usd_text(usd)} a month, {gpus:.2f} GPUs on average over {hours.height} hours.",
                         f"Most of it on {_worst_nodes(group)}.",
                     ),
                     ("The time that comes back is used, or whole GPUs are given back.",),

@@ -1,6 +1,6 @@
 """The jobs of cost: read, split, write. The only module of `analytics.cost` that touches the store."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -12,10 +12,19 @@ from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
 from analytics.cost.gpu_time import HELD_MINUTES_MAX, MINUTE_S, gpu_time, held, with_gaps, with_slices
-from analytics.cost.minutes import read_engine_minutes, read_extents, read_gpu_minutes, read_stall_minutes
+from analytics.cost.latency_value import ServiceValue
+from analytics.cost.minutes import (
+    read_engine_minutes,
+    read_extents,
+    read_gpu_minutes,
+    read_gpus_there,
+    read_services,
+    read_stall_minutes,
+)
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
-from analytics.cost.runaway import Budget, BudgetStatus, budget_period, budget_status, runaway
+from analytics.cost.runaway import PART_OF_A_BILL, Budget, BudgetStatus, budget_period, budget_status, runaway
+from analytics.cost.spot import InterruptibleWork
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
 from analytics.cost.variance import Variance, variance
@@ -48,11 +57,18 @@ _HISTORY = timedelta(days=35)  # what a forecast looks back at
 _RUNAWAY_HISTORY = timedelta(days=22)  # three weeks, from which on the hour of the week counts
 _LARGE_RATIO = 0.1
 _RATE_STEP_S = 600
-_FINE = timedelta(hours=2)
+_FINE_KEPT = timedelta(hours=26)  # a runaway is on for a day at most, and is seen where it began until then
+_RATES: Mapping[str, pl.DataType] = {
+    "time": pl.Datetime("us", "UTC"),
+    "service": pl.String(),
+    "usd_per_hour": pl.Float64(),
+}
+_TOLD_LATE = timedelta(minutes=20)  # of a window: samples of it that come so late still count
 _ARRIVES_S = 60  # what the scrapes of a window take to come in
 _RECENT_HOURS = 24
 _WEEK_HOURS = 168
-_LIVE_HOURS_MAX = 48  # hours not settled yet are computed as they are asked for: so many, the newest
+LIVE_HOURS_MAX = 48
+"""Hours that are not settled yet are computed as they are asked for: so many, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,8 @@ class Pricing:
     """How the bill is made and split.
 
     `warm` are patterns of replicas that stand idle because somebody wants them to, `budgets` what may be spent,
-    `load_s` median and 95th percentile of the seconds that a replica takes to load, `account` whose bill it is.
+    `load_s` median and 95th percentile of the seconds that a replica takes to load, `spot` which work may be
+    interrupted, `latency` what depends on how soon services answer, `account` whose bill it is.
     """
 
     book: PriceBook
@@ -68,6 +85,8 @@ class Pricing:
     budgets: tuple[Budget, ...] = ()
     load_s: tuple[float, float] | None = None
     usd_per_missed_request: float | None = None
+    spot: tuple[InterruptibleWork, ...] = ()
+    latency: tuple[ServiceValue, ...] = ()
     account: FocusAccount = field(default_factory=lambda: FocusAccount("tailsight", "GPU fleet", "self-hosted"))
 
     def is_warm(self, replica: str) -> bool:
@@ -122,13 +141,18 @@ class Costs:
     """The bill of whole hours.
 
     `allocation` is of schema `ALLOCATION`. `unpriced_gpu_seconds` are on no bill, because no price is known of the GPU;
-    nor are `unsettled_hours`, which hold data and wait to be settled.
+    nor are the hours that begin at `unsettled`, which hold data and wait to be settled.
     """
 
     window: Window
     allocation: pl.DataFrame
     unpriced_gpu_seconds: float
-    unsettled_hours: int = 0
+    unsettled: tuple[datetime, ...] = ()
+
+    @property
+    def unsettled_hours(self) -> int:
+        """How many hours hold data and are on no bill yet."""
+        return len(self.unsettled)
 
     @property
     def bill(self) -> Bill:
@@ -137,17 +161,23 @@ class Costs:
 
 
 def costs_of(
-    store: Store, window: Window, pricing: Pricing, *, by_user: bool = False, settled_only: bool = False
+    store: Store,
+    window: Window,
+    pricing: Pricing,
+    *,
+    by_user: bool = False,
+    live_hours_max: int = LIVE_HOURS_MAX,
 ) -> Costs:
     """The bill of a window, split.
 
-    The window is rounded out to whole hours. Of hours that are not settled yet the newest 48 are computed now.
+    The window is rounded out to whole hours.
 
     Args:
         store: migrated.
         window: event time.
         pricing: prices and warm pools.
-        settled_only: leave hours out that are not settled yet.
+        live_hours_max: of the hours that are not settled yet so many, the newest, are computed now, at about half a
+            second each of a small fleet; with 0 all of them are left out.
         by_user: put users in the place of tenants; then requests are read again, which takes about a second an hour of
             a large fleet.
     """
@@ -157,9 +187,8 @@ def costs_of(
     kept = read_gpu_hours(store, around)
     gpus = [kept]
     shares = [] if by_user else [read_request_hours(store, whole)]
-    waiting = [] if settled_only else read_unsettled_hours(store, whole)["hour"].to_list()
-    waiting = [hour for hour in waiting if hour not in settled]
-    for hour in waiting[:_LIVE_HOURS_MAX]:
+    waiting = [hour for hour in read_unsettled_hours(store, whole)["hour"] if hour not in settled]
+    for hour in waiting[:live_hours_max]:
         live = Window(hour, hour + timedelta(hours=1))
         found, engine_minutes = _gpu_time(store, live, pricing)
         gpus.append(found)
@@ -173,7 +202,7 @@ def costs_of(
     whole_s = (pl.col("seconds") * pl.col("slice_ratio")).sum()
     unpriced = time.join(priced.filter(pl.col("cost_nanousd").is_null()), on=["time", "gpu"], how="semi")
     split_bill = allocate(time, priced, pl.concat(shares), _overheads(pricing.book, whole))
-    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()), max(0, len(waiting) - _LIVE_HOURS_MAX))
+    return Costs(whole, split_bill, float(unpriced.select(whole_s).item()), tuple(waiting[live_hours_max:]))
 
 
 def unit_costs_of(
@@ -201,7 +230,7 @@ def unit_costs_of(
             if limit_ms:
                 known = replace(known, **{name: min(getattr(known, name) or limit_ms, limit_ms)})
         promised[objective.service] = known
-    return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by), by)
+    return unit_costs(costs.allocation, read_outcomes(store, costs.window, promised, by, costs.unsettled), by)
 
 
 def _overheads(book: PriceBook, window: Window) -> pl.DataFrame:
@@ -334,7 +363,7 @@ def request_cost_usd(store: Store, service: str, window: Window, pricing: Pricin
     if not hours:
         return None
     seen = Window(hours[0], hours[-1] + timedelta(hours=1))
-    costs = costs_of(store, seen, pricing, settled_only=True)
+    costs = costs_of(store, seen, pricing, live_hours_max=0)
     own = costs.allocation.filter((pl.col("service") == service) & (pl.col("use") == Use.REQUESTS.value))
     cost_nanousd, requests = int(own["cost_nanousd"].sum()), int(own["requests"].sum())
     return cost_nanousd / NANOUSD / requests if cost_nanousd and requests else None
@@ -385,15 +414,16 @@ class SpendRunaway:
 class SpendWatch:
     """Looks for spend that runs away: of the whole bill, and of each service that is a large part of it.
 
-    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the hours of
-    three weeks, read once an hour; what is spent now from the GPUs that are there now, by ten minutes, so that nobody
-    waits until an hour is settled.
+    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the settled
+    hours of three weeks; what is spent now from the GPUs that are there now, by ten minutes, so that nobody waits until
+    an hour is settled. Those windows are kept for a day, since within an hour its mean would blur when a rise began.
     """
 
     def __init__(self, store: Store, pricing: Pricing) -> None:
         self._store = store
         self._pricing = pricing
-        self._usual: tuple[datetime, pl.DataFrame] | None = None
+        self._usual: tuple[datetime, datetime, pl.DataFrame] | None = None
+        self._fine = pl.DataFrame(schema=_RATES)
         self._seen_until: datetime | None = None
 
     def is_due(self, now: datetime) -> bool:
@@ -402,16 +432,17 @@ class SpendWatch:
 
     def look(self, now: datetime) -> list[SpendRunaway]:
         """What runs away at `now`; without two days of history, nothing."""
-        end = self._seen_until = _window_end(now)
-        hour = hour_of(now) - _FINE  # from then on by ten minutes: within an hour its mean would blur when it began
-        if self._usual is None or self._usual[0] != hour:
-            past = Window(hour - _RUNAWAY_HISTORY, hour)
-            self._usual = (hour, _by_service(since_first_gpu(costs_of(self._store, past, self._pricing).allocation)))
-        spent = self._usual[1]
+        end = _window_end(now)
+        fine = self._now(now, end)
+        first = fine["time"].min()
+        hour = hour_of(first if isinstance(first, datetime) else now)
+        if self._usual is None or self._usual[:2] != (hour, hour_of(now)):
+            past = costs_of(self._store, Window(hour - _RUNAWAY_HISTORY, hour), self._pricing)
+            self._usual = (hour, hour_of(now), _by_service(since_first_gpu(past.allocation)))
+        spent = self._usual[2]
         if spent.is_empty():
             return []
-        if end > hour:
-            spent = pl.concat([spent, self._now(Window(hour, end))])
+        spent = pl.concat([spent, fine])
         whole = spent.group_by("time").agg(pl.col("usd_per_hour").sum()).sort("time")
         share = spent.group_by("service").agg(pl.col("usd_per_hour").sum()).drop_nulls("service").sort("service")
         large = share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))["service"]
@@ -420,7 +451,10 @@ class SpendWatch:
             own = spent.filter(pl.col("service") == name).select("time", "usd_per_hour")
             # When a service had no dollar is known: nothing.
             watched.append((name, "service", whole.select("time").join(own, on="time", how="left").fill_null(0.0)))
-        found = [(scope, dimension, runaway(rates, end)) for scope, dimension, rates in watched]
+        found = [
+            (scope, dimension, runaway(rates, end, None if dimension is None else PART_OF_A_BILL))
+            for scope, dimension, rates in watched
+        ]
         return [
             SpendRunaway(
                 scope,
@@ -435,18 +469,24 @@ class SpendWatch:
             if one is not None
         ]
 
-    def _now(self, window: Window) -> pl.DataFrame:
+    def _now(self, now: datetime, end: datetime) -> pl.DataFrame:
+        """Dollars an hour by ten minutes and service: of the day that was watched, and of what came in since."""
+        begin = first = hour_of(now) - _FINE_KEPT
+        if self._seen_until is not None and self._seen_until <= end:
+            begin = max(first, self._seen_until - _TOLD_LATE)
+        kept = self._fine.filter((pl.col("time") >= first) & (pl.col("time") < begin))
+        fine = pl.concat([kept, self._rates(Window(begin, end))])
+        self._fine, self._seen_until = fine, end
+        return fine
+
+    def _rates(self, window: Window) -> pl.DataFrame:
         """Dollars an hour by ten minutes and service, of the GPUs that told of themselves in each."""
         around = window.widened(before_s=HELD_MINUTES_MAX * MINUTE_S)
-        gpus = _within(held(read_gpu_minutes(self._store, around, self._pricing.book.mig_slices), "gpu"), window)
-        services = (
-            read_engine_minutes(self._store, around).group_by("replica").agg(pl.col("service").drop_nulls().last())
-        )
+        gpus = read_gpus_there(self._store, around, self._pricing.book.mig_slices, _RATE_STEP_S)
         there = (
-            with_slices(gpus)
-            .with_columns(pl.col("time").dt.truncate(f"{_RATE_STEP_S}s"), pl.lit(float(_RATE_STEP_S)).alias("seconds"))
-            .unique(["gpu", "time"], keep="last", maintain_order=True)
-            .join(services, on="replica", how="left")
+            with_slices(_within(gpus, window))
+            .with_columns(pl.lit(float(_RATE_STEP_S)).alias("seconds"))
+            .join(read_services(self._store, around), on="replica", how="left")
         )
         priced = gpu_costs(self._pricing.book, there)
         return priced.group_by("time", "service").agg(

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import binomtest
 
+from domain.incident import Indicator
+
 MONTHS_PER_YEAR = 12
 CORRELATION = (
     "Read from your own requests: a correlation. Slow requests may also be the long ones, or of other users; only a "
@@ -71,6 +73,54 @@ def latency_value(faster_ms: float, value_usd_per_month: float | None, elasticit
     shares = (max(-1.0, min(1.0, ratio * faster_ms / 100)) for ratio in elasticity.lost_ratio_per_100_ms)
     low, high = sorted(value_usd_per_month * share for share in shares)
     return LatencyValue((low, high), (low * MONTHS_PER_YEAR, high * MONTHS_PER_YEAR), elasticity.source)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceValue:
+    """What depends on how soon a service answers: dollars a month, and the share of them lost with latency."""
+
+    service: str
+    indicator: Indicator
+    value_usd_per_month: float
+    elasticity: Elasticity
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyWorth:
+    """What sooner answers of a service are worth, and what the change of the last week is.
+
+    `usd_per_month_of_100_ms` is least and most. The medians are of the last seven days and of the seven before, None
+    where no request is known; `change_usd_per_month` is what the difference is worth: negative where answers come
+    later.
+    """
+
+    service: str
+    indicator: Indicator
+    source: str
+    usd_per_month_of_100_ms: tuple[float, float]
+    median_ms: float | None
+    median_before_ms: float | None
+    change_usd_per_month: tuple[float, float] | None
+
+
+def latency_worth(value: ServiceValue, median_ms: float | None, median_before_ms: float | None) -> LatencyWorth:
+    """What 100 ms are worth to a service, and what its last week's change is."""
+    faster_ms = 0.0 if median_ms is None or median_before_ms is None else median_before_ms - median_ms
+    sooner, changed = (
+        latency_value(ms, value.value_usd_per_month, value.elasticity).usd_per_month for ms in (100.0, faster_ms)
+    )
+    if sooner is None:
+        raise ValueError(f"the value of {value.service} is not configured")
+    is_known = median_ms is not None and median_before_ms is not None
+    return LatencyWorth(
+        value.service,
+        value.indicator,
+        value.elasticity.source,
+        sooner,
+        median_ms,
+        median_before_ms,
+        changed if is_known else None,
+    )
 
 
 def conversion_by_band(requests: pl.DataFrame, edges_ms: list[float]) -> pl.DataFrame:

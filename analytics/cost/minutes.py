@@ -14,6 +14,7 @@ from analytics.cost.gpu_time import (
     EXTENTS,
     GPU_MINUTES,
     GPU_TIME,
+    HELD_MINUTES_MAX,
     MINUTE_S,
     STALL_MINUTES,
 )
@@ -67,6 +68,7 @@ _TOKENS = (
 )
 _WAITS = "node_infiniband_port_transmit_wait_total"
 _LINK_RATE = "node_infiniband_rate_bytes_per_second"
+_IDENTITY = ("gpu", "node", "gpu_model", "pool", "replica", "slice_ratio")
 _LABELS = ("modelName", "exported_namespace", "namespace", "GPU_I_PROFILE")
 
 
@@ -79,18 +81,11 @@ def read_extents(store: Store, window: Window, mig_slices: Mapping[str, float]) 
 def read_gpu_minutes(store: Store, window: Window, mig_slices: Mapping[str, float]) -> pl.DataFrame:
     """What GPUs told of each minute; `mig_slices` as of the price book. Schema: `GPU_MINUTES`."""
     names = [*_SEEN_BY, *(metric for metrics in _GPU_METRICS.values() for metric in metrics)]
-    series = read_series(store, window, sorted(set(names)), _LABELS).drop_nulls("gpu")
-    label = {name: pl.col("labels").list.get(at, null_on_oob=True).replace("", None) for at, name in enumerate(_LABELS)}
-    known = series.with_columns(
-        label["modelName"].alias("gpu_model"),
-        pl.coalesce(label["exported_namespace"], label["namespace"]).alias("pool"),
-        label["GPU_I_PROFILE"].alias("profile"),
-    ).with_columns(_slice_ratio("profile", mig_slices))
-    identity = ("gpu", "node", "gpu_model", "pool", "replica", "slice_ratio")
-    rows = _by_minute(store, window, known, identity)
+    known = _gpu_series(store, window, sorted(set(names)), mig_slices)
+    rows = _by_minute(store, window, known, _IDENTITY)
     if rows.is_empty():
         return pl.DataFrame(schema=GPU_MINUTES)
-    seen = rows.select(*identity, "time").unique(["gpu", "time"], keep="any")
+    seen = rows.select(*_IDENTITY, "time").unique(["gpu", "time"], keep="any")
     columns = {name: _first_told(rows, metrics, ("gpu", "time"), name) for name, metrics in _GPU_METRICS.items()}
     for name, column in columns.items():
         seen = seen.join(column, on=["gpu", "time"], how="left").with_columns(pl.col(name))
@@ -99,6 +94,45 @@ def read_gpu_minutes(store: Store, window: Window, mig_slices: Mapping[str, floa
         pl.col("clock_reasons").cast(pl.Int64),
         pl.col("xid").cast(pl.Int64).is_in(gone).fill_null(value=False).alias("is_gone"),
     ).select(*GPU_MINUTES)
+
+
+def read_gpus_there(store: Store, window: Window, mig_slices: Mapping[str, float], step_s: int) -> pl.DataFrame:
+    """The GPUs that told of themselves in each step; one that is back within half an hour was there in between.
+
+    Columns gpu, node, gpu_model, pool, replica, slice_ratio, time (start of a step).
+    """
+    known = _gpu_series(store, window, _SEEN_BY, mig_slices)
+    rows = sample_rows(read_samples(store, window, known, step_s, "last"), step_s)
+    inside = pl.col("time").is_between(window.start, window.end, closed="left")
+    told = rows.filter(inside).join(known.select("series_id", *_IDENTITY), on="series_id")
+    until_next = (pl.col("time").shift(-1) - pl.col("time")).over("gpu").dt.total_seconds()
+    steps = pl.when(until_next <= HELD_MINUTES_MAX * MINUTE_S).then(until_next // step_s).otherwise(1)
+    return (
+        told.select(*_IDENTITY, "time")
+        .unique(["gpu", "time"], keep="any")
+        .sort("gpu", "time")
+        .with_columns(pl.int_ranges(steps.cast(pl.Int64)).alias("step"))
+        .explode("step")
+        .select(*_IDENTITY, pl.col("time") + pl.duration(seconds=pl.col("step") * step_s))
+    )
+
+
+def _gpu_series(store: Store, window: Window, names: Sequence[str], mig_slices: Mapping[str, float]) -> pl.DataFrame:
+    """Series of GPUs with what each GPU is: `_IDENTITY`, beside metric and series_id."""
+    series = read_series(store, window, names, _LABELS).drop_nulls("gpu")
+    label = {name: pl.col("labels").list.get(at, null_on_oob=True).replace("", None) for at, name in enumerate(_LABELS)}
+    return series.with_columns(
+        label["modelName"].alias("gpu_model"),
+        pl.coalesce(label["exported_namespace"], label["namespace"]).alias("pool"),
+        label["GPU_I_PROFILE"].alias("profile"),
+    ).with_columns(_slice_ratio("profile", mig_slices))
+
+
+def read_services(store: Store, window: Window) -> pl.DataFrame:
+    """Whose the engines near a window are: columns replica, service, one row a replica."""
+    names = [metric for metrics in ENGINE_METRICS.values() for metric in metrics]
+    series = read_series(store, window, names).drop_nulls("replica")
+    return series.group_by("replica").agg(pl.col("service").drop_nulls().first())
 
 
 def read_engine_minutes(store: Store, window: Window) -> pl.DataFrame:

@@ -1,8 +1,8 @@
 """Spend that runs away, caught by its rate hours before the bill; and budgets.
 
-A rate is expected to stay where it was in the hour before, moved part of the way that it usually moves at that time of
-the week. It runs away when it lies far above that, above the usual itself and above the last hours' peak, and does so
-for most of an hour. One function says it for a live look, a replay and a backtest alike.
+A rate is expected to stay where it was in the last known hour, moved part of the way that it usually moves at that time
+of the week. It runs away when it lies far above that, above the usual itself and above the last hours' peak, and does
+so for most of an hour. One function says it for a live look, a replay and a backtest alike.
 """
 
 from collections.abc import Collection
@@ -23,14 +23,16 @@ Floats = NDArray[np.float64]
 _HOUR_S, _DAY_S, _WEEK_S = 3600, 86_400, 7 * 86_400
 _WEEKS_MIN, _WEEKS_MAX = 3, 8  # with fewer past weeks the past days say what is usual
 _DAYS_MIN, _DAYS_MAX = 2, 7
+_GUARD_S = 600  # before a rise, not looked at: it begins within a window, which is neither before nor after it
 _KNOWN_MIN = 0.75  # of the windows of an hour, to say anything
+_CARRIED_HOURS = 6  # over a hole of so many hours the level before it holds on
 _PEAK_HOURS = 6
 _LOOK_BACK = timedelta(hours=48)
 
 
 @dataclass(frozen=True, slots=True)
 class RunawaySettings:
-    """When spend has run away; the defaults are what `make bench-cost_forecast` measured.
+    """When spend has run away; the defaults are what `make bench-cost_forecast` measured for a whole bill.
 
     Attributes:
         ratio: over what is expected from the hour before.
@@ -46,8 +48,8 @@ class RunawaySettings:
         quiet_usd_per_hour: added to every rate, so that cents of a quiet series are no alarm.
     """
 
-    ratio: float = 1.75
-    each_ratio: float = 1.45
+    ratio: float = 1.55
+    each_ratio: float = 1.3
     usual_ratio: float = 1.2
     usual_sigmas: float = 0.5
     peak_ratio: float = 1.05
@@ -56,6 +58,10 @@ class RunawaySettings:
     new_usual_s: int = _DAY_S
     usual_share: float = 0.33
     quiet_usd_per_hour: float = 1.0
+
+
+PART_OF_A_BILL = RunawaySettings(ratio=1.8, each_ratio=1.5)
+"""For one service: a part moves by itself more than the whole, and there are more parts to be wrong about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +132,14 @@ def runaways(
     rates, first, step_s = series
     start = 0 if since is None else max(0, round((since - first).total_seconds()) // step_s)
     hour, lasts = max(1, _HOUR_S // step_s), max(1, round(settings.lasts_s / step_s))
-    seen = max(0, start - (_PEAK_HOURS + 2) * hour - lasts)
+    seen = max(0, start - (_PEAK_HOURS + _CARRIED_HOURS + 3) * hour - lasts)
     levels = np.log(rates + settings.quiet_usd_per_hour)
     usual, sigma = _usual(levels, seen, step_s)
     levels_seen = levels[seen:]
-    before = _before(levels_seen, hour)
-    usual_before = _before(usual, hour)
+    guard = _GUARD_S // step_s
+    before, usual_before = _carried(
+        _before(levels_seen, hour, guard), _before(usual, hour, guard), _CARRIED_HOURS * hour
+    )
     peak = _peak(before, hour)
     raised = _raised(levels_seen, usual, sigma, before, usual_before, peak, lasts, settings)
     raised[: start - seen] = False
@@ -210,12 +218,20 @@ def _smooth(levels: Floats) -> Floats:
     return smooth
 
 
-def _before(values: Floats, hour: int) -> Floats:
-    """The mean of the hour before each window; NaN where too little of it is known."""
-    padded = np.concatenate([np.full(hour, np.nan), values])[:-1]
+def _before(values: Floats, hour: int, guard: int) -> Floats:
+    """The mean of the hour that ended so many windows before each; NaN where too little of it is known."""
+    padded = np.concatenate([np.full(hour + guard, np.nan), values])[: -1 - guard]
     windows = sliding_window_view(padded, hour)
     count = np.isfinite(windows).sum(axis=1)
     return np.where(count >= _KNOWN_MIN * hour, np.nansum(windows, axis=1) / np.maximum(count, 1), np.nan)
+
+
+def _carried(before: Floats, usual_before: Floats, windows: int) -> tuple[Floats, Floats]:
+    """Both with what was last known before it in each window of a hole, where that is no more windows back."""
+    places = np.arange(len(before))
+    last = np.maximum.accumulate(np.where(np.isfinite(before), places, -1))
+    is_known = (last >= 0) & (places - last <= windows)
+    return np.where(is_known, before[last], np.nan), np.where(is_known, usual_before[last], np.nan)
 
 
 def _peak(before: Floats, hour: int) -> Floats:

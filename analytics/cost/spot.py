@@ -5,16 +5,44 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
+import polars as pl
 from scipy.stats import chi2
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
+from analytics.cost.price_book import PriceBook
+from domain.cost import NANOUSD, PriceMode, Use
+from domain.money import usd_text
+from domain.window import Window
 
 TOGETHER_S = 180.0
 TOGETHER_RATIO = 0.92
 """Interruptions of one type and zone fall within three minutes in 92 % of 2,635 events (arXiv 2604.16457)."""
 OUTAGE_S = (120.0, 3600.0)
 """How long spot then stays out: 2 to 60 min in skypilot-org/spot-traces, one zone, read by eye."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptibleWork:
+    """Pools whose work may be interrupted, and what the user knows of spot for them.
+
+    Attributes:
+        pool: pattern of the pools (`*` and `?`).
+        prices: names of the spot prices in question, one a zone, say.
+        interruptions_per_gpu_hour: least and most.
+        lost_work_s: as in `SpotPlan`, with `reload_s`, `outage_s` and `usd_per_interruption`.
+        gpu_model: pattern of the GPUs that those prices are for.
+    """
+
+    pool: str
+    prices: tuple[str, ...]
+    interruptions_per_gpu_hour: tuple[float, float]
+    lost_work_s: float
+    reload_s: float
+    outage_s: tuple[float, float] = OUTAGE_S
+    usd_per_interruption: float = 0.0
+    gpu_model: str = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +169,7 @@ def advise(
             AdviceKind.SPOT,
             about,
             "a price of spot for its GPUs, or which of its work may be interrupted",
-            "Add a spot price to the price book and name the pools of batch work.",
+            "Add a spot price to the price book, and name the pools of batch work in cost.spot.",
         )
     worth = spot_worth(plan)
     low, high = worth.saves_usd_per_month
@@ -157,12 +185,12 @@ def advise(
         confidence(0.95, hours_seen, coverage_ratio),
         (
             (
-                f"{dollars(plan.on_demand_usd_per_gpu_hour)} a GPU-hour on demand, {dollars(cheap)} to {dollars(dear)} "
-                "on spot."
+                f"{usd_text(plan.on_demand_usd_per_gpu_hour)} a GPU-hour on demand, {usd_text(cheap)} to "
+                f"{usd_text(dear)} on spot."
             ),
             (
-                f"{rare:.4f} to {often:.4f} interruptions a GPU-hour, {dollars(worth.usd_per_interruption[0])} to "
-                f"{dollars(worth.usd_per_interruption[1])} each; it stops to pay at "
+                f"{rare:.4f} to {often:.4f} interruptions a GPU-hour, {usd_text(worth.usd_per_interruption[0])} to "
+                f"{usd_text(worth.usd_per_interruption[1])} each; it stops to pay at "
                 f"{worth.break_even_per_gpu_hour[0]:.2f} a GPU-hour."
             ),
             f"{plan.together_ratio:.0%} of interruptions take a whole zone within three minutes: {plan.gpus:.1f} GPUs.",
@@ -181,6 +209,47 @@ def advise(
         ),
         ("Spot at the price on demand: it was so in 2 of 15 zones of AWS.", "No on-demand GPUs to stand in."),
     )
+
+
+def spot_plan(work: InterruptibleWork, allocation: pl.DataFrame, book: PriceBook, window: Window) -> SpotPlan | None:
+    """The plan for some work as it was in a window; None when it held no GPU, or no price of spot was in force.
+
+    Args:
+        work: which pools, and the user's figures.
+        allocation: the bill of the window; GPUs that are on spot already are left out.
+        book: where the prices of spot are.
+        window: whole hours.
+    """
+    on_spot = {price.name for price in book.prices if price.mode is PriceMode.SPOT}
+    own = allocation.filter(
+        (pl.col("use") != Use.OVERHEAD.value)
+        & _matches("pool", work.pool, allocation)
+        & _matches("gpu_model", work.gpu_model, allocation)
+        & ~pl.col("price").is_in(list(on_spot))
+    )
+    gpu_hours = float(own["gpu_seconds"].sum()) / 3600
+    before = [book.price_at(name, window.start) for name in work.prices]
+    steps = [step for name in work.prices for step in book.steps_of(name)]
+    inside = [step for step in steps if window.start < step.starts_at < window.end]
+    paid = [step.usd_per_gpu_hour for step in (*before, *inside) if step is not None]
+    if not gpu_hours or not paid:
+        return None
+    return SpotPlan(
+        about=f"pool {work.pool}",
+        gpus=gpu_hours / (window.seconds / 3600),
+        on_demand_usd_per_gpu_hour=int(own["cost_nanousd"].sum()) / NANOUSD / gpu_hours,
+        spot_usd_per_gpu_hour=(min(paid), max(paid)),
+        interruptions_per_gpu_hour=work.interruptions_per_gpu_hour,
+        lost_work_s=work.lost_work_s,
+        reload_s=work.reload_s,
+        outage_s=work.outage_s,
+        usd_per_interruption=work.usd_per_interruption,
+    )
+
+
+def _matches(column: str, pattern: str, rows: pl.DataFrame) -> pl.Expr:
+    names = [name for name in rows[column].drop_nulls().unique() if fnmatchcase(name, pattern)]
+    return pl.col(column).is_in(names) if pattern != "*" else pl.lit(value=True)
 
 
 def _worth(plan: SpotPlan, spot_usd: float, rate: float, outage_s: float) -> tuple[float, float, float]:

@@ -15,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
+from domain.money import usd_text
 
 Floats = NDArray[np.float64]
 
@@ -190,9 +191,9 @@ def advise(
         (mean - spread, mean + spread),
         confidence(0.95, 24.0 * len(days), coverage_ratio),
         (
-            f"A spare costs {dollars(replica.usd_per_month)} a month.",
+            f"A spare costs {usd_text(replica.usd_per_month)} a month.",
             f"About {missed_now:,.0f} requests a month wait for a cold start now, {missed_then:,.0f} then"
-            + (f", at {dollars(price)} each." if price else "."),
+            + (f", at {usd_text(price)} each." if price else "."),
             f"{len(days)} days seen; the range is the 95 % interval of their mean.",
         ),
         ("The fleet follows demand a load time late.", "Load times stay as observed."),

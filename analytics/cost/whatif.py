@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence, dollars
+from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
+from domain.money import usd_text
 
 GIBIBYTE = 1024**3
 SEQUENCES_MAX = 256  # vLLM's usual `max_num_seqs`, and half of the batch that the curves were fitted up to
@@ -411,15 +412,16 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
                 f"{choice.capacity.requests_per_second:.2f} ({choice.capacity.sequences}, by {choice.capacity.limit})."
             ),
             (
-                f"{dollars(base)} a month against {dollars(choice.usd_per_month)} ({dollars(low)} to {dollars(high)}; "
-                f"{choice.gpus_range[0]} to {choice.gpus_range[1]} GPUs) at {today.peak_requests_per_second:.2f} "
+                f"{usd_text(base)} a month against {usd_text(choice.usd_per_month)} ({usd_text(low)} to "
+                f"{usd_text(high)}; {choice.gpus_range[0]} to {choice.gpus_range[1]} GPUs) at "
+                f"{today.peak_requests_per_second:.2f} "
                 "requests/s and headroom."
             ),
             (
                 f"Measured over modelled today: {ratio.output_token:.2f} for a further token, "
                 f"{ratio.first_token:.2f} for the first."
             ),
-            *((f"{dollars(beyond)} a month is paid beyond today's need and not counted here.",) if beyond > 0 else ()),
+            *((f"{usd_text(beyond)} a month is paid beyond today's need and not counted here.",) if beyond > 0 else ()),
         ),
         (
             "The other configuration is as much slower than its curve as today's is; the range holds how far that was "

@@ -165,8 +165,10 @@ def _tokens(count: int, verb: str) -> str:
 
 
 def change(costs: Costs, before: Costs) -> Component:
-    """The bill against that of the time before, where that is known whole."""
+    """The bill against that of the time before, where both are known whole."""
     hours = costs.window.seconds / 3_600
+    if costs.unsettled:
+        return html.Span("not compared yet", title=f"{costs.unsettled_hours} hours wait to be settled")
     ratio = text.change_ratio(costs.bill.bill_usd, before.bill.bill_usd)
     if ratio is None or len(known_hours(before.allocation)) < cost_change.KNOWN_BEFORE_MIN * hours:
         return html.Span("not known before", title=f"{text.hours_words(before.window)} is not known whole")
@@ -259,7 +261,9 @@ def model_link(model: str | None, state: PageState) -> Any:
 def note(costs: Costs) -> str:
     """The hours that are meant, and how many of them are known, where that is not all."""
     hours, known = int(costs.window.seconds // 3_600), len(known_hours(costs.allocation))
-    return text.hours_words(costs.window) + (f" · {known} of {hours} hours are known" if known < hours else "")
+    told = f" · {known} of {hours} hours are known" if known < hours else ""
+    waiting = f", {costs.unsettled_hours} wait to be settled" if costs.unsettled else ""
+    return text.hours_words(costs.window) + told + waiting
 
 
 def _courses(costs: Costs) -> dict[str, list[float | None]]:

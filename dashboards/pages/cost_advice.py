@@ -7,12 +7,16 @@ from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from analytics.cost.advice import Advice, AdviceGap, AdviceKind, Ranking
+from analytics.cost.latency_value import LatencyWorth
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, badge, empty_state, icon, panel
 from dashboards.context import PageContext
 from dashboards.cost_parts import page_head, waiting
 from dashboards.cost_reading import CostReader, hour_before
+from dashboards.text import INDICATORS_IN_FULL
+from domain.money import usd_change_text, usd_text
+from domain.window import duration_text
 
 KINDS = {
     AdviceKind.WEIGHT_FORMAT: ("Smaller weights", "memory-stick"),
@@ -38,6 +42,7 @@ def layout() -> Component:
             page_head("Cost advice", "advice-note"),
             html.Div(waiting(72, _BEING_MADE), id="advice-sum"),
             html.Div(html.Div(waiting(260), id="advice-list"), className="cost-body"),
+            html.Div(id="advice-latency"),
             html.Div(id="advice-gaps"),
         ]
     )
@@ -51,6 +56,7 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
         Output("advice-note", "children"),
         Output("advice-sum", "children"),
         Output("advice-list", "children"),
+        Output("advice-latency", "children"),
         Output("advice-gaps", "children"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
@@ -60,11 +66,12 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
         found = await asyncio.to_thread(reader.advice, now)
         told = f"by the seven days to {text.day_and_clock(hour_before(now))} UTC"
         if found is None:
-            return told, waiting(72, _BEING_MADE), waiting(260), None
+            return told, waiting(72, _BEING_MADE), waiting(260), None, None
         return (
             told,
             summary(found),
             [card(rank, one) for rank, one in enumerate(found.advice, start=1)],
+            latency(found.latency_value),
             gaps(found.gaps),
         )
 
@@ -140,6 +147,33 @@ def card(rank: int, advice: Advice) -> Component:
     )
 
 
+def latency(found: tuple[LatencyWorth, ...]) -> Component:
+    """What sooner answers are worth, by what was configured; no figure of ours."""
+    if not found:
+        words = (
+            "Not configured. Nobody has published what the latency of a language model costs, so none is built in: say "
+            "in cost.latency_value what depends on it, and how much of that 100 ms cost you."
+        )
+        return panel("What sooner answers are worth", html.P(words, className="note"))
+    return panel(
+        "What sooner answers are worth",
+        html.Ul([_worth(one) for one in found], className="gaps"),
+        note="by the elasticity that you gave",
+    )
+
+
+def _worth(one: LatencyWorth) -> Component:
+    name = f"{INDICATORS_IN_FULL[one.indicator]} of {one.service}"
+    told = f"100 ms sooner: {_range(*one.usd_per_month_of_100_ms)} a month."
+    if one.change_usd_per_month is not None and one.median_ms is not None and one.median_before_ms is not None:
+        low, high = (usd_change_text(usd) for usd in one.change_usd_per_month)
+        worth = low if low == high else f"{low} to {high}"
+        medians = [duration_text(ms) for ms in (one.median_before_ms, one.median_ms)]
+        told += f" The median went from {medians[0]} to {medians[1]} in a week: {worth} a month."
+    source = html.Span(f" Source: {one.source}", className="note")
+    return html.Li([icon("gauge"), html.Div([html.Strong(name), html.P([told, source])])])
+
+
 def gaps(found: tuple[AdviceGap, ...]) -> Component | None:
     """What could not be judged: which data is missing, and how to bring it; None when all could."""
     if not found:
@@ -162,7 +196,7 @@ def gaps(found: tuple[AdviceGap, ...]) -> Component | None:
 
 
 def _range(low: float, high: float) -> str:
-    return text.usd(high) if round(low) == round(high) else f"{text.usd(low)} to {text.usd(high)}"
+    return usd_text(high) if usd_text(low) == usd_text(high) else f"{usd_text(low)} to {usd_text(high)}"
 
 
 def _told(title: str, body: Children) -> Component:

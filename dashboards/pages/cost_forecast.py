@@ -21,6 +21,7 @@ MODELS = {
     Model.SEASONAL_NAIVE: "The last day or week again",
     Model.ETS: "Exponential smoothing",
     Model.GRADIENT_BOOSTED: "Gradient-boosted trees",
+    Model.MEDIAN: "The median of the three",
 }
 _LEVEL = 0.8
 _DAYS_SHOWN = 14

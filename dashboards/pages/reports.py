@@ -12,6 +12,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, cell_of, empty_state, icon
 from dashboards.context import KeptReport, PageContext, WeeklyReports
 from dashboards.severity import STATES
+from domain.money import usd_text
 from domain.slo import SloState
 
 _HEADS = ("State", "Week", "Bill", "Incidents", "Made (UTC)", "Report")
@@ -89,7 +90,7 @@ def _row(one: KeptReport) -> Component:
     state: str | Component = html.Span("No objectives", className="note")
     if one.state is not None:
         state = badge(*STATES[SloState(one.state)])
-    bill = html.Span("not known", className="note") if one.cost_usd is None else f"${one.cost_usd:,.0f}"
+    bill = html.Span("not known", className="note") if one.cost_usd is None else usd_text(one.cost_usd)
     return _cells(one.week, state, bill, f"{one.incidents_count:,}", text.day_and_clock(one.read_at), _links(one.week))
 
 

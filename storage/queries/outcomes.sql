@@ -21,6 +21,7 @@ FROM
         {tpot_ms:Array(Float64)}[indexOf({services:Array(String)}, service)] AS tpot_max
     FROM tailsight_requests
     WHERE time >= {start:DateTime64(6, 'UTC')} AND time < {end:DateTime64(6, 'UTC')}
+        AND toStartOfHour(time) NOT IN {left_out:Array(DateTime('UTC'))}
 ) AS requests
 GROUP BY service, model, tenant, version, pool
 ORDER BY requests DESC

@@ -8,7 +8,6 @@ from alerts.decide import (
     budget_alerts,
     burn_alert,
     exhaustion_alerts,
-    money,
     page_for,
     promise,
     runaway_alert,
@@ -262,7 +261,7 @@ def test_spending_out_of_hand_says_whose_how_much_and_since_when() -> None:
 
 def test_where_nothing_was_to_be_expected_no_ratio_is_told() -> None:
     found = runaway_alert(Spending("all", total_expected_spend_usd=0, impact_ratio=None, dimension=None), URL, NOW)
-    assert found.annotations["impact"] == "$1,500 spent where $0.00 was to be expected"
+    assert found.annotations["impact"] == "$1,500 spent where $0 was to be expected"
     assert "dimension" not in found.labels
 
 
@@ -287,10 +286,3 @@ def test_a_budget_that_is_or_will_be_overspent_is_a_ticket() -> None:
     assert at_risk.fingerprint == spent.fingerprint
     fine = [spending_of(BudgetState.MET, 10.0, None), spending_of(BudgetState.NO_DATA, None, None)]
     assert budget_alerts(fine, URL, NOW) == []
-
-
-@pytest.mark.parametrize(
-    ("usd", "told"), [(0, "$0.00"), (0.001, "less than 1 ct"), (4.2, "$4.20"), (312.4, "$312"), (12_345, "$12,345")]
-)
-def test_money_in_words(usd: float, told: str) -> None:
-    assert money(usd) == told

@@ -166,7 +166,8 @@ def test_advice_says_what_is_missing(ask_cost: Any) -> None:
     answer = ask_cost.get("/api/v1/cost/recommendations").json()
 
     assert answer["advice"] == []
-    assert {gap["kind"] for gap in answer["gaps"]} >= {"release", "held_idle"}
+    assert {gap["kind"] for gap in answer["gaps"]} >= {"release", "held_idle", "spot"}
+    assert answer["latency_value"] == {"reason": "not configured", "services": []}
 
 
 def test_the_bill_is_explained_against_the_hour_before(ask_cost: Any) -> None:

@@ -14,6 +14,7 @@ from analytics.cost.advice import Advice, AdviceGap, AdviceKind, Ranking
 from analytics.cost.allocation import rows_of
 from analytics.cost.forecast import Forecast, forecast, month_end
 from analytics.cost.jobs import Costs
+from analytics.cost.latency_value import LatencyWorth
 from analytics.cost.unit_costs import Bill
 from dashboards import cost_words
 from dashboards.app import create_dashboard
@@ -23,6 +24,7 @@ from dashboards.settings import DashboardSettings
 from dashboards.shell import navigation, range_menu, service_menu
 from dashboards.state import PageState
 from domain.cost import NANOUSD, IdleCause, Use
+from domain.incident import Indicator
 from domain.window import Window
 from storage.store import Store
 from tests.browser import fixture_data
@@ -132,6 +134,9 @@ def test_hours_that_are_not_known_are_counted() -> None:
     asked_only = paid(2, 0, gpu_seconds=0.0, requests=3)
     assert "1 of 5 hours are known" in cost.note(costs_of(paid(1, 1), asked_only, hours=5))
     assert cost.note(costs_of(paid(1, 1), hours=1)) == "23 Nov 11:00 to 23 Nov 12:00 UTC"
+    waiting = replace(costs_of(paid(1, 1), hours=5), unsettled=(NOON - timedelta(hours=2), NOON - timedelta(hours=3)))
+    assert cost.note(waiting).endswith("1 of 5 hours are known, 2 wait to be settled")
+    assert words(cost.change(waiting, costs_of(paid(1, 1), hours=5))) == "not compared yet"
 
 
 def test_losses_are_told_beside_the_split() -> None:
@@ -235,6 +240,14 @@ def test_no_advice_and_what_could_not_be_judged_are_said() -> None:
     )
     assert cost_advice.gaps(()) is None
     assert "About $840 a month" in words(cost_advice.summary(Ranking((ADVICE,), ())))
+
+
+def test_what_sooner_answers_are_worth_is_told_or_that_nobody_said_so() -> None:
+    assert "Not configured." in words(cost_advice.latency(()))
+    worth = LatencyWorth("chat", Indicator.TTFT, "our test", (400.0, 1600.0), 350.0, 310.0, (-640.0, -160.0))
+    told = words(cost_advice.latency((worth,)))
+    for part in ("Time to first token of chat", "100 ms sooner: $400 to $1,600 a month.", "−$640 to −$160", "our test"):
+        assert part in told
 
 
 def test_every_kind_of_advice_has_words_and_an_icon_that_is_shipped() -> None:

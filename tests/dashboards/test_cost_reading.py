@@ -39,6 +39,24 @@ def test_an_answer_is_kept_for_its_time_and_then_asked_for_again() -> None:
     assert kept.get("a", ask) == 2
 
 
+def test_nobody_waits_for_the_answer_to_another_question() -> None:
+    kept: Kept[int] = Kept(60.0)
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        begun.set()
+        go.wait(30)
+        return 1
+
+    asking = threading.Thread(target=kept.get, args=("a week", slow))
+    asking.start()
+    assert begun.wait(30)
+    assert kept.get("a day", answers(2)) == 2
+    go.set()
+    asking.join(30)
+    assert kept.get("a week", answers(3)) == 1
+
+
 def test_only_the_newest_answers_are_kept() -> None:
     kept: Kept[int] = Kept(60.0)
     for number in range(30):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from analytics.knowledge import shipped_knowledge
 from analytics.slo_documents.objectives import document_of
@@ -394,3 +395,20 @@ def test_receivers_of_reports_must_be_there_and_wake_nobody(tmp_path: Path) -> N
         read_settings(written(tmp_path, text % "oncall"), {})
     with pytest.raises(SettingsError, match=r"reports.weekly.cron: 'weekly' is no schedule"):
         read_settings(written(tmp_path, "reports: {weekly: {cron: weekly}}"), {})
+
+
+def test_spot_and_the_value_of_latency_are_the_users_own_figures() -> None:
+    work = {"pool": "batch-*", "prices": ["coreweave-h100-spot"], "interruptions_per_gpu_hour": [0.001, 0.01]}
+    work |= {"lost_work_s": 900, "reload_s": 240}
+    value = {"service": "chat", "value_usd_per_month": 4e5, "lost_ratio_per_100_ms": [0.001, 0.004], "source": "a test"}
+    pricing = Settings.model_validate({"cost": {"spot": [work], "latency_value": [value]}}).cost.to_job()
+    assert [(one.pool, one.outage_s) for one in pricing.spot] == [("batch-*", (120.0, 3600.0))]
+    assert [(one.service, one.elasticity.source) for one in pricing.latency] == [("chat", "a test")]
+    assert Settings().cost.to_job().latency == ()
+    for wrong, told in (
+        ({"spot": [work | {"prices": ["aws-h100-on-demand"]}]}, "no price aws-h100-on-demand of mode spot"),
+        ({"spot": [work | {"interruptions_per_gpu_hour": [0.01, 0.001]}]}, "expected the least and the most"),
+        ({"latency_value": [value | {"lost_ratio_per_100_ms": [0.2, 0.1]}]}, "an elasticity is a least and most share"),
+    ):
+        with pytest.raises(ValidationError, match=told):
+            Settings.model_validate({"cost": wrong})

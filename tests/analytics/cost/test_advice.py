@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.cost.advice import Advice, AdviceGap, AdviceKind, confidence, dollars, likeness, ranked
+from analytics.cost.advice import Advice, AdviceGap, AdviceKind, confidence, likeness, ranked
 
 
 def advice(about: str = "chat", saves: tuple[float, float] = (100.0, 300.0), sure: float = 0.5) -> Advice:
@@ -60,7 +60,3 @@ def test_halves_are_alike_by_the_lesser_over_the_greater():
     assert (likeness(2, 4), likeness(4, 2), likeness(3, 3), likeness(0, 5), likeness(0, 0)) == (0.5, 0.5, 1, 0, 1)
     with pytest.raises(ValueError, match="not negative"):
         likeness(-1, 1)
-
-
-def test_dollars_have_cents_below_ten():
-    assert (dollars(1234.6), dollars(3.456)) == ("$1,235", "$3.46")

@@ -11,7 +11,10 @@ from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.attribution import REQUEST_HOURS
 from analytics.cost.gpu_time import GPU_TIME
 from analytics.cost.jobs import Pricing
+from analytics.cost.latency_value import Elasticity, ServiceValue
 from analytics.cost.price_book import shipped_prices
+from analytics.cost.spot import InterruptibleWork
+from domain.cost import PriceMode
 from domain.incident import Indicator
 from domain.slo import Objective
 from storage.cost_hours import settle_hour
@@ -136,3 +139,28 @@ def test_spares_are_judged_where_load_times_are_told(fleet):
     found = cost_advice(fleet, NOW, replace(PRICING, load_s=(45.0, 90.0)), PROMISES)
     told = [one for one in (*found.advice, *found.gaps) if one.kind is AdviceKind.WARM_POOL]
     assert len(told) == 1
+
+
+def test_spot_is_judged_for_the_pools_that_are_named_and_asked_for_where_none_is(fleet):
+    shipped = shipped_prices()
+    price = replace(shipped.prices[0], name="h100-spot", usd_per_gpu_hour=2.0, mode=PriceMode.SPOT)
+    book = replace(shipped, prices=(*shipped.prices, price))
+    work = InterruptibleWork("prod", ("h100-spot",), (0.001, 0.01), lost_work_s=60, reload_s=300)
+    (advice,) = [
+        one
+        for one in cost_advice(fleet, NOW, Pricing(book, spot=(work,)), PROMISES).advice
+        if one.kind is AdviceKind.SPOT
+    ]
+    assert "8.0 GPUs" in advice.title
+    assert advice.saves_usd_per_month[1] < 8 * 730 * (6.155 - 2.0)
+    missing = [gap for gap in cost_advice(fleet, NOW, PRICING, PROMISES).gaps if gap.kind is AdviceKind.SPOT]
+    assert "cost.spot" in missing[0].remedy
+
+
+def test_sooner_answers_are_worth_what_the_settings_say_and_nothing_without_them(fleet):
+    assert cost_advice(fleet, NOW, PRICING, PROMISES).latency_value == ()
+    value = ServiceValue("chat", Indicator.TTFT, 100_000.0, Elasticity((0.01, 0.02), "our test"))
+    (worth,) = cost_advice(fleet, NOW, replace(PRICING, latency=(value,)), PROMISES).latency_value
+    assert worth.usd_per_month_of_100_ms == pytest.approx((1_000, 2_000))
+    assert worth.median_ms == pytest.approx(400, rel=0.02)
+    assert (worth.median_before_ms, worth.change_usd_per_month) == (None, None)

@@ -7,7 +7,16 @@ import pytest
 
 from analytics.cost.attribution import REQUEST_HOURS
 from analytics.cost.gpu_time import GPU_TIME
-from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses, costs_of, settle, spend_forecast
+from analytics.cost.jobs import (
+    Pricing,
+    SpendWatch,
+    budget_statuses,
+    costs_of,
+    settle,
+    spend_forecast,
+    unit_costs_of,
+)
+from analytics.cost.minutes import read_gpus_there
 from analytics.cost.price_book import PriceBook, shipped_prices
 from analytics.cost.runaway import Budget
 from domain.window import Window
@@ -45,6 +54,20 @@ def test_hours_are_settled_once_and_cost_the_same_before_and_after(fleet):
     settled = costs_of(fleet, BOTH, PRICING)
     assert rows(settled.allocation) == rows(live.allocation)
     assert settled.bill.bill_usd > 0
+
+
+def test_hours_that_wait_to_be_settled_are_on_no_bill_nor_in_what_is_counted_with_it(fleet):
+    whole = costs_of(fleet, BOTH, PRICING)
+    newest = costs_of(fleet, BOTH, PRICING, live_hours_max=1)
+    assert newest.unsettled == (START,)
+    assert newest.allocation["time"].unique().to_list() == [START + timedelta(hours=1)]
+    settled = settle(fleet, NOW - timedelta(minutes=1), PRICING)  # the first hour
+    assert settled == 1
+    first = costs_of(fleet, BOTH, PRICING, live_hours_max=0)
+    assert first.unsettled == (START + timedelta(hours=1),)
+    good = [unit_costs_of(fleet, costs, ())["good_requests"][0] for costs in (whole, first, newest)]
+    assert good[0] == good[1] + good[2]
+    assert min(good) > 0
 
 
 def test_an_hour_under_way_waits_until_it_is_over(fleet):
@@ -171,19 +194,20 @@ def test_a_budget_of_a_tenant_that_fell_silent_is_still_judged(clean_store):
     assert found["quiet"].forecast.median_usd < found["loud"].forecast.median_usd
 
 
-def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour(clean_store):
+def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour_and_told_of_until_it_is_the_usual(clean_store):
     long_past(clean_store, 100, {"loud": 0})
     watch = SpendWatch(clean_store, PRICING)
     assert watch.look(NOW + timedelta(minutes=40)) == []
     assert not watch.is_due(NOW + timedelta(minutes=40))
     assert watch.is_due(NOW + timedelta(minutes=51))
+    minutes = 8 * 60
     series, samples = [], []
     for number in range(3):
         known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": number, "job": "d", "instance": "i", "node": "n"}
         known |= {"gpu": f"G{number}", "port": "", "replica": "r", "service": "", "model": ""}
         labels = {"names": ["modelName"], "texts": ["NVIDIA H100 80GB HBM3"]}
         first = -120 if number == 0 else 10
-        seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=79)}
+        seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=minutes - 1)}
         series.append({**known, "attributes": labels, **seen})
         samples += [
             {
@@ -192,10 +216,38 @@ def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour(clean_store):
                 "time": NOW + timedelta(minutes=minute),
                 "value": 50.0,
             }
-            for minute in range(first, 80)
+            for minute in range(first, minutes)
         ]
     clean_store.insert("tailsight_series", pl.DataFrame(series, schema_overrides={"series_id": pl.UInt64}))
     clean_store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides={"series_id": pl.UInt64}))
-    (found,) = [one for one in watch.look(NOW + timedelta(minutes=71)) if one.scope == "all"]
-    assert found.started_at == NOW + timedelta(minutes=10)
-    assert found.total_impact_usd > 0
+    assert not watch.is_due(NOW + timedelta(minutes=40))
+    assert watch.is_due(NOW + timedelta(minutes=51))
+    later = [NOW + timedelta(minutes=minute) for minute in (71, 200, 475)]
+    looks = [watch.look(later[0]), watch.look(later[1]), SpendWatch(clean_store, PRICING).look(later[2])]
+    for found in looks:
+        (whole,) = [one for one in found if one.scope == "all"]
+        assert whole.started_at == NOW + timedelta(minutes=10)
+        assert whole.total_impact_usd > 0
+
+
+def test_a_gpu_that_is_back_within_half_an_hour_was_there_in_between(clean_store):
+    known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": 1, "job": "d", "instance": "i", "node": "n", "gpu": "G"}
+    known |= {
+        "port": "",
+        "replica": "r",
+        "service": "",
+        "model": "",
+        "attributes": {"names": ["modelName"], "texts": ["H100"]},
+    }
+    minutes = [1, 2, 31, 72]
+    seen = {"first_seen": NOW + timedelta(minutes=1), "last_seen": NOW + timedelta(minutes=72)}
+    samples = [
+        {"metric": known["metric"], "series_id": 1, "time": NOW + timedelta(minutes=minute), "value": 50.0}
+        for minute in minutes
+    ]
+    kinds = {"series_id": pl.UInt64}
+    clean_store.insert("tailsight_series", pl.DataFrame([{**known, **seen}], schema_overrides=kinds))
+    clean_store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides=kinds))
+    found = read_gpus_there(clean_store, Window(NOW, NOW + timedelta(hours=2)), {}, 600)
+    assert found["time"].to_list() == [NOW + timedelta(minutes=minute) for minute in (0, 10, 20, 30, 70)]
+    assert set(found["gpu"]) == {"G"}

@@ -101,10 +101,15 @@ def test_holes_are_bridged_and_zeros_are_spend():
     assert found.hours["median_usd"].to_numpy()[8:].min() > 40
 
 
+def test_a_fleet_that_grew_some_days_ago_is_forecast_as_it_is_now():
+    for before, days in ((6.0, 7), (6.0, 4), (10.0, 4)):
+        grown = np.concatenate([np.full(24 * (14 - days), before), np.full(24 * days, 8.0)])
+        assert made(grown).hours["median_usd"].to_numpy() == pytest.approx([8.0] * 24, rel=0.01)
+
+
 def test_a_constant_series_goes_on_without_doubt():
     for value in (0.0, 12.5):
         found = made(np.full(100, value), 24)
-        assert found.model is Model.SEASONAL_NAIVE
         assert found.mase == dict.fromkeys(Model)
         assert found.hours["median_usd"].to_list() == pytest.approx([value] * 24)
         assert found.hours["upper_95_usd"].to_list() == pytest.approx([value] * 24)

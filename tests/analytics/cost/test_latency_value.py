@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.cost.latency_value import CORRELATION, Elasticity, conversion_by_band, elasticity_seen, latency_value
+from analytics.cost.latency_value import (
+    CORRELATION,
+    Elasticity,
+    ServiceValue,
+    conversion_by_band,
+    elasticity_seen,
+    latency_value,
+    latency_worth,
+)
+from domain.incident import Indicator
 
 OURS = Elasticity((0.01, 0.03), "our own test of May 2026")
 
@@ -47,6 +56,14 @@ def test_value_grows_with_milliseconds_and_stays_within_the_whole(faster_ms, val
     assert 0 <= base[0] <= base[1] <= value
     assert base[0] <= greater[0] + 1e-9
     assert base[1] <= greater[1] + 1e-9
+
+
+def test_the_worth_of_a_service_is_of_100_ms_and_of_what_a_week_changed():
+    value = ServiceValue("chat", Indicator.TTFT, 1_000_000.0, OURS)
+    slower = latency_worth(value, 350.0, 300.0)
+    assert slower.usd_per_month_of_100_ms == pytest.approx((10_000, 30_000))
+    assert slower.change_usd_per_month == pytest.approx((-15_000, -5_000))
+    assert latency_worth(value, 350.0, None).change_usd_per_month is None
 
 
 def requests(bands: dict[float, tuple[int, int]]) -> pl.DataFrame:

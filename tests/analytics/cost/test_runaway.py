@@ -7,6 +7,7 @@ import pytest
 
 from analytics.cost.forecast import Forecast, forecast
 from analytics.cost.runaway import (
+    PART_OF_A_BILL,
     Budget,
     BudgetState,
     Period,
@@ -124,15 +125,80 @@ def test_cents_of_a_quiet_series_are_no_runaway_but_dollars_are():
     assert found.total_impact_usd == pytest.approx(40)
 
 
+def test_over_a_hole_of_some_hours_the_level_before_it_holds_on():
+    rates = wave(8)
+    rates[-12:] *= 3
+    rates[-36:-12] = math.nan
+    found = runaway(frame(rates), at(len(rates)))
+    assert found is not None
+    assert found.began_at == at(len(rates) - 12)
+    rates[-120:-12] = math.nan
+    assert runaway(frame(rates), at(len(rates))) is None
+
+
 def test_holes_and_too_little_history_say_nothing():
     rates = wave(8)
     rates[-12:] *= 3
     hole = rates.copy()
-    hole[-24:-12] = math.nan
+    hole[-6] = math.nan
     assert runaway(frame(hole), at(len(rates))) is None
     short = rates[-A_DAY:]
     assert runaway(frame(short), at(A_DAY)) is None
     assert runaway(frame([]).cast({"time": pl.Datetime("us", "UTC")}), at(0)) is None
+
+
+def morning(days: int) -> np.ndarray:
+    """Rates by five minutes that more than double between 8 and 10 each morning, and fall again in the evening."""
+    hour = np.arange(days * A_DAY) / 12 % 24
+    up, down = np.clip((hour - 8) / 2, 0, 1), np.clip((hour - 19) / 4, 0, 1)
+    errors = np.random.default_rng(3).normal(0, 0.05, len(hour))
+    return 100 * np.exp(0.9 * (up - down) + errors)
+
+
+def test_a_rise_of_every_morning_is_no_runaway_and_one_that_begins_with_it_is_caught():
+    rates = morning(10)
+    assert runaways(frame(rates), at(len(rates)), since=at(3 * A_DAY)) == []
+    for start in (9 * A_DAY + 96, 9 * A_DAY + 102, 9 * A_DAY + 108):  # at 8:00, 8:30 and 9:00
+        doubled = rates.copy()
+        doubled[start:] *= 2
+        found = runaway(frame(doubled), at(start + 12))
+        assert found is not None
+        assert at(start) - timedelta(minutes=30) <= found.began_at <= at(start)
+        assert found.impact_ratio == pytest.approx(1.0, abs=0.3)
+
+
+def restless_weeks(weeks: int, seed: int) -> np.ndarray:
+    """Rates by ten minutes: a day's wave that differs from day to day, a level that wanders, bursts, and noise."""
+    draw = np.random.default_rng(seed)
+    days = 7 * weeks
+    shape = 0.25 * np.sin(2 * np.pi * (np.arange(days * 144) / 144 - 0.3))
+    wander = np.cumsum(draw.normal(0, 0.01, days * 144))
+    wander -= np.linspace(0, 1, len(wander)) * wander[-1]
+    size = np.repeat(draw.uniform(0.85, 1.15, days), 144)
+    rates = 400 * np.exp(size * shape + wander + draw.normal(0, 0.05, days * 144))
+    for _ in range(days // 3):
+        begin = int(draw.integers(0, len(rates) - 12))
+        rates[begin : begin + int(draw.integers(2, 9))] *= draw.uniform(1.2, 1.6)
+    return rates
+
+
+def test_on_restless_weeks_nine_of_ten_doublings_are_caught_within_the_hour_at_one_false_alarm_a_month():
+    ten = timedelta(minutes=10)
+    caught, starts, false, days = 0, 0, 0, 0
+    for seed in range(3):
+        rates = restless_weeks(6, seed)
+        until = MONDAY + ten * len(rates)
+        false += len(runaways(frame(rates, ten), until, since=MONDAY + timedelta(days=7)))
+        days += 35
+        for begin in range(10 * 144, len(rates) - 6, 131):
+            doubled = rates[: begin + 6].copy()
+            doubled[begin:] *= 2
+            start = MONDAY + ten * begin
+            found = runaways(frame(doubled, ten), start + timedelta(hours=1), since=start)
+            caught, starts = caught + bool(found), starts + 1
+    assert starts > 100
+    assert caught / starts >= 0.9
+    assert false / days * 30 <= 1
 
 
 def test_hourly_spend_is_caught_by_its_first_hour():
@@ -162,9 +228,12 @@ def test_who_moved_most_is_named():
 
 def test_settings_say_how_much_is_too_much():
     rates = np.full(8 * A_DAY, 100.0)
-    rates[-12:] = 160.0
+    rates[-12:] = 130.0
     assert runaway(frame(rates), at(len(rates))) is None
-    assert runaway(frame(rates), at(len(rates)), RunawaySettings(ratio=1.5, each_ratio=1.3)) is not None
+    assert runaway(frame(rates), at(len(rates)), RunawaySettings(ratio=1.25, each_ratio=1.2)) is not None
+    rates[-12:] = 160.0
+    assert runaway(frame(rates), at(len(rates))) is not None
+    assert runaway(frame(rates), at(len(rates)), PART_OF_A_BILL) is None
 
 
 def spent(days: int, usd_per_hour: float = 10.0, start: datetime = MONDAY) -> pl.DataFrame:

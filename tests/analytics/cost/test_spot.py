@@ -2,12 +2,25 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.cost.advice import Advice, AdviceGap, AdviceKind
-from analytics.cost.spot import SpotPlan, advise, events_of, interruption_rate, spot_worth
+from analytics.cost.allocation import ALLOCATION
+from analytics.cost.price_book import price_book_of
+from analytics.cost.spot import (
+    InterruptibleWork,
+    SpotPlan,
+    advise,
+    events_of,
+    interruption_rate,
+    spot_plan,
+    spot_worth,
+)
+from domain.cost import NANOUSD
+from domain.window import Window
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 PLAN = SpotPlan(
@@ -119,3 +132,49 @@ def test_saving_falls_with_interruptions_and_grows_with_the_price_on_demand(
         assert dear.saves_usd_per_month[0] >= base.saves_usd_per_month[0]
     found = advise(plan, 24, 1.0)
     assert found is None or found.saves_usd_per_month[0] > 0
+
+
+SAID = {"source": "test", "as_of": "2026-11"}
+BOOK = price_book_of(
+    {
+        "prices": [
+            {"name": "h100", "usd_per_gpu_hour": 4.0, "mode": "on_demand", **SAID},
+            {"name": "spot-a", "mode": "spot", **SAID,
+             "history": [[START - timedelta(days=2), 9.0], [START - timedelta(hours=3), 1.5], [START, 2.5]]},
+            {"name": "spot-b", "mode": "spot", **SAID, "history": [[START + timedelta(days=1), 8.0]]},
+        ],
+        "matches": [{"price": "h100"}],
+    }
+)  # fmt: skip
+WORK = InterruptibleWork("batch-*", ("spot-a", "spot-b"), (0.001, 0.01), lost_work_s=600, reload_s=300)
+
+
+def bill(*rows):
+    usual = {"time": START - timedelta(hours=1), "use": "requests", "gpu_model": "H100", "price": "h100"}
+    return pl.DataFrame([usual | row for row in rows], schema=ALLOCATION)
+
+
+def test_a_plan_is_of_the_pools_named_that_are_not_on_spot_yet_at_the_prices_of_the_time():
+    window = Window(START - timedelta(hours=2), START + timedelta(hours=2))
+    gpu_hour = {"gpu_seconds": 3600.0, "cost_nanousd": 4 * NANOUSD}
+    rows = bill(
+        {"pool": "batch-1", **gpu_hour},
+        {"pool": "batch-2", "use": "idle", "idle_cause": "loaded_without_traffic", **gpu_hour},
+        {"pool": "batch-2", **gpu_hour, "price": "spot-a"},
+        {"pool": "prod", **gpu_hour},
+        {"use": "overhead", "cost_nanousd": NANOUSD, "price": None},
+    )
+    plan = spot_plan(WORK, rows, BOOK, window)
+    assert plan is not None
+    assert plan.gpus == pytest.approx(0.5)
+    assert plan.on_demand_usd_per_gpu_hour == pytest.approx(4.0)
+    assert plan.spot_usd_per_gpu_hour == (1.5, 2.5)
+    assert (plan.interruptions_per_gpu_hour, plan.lost_work_s, plan.reload_s) == ((0.001, 0.01), 600, 300)
+
+
+def test_without_gpus_or_prices_there_is_no_plan():
+    window = Window(START - timedelta(hours=2), START)
+    rows = bill({"pool": "batch-1", "gpu_seconds": 3600.0, "cost_nanousd": NANOUSD})
+    assert spot_plan(replace(WORK, pool="night-*"), rows, BOOK, window) is None
+    assert spot_plan(replace(WORK, gpu_model="*A100*"), rows, BOOK, window) is None
+    assert spot_plan(replace(WORK, prices=("spot-b",)), rows, BOOK, window) is None
