@@ -6,7 +6,7 @@ Every job takes its times as arguments, so a live run, a replay and a backfill f
 import logging
 import math
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -183,12 +183,10 @@ def analyze(
     """
     window = _settling(store, _on_steps(window, settings.spikes.step_s))
     found = []
-    cases = unusual_cases(store, window, settings, progress)
-    for number, (spike, case) in enumerate(cases, start=1):
+    for spike, case in unusual_cases(store, window, settings, progress):
         explanation = _explain(store, case, settings)
         if is_incident(case.scope, explanation):
             found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
-        progress("Explaining spikes", number / len(cases))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
@@ -207,31 +205,32 @@ def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Prici
 
 def unusual_cases(
     store: Store, window: Window, settings: AnalyzeSettings, progress: Progress = lambda _, __: None
-) -> list[tuple[Spike, Case]]:
-    """Every spike that began or went on in the window, but those that chance explains; of indicators together, one."""
+) -> Iterator[tuple[Spike, Case]]:
+    """Every spike that began or went on in the window, but those that chance explains; of indicators together, one.
+
+    Service by service, and of each by beginning. The requests of one case are held at a time.
+    """
     series = _request_series(store, window, settings.spikes, progress)
     spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
-    real: dict[Spike, Case] = {}
     looked_at = 0
     for service in dict.fromkeys(spike.service for spike in spikes):
         requests = _RecentRequests(store, service, series, window.end)
-        own: dict[Spike, Case] = {}
+        excluded: dict[Spike, tuple[Window, ...]] = {}  # by unusual spike, what was unusual in the history before it
         for spike in (one for one in spikes if one.service == service):
+            whole, reference = _whole_and_reference(spike.window, settings.spikes.history_s)
             earlier = tuple(
-                other.window for other in own if other.model == spike.model and other.window.end <= spike.window.start
-            )
-            case = _unusual_case(requests, spike, earlier, settings.spikes.history_s)
-            if case is not None:
-                own[spike] = case
+                other.window for other in excluded
+                if other.model == spike.model and whole.start < other.window.end <= spike.window.start
+            )  # fmt: skip
+            _, read = requests.of(spike.model, whole)
+            if slowness(read, spike.indicator, spike.window, reference, earlier).is_unusual:
+                excluded[spike] = earlier
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
-        for spike in one_for_overlapping(list(own)):
-            lasting = until_failures_end(spike, list(own))
-            if lasting == spike:
-                real[spike] = own[spike]
-            else:
-                real[lasting] = _case_of(requests, lasting, own[spike].excluded, settings.spikes.history_s)
-    return [(spike, real[spike]) for spike in one_for_overlapping(list(real))]
+        unusual = list(excluded)
+        lasting = {until_failures_end(spike, unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
+        for spike in one_for_overlapping(list(lasting)):
+            yield spike, _case_of(requests, spike, lasting[spike], settings.spikes.history_s)
 
 
 def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:
@@ -287,16 +286,6 @@ def _within(window: Window) -> pl.Expr:
 
 def _covers(one: Window, other: Window) -> bool:
     return one.start <= other.start and other.end <= one.end
-
-
-def _unusual_case(requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float) -> Case | None:
-    """What a spike is about; None when chance explains it."""
-    whole, reference = _whole_and_reference(spike.window, history_s)
-    excluded = tuple(window for window in earlier if window.end > whole.start)
-    _, read = requests.of(spike.model, whole)
-    if not slowness(read, spike.indicator, spike.window, reference, excluded).is_unusual:
-        return None
-    return _case_of(requests, spike, excluded, history_s)
 
 
 def _case_of(requests: _RecentRequests, spike: Spike, excluded: tuple[Window, ...], history_s: float) -> Case:

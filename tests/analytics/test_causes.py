@@ -449,6 +449,7 @@ def test_a_replica_that_crashed_and_starts_again_is_lost_capacity_before_it_is_a
     crashed = [moved("replica_crash", SICK, 0, 1), moved("crashed_replicas", SERVICE, 0, 1)]
     first, *others = explained([*started, *crashed], who).causes
     assert (first.kind, first.entity) == (CauseKind.CAPACITY_LOSS, SERVICE)
+    assert first.summary.startswith("chat has lost replicas (crashed replicas 0 → 1);")
     assert all(cause.confidence < 0.45 for cause in others)
     first, *_ = explained([*started, *crashed, moved("xid_gone", GPU, 0, 1)], who).causes
     assert (first.kind, first.entity) == (CauseKind.GPU_FAULT, GPU), "where a sensor tells why, that is the cause"
