@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from alerts.service import _Telemetry as _AlertingTelemetry
+from alerts.sources import SourceFailures
 from analytics.knowledge import Pattern, Reach, Sign, Signal, extended, shipped_knowledge
 from collector.cardinality import CardinalityGuard
 from collector.settings import CardinalitySettings
@@ -115,6 +116,7 @@ def own_metrics() -> list[Any]:
     registry = CollectorRegistry()
     Telemetry(registry)
     CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
+    SourceFailures(registry)
     for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry, _AlertingTelemetry, _WeeklyTelemetry):
         telemetry(registry)
     return list(registry._collector_to_names)
