@@ -76,9 +76,10 @@ _ALL = (
     ),
     AlertKind(
         "TailsightDataLate",
-        ("ticket",),
+        ("ticket", "page where alerts.page_on_silence says so, and no service is heard of"),
         ("service", "source"),
-        "No request, or no sample, has come in for five minutes: what happens now is not seen.",
+        "No request, or no sample, has come in for five minutes: what happens now is not seen. Of several "
+        "services that are all silent it is told at once, in place of a page for each.",
         (
             "The page Data names the silent source; ask its collector for refused exports.",
             "tailsight_collector_* at /metrics says whether we refuse, wait or got nothing.",

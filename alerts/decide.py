@@ -419,10 +419,10 @@ def traffic_stopped_alerts(
     return found
 
 
-def data_late_alert(source: str, newest: datetime | None, late_s: float, web_url: str, now: datetime) -> Alert | None:
-    """A ticket when no requests, or no samples, have come in for so long; None while they do, or never did."""
-    if newest is None or (now - newest).total_seconds() <= late_s:
-        return None
+def data_late_alert(
+    source: str, newest: datetime, late_s: float, severity: Severity, web_url: str, now: datetime
+) -> Alert:
+    """No requests, or no samples, have come in since `newest`, which is longer ago than `late_s`."""
     annotations = {
         "summary": f"No {source} have come in for {duration_text((now - newest).total_seconds() * 1000)}",
         "impact": "Nothing that happens now is seen: no incident, no page"
@@ -432,7 +432,7 @@ def data_late_alert(source: str, newest: datetime | None, late_s: float, web_url
         "next_step": "See which source is silent, and whether the collector refuses or waits.",
         "data_url": f"{web_url}/data",
     }
-    labels = {"alertname": "TailsightDataLate", "severity": "ticket", "service": "tailsight", "source": source}
+    labels = {"alertname": "TailsightDataLate", "severity": severity.value, "service": "tailsight", "source": source}
     annotations["runbook_url"] = runbook_url(web_url, "TailsightDataLate")
     annotations["silence_url"] = silence_url(labels, web_url)
     return Alert(labels, annotations, newest + timedelta(seconds=late_s), now + VALID, now)

@@ -178,6 +178,10 @@ class Telling:
     failed: Callable[[str, Exception], None]
 
 
+class _NotKnownError(Exception):
+    """Nobody can say yet whether what fired fires on."""
+
+
 class AlertSources:
     """The sources, asked one after the other.
 
@@ -227,6 +231,8 @@ class AlertSources:
         for name, source in self.table.items():
             try:
                 found += source(moment)
+            except _NotKnownError:
+                self._failing.add(name)
             except Exception as error:  # what one source cannot tell must not keep the others quiet
                 self._failed(name, error)
         return found
@@ -340,10 +346,12 @@ class _Traffic:
     began: datetime
 
     def __call__(self, moment: Moment) -> list[Alert]:
-        if not _is_caught_up(self.began, moment.now):
-            return []
+        _wait_until_caught_up(self.began, moment.now)
+        stopped = self.findings.stopped(moment.now)
+        if len(stopped) > 1 and _is_late(self.findings.newest(moment.now).get("requests"), moment.now):
+            raise _NotKnownError  # no service is heard of: that is told once, as late data
         severity = Severity.PAGE if self.telling.settings.page_on_silence else Severity.TICKET
-        return traffic_stopped_alerts(self.findings.stopped(moment.now), severity, self.telling.web_url, moment.now)
+        return traffic_stopped_alerts(stopped, severity, self.telling.web_url, moment.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,18 +361,33 @@ class _LateData:
     began: datetime
 
     def __call__(self, moment: Moment) -> list[Alert]:
-        if not _is_caught_up(self.began, moment.now):
-            return []
-        found = [
-            data_late_alert(data, newest, _DATA_LATE_S, self.telling.web_url, moment.now)
-            for data, newest in self.findings.newest(moment.now).items()
+        _wait_until_caught_up(self.began, moment.now)
+        url, now = self.telling.web_url, moment.now
+        return [
+            data_late_alert(data, newest, _DATA_LATE_S, self._severity(data, now), url, now)
+            for data, newest in self.findings.newest(now).items()
+            if newest is not None and _is_late(newest, now)
         ]
-        return [alert for alert in found if alert is not None]
+
+    def _severity(self, data: str, now: datetime) -> Severity:
+        """A page where it stands for that of each service."""
+        if data != "requests" or not self.telling.settings.page_on_silence:
+            return Severity.TICKET
+        try:
+            is_blind = len(self.findings.stopped(now)) > 1
+        except Exception:  # "traffic" tells of it; so nobody is told of services
+            is_blind = True
+        return Severity.PAGE if is_blind else Severity.TICKET
 
 
-def _is_caught_up(began: datetime, now: datetime) -> bool:
-    """Has what was missed while we were down had time to come in."""
-    return (now - began).total_seconds() > _DATA_LATE_S
+def _is_late(newest: datetime | None, now: datetime) -> bool:
+    return newest is not None and (now - newest).total_seconds() > _DATA_LATE_S
+
+
+def _wait_until_caught_up(began: datetime, now: datetime) -> None:
+    """Until what was missed while we were down has had time to come in, nothing is known."""
+    if (now - began).total_seconds() <= _DATA_LATE_S:
+        raise _NotKnownError
 
 
 @dataclass(slots=True)

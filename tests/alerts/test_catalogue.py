@@ -46,7 +46,7 @@ def every_alert() -> list[Alert]:
         burn_alert(burn, [], "", NOW),
         *status_alerts([missed, unknown], seen, "", NOW),
         *exhaustion_alerts([slo_status(timedelta(hours=1))], HORIZON_S, [], "", NOW),
-        data_late_alert("samples", NOW - timedelta(hours=1), 300, "", NOW),
+        data_late_alert("samples", NOW - timedelta(hours=1), 300, Severity.TICKET, "", NOW),
         *traffic_stopped_alerts([StoppedTraffic("chat", NOW - timedelta(minutes=9), 12.0)], Severity.PAGE, "", NOW),
         runaway_alert(Spending(), "", NOW),
         *budget_alerts([spending_of(BudgetState.MISSED, 1200.0, None)], "", NOW),

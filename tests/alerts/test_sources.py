@@ -240,10 +240,25 @@ def test_silence_counts_when_what_was_missed_had_time_to_come_in(*, pages: bool,
     sources = Sources(asks=lambda name: name in names, began=NOW, settings={"page_on_silence": pages})
     assert sources.names(NOW + timedelta(minutes=5)) == set()
     assert sources.known.asked == []
+    assert sources.unknown == {"TailsightTrafficStopped", "TailsightDataLate"}
     sources.known.answers["newest"] = {"requests": NOW}
     stopped, late = sources.alerts(NOW + timedelta(minutes=5, seconds=1))
     assert (stopped.labels["severity"], stopped.labels["service"]) == (severity, "chat")
     assert (late.labels["severity"], late.labels["source"]) == ("ticket", "requests")
+
+
+def test_several_services_that_are_all_silent_are_told_as_one() -> None:
+    sources = Sources(asks=lambda name: name in ("traffic", "late data"))
+    sources.known.answers["newest"] = {"requests": NOW - timedelta(minutes=6), "samples": NOW}
+    sources.known.answers["stopped"] = [
+        StoppedTraffic(name, NOW - timedelta(minutes=6), 12.0) for name in ("chat", "assist")
+    ]
+    (late,) = sources.alerts(NOW)
+    assert (late.labels["alertname"], late.labels["severity"]) == ("TailsightDataLate", "page")
+    assert sources.unknown == {"TailsightTrafficStopped"}
+    sources.known.answers["newest"] = {"requests": NOW, "samples": NOW}
+    assert sources.names(NOW + timedelta(minutes=1)) == {"TailsightTrafficStopped"}
+    assert sources.unknown == frozenset()
 
 
 def test_spend_is_looked_at_when_more_of_it_came_in() -> None:
