@@ -37,13 +37,14 @@ from datetime import UTC, datetime
 import polars as pl
 from storage.errors import StoreError
 from storage.open import open_store
+from storage.readers import read_document
 from storage.settings import StoreSettings
 try:
     store = open_store(StoreSettings(url=f"chdb://{sys.argv[1]}"))
-    row = {"kind": "visit", "name": sys.argv[2], "document": "{}", "updated_at": datetime.now(UTC)}
+    row = {"kind": "visit", "name": sys.argv[2], "document": '{"seen": 1}', "updated_at": datetime.now(UTC)}
     store.insert("tailsight_documents", pl.DataFrame([row]))
     store.load_otlp("otel_traces", bytes.fromhex(sys.argv[3]), token=sys.argv[2])
-    found = store.query("document", {"document": pl.String}, kind="visit", name=sys.argv[2]).rows()
+    found = read_document(store, "visit", sys.argv[2])
     print(json.dumps({"found": found, "owns": store.engine is not None}))
     store.close()
 except StoreError as error:
@@ -98,7 +99,7 @@ def test_a_second_process_reaches_the_store_through_the_gateway(
     clean_store: Store, store_path: Path, gateway: GatewayAddress
 ) -> None:
     assert read_gateway_address(store_path) == gateway
-    assert _visit(store_path, "through-the-gateway") == {"found": [["{}"]], "owns": False}
+    assert _visit(store_path, "through-the-gateway") == {"found": {"seen": 1}, "owns": False}
     assert ask_of(clean_store)("SELECT count() FROM otel_traces") == [(2,)]
 
 
