@@ -14,7 +14,7 @@ from storage.store import Store
 from tests.contract.conftest import Ask
 from tests.contract.payloads import span, traces
 
-_DOCUMENT = {"document": pl.String}
+_DOCUMENT = {"document": pl.String, "updated_at": pl.Datetime("us", "UTC")}
 
 INJECTIONS = [
     "'; DROP TABLE tailsight_documents; --",
@@ -42,14 +42,14 @@ def _remember(store: Store, *names: str) -> None:
 @pytest.mark.parametrize("name", INJECTIONS)
 def test_a_parameter_is_a_value_whatever_is_in_it(any_store: Store, name: str) -> None:
     _remember(any_store, name, "another")
-    assert any_store.query("document", _DOCUMENT, kind="test", name=name).rows() == [(f"<{name}>",)]
+    assert any_store.query("document", _DOCUMENT, kind="test", name=name)["document"].to_list() == [f"<{name}>"]
     assert any_store.query("document", _DOCUMENT, kind=name, name="another").rows() == []
 
 
 def test_parameters_too_long_for_a_url_arrive_whole(any_store: Store) -> None:
     name = "it's long\t" * 20_000
     _remember(any_store, name)
-    assert any_store.query("document", _DOCUMENT, kind="test", name=name).rows() == [(f"<{name}>",)]
+    assert any_store.query("document", _DOCUMENT, kind="test", name=name)["document"].to_list() == [f"<{name}>"]
 
 
 def test_an_answer_has_the_declared_columns_in_the_declared_order_and_types(any_store: Store) -> None:
