@@ -302,13 +302,19 @@ def test_a_receiver_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.Mo
     assert failed.value.retryable
 
 
-def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+def own_certificate(folder: Path) -> tuple[Path, Path]:
+    """The key of 127.0.0.1, and a certificate that it signed itself."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1",
          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
+    return key, certificate
+
+
+def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_path: Path) -> None:
+    key, certificate = own_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with receiving(tls=context) as receiver:
@@ -369,6 +375,24 @@ def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mail_
     with pytest.raises(DeliveryError) as failed:
         asyncio.run(deliver(notification("email", FIRING, more=more), GlobalSettings(), httpx.AsyncClient()))
     assert not failed.value.retryable
+
+
+def test_a_mail_server_at_the_port_of_smtps_is_spoken_to_in_tls_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = own_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        monkeypatch.setattr("alerts.deliver._SMTPS_PORT", str(port))
+        more = f"to: smtps@example.com, smarthost: '127.0.0.1:{port}', from: t@example.com"
+        asyncio.run(deliver(notification("email", FIRING, more=more), GlobalSettings(), httpx.AsyncClient()))
+        server.shutdown()
+    assert "smtps@example.com" in _Mailbox.mails[-1]
 
 
 def test_a_url_that_apprise_does_not_know_is_given_up() -> None:
