@@ -15,7 +15,7 @@ from dash.development.base_component import Component
 
 from alerts.decide import promise
 from analytics import jobs
-from analytics.burn_rates import WINDOWS, BurnAlert, burn_rate_course
+from analytics.burn_rates import WINDOWS, BurnAlert, burn_rate_course, never_pages
 from analytics.slo import budget_history, excluded_windows, overlap_s
 from analytics.slo_windows import judged_window, slo_window
 from dashboards import figures, slo_backtest, slo_exclusions, slo_figures, text
@@ -210,6 +210,7 @@ def head(status: SloStatus, now: datetime) -> Component:
         *(html.Span([html.Span(f"{name} ", className="note"), html.Code(value)]) for name, value in chosen.items()),
         html.Span(f"in {objective.file}", className="note") if objective.file is not None else None,
     ]
+    warning = never_pages(objective)
     api, query = f"/api/v1{slo_path(objective.name)}", evidence_query(objective, now)
     return html.Header(
         [
@@ -218,6 +219,7 @@ def head(status: SloStatus, now: datetime) -> Component:
                     html.Div(marks, className="incident-marks"),
                     html.H1(objective.name),
                     html.P(text.sentence(promise(objective)) + ".", className="promise"),
+                    None if warning is None else html.P([icon("bell-off"), f" {warning}."], className="note"),
                 ]
             ),
             html.Div(

@@ -280,3 +280,8 @@ def test_a_credit_that_is_due_stands_out_and_without_an_sla_there_is_no_panel() 
 def test_a_range_that_the_page_does_not_offer_is_a_day(name: str | None, hours: int) -> None:
     window = slo.shown_window(PageState(range_name=name), NOW)
     assert window.seconds == hours * 3600
+
+
+def test_an_objective_that_can_never_page_says_so() -> None:
+    assert "can never page" in words(slo.head(status(objective(target_ratio=0.8)), NOW))
+    assert "can never page" not in words(slo.head(status(objective(target_ratio=0.999)), NOW))
