@@ -3,12 +3,13 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from alerts.settings import AlertsSettings
 from analytics.slo_exclusions import exclusion_document
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Exclusion, Objective, Period, Selection, Sla
-from storage.readers import SLO_EXCLUSIONS, write_document
+from storage.readers import SLO_EXCLUSIONS, change_document
 from storage.store import Store
 from tests.browser.fixture_data import BEGAN, NOW, OBJECTIVES
 
@@ -84,7 +85,7 @@ time_intervals:
 
 def fill(store: Store) -> None:
     """An exclusion; what receivers took and refused; a silence. The store holds the made-up cloud."""
-    write_document(store, SLO_EXCLUSIONS, FIRMWARE.id, exclusion_document(FIRMWARE, None, NOW), NOW)
+    _keep(store, SLO_EXCLUSIONS, FIRMWARE.id, exclusion_document(FIRMWARE, None, NOW))
     told_at = BEGAN + timedelta(minutes=3)
     told = {"group": "{}", "firing": ["0" * 16], "resolved": [], "at": told_at.isoformat()}
     letter = {
@@ -101,13 +102,18 @@ def fill(store: Store) -> None:
         "told": [{**told, "receiver": receiver, "place": 0} for receiver in ("oncall", "tickets")],
         "dead_letters": [letter],
     }
-    write_document(store, "alerting", "state", state, NOW)
+    _keep(store, "alerting", "state", state)
 
 
 def clear(store: Store) -> None:
     """Take it away again: other tests look at the made-up cloud alone."""
     for kind, name in ((SLO_EXCLUSIONS, FIRMWARE.id), ("alerting", "state")):
-        write_document(store, kind, name, None, NOW)
+        _keep(store, kind, name, None)
+
+
+def _keep(store: Store, kind: str, name: str, document: Any) -> None:
+    """In place of what another test has kept there at the same time."""
+    change_document(store, kind, name, lambda _: document, NOW)
 
 
 def routing(folder: Path) -> AlertsSettings:
