@@ -16,11 +16,22 @@ import numpy as np
 from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
-from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
+from domain.cause import (
+    OF_THE_LOAD,
+    Cause,
+    CauseKind,
+    EntityShare,
+    Evidence,
+    Explanation,
+    RuledOut,
+    Step,
+    Whereabouts,
+)
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
+_PLAIN_MIN = 0.7  # of what few slow requests are blamed on
 _CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
 _CAUSES_MAX = 4
 _CERTAINTY_MAX = 0.99
@@ -142,7 +153,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
             best.append(_pinned(max(candidates, key=_standing), candidates, spike))
     best = _chained(best, spike)
     named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
-    if not named or named[0].confidence < _CONFIDENCE_MIN or not scope.is_unusual:
+    if not named or not _is_believed(named[0], scope):
         looked_at = {shift.signal.layer for shift in findings.shifts} - {"request"}
         causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
         blamed: set[CauseKind] = set()
@@ -156,6 +167,13 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         if pattern.kind not in blamed
     )
     return Explanation(causes, ruled_out, _whereabouts(scope))
+
+
+def _is_believed(first: _Candidate, scope: Scope) -> bool:
+    """Is it sure enough for so many slow requests; few of them are not blamed on a load that anybody may bring."""
+    if scope.is_unusual:
+        return first.confidence >= _CONFIDENCE_MIN
+    return scope.is_notable and first.confidence >= _PLAIN_MIN and first.pattern.kind not in OF_THE_LOAD
 
 
 # -- candidates --------------------------------------------------------------------------------------------------------
@@ -395,7 +413,7 @@ def _as_load(kind: CauseKind, spike: _Spike) -> float:
     Work is requests times their length, so the logarithms of both growths add up to that of the work. More requests
     are doubted, down to 0.3, as far as as many brought no such excess before.
     """
-    if kind not in (CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT):
+    if kind not in OF_THE_LOAD:
         return 1.0
     more, longer = (math.log(_growth(names, spike)) for names in (("request_rate",), ("input_tokens", "output_tokens")))
     own = more if kind is CauseKind.TRAFFIC_SURGE else longer

@@ -12,7 +12,7 @@ from analytics.burn_rates import Guard, wilson_lower
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
-from domain.cause import Cause, CauseKind, Explanation
+from domain.cause import OF_THE_LOAD, Cause, CauseKind, Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
@@ -20,7 +20,6 @@ from domain.window import rfc3339
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
 _CAUSES_MAX = 4
 _CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here, in whichever service it is felt
-_OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def _shared(one: Incident, other: Incident) -> bool:
     first, second = one.cause, other.cause
     if first.kind is second.kind is not CauseKind.UNKNOWN:
         # Load comes to a service through another: the same surge, told of each by its own name.
-        return first.entity == second.entity or first.kind in _OF_THE_LOAD
+        return first.entity == second.entity or first.kind in OF_THE_LOAD
     return _blames(one, other) or _blames(other, one)
 
 

@@ -56,7 +56,7 @@ from analytics.slo_events import (
 from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
-from analytics.spikes import Spike, SpikeSettings, find_spikes, one_for_overlapping, until_failures_end
+from analytics.spikes import Spike, SpikeSettings, are_together, find_spikes, one_for_overlapping, until_failures_end
 from analytics.traffic_stops import HISTORY, PastTraffic, StoppedTraffic, stopped_traffic
 from analytics.traffic_stops import STEP_S as TRAFFIC_STEP_S
 from analytics.turnover import turnover
@@ -208,6 +208,7 @@ def unusual_cases(
 ) -> Iterator[tuple[Spike, Case]]:
     """Every spike that began or went on in the window, but those that chance explains; of indicators together, one.
 
+    With those are some that chance may explain, beside which nothing is unusual: to look whether a cause is plain.
     Service by service, and of each by beginning. The requests of one case are held at a time.
     """
     series = _request_series(store, window, settings.spikes, progress)
@@ -216,6 +217,7 @@ def unusual_cases(
     for service in dict.fromkeys(spike.service for spike in spikes):
         requests = _RecentRequests(store, service, series, window.end)
         excluded: dict[Spike, tuple[Window, ...]] = {}  # by unusual spike, what was unusual in the history before it
+        notable: dict[Spike, tuple[Window, ...]] = {}
         for spike in (one for one in spikes if one.service == service):
             whole, reference = _whole_and_reference(spike.window, settings.spikes.history_s)
             earlier = tuple(
@@ -223,14 +225,19 @@ def unusual_cases(
                 if other.model == spike.model and whole.start < other.window.end <= spike.window.start
             )  # fmt: skip
             _, read = requests.of(spike.model, whole)
-            if slowness(read, spike.indicator, spike.window, reference, earlier).is_unusual:
+            found = slowness(read, spike.indicator, spike.window, reference, earlier)
+            if found.is_unusual:
                 excluded[spike] = earlier
+            elif found.is_notable:
+                notable[spike] = earlier
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
         unusual = list(excluded)
         lasting = {until_failures_end(spike, unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
-        for spike in one_for_overlapping(list(lasting)):
-            yield spike, _case_of(requests, spike, lasting[spike], settings.spikes.history_s)
+        kept = one_for_overlapping(list(lasting))
+        beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
+        for spike in sorted(kept + one_for_overlapping(beside), key=lambda one: one.window.start):
+            yield spike, _case_of(requests, spike, (lasting | notable)[spike], settings.spikes.history_s)
 
 
 def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:
@@ -302,8 +309,8 @@ def _whole_and_reference(window: Window, history_s: float) -> tuple[Window, Wind
 
 
 def is_incident(scope: Scope, explanation: Explanation) -> bool:
-    """Is an unusual spike worth telling: not when nothing explains it but arrivals that came close together."""
-    return explanation.causes[0].kind is not CauseKind.UNKNOWN or not scope.may_be_burst
+    """Is a spike worth telling: with a cause, or if it is unusual and no arrivals that came close together."""
+    return explanation.causes[0].kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
 
 
 def _on_steps(window: Window, step_s: int) -> Window:

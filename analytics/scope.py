@@ -75,7 +75,12 @@ class Scope:
     @property
     def is_unusual(self) -> bool:
         """As of `Slowness`."""
-        return _is_unusual(self)
+        return _is_beyond(self, _CHANCE_MAX)
+
+    @property
+    def is_notable(self) -> bool:
+        """As of `Slowness`."""
+        return _is_beyond(self, _CHANCE_NOTED)
 
     @property
     def may_be_burst(self) -> bool:
@@ -144,11 +149,20 @@ class Slowness:
         A percentile of few requests jumps by itself. Where slow requests come in bursts, as in a queue that is often
         nearly full, a burst is no incident.
         """
-        return _is_unusual(self)
+        return _is_beyond(self, _CHANCE_MAX)
+
+    @property
+    def is_notable(self) -> bool:
+        """Are there so many slow requests that it is worth a look whether something plainly explains them.
+
+        Among all stretches of a month chance brings some of these, so by themselves they are no incident. With a
+        fault in the same minutes on what served them they are one.
+        """
+        return _is_beyond(self, _CHANCE_NOTED)
 
 
-def _is_unusual(found: "Scope | Slowness") -> bool:
-    if found.slow_by_chance is None or found.slow_by_chance > _CHANCE_MAX:
+def _is_beyond(found: "Scope | Slowness", chance_max: float) -> bool:
+    if found.slow_by_chance is None or found.slow_by_chance > chance_max:
         return False
     return found.slow_ratio > max(_SLOW_MIN, _WORSE_THAN_WORST * found.usual_worst_ratio)
 
@@ -174,6 +188,7 @@ class Neighbourhood:
 
 
 _CHANCE_MAX = 1e-6
+_CHANCE_NOTED = 1e-4
 _WORSE_THAN_WORST = 1.75
 _BEYOND_BURSTS = 3.0  # times the worst stretch of usual time: no single coincidence of arrivals reaches that
 _BURST_S = 60.0  # about as long a queue that chance has filled takes to drain

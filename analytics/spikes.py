@@ -373,7 +373,7 @@ def one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
     ordered = sorted(spikes, key=order)
     kept: list[Spike] = []
     for spike in ordered:
-        if not any(_together(spike, other) for other in kept):
+        if not any(are_together(spike, other) for other in kept):
             kept.append(spike)
     return sorted(kept, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
 
@@ -381,12 +381,13 @@ def one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:
     """The spike, gone on with while requests fail: what fails has no time, so a spike of times ends as all fail."""
     for other in sorted(others, key=lambda one: one.window.start):
-        if other.indicator is Indicator.ERRORS and _together(spike, other) and other.window.end > spike.window.end:
+        if other.indicator is Indicator.ERRORS and are_together(spike, other) and other.window.end > spike.window.end:
             window = Window(spike.window.start, other.window.end)
             spike = replace(spike, window=window, ongoing=spike.ongoing or other.ongoing)
     return spike
 
 
-def _together(one: Spike, other: Spike) -> bool:
+def are_together(one: Spike, other: Spike) -> bool:
+    """Are they of the same requests, and at the same time."""
     same = (one.service, one.model) == (other.service, other.model)
     return same and one.window.start < other.window.end and other.window.start < one.window.end

@@ -32,6 +32,10 @@ class CauseKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
+"""What whoever asks brings about; nothing is broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One signal that moved: its level before and during, and how far ahead of the spike it moved.
