@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,15 @@ from analytics.slo_events import (
 from analytics.slo_evidence import evidence
 from analytics.slo_exclusions import exclusion_of
 from analytics.slo_windows import judged_window
-from analytics.spikes import Spike, SpikeSettings, are_together, find_spikes, one_for_overlapping, until_failures_end
+from analytics.spikes import (
+    Spike,
+    SpikeSettings,
+    are_together,
+    begun_with_others,
+    find_spikes,
+    one_for_overlapping,
+    until_failures_end,
+)
 from analytics.traffic_stops import HISTORY, PastTraffic, StoppedTraffic, stopped_traffic
 from analytics.traffic_stops import STEP_S as TRAFFIC_STEP_S
 from analytics.turnover import turnover
@@ -233,7 +242,11 @@ def unusual_cases(
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
         unusual = list(excluded)
-        lasting = {until_failures_end(spike, unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
+        lasting = {}
+        for spike in one_for_overlapping(unusual):
+            earlier = excluded[spike]
+            is_notable = partial(_is_notable, requests, spike, earlier, settings.spikes.history_s)
+            lasting[until_failures_end(begun_with_others(spike, unusual, is_notable), unusual)] = earlier
         kept = one_for_overlapping(list(lasting))
         beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
         for spike in sorted(kept + one_for_overlapping(beside), key=lambda one: one.window.start):
@@ -285,6 +298,15 @@ class _RecentRequests:
             self._known = one_in, stretch, stage_split(read_requests(self._store, stretch, self._service, None, one_in))
         requests = self._known[2].filter(_within(window))
         return one_in, requests if model is None else requests.filter(pl.col("model") == model)
+
+
+def _is_notable(
+    requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float, part: Window
+) -> bool:
+    """Was a part of a spike notable by itself, against the same usual time."""
+    whole, reference = _whole_and_reference(spike.window, history_s)
+    _, read = requests.of(spike.model, whole)
+    return slowness(read, spike.indicator, part, reference, earlier).is_notable
 
 
 def _within(window: Window) -> pl.Expr:

@@ -5,7 +5,7 @@ Percentiles of latency spread by factors, not by differences, so everything here
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ _STEP_BUCKETS_MIN = 8  # fewer tell no step
 _STEP_NEAR = 2  # further into the run it would be the middle of a ramp
 _FAINT_BEFORE = 0.5
 _BEFORE_FAILURES = 240  # buckets, whose latency tells what was usual before requests failed
+_OTHERS_MIN, _BEGIN_TOGETHER = 2, timedelta(seconds=60)
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
 
@@ -376,6 +377,20 @@ def one_for_overlapping(spikes: Sequence[Spike]) -> list[Spike]:
         if not any(are_together(spike, other) for other in kept):
             kept.append(spike)
     return sorted(kept, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
+
+
+def begun_with_others(spike: Spike, others: Sequence[Spike], is_notable: Callable[[Window], bool]) -> Spike:
+    """The spike, begun with the others of the same requests where the minutes before them were not notable.
+
+    One percentile may have begun to rise by itself when what raised all of them came. Two others must say so.
+    """
+    starts = [one.window.start for one in others if one != spike and are_together(one, spike)]
+    first = min(starts, default=spike.window.start)
+    if len(starts) < _OTHERS_MIN or first - spike.window.start <= _BEGIN_TOGETHER:
+        return spike
+    if is_notable(Window(spike.window.start, first)):
+        return spike
+    return replace(spike, window=Window(first, spike.window.end))
 
 
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:

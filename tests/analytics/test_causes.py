@@ -501,6 +501,23 @@ def test_waiting_that_nothing_explains_is_an_incident_only_well_beyond_usual_bur
     assert is_incident(replace(burst, lasted_s=900), unexplained), "fifteen bursts in a row are no coincidence"
 
 
+def test_few_slow_requests_are_an_incident_where_what_broke_is_plain_and_never_of_the_load() -> None:
+    few = replace(ONE_SICK, slow_by_chance=2e-5)
+    assert few.is_notable
+    assert not few.is_unusual
+    plain = SIGNS[CauseKind.PCIE_DEGRADED][2]
+    vague = [moved("transmit_discards", PORT, 0, 0.36, sigmas=7), moved("transfer_time", SICK, 15, 800)]
+    assert is_incident(few, explained(plain, few))
+    assert not is_incident(few, explained(vague, few))
+    assert explained(vague).causes[0].kind is CauseKind.NETWORK_CONGESTION, "of many slow requests it is believed"
+    by_chance = replace(few, slow_by_chance=2e-3)
+    assert not is_incident(by_chance, explained(plain, by_chance))
+    everyone = scope(dict.fromkeys(REPLICAS, 0.25), slow_by_chance=2e-5)
+    surged = [moved("request_rate", SERVICE, 10, 30), *QUEUES]
+    assert not is_incident(everyone, explained(surged, everyone))
+    assert is_incident(replace(everyone, slow_by_chance=0.0), explained(surged, replace(everyone, slow_by_chance=0.0)))
+
+
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
     calm = [still("transfer_time", SICK, 15), still("prefill_time", SICK, 0.02), still("queue_time", SICK, 2)]
     explanation = explained([moved("symbol_errors", PORT, 0, 60, lead_s=30), *calm])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from analytics.spikes import (
     Spike,
     SpikeSettings,
+    begun_with_others,
     find_spikes,
     one_for_overlapping,
     until_failures_end,
@@ -188,6 +189,37 @@ def test_time_to_first_token_and_latency_that_spike_together_are_one_spike_named
     assert told(early, late) is Indicator.TTFT
     assert told(late, early) is Indicator.LATENCY
     assert told(early, early) is Indicator.TTFT, "where both begin together the first token tells more"
+
+
+def test_a_spike_begins_with_the_others_where_the_minutes_before_them_are_nothing_by_themselves() -> None:
+    def spike(indicator: Indicator, first: int, end: int = 990) -> Spike:
+        return Spike(
+            "chat",
+            None,
+            indicator,
+            Window(at(first), at(end)),
+            at(first + 30),
+            ongoing=False,
+            baseline_ms_p99=200.0,
+            peak_ms_p99=9000.0,
+        )
+
+    early, others = spike(Indicator.TTFT, 600), [spike(Indicator.LATENCY, 750), spike(Indicator.TPOT, 765)]
+    asked: list[Window] = []
+
+    def begun(others: list[Spike], *, notable: bool = False) -> Window:
+        def is_notable(window: Window) -> bool:
+            asked.append(window)
+            return notable
+
+        return begun_with_others(early, [early, *others], is_notable).window
+
+    assert begun(others) == Window(at(750), at(990))
+    assert asked == [Window(at(600), at(750))]
+    assert begun(others, notable=True) == early.window
+    assert begun(others[:1]) == early.window, "one other alone says little"
+    assert begun([spike(Indicator.LATENCY, 660), *others]) == early.window, "a minute is no gap"
+    assert begun([spike(Indicator.LATENCY, 1200, 1300), others[0]]) == early.window, "another time is no other"
 
 
 def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:
