@@ -17,6 +17,7 @@ from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
 from domain.cause import (
+    OF_EVERY_DAY,
     OF_THE_LOAD,
     Cause,
     CauseKind,
@@ -170,10 +171,10 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
 
 
 def _is_believed(first: _Candidate, scope: Scope) -> bool:
-    """Is it sure enough for so many slow requests; few of them are not blamed on a load that anybody may bring."""
+    """Is it sure enough for so many slow requests; few of them are blamed on what broke, not on what is every day."""
     if scope.is_unusual:
         return first.confidence >= _CONFIDENCE_MIN
-    return scope.is_notable and first.confidence >= _PLAIN_MIN and first.pattern.kind not in OF_THE_LOAD
+    return scope.is_notable and first.confidence >= _PLAIN_MIN and first.pattern.kind not in OF_EVERY_DAY
 
 
 # -- candidates --------------------------------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ class CauseKind(StrEnum):
 OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 """What whoever asks brings about; nothing is broken."""
 
+OF_EVERY_DAY = OF_THE_LOAD | {CauseKind.COLD_START, CauseKind.BAD_RELEASE}
+"""What there is on healthy days too: more traffic, longer prompts, a start, a release."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -10,7 +10,7 @@ from analytics.jobs import is_incident
 from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
-from domain.cause import CauseKind, Explanation
+from domain.cause import OF_EVERY_DAY, CauseKind, Explanation
 from domain.entity import Entity, EntityKind
 from tests.analytics.frames import at
 
@@ -501,7 +501,7 @@ def test_waiting_that_nothing_explains_is_an_incident_only_well_beyond_usual_bur
     assert is_incident(replace(burst, lasted_s=900), unexplained), "fifteen bursts in a row are no coincidence"
 
 
-def test_few_slow_requests_are_an_incident_where_what_broke_is_plain_and_never_of_the_load() -> None:
+def test_few_slow_requests_are_an_incident_where_what_broke_is_plain_and_not_of_every_day() -> None:
     few = replace(ONE_SICK, slow_by_chance=2e-5)
     assert few.is_notable
     assert not few.is_unusual
@@ -512,10 +512,11 @@ def test_few_slow_requests_are_an_incident_where_what_broke_is_plain_and_never_o
     assert explained(vague).causes[0].kind is CauseKind.NETWORK_CONGESTION, "of many slow requests it is believed"
     by_chance = replace(few, slow_by_chance=2e-3)
     assert not is_incident(by_chance, explained(plain, by_chance))
-    everyone = scope(dict.fromkeys(REPLICAS, 0.25), slow_by_chance=2e-5)
-    surged = [moved("request_rate", SERVICE, 10, 30), *QUEUES]
-    assert not is_incident(everyone, explained(surged, everyone))
-    assert is_incident(replace(everyone, slow_by_chance=0.0), explained(surged, replace(everyone, slow_by_chance=0.0)))
+    for kind in OF_EVERY_DAY:
+        _, many, signs = SIGNS[kind]
+        assert explained(signs, many).causes[0].kind is kind
+        few = replace(many, slow_by_chance=2e-5)
+        assert not is_incident(few, explained(signs, few)), kind
 
 
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
