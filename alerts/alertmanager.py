@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.alert import Alert
+from domain.alert import VALID, Alert
 from domain.window import rfc3339
 
 RESEND = timedelta(seconds=60)
-VALID = timedelta(minutes=4)
 KEEP_RESOLVED = timedelta(minutes=5)
 PATH = "/api/v2/alerts"
 

@@ -15,16 +15,13 @@ from analytics.burn_rates import BurnAlert
 from analytics.cost.runaway import BudgetState, BudgetStatus
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.traffic_stops import StoppedTraffic
-from domain.alert import Alert, Page
+from domain.alert import VALID, Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
-
-VALID = timedelta(minutes=4)
-"""How long an alert is believed that is not told again; an analysis that stopped must not keep it up."""
 
 _INDICATOR_WORDS = {
     Indicator.TTFT: "Time to first token",
@@ -126,17 +123,18 @@ def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
 
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
-    """Where these labels can be silenced: a form that is filled in. Not the incident: the next one is another."""
-    return f"{web_url}/alerts?{urlencode({'silence': _silencing(labels)})}"
+    """Where these labels can be silenced: a form that is filled in."""
+    return f"{web_url}/alerts?{urlencode({'silence': written(silencing(labels))})}"
 
 
 def alertmanager_silence_url(labels: Mapping[str, str], alertmanager_url: str) -> str:
     """The same form of Alertmanager's own pages."""
-    return f"{alertmanager_url}/#/silences/new?filter={quote(_silencing(labels), safe='')}"
+    return f"{alertmanager_url}/#/silences/new?filter={quote(written(silencing(labels)), safe='')}"
 
 
-def _silencing(labels: Mapping[str, str]) -> str:
-    return written(tuple(Matcher(name, value) for name, value in sorted(labels.items()) if name != "incident"))
+def silencing(labels: Mapping[str, str]) -> tuple[Matcher, ...]:
+    """What keeps an alert of these labels quiet, and the next of its kind: all labels but the incident's."""
+    return tuple(Matcher(name, value) for name, value in sorted(labels.items()) if name != "incident")
 
 
 def incident_alert(incident: Incident, web_url: str, now: datetime, knowledge: Knowledge | None = None) -> Alert | None:

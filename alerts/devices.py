@@ -9,10 +9,10 @@ from datetime import datetime
 from urllib.parse import quote
 
 from alerts.catalogue import runbook_url
-from alerts.decide import VALID, silence_url
+from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge
-from domain.alert import Alert
+from domain.alert import VALID, Alert
 from domain.entity import Entity, EntityKind
 from domain.window import rfc3339
 

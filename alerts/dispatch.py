@@ -16,13 +16,12 @@ from alerts.inhibition import Inhibitor
 from alerts.matchers import Labels, all_match
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
-from domain.alert import Alert, DeadLetter, alert_document, alert_of
+from domain.alert import VALID, Alert, DeadLetter, alert_document, alert_of
 from domain.window import from_rfc3339, rfc3339
 
 _KEEP_RESOLVED = timedelta(minutes=30)
 _KEEP_TOLD = timedelta(hours=120)  # as Alertmanager's log of notifications
 _KEEP_SILENCES = timedelta(hours=120)  # after their end, as Alertmanager's data.retention
-_HELD_AFTER_RESTART = timedelta(minutes=4)
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
@@ -409,8 +408,8 @@ class Dispatcher:
         known = {name for told in self._told.values() for name in told.firing}
         for one in document.get("alerts", ()):
             alert = alert_of(one)
-            if alert.is_firing(saved_at) and alert.ends_at < now + _HELD_AFTER_RESTART:
-                alert = replace(alert, ends_at=now + _HELD_AFTER_RESTART, is_timeout=True)
+            if alert.is_firing(saved_at) and alert.ends_at < now + VALID:
+                alert = replace(alert, ends_at=now + VALID, is_timeout=True)
             self.alerts[alert.fingerprint] = alert
             for route in self.config.route.match(alert.labels):
                 if alert.is_firing(now) or alert.fingerprint in known:

@@ -10,14 +10,12 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from alerts.config import AlertingConfig
-from alerts.decide import Runaway
 from alerts.dispatch import Dispatcher, Notification, Reason
 from alerts.matchers import Labels
 from alerts.settings import AlertsSettings
-from alerts.sources import AlertSources, Moment, Telling
+from alerts.sources import AlertSources, Moment, SpendFindings, Telling
 from analytics.burn_rates import BurnAlert
-from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses
-from analytics.cost.runaway import BudgetStatus
+from analytics.cost.jobs import Pricing
 from analytics.device_faults import DeviceFault
 from analytics.jobs import PastCounts, PastDeviceFaults, backtest, past_traffic, slo_statuses
 from analytics.knowledge import Knowledge
@@ -195,16 +193,14 @@ def _raised(_: str, error: Exception) -> None:
     raise error
 
 
-class _PastFindings:
+class _PastFindings(SpendFindings):
     """What was known at the moments of a window, one after the other (`alerts.sources.Findings`)."""
 
     def __init__(self, store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing) -> None:
-        self._store = store
+        super().__init__(store, pricing)
         self._window = window
-        self._pricing = pricing
         self._counts = PastCounts(store, window)
         self._faults = PastDeviceFaults(store, window.end)
-        self._spend = SpendWatch(store, pricing)
         burns = (one for objective in objectives for one in backtest(store, objective, window))
         self.all_burns = sorted(burns, key=lambda one: one.started_at)
 
@@ -235,18 +231,6 @@ class _PastFindings:
     def newest(self, _: datetime) -> Mapping[str, datetime | None]:
         """Not known of the past."""
         return {}
-
-    def has_new_spend(self, now: datetime) -> bool:
-        """By windows of ten minutes."""
-        return self._spend.is_due(now)
-
-    def runaways(self, now: datetime) -> Sequence[Runaway]:
-        """By what GPUs cost until then."""
-        return self._spend.look(now)
-
-    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
-        """By the hours that were over."""
-        return budget_statuses(self._store, now, self._pricing)
 
 
 _Key = tuple[tuple[str, str], ...]

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from alerts.alertmanager import PATH, VALID, AlertmanagerFeed
+from alerts.alertmanager import PATH, AlertmanagerFeed
 from alerts.config import AlertingConfig
 from alerts.decide import alertmanager_silence_url
 from alerts.deliver import DeliveryError, deliver, send
@@ -25,7 +25,7 @@ from alerts.receivers.messages import HttpMessage
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
 from domain.address import shown
-from domain.alert import Alert, DeadLetter
+from domain.alert import VALID, Alert, DeadLetter
 from domain.window import rfc3339
 from storage.readers import change_document, read_document
 from storage.store import Store
@@ -134,8 +134,8 @@ class Alerting:
         with self._lock:
             held = [
                 replace(alert, ends_at=max(alert.ends_at, now + VALID), updated_at=now, is_timeout=True)
-                for alert, _ in self._dispatcher.firing(now)
-                if names is None or alert.labels["alertname"] in names
+                for alert in self._dispatcher.alerts.values()
+                if alert.is_firing(now) and (names is None or alert.labels["alertname"] in names)
             ]
             self._dispatcher.post(held, now)
             self._feed.post(held)

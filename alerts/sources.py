@@ -117,7 +117,33 @@ class Findings(Protocol):
         """Where the budgets of dollars stand: a look at weeks of hours that are over."""
 
 
-class StoreFindings:
+class SpendFindings:
+    """What the store knows of spend, at moments that are asked for one after the other.
+
+    Args:
+        store: migrated.
+        pricing: what GPUs cost, and what may be spent.
+    """
+
+    def __init__(self, store: Store, pricing: Pricing) -> None:
+        self._store = store
+        self._pricing = pricing
+        self._spend = SpendWatch(store, pricing)
+
+    def has_new_spend(self, now: datetime) -> bool:
+        """By windows of ten minutes."""
+        return self._spend.is_due(now)
+
+    def runaways(self, now: datetime) -> Sequence[Runaway]:
+        """Of the whole bill and its large parts."""
+        return self._spend.look(now)
+
+    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
+        """By the settled hours of five weeks."""
+        return budget_statuses(self._store, now, self._pricing)
+
+
+class StoreFindings(SpendFindings):
     """What the store knows now.
 
     Args:
@@ -127,10 +153,8 @@ class StoreFindings:
     """
 
     def __init__(self, store: Store, counts: RecentCounts, pricing: Pricing) -> None:
-        self._store = store
+        super().__init__(store, pricing)
         self._counts = counts
-        self._pricing = pricing
-        self._spend = SpendWatch(store, pricing)
 
     def burns(self, objectives: Sequence[Objective], now: datetime) -> Sequence[BurnAlert]:
         """See `Findings`, as for all of these."""
@@ -151,18 +175,6 @@ class StoreFindings:
     def newest(self, now: datetime) -> Mapping[str, datetime | None]:
         """Of requests and of samples."""
         return read_freshness(self._store, now)
-
-    def has_new_spend(self, now: datetime) -> bool:
-        """By windows of ten minutes."""
-        return self._spend.is_due(now)
-
-    def runaways(self, now: datetime) -> Sequence[Runaway]:
-        """Of the whole bill and its large parts."""
-        return self._spend.look(now)
-
-    def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
-        """By the settled hours of five weeks."""
-        return budget_statuses(self._store, now, self._pricing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause,
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
 from analytics.scaling import ENGINES
-from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, slowness, stage_split
+from analytics.scope import VALUES, Scope, Slowness, attributed, localise, neighbourhood, slowness, stage_split
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.slo import rounded_up, slo_status
 from analytics.slo_documents.checks import OpenSloError
@@ -228,13 +228,12 @@ def unusual_cases(
         excluded: dict[Spike, tuple[Window, ...]] = {}  # by unusual spike, what was unusual in the history before it
         notable: dict[Spike, tuple[Window, ...]] = {}
         for spike in (one for one in spikes if one.service == service):
-            whole, reference = _whole_and_reference(spike.window, settings.spikes.history_s)
+            whole, _ = _whole_and_reference(spike.window, settings.spikes.history_s)
             earlier = tuple(
                 other.window for other in excluded
                 if other.model == spike.model and whole.start < other.window.end <= spike.window.start
             )  # fmt: skip
-            _, read = requests.of(spike.model, whole)
-            found = slowness(read, spike.indicator, spike.window, reference, earlier)
+            found = _slowness_of(requests, spike, earlier, settings.spikes.history_s, spike.window)
             if found.is_unusual:
                 excluded[spike] = earlier
             elif found.is_notable:
@@ -290,8 +289,7 @@ class _RecentRequests:
 
     def of(self, model: str | None, window: Window) -> tuple[int, pl.DataFrame]:
         """One in how many is read, and those of the window (and the model) with `stage_split` columns."""
-        count = self._counts.filter(_within(window))["requests"].sum()
-        one_in = max(1, math.ceil(int(count) / _REQUESTS_MAX))
+        one_in = _one_in(self._counts.filter(_within(window)))
         if self._known is None or self._known[0] != one_in or not _covers(self._known[1], window):
             end = min(self._until, window.end + timedelta(seconds=_STRETCH_S))
             stretch = Window(window.start, max(window.end, end))
@@ -300,13 +298,24 @@ class _RecentRequests:
         return one_in, requests if model is None else requests.filter(pl.col("model") == model)
 
 
+def _slowness_of(
+    requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float, part: Window
+) -> Slowness:
+    """How many were slow in a part of a spike, against the usual time before all of it."""
+    whole, reference = _whole_and_reference(spike.window, history_s)
+    _, read = requests.of(spike.model, whole)
+    return slowness(read, spike.indicator, part, reference, earlier)
+
+
 def _is_notable(
     requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float, part: Window
 ) -> bool:
-    """Was a part of a spike notable by itself, against the same usual time."""
-    whole, reference = _whole_and_reference(spike.window, history_s)
-    _, read = requests.of(spike.model, whole)
-    return slowness(read, spike.indicator, part, reference, earlier).is_notable
+    return _slowness_of(requests, spike, earlier, history_s, part).is_notable
+
+
+def _one_in(counted: pl.DataFrame) -> int:
+    """One in how many requests is read, of those that a column `requests` counts."""
+    return max(1, math.ceil(int(counted["requests"].sum()) / _REQUESTS_MAX))
 
 
 def _within(window: Window) -> pl.Expr:
@@ -655,7 +664,7 @@ def stopped_services(store: Store, now: datetime) -> list[StoppedTraffic]:
 
 def past_traffic(store: Store, window: Window) -> PastTraffic:
     """The services that nobody reached, at any moment of a window."""
-    start = datetime.fromtimestamp((window.start - HISTORY).timestamp() // TRAFFIC_STEP_S * TRAFFIC_STEP_S, UTC)
+    start = _step_of(window.start - HISTORY, TRAFFIC_STEP_S)
     return PastTraffic(pl.concat([read_traffic_steps(store, day) for day in _days(Window(start, window.end))]))
 
 
@@ -720,7 +729,7 @@ def imbalance_of(store: Store, service: str, window: Window) -> Imbalance:
 def compared_releases(store: Store, service: str, window: Window, a: str, b: str) -> Comparison:
     """How version b of a service did against version a over a window."""
     seen = read_services(store, window, service)
-    one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
+    one_in = _one_in(seen)
     return replace(compare_versions(read_requests(store, window, service, one_in=one_in), a, b), one_in=one_in)
 
 
@@ -789,7 +798,7 @@ def _read_case(
 ) -> Case:
     whole, reference = _whole_and_reference(window, settings.spikes.history_s)
     seen = read_services(store, whole, service)
-    one_in = max(1, math.ceil(int(seen["requests"].sum()) / _REQUESTS_MAX))
+    one_in = _one_in(seen)
     requests = stage_split(read_requests(store, whole, service, None, one_in))
     scope = localise(requests, indicator, window, reference, excluded, one_in)
     return Case(service, window, reference, indicator, excluded, one_in, requests, scope)
@@ -963,6 +972,7 @@ class PastDeviceFaults:
         self._store = store
         self._until = until
         self._topology = read_topology(store)
+        self._cabled = _cabled(self._topology)
         self._known: list[DeviceFault] = []
         self._stretch: DeviceStretch | None = None
         self._series = pl.DataFrame()
@@ -976,7 +986,7 @@ class PastDeviceFaults:
             self._series, self._stretch = _device_samples(self._store, Window(window.start, last))
             self._riders = None
         told = self._stretch.part(window)
-        found = faults_at(told, _cabled(self._topology), self._known, now)
+        found = faults_at(told, self._cabled, self._known, now)
         if found:
             if self._riders is None:  # of all that was read at once: who rides on a device is told, not judged
                 services = _services_of_replicas(self._store, self._stretch.window)
@@ -988,7 +998,7 @@ class PastDeviceFaults:
 
 
 def _fault_window(now: datetime) -> Window:
-    end = datetime.fromtimestamp(int(now.timestamp() - _FAULT_LAG_S) // _FAULT_STEP_S * _FAULT_STEP_S, UTC)
+    end = _step_of(now - timedelta(seconds=_FAULT_LAG_S), _FAULT_STEP_S)
     return Window(end - timedelta(seconds=_FAULT_LOOK_S), end)
 
 

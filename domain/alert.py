@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain.window import from_rfc3339, rfc3339
+
+VALID = timedelta(minutes=4)
+"""How long an alert is believed that is not told again: a look that stopped must not keep it up."""
 
 _FNV_OFFSET, _FNV_PRIME = 14695981039346656037, 1099511628211  # 64 bit (Fowler, Noll and Vo)
 

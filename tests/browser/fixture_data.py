@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from alerts.decide import VALID, burn_alert, incident_alert
+from alerts.decide import burn_alert, incident_alert
 from alerts.devices import device_alerts
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.device_faults import DeviceFault
 from analytics.gpu_states import GpuState
 from analytics.port_states import PortState
-from domain.alert import Alert
+from domain.alert import VALID, Alert
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
