@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer seeds: some ten minutes on two cores")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--misses", action="store_true", help="a line for each incident that was not answered right")
+    parser.add_argument("--stores", type=Path, help="keep what is played there, and look at it again next time")
     parser.add_argument("--out", type=Path, help="a Markdown file to keep the tables in")
     given = parser.parse_args()
     console = Console(width=150, record=True)
     command = "make bench-causes" + (' BENCH_ARGS="--quick"' if given.quick else "")
     console.print(f"{command} · {time.strftime('%Y-%m-%d')} · {machine()}")
     figures: dict[str, float] = {}
-    figures |= _seeded(console, QUICK if given.quick else FULL, given.jobs, misses=given.misses)
+    figures |= _seeded(console, QUICK if given.quick else FULL, given)
     figures |= _outside(console, OUTSIDE_SEEDS_QUICK if given.quick else OUTSIDE_SEEDS, given.jobs)
     parts: tuple[Callable[[Console], dict[str, float]], ...] = (_petshop, _nezha, _devices)
     for part in parts:
@@ -49,13 +50,13 @@ def main() -> None:
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))  # for programs
 
 
-def _seeded(console: Console, seeds: dict[str, int], jobs: int, *, misses: bool) -> dict[str, float]:
-    cases = [case for suite, count in seeds.items() for case in seeded.cases([suite], count, seeded.KINDS)]
-    numbered = [seeded.Case(case.suite, case.kinds, case.seed, number) for number, case in enumerate(cases)]
-    answers = seeded.answers_of(numbered, jobs)
+def _seeded(console: Console, seeds: dict[str, int], given: argparse.Namespace) -> dict[str, float]:
+    answers: list[seeded.Answer] = []
+    for suite, count in seeds.items():
+        answers += seeded.answers_of(seeded.cases([suite], count, seeded.KINDS), given.jobs, stores=given.stores)
     felt = [answer for answer in answers if answer.felt]
     console.print(f"Seeds: {seeds}. {len(answers) - len(felt)} faults that no user felt are left out.")
-    seeded.show(console, felt, misses=misses)
+    seeded.show(console, felt, misses=given.misses)
     figures = seeded.figures(felt)
     for name, value in figures.items():
         console.print(f"{name}: {value:.3f}")

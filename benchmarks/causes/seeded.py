@@ -13,6 +13,10 @@ job as live data (`analytics.jobs.analyze`), and only then held against the trut
     clean     no fault: six hours of usual life; a busy hour that users felt may be told, and as nothing else
 
     python -m benchmarks.causes.seeded [--suites one,clean] [--seeds N] [--kinds KIND,…] [--jobs N] [--misses]
+                                       [--stores DIR]
+
+With `--stores` what was played is kept, and the next run of the same cases looks at the very same data again: so two
+states of the engine are compared, and only the engine takes time. Stores played by another simulator must be deleted.
 """
 
 import argparse
@@ -23,8 +27,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -155,7 +162,7 @@ def _metrics_of(kind: CauseKind) -> set[str]:
     return {metric for sign in knowledge.patterns[kind].requires for metric in knowledge.signals[sign.signal].metrics}
 
 
-def play(store: Store, case: Case) -> Answer:
+def play(store: Store, case: Case, played: "Played") -> Answer:
     """Play one case into the store, look at it, and say what was answered."""
     began = time.process_time()
     cloud = build_cloud(case.seed, varied=True)
@@ -167,8 +174,10 @@ def play(store: Store, case: Case) -> Answer:
     quirks = Quirks.drawn(case.seed) if case.suite == "confused" else None
     harmless = _harmless(case, cloud, faults)
     simulation = Simulation(case.seed, start, [*faults, *harmless], cloud=cloud, quirks=quirks)
-    write_topology(store, cloud.topology(), start)
-    fill(store, simulation, start, end)
+    with played.once(case, "all of it") as is_new:
+        if is_new:
+            write_topology(store, cloud.topology(), start)
+            fill(store, simulation, start, end)
     settings = AnalyzeSettings(knowledge=_knowledge(case))
     window = Window(start + timedelta(seconds=600), end)
     incidents = analyze(store, window, end, (), settings)
@@ -190,7 +199,7 @@ def play(store: Store, case: Case) -> Answer:
         truth=truth,
         said=said,
         felt=not faults or _felt(store, cloud, faults),
-        each_felt=case.suite != "two" or _each_felt(store, case, cloud, faults),
+        each_felt=case.suite != "two" or _each_felt(store, case, cloud, faults, played),
         onset_error_s=None if best is None or not faults else (best.started_at - first_start).total_seconds(),
         detected_after_s=None if best is None or not faults else (best.detected_at - first_start).total_seconds(),
         incidents=len(near),
@@ -232,7 +241,7 @@ def _felt(store: Store, cloud: Cloud, faults: Sequence[Fault]) -> bool:
     return False
 
 
-def _each_felt(store: Store, case: Case, cloud: Cloud, faults: Sequence[Fault]) -> bool:
+def _each_felt(store: Store, case: Case, cloud: Cloud, faults: Sequence[Fault], played: "Played") -> bool:
     """Did users feel each fault of a pair, by the same measure as single ones, and whatever was answered.
 
     Of two in the same service the percentiles do not say whose the time is, so each is played by itself too: it must
@@ -246,7 +255,9 @@ def _each_felt(store: Store, case: Case, cloud: Cloud, faults: Sequence[Fault]) 
         later = number * ALONE_AFTER
         alone = replace(fault, started_at=fault.started_at + later, ended_at=fault.ended_at + later)
         start, by_itself = case.starts_at + later, build_cloud(case.seed, varied=True)
-        fill(store, Simulation(case.seed, start, [alone], cloud=by_itself), start, alone.ended_at)
+        with played.once(case, f"fault {number} alone") as is_new:
+            if is_new:
+                fill(store, Simulation(case.seed, start, [alone], cloud=by_itself), start, alone.ended_at)
         left, usual = _requests_met(store, cloud, fault), _requests_met(store, cloud, alone)
         if not _felt(store, cloud, [alone]) or left < KEPT_AWAY_RATIO * usual:
             return False
@@ -353,24 +364,55 @@ def _everywhere(findings: Findings) -> Scope:
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
-def _in_one_store(part: Sequence[Case]) -> list[Answer]:
+class Played:
+    """What a store has been played already: a line each in a file beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "played.txt"
+        self._lines = set(self._file.read_text().splitlines()) if self._file.exists() else set()
+
+    @contextmanager
+    def once(self, case: Case, what: str) -> Iterator[bool]:
+        """Is it to be played.
+
+        Raises:
+            RuntimeError: when an earlier run was ended in the middle of it, and half of it is there.
+        """
+        line = f"{case.suite} {case.seed} {' '.join(case.kinds)}: {what}, day {case.number % CASES_A_STORE}"
+        if f"{line}, begun" in self._lines and f"{line}, done" not in self._lines:
+            raise RuntimeError(f"half of {line!r} was played into {self._file.parent}: delete that folder")
+        is_new = f"{line}, done" not in self._lines
+        self._write(f"{line}, begun")
+        yield is_new
+        self._write(f"{line}, done")
+
+    def _write(self, line: str) -> None:
+        if line not in self._lines:
+            self._lines.add(line)
+            with self._file.open("a") as file:
+                file.write(f"{line}\n")
+
+
+def _in_one_store(part: Sequence[Case], stores: Path | None) -> list[Answer]:
     """Some cases, each on a day of its own in one store: an embedded engine opens one folder a process."""
-    with tempfile.TemporaryDirectory(prefix="tailsight-causes-") as folder:
+    with nullcontext(stores) if stores else tempfile.TemporaryDirectory(prefix="tailsight-causes-") as above:
+        folder = Path(above) / f"{part[0].suite}-{part[0].seed}-{'-'.join(part[0].kinds)}-{len(part)}"
         store = open_owned(StoreSettings(url=f"chdb://{folder}/data"))
         try:
             migrate(store)
-            return [play(store, case) for case in part]
+            played = Played(folder)
+            return [play(store, case, played) for case in part]
         finally:
             store.close()
 
 
-def answers_of(chosen: Sequence[Case], jobs: int, *, quiet: bool = False) -> list[Answer]:
-    """Play all cases, `jobs` stores at a time."""
+def answers_of(chosen: Sequence[Case], jobs: int, *, stores: Path | None = None, quiet: bool = False) -> list[Answer]:
+    """Play all cases, `jobs` stores at a time; kept under `stores`, or thrown away."""
     parts = [chosen[first : first + CASES_A_STORE] for first in range(0, len(chosen), CASES_A_STORE)]
     spawn = multiprocessing.get_context("spawn")  # the engine cannot be forked
     found: list[Answer] = []
     with spawn.Pool(jobs, maxtasksperchild=1) as pool:
-        done: Iterator[list[Answer]] = pool.imap_unordered(_in_one_store, parts)
+        done: Iterator[list[Answer]] = pool.imap_unordered(partial(_in_one_store, stores=stores), parts)
         for part in done if quiet else track(done, f"{len(chosen)} incidents", total=len(parts)):
             found += part
     return sorted(found, key=lambda answer: answer.case.number)
@@ -548,11 +590,12 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--jobs", type=int, default=2, help="stores at a time")
     parser.add_argument("--misses", action="store_true", help="a line for each case that was not answered right")
+    parser.add_argument("--stores", type=Path, help="keep what is played there, and look at it again next time")
     given = parser.parse_args()
     chosen = cases(given.suites.split(","), given.seeds, [CauseKind(kind) for kind in given.kinds.split(",")])
     console = Console(width=160)
     console.print(machine())
-    answers = answers_of(chosen, given.jobs)
+    answers = answers_of(chosen, given.jobs, stores=given.stores)
     felt = [one for one in answers if one.felt]
     show(console, felt, misses=given.misses)
     unfelt = [one for one in answers if not one.felt]
