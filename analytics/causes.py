@@ -44,6 +44,7 @@ _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.
 _BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
 _NONE_BESIDE = 0.45
 _MORE_REQUESTS = 1.5
+_WAY_UNSEEN = 0.85
 _BLIND = 0.8  # how far it is still believed where what must go with it cannot be seen
 _CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
 _BESIDE_MAX = 0.44
@@ -220,12 +221,17 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     expected = _near(pattern.expects, entity, spike)
     companions = _near(pattern.supports, entity, spike)
     explained = _explained(pattern, entity, spike)
+    unseen = _is_unseen(pattern, spike)
     confidence = (
         pattern.weight
         * _strength(ordered, expected, with_peers=alone or entity.kind is EntityKind.SERVICE)
         * max(_placed(explained), _felt_beside([*ways, *(sign for sign in ordered if _is_felt(sign))]))
         * _in_time(ordered, spike)
-        * (_reached(ways, _told_by_stages(pattern, entity, spike), common=common) if pattern.through else 1.0)
+        * (
+            _reached(ways, _told_by_stages(pattern, entity, spike), unseen=unseen, common=common)
+            if pattern.through
+            else 1.0
+        )
         * (_expected(expected) if pattern.expects else 1.0)
         * _supported(pattern, companions, common=common)
         * _unopposed(_near(pattern.against, entity, spike), entity, spike, of_requests=_is_of_requests(ordered))
@@ -339,12 +345,16 @@ def _late_after_s(spike: _Spike) -> float:
     return 2 * spike.step_s + 30.0
 
 
-def _reached(ways: Sequence[Shift], told_by_stages: float, *, common: bool) -> float:
-    """From 0.35 when no way by which it reaches requests shows to 1; a little below 1 when none is measured."""
-    if not ways:
-        return 0.85
-    moved = max(shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0 for shift in ways)
-    return 0.35 + 0.65 * max(moved, told_by_stages)
+def _reached(ways: Sequence[Shift], told_by_stages: float, *, unseen: bool, common: bool) -> float:
+    """From 0.35 when no way by which it reaches requests shows to 1; at least 0.85 when it may have, unseen."""
+    scores = [shift.score(with_peers=common) if shift.moved(with_peers=common) else 0.0 for shift in ways]
+    return max(_WAY_UNSEEN if unseen or not ways else 0.35, 0.35 + 0.65 * max(*scores, told_by_stages, 0.0))
+
+
+def _is_unseen(pattern: Pattern, spike: _Spike) -> bool:
+    """Is the time to first token slow, of which requests do not say how much they waited for a transfer."""
+    is_first = spike.indicator is Indicator.TTFT
+    return is_first and "transfer_time" in pattern.through and not spike.by_signal.get("transfer_time")
 
 
 def _told_by_stages(pattern: Pattern, entity: Entity, spike: _Spike) -> float:

@@ -64,6 +64,7 @@ from analytics.spikes import (
     begun_with_others,
     find_spikes,
     one_for_overlapping,
+    rise_within,
     until_failures_end,
 )
 from analytics.traffic_stops import HISTORY, PastTraffic, StoppedTraffic, stopped_traffic
@@ -115,6 +116,7 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
+_PLAIN = 0.8  # so sure must be what a part of a spike is blamed on, where the whole of it has no cause
 _STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
 _TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
@@ -192,13 +194,51 @@ def analyze(
     """
     window = _settling(store, _on_steps(window, settings.spikes.step_s))
     found = []
-    for spike, case in unusual_cases(store, window, settings, progress):
-        explanation = _explain(store, case, settings)
-        if is_incident(case.scope, explanation):
-            found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+    for whole_spike, whole_case in unusual_cases(store, window, settings, progress):
+        for spike, case, explanation in _explained(store, whole_spike, whole_case, settings):
+            if is_incident(case.scope, explanation):
+                found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def _explained(
+    store: Store, spike: Spike, case: Case, settings: AnalyzeSettings
+) -> list[tuple[Spike, Case, Explanation]]:
+    """A spike and why. One that nothing explains is told in two where it rose once more and that has a plain cause.
+
+    What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
+    """
+    explanation = _explain(store, case, settings)
+    if explanation.causes[0].kind is CauseKind.UNKNOWN:
+        rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
+        if rose_at is not None:
+            later = _part(case, Window(rose_at, case.window.end))
+            why = _explain(store, later, settings)
+            if why.causes[0].confidence >= _PLAIN:
+                earlier = _part(case, Window(case.window.start, rose_at))
+                first, second = spike.told_apart(rose_at, settings.spikes)
+                return [(first, earlier, _explain(store, earlier, settings)), (second, later, why)]
+    return [(spike, case, explanation)]
+
+
+def _part(case: Case, window: Window) -> Case:
+    """A part of a case, held against the same usual time."""
+    scope = localise(case.requests, case.indicator, window, case.reference, case.excluded, case.one_in)
+    return replace(case, window=window, scope=scope)
+
+
+def _slow_by_step(case: Case, step_s: int) -> pl.DataFrame:
+    """Requests and slow or failed ones of the window by step: columns time, requests, slow."""
+    over_ms = case.scope.slow_over_ms
+    is_slow = pl.lit(value=False) if over_ms is None else pl.col(VALUES[case.indicator]) > over_ms
+    return (
+        case.requests.filter(_within(case.window))
+        .group_by(pl.col("time").dt.truncate(f"{step_s}s").alias("time"))
+        .agg(pl.len().alias("requests"), (pl.col("is_error") | is_slow.fill_null(value=False)).sum().alias("slow"))
+        .sort("time")
+    )
 
 
 def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Pricing | None) -> Incident:
@@ -241,11 +281,17 @@ def unusual_cases(
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
         unusual = list(excluded)
-        lasting = {}
+        begun = partial(_begun, requests, excluded, settings.spikes.history_s)
         for spike in one_for_overlapping(unusual):
-            earlier = excluded[spike]
-            is_notable = partial(_is_notable, requests, spike, earlier, settings.spikes.history_s)
-            lasting[until_failures_end(begun_with_others(spike, unusual, is_notable), unusual)] = earlier
+            later = begun(spike)
+            if (
+                later != spike
+                and not _slowness_of(
+                    requests, later, excluded[spike], settings.spikes.history_s, later.window
+                ).is_unusual
+            ):
+                unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
+        lasting = {until_failures_end(begun(spike), unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
         kept = one_for_overlapping(list(lasting))
         beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
         for spike in sorted(kept + one_for_overlapping(beside), key=lambda one: one.window.start):
@@ -307,10 +353,15 @@ def _slowness_of(
     return slowness(read, spike.indicator, part, reference, earlier)
 
 
-def _is_notable(
-    requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float, part: Window
-) -> bool:
-    return _slowness_of(requests, spike, earlier, history_s, part).is_notable
+def _begun(
+    requests: _RecentRequests, unusual: Mapping[Spike, tuple[Window, ...]], history_s: float, spike: Spike
+) -> Spike:
+    """The spike, begun with the others as of `begun_with_others`; by unusual spike what was unusual before it."""
+
+    def is_notable(part: Window) -> bool:
+        return _slowness_of(requests, spike, unusual[spike], history_s, part).is_notable
+
+    return begun_with_others(spike, list(unusual), is_notable)
 
 
 def _one_in(counted: pl.DataFrame) -> int:

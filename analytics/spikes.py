@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import betainc
+from scipy.special import betainc, xlogy
 
 from analytics.robust import MovingMedian
 from domain.incident import Indicator
@@ -24,6 +24,9 @@ _STEP_BUCKETS_MIN = 8  # fewer tell no step
 _STEP_NEAR = 2  # further into the run it would be the middle of a ramp
 _FAINT_BEFORE = 0.5
 _BEFORE_FAILURES = 240  # buckets, whose latency tells what was usual before requests failed
+_PART_STEPS_MIN = 4  # of a spike that is told in two parts
+_RISE_RATIO_MIN = 1.5
+_RISE_GAIN_MIN = 8.0  # e to that: so much likelier are two shares of slow requests than one
 _OTHERS_MIN, _BEGIN_TOGETHER = 2, timedelta(seconds=60)
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
@@ -74,6 +77,14 @@ class Spike:
     ongoing: bool
     baseline_ms_p99: float
     peak_ms_p99: float
+
+    def told_apart(self, at: datetime, settings: SpikeSettings) -> tuple["Spike", "Spike"]:
+        """What it was before a moment within it, and since."""
+        detected_at = at + timedelta(seconds=settings.step_s * settings.raised_min)
+        return (
+            replace(self, window=Window(self.window.start, at), ongoing=False),
+            replace(self, window=Window(at, self.window.end), detected_at=max(self.detected_at, detected_at)),
+        )
 
 
 def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) -> list[Spike]:
@@ -391,6 +402,35 @@ def begun_with_others(spike: Spike, others: Sequence[Spike], is_notable: Callabl
     if is_notable(Window(spike.window.start, first)):
         return spike
     return replace(spike, window=Window(first, spike.window.end))
+
+
+def rise_within(counts: pl.DataFrame) -> datetime | None:
+    """When within a spike the share of slow requests rose most; None where it did not clearly.
+
+    The split into two binomials that is likeliest, if it is so by far (a likelihood ratio: Wilks 1938).
+
+    Args:
+        counts: columns time (start of a step), requests, slow; the steps of a spike that have requests, ascending.
+    """
+    requests, slow = (counts[name].to_numpy().astype(np.float64) for name in ("requests", "slow"))
+    if len(requests) < 2 * _PART_STEPS_MIN:
+        return None
+
+    def likelihood(hits: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = xlogy(hits, hits / of) + xlogy(of - hits, 1.0 - hits / of)
+        return found
+
+    splits = np.arange(_PART_STEPS_MIN, len(requests) - _PART_STEPS_MIN + 1)
+    slow_before, all_before = (np.cumsum(one)[splits - 1] for one in (slow, requests))
+    slow_after, all_after = slow.sum() - slow_before, requests.sum() - all_before
+    gain = likelihood(slow_before, all_before) + likelihood(slow_after, all_after)
+    gain = gain - likelihood(slow.sum(keepdims=True), requests.sum(keepdims=True))
+    is_rise = slow_after / all_after > _RISE_RATIO_MIN * slow_before / all_before
+    best = int(np.argmax(np.where(is_rise, gain, -np.inf)))
+    if not is_rise[best] or gain[best] < _RISE_GAIN_MIN:
+        return None
+    at: datetime = counts["time"][int(splits[best])]
+    return at
 
 
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:

@@ -12,6 +12,7 @@ from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
 from domain.cause import OF_EVERY_DAY, CauseKind, Explanation
 from domain.entity import Entity, EntityKind
+from domain.incident import Indicator
 from tests.analytics.frames import at
 
 KNOWLEDGE = shipped_knowledge()
@@ -81,8 +82,13 @@ def still(name: str, entity: Entity, level: float) -> Shift:
     return moved(name, entity, level, level, sigmas=0.1, lead_s=None)
 
 
-def explained(shifts: list[Shift], who: Scope = ONE_SICK, load_explains: float | None = None) -> Explanation:
-    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load_explains), KNOWLEDGE)
+def explained(
+    shifts: list[Shift],
+    who: Scope = ONE_SICK,
+    load_explains: float | None = None,
+    indicator: Indicator = Indicator.LATENCY,
+) -> Explanation:
+    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load_explains, indicator), KNOWLEDGE)
 
 
 def everywhere(name: str, before: float, during: float) -> list[Shift]:
@@ -525,6 +531,15 @@ def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
     assert explanation.causes[0].kind is CauseKind.UNKNOWN
     why = {one.kind: one.why for one in explanation.ruled_out}
     assert "did not reach the requests there" in why[CauseKind.NETWORK_LINK_FAULT]
+
+
+def test_a_first_token_may_have_waited_for_a_link_where_requests_do_not_tell_their_stages() -> None:
+    shifts = [moved("symbol_errors", PORT, 0, 60, lead_s=30), still("decode_time", SICK, 25)]
+    of_tokens, of_first_token = (explained(shifts, indicator=one) for one in (Indicator.TPOT, Indicator.TTFT))
+    assert of_tokens.causes[0].kind is CauseKind.UNKNOWN
+    assert (of_first_token.causes[0].kind, of_first_token.causes[0].entity) == (CauseKind.NETWORK_LINK_FAULT, PORT)
+    told = explained([*shifts, still("transfer_time", SICK, 15)], indicator=Indicator.TTFT)
+    assert told.causes[0].kind is CauseKind.UNKNOWN
 
 
 @pytest.mark.parametrize("kind", SIGNS)

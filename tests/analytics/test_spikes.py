@@ -12,6 +12,7 @@ from analytics.spikes import (
     begun_with_others,
     find_spikes,
     one_for_overlapping,
+    rise_within,
     until_failures_end,
     usual_and_failing,
     usual_and_raised,
@@ -220,6 +221,23 @@ def test_a_spike_begins_with_the_others_where_the_minutes_before_them_are_nothin
     assert begun(others[:1]) == early.window, "one other alone says little"
     assert begun([spike(Indicator.LATENCY, 660), *others]) == early.window, "a minute is no gap"
     assert begun([spike(Indicator.LATENCY, 1200, 1300), others[0]]) == early.window, "another time is no other"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"), [(3, 12, True), (3, 4, False), (12, 3, False), (0, 6, True), (0, 1, False)]
+)
+def test_a_spike_rose_again_where_clearly_more_of_its_requests_are_slow(before: int, after: int, *, told: bool) -> None:
+    slow = [before + wave for wave in (0, 1, 0, -1)] * 4 + [after + wave for wave in (0, 1, 0, -1)] * 5
+    slow = [max(0, one) for one in slow]
+    counts = pl.DataFrame({"time": [at(STEP_S * step) for step in range(len(slow))], "requests": 60, "slow": slow})
+    assert rise_within(counts) == (at(STEP_S * 16) if told else None)
+
+
+def test_a_few_steps_are_no_part_of_a_spike() -> None:
+    slow = [0, 0, 0, *([20] * 12)]
+    counts = pl.DataFrame({"time": [at(STEP_S * step) for step in range(len(slow))], "requests": 60, "slow": slow})
+    assert rise_within(counts[:7]) is None
+    assert rise_within(counts) == at(STEP_S * 4)
 
 
 def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:
