@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from analytics.expected import Load
 from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
@@ -44,7 +45,9 @@ _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.
 _BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
 _NONE_BESIDE = 0.45
 _MORE_REQUESTS = 1.5
+_NO_LOAD_KNOWN = Load()
 _WAY_UNSEEN = 0.85
+_LOAD_UNSEEN = 0.5  # so much says of a surge that there never was as much load
 _BLIND = 0.8  # how far it is still believed where what must go with it cannot be seen
 _CLAIMS = 0.8  # of another's confidence that what brings it about must have itself
 _BESIDE_MAX = 0.44
@@ -84,8 +87,8 @@ class Findings:
     """What was found of one spike of one service, before anything is blamed.
 
     `onset` is when it began, `scope` which requests were slow and whose, `shifts` how every signal of every entity near
-    the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of onsets.
-    `load_explains` is the share of the excess (0-1) that as much load brought before; None: there never was as much.
+    the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of onsets, `load`
+    what as much load brought before.
     """
 
     service: str
@@ -94,7 +97,7 @@ class Findings:
     shifts: Sequence[Shift]
     neighbourhood: Neighbourhood
     step_s: int
-    load_explains: float | None = None
+    load: Load = _NO_LOAD_KNOWN
     indicator: Indicator = Indicator.LATENCY
 
 
@@ -107,7 +110,7 @@ class _Spike:
     scope: Scope
     near: Neighbourhood
     by_signal: Mapping[str, Sequence[Shift]]
-    load_explains: float | None
+    load: Load
     step_s: int
     indicator: Indicator
     starts: frozenset[str] = frozenset()
@@ -142,7 +145,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         scope,
         findings.neighbourhood,
         by_signal,
-        findings.load_explains,
+        findings.load,
         findings.step_s,
         findings.indicator,
         frozenset(sign.signal for one in knowledge.patterns.values() if one.alone for sign in one.requires),
@@ -222,9 +225,12 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     companions = _near(pattern.supports, entity, spike)
     explained = _explained(pattern, entity, spike)
     unseen = _is_unseen(pattern, spike)
+    beside = max((shift.score() for shift in expected if shift.moved()), default=0.0)
+    if pattern.kind in OF_THE_LOAD and spike.load.is_unseen:
+        beside = max(beside, _LOAD_UNSEEN)
     confidence = (
         pattern.weight
-        * _strength(ordered, expected, with_peers=alone or entity.kind is EntityKind.SERVICE)
+        * _strength(ordered, beside, with_peers=alone or entity.kind is EntityKind.SERVICE)
         * max(_placed(explained), _felt_beside([*ways, *(sign for sign in ordered if _is_felt(sign))]))
         * _in_time(ordered, spike)
         * (
@@ -380,10 +386,9 @@ def _supported(pattern: Pattern, companions: Sequence[Shift], *, common: bool) -
     return 0.8 + 0.2 * sum(best.values()) / len(best) if best else 0.9
 
 
-def _strength(signs: Sequence[Shift], expected: Sequence[Shift], *, with_peers: bool) -> float:
-    """That of the strongest sign; what is expected to go with it and did is nearly as good as a sign."""
+def _strength(signs: Sequence[Shift], beside: float, *, with_peers: bool) -> float:
+    """That of the strongest sign; what is expected to go with it and did (`beside`, 0-1) is nearly as good as one."""
     best = max(shift.score(with_peers=with_peers) for shift in signs)
-    beside = max((shift.score() for shift in expected if shift.moved()), default=0.0)
     return 1.0 - (1.0 - best) * (1.0 - 0.8 * beside)
 
 
@@ -429,9 +434,9 @@ def _as_load(kind: CauseKind, spike: _Spike) -> float:
     more, longer = (math.log(_growth(names, spike)) for names in (("request_rate",), ("input_tokens", "output_tokens")))
     own = more if kind is CauseKind.TRAFFIC_SURGE else longer
     part = min(1.0, 2.0 * own / (more + longer)) if more + longer > 0 else 1.0
-    if kind is CauseKind.PROMPT_MIX_SHIFT or spike.load_explains is None:
+    if kind is CauseKind.PROMPT_MIX_SHIFT or spike.load.explains is None:
         return part
-    return part * min(1.0, 0.3 + 1.4 * spike.load_explains)
+    return part * min(1.0, 0.3 + 1.4 * spike.load.explains)
 
 
 def _growth(names: Iterable[str], spike: _Spike) -> float:
@@ -689,8 +694,8 @@ def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
     late_s = _late_s(candidate.signs, spike)
     if late_s:
         return f"{moved}, but {late_s + _late_after_s(spike):.0f} s after the spike began"
-    if candidate.pattern.kind is CauseKind.TRAFFIC_SURGE and spike.load_explains is not None:
-        return f"{moved}, but as much load brought {spike.load_explains:.0%} of the added time before"
+    if candidate.pattern.kind is CauseKind.TRAFFIC_SURGE and spike.load.explains is not None:
+        return f"{moved}, but as much load brought {spike.load.explains:.0%} of the added time before"
     ways = _near(candidate.pattern.through, candidate.entity, spike)
     common = spike.is_common(candidate.pattern, candidate.entity)
     if ways and not any(shift.moved(with_peers=common) for shift in ways):

@@ -1,6 +1,7 @@
 """What was to be expected: the p99 that as much load brought before, so that what only moved with it is told apart."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,15 +15,24 @@ _REQUESTS_MIN = 5  # fewer have no percentile to learn from
 _SEEN_QUANTILE, _SEEN_RATIO = 0.9, 1.1  # of the load seen; held beyond it, nobody knows what the service would do
 
 
-def explained_by_load(
-    requests: pl.DataFrame, column: str, spike: Window, reference: Window, one_in: int = 1
-) -> float | None:
-    """The share (0-1) of the rise of p99 that the load of the spike brought whenever it was there before.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the load of a spike brought before it.
+
+    `explains` is the share of the rise (0-1) that as much load brought in usual time, None where there hardly ever was
+    as much (`is_unseen`) or too little is known of usual time: then nothing speaks against the load.
+    """
+
+    explains: float | None = None
+    is_unseen: bool = False
+
+
+def load_of(requests: pl.DataFrame, column: str, spike: Window, reference: Window, one_in: int = 1) -> Load:
+    """What share of the rise of p99 the load of the spike brought whenever it was there before.
 
     The logarithm of a minute's 90th percentile is fitted to its request rate and token rate by quantile regression
     (Koenker and Bassett 1978; the median, so that minutes that were bad for another reason do not pull), on usual time
-    alone. None when the spike's load was hardly ever seen in usual time, or when there is too little of that: then
-    nothing speaks against the load.
+    alone.
 
     Args:
         requests: a frame of `read_requests` over both windows.
@@ -33,19 +43,19 @@ def explained_by_load(
     """
     usual, during = (_minutes(requests, column, window, one_in) for window in (reference, spike))
     if usual.height < _STEPS_MIN or during.is_empty():
-        return None
+        return Load()
     load, now = (frame.select("rate", "tokens").to_numpy() for frame in (usual, during))
     level = np.median(now, axis=0)
     if (level > _SEEN_RATIO * np.quantile(load, _SEEN_QUANTILE, axis=0)).any():
-        return None
+        return Load(is_unseen=True)
     middle, scale = np.median(load, axis=0), np.maximum(load.std(axis=0), 1e-9)
     model = QuantileRegressor(quantile=0.5, alpha=1e-3, solver="highs")
     model.fit((load - middle) / scale, np.log(usual["high_ms"].to_numpy()))
     before, expected = (math.exp(float(model.predict([(x - middle) / scale])[0])) for x in (middle, level))
     observed = float(during["high_ms"].median())  # type: ignore[arg-type]  # not empty: there is a median
     if observed <= before:
-        return None
-    return min(1.0, max(0.0, (expected - before) / (observed - before)))
+        return Load()
+    return Load(min(1.0, max(0.0, (expected - before) / (observed - before))))
 
 
 def _minutes(requests: pl.DataFrame, column: str, window: Window, one_in: int) -> pl.DataFrame:

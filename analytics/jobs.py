@@ -35,7 +35,7 @@ from analytics.device_faults import (
     replicas_by_place,
     with_riders,
 )
-from analytics.expected import explained_by_load
+from analytics.expected import load_of
 from analytics.incidents import BudgetDamage, incident_of, one_for_shared_cause, reconcile
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
@@ -116,7 +116,6 @@ _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
 _SLO_STEP_S = 300
 _REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
-_PLAIN = 0.8  # so sure must be what a part of a spike is blamed on, where the whole of it has no cause
 _STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
 _TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
@@ -206,7 +205,7 @@ def analyze(
 def _explained(
     store: Store, spike: Spike, case: Case, settings: AnalyzeSettings
 ) -> list[tuple[Spike, Case, Explanation]]:
-    """A spike and why. One that nothing explains is told in two where it rose once more and that has a plain cause.
+    """A spike and why. One that nothing explains is told in two where it rose once more, if that has a cause.
 
     What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
     """
@@ -216,7 +215,7 @@ def _explained(
         if rose_at is not None:
             later = _part(case, Window(rose_at, case.window.end))
             why = _explain(store, later, settings)
-            if why.causes[0].confidence >= _PLAIN:
+            if why.causes[0].kind is not CauseKind.UNKNOWN:
                 earlier = _part(case, Window(case.window.start, rose_at))
                 first, second = spike.told_apart(rose_at, settings.spikes)
                 return [(first, earlier, _explain(store, earlier, settings)), (second, later, why)]
@@ -892,7 +891,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         shifts=[*moves, *upstream.shifts],
         neighbourhood=near,
         step_s=grid.step_s,
-        load_explains=explained_by_load(measured, column, case.window, case.reference, case.one_in),
+        load=load_of(measured, column, case.window, case.reference, case.one_in),
         indicator=case.indicator,
     )
 

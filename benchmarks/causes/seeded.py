@@ -40,6 +40,7 @@ from rich.progress import track
 from rich.table import Table
 
 from analytics.causes import Findings, explain
+from analytics.expected import Load
 from analytics.jobs import AnalyzeSettings, analyze, find, unusual_cases
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, stage_split
@@ -345,7 +346,7 @@ def _compared(
 
 def _without(part: str, findings: Findings) -> Findings:
     if part == "load model":
-        return replace(findings, load_explains=None)
+        return replace(findings, load=Load())
     if part == "order":
         return replace(findings, shifts=[replace(shift, onset=None) for shift in findings.shifts])
     return replace(findings, scope=_everywhere(findings))

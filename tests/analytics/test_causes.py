@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from analytics.causes import Findings, explain
+from analytics.expected import Load
 from analytics.jobs import is_incident
 from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
@@ -18,6 +19,7 @@ from tests.analytics.frames import at
 KNOWLEDGE = shipped_knowledge()
 ONSET = at(600)
 STEP_S = 15
+UNKNOWN_LOAD = Load()
 REPLICAS = ("chat-1", "chat-2", "chat-3", "chat-4")
 SERVICE = Entity(EntityKind.SERVICE, "chat")
 SICK = Entity(EntityKind.REPLICA, "chat-1")
@@ -85,10 +87,10 @@ def still(name: str, entity: Entity, level: float) -> Shift:
 def explained(
     shifts: list[Shift],
     who: Scope = ONE_SICK,
-    load_explains: float | None = None,
+    load: Load = UNKNOWN_LOAD,
     indicator: Indicator = Indicator.LATENCY,
 ) -> Explanation:
-    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load_explains, indicator), KNOWLEDGE)
+    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load, indicator), KNOWLEDGE)
 
 
 def everywhere(name: str, before: float, during: float) -> list[Shift]:
@@ -369,11 +371,19 @@ def test_a_clock_that_falls_is_a_sign_only_where_the_temperature_is_measured_too
 
 def test_traffic_that_brought_no_such_times_before_is_doubted() -> None:
     _, who, shifts = SIGNS[CauseKind.TRAFFIC_SURGE]
-    never_seen, harmless = (explained(shifts, who, load_explains) for load_explains in (None, 0.02))
+    never_seen, harmless = (explained(shifts, who, load) for load in (Load(is_unseen=True), Load(0.02)))
     assert never_seen.causes[0].kind is CauseKind.TRAFFIC_SURGE
     assert harmless.causes[0].kind is CauseKind.UNKNOWN
     why = {one.kind: one.why for one in harmless.ruled_out}
     assert "as much load brought 2% of the added time before" in why[CauseKind.TRAFFIC_SURGE]
+
+
+def test_a_weak_surge_is_believed_where_there_never_was_as_much_load() -> None:
+    weak = [moved("request_rate", SERVICE, 6.0, 8.0, sigmas=4.05), *everywhere("queue_time", 2, 30)]
+    uneven = scope(dict(zip(REPLICAS, (0.45, 0.25, 0.2, 0.1), strict=True)))
+    seen, unseen = (explained(weak, uneven, Load(is_unseen=one)) for one in (False, True))
+    assert seen.causes[0].kind is CauseKind.UNKNOWN
+    assert unseen.causes[0].kind is CauseKind.TRAFFIC_SURGE
 
 
 def test_of_more_and_longer_requests_the_one_that_grew_more_is_named() -> None:
