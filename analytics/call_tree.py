@@ -54,6 +54,19 @@ class CallGraph:
         """All nodes, in an order that depends on nothing but their names."""
         return tuple(sorted({self.target, *self.aliases.values(), *(node for call in self.calls for node in call)}))
 
+    @property
+    def below(self) -> frozenset[str]:
+        """What the target calls, and what that calls: not itself, nor who calls it."""
+        callees: dict[str, set[str]] = {}
+        for caller, callee in self.calls:
+            callees.setdefault(caller, set()).add(self.aliases.get(callee, callee))
+        found, ahead = set[str](), [self.target]
+        while ahead:
+            new = callees.get(ahead.pop(), set()) - found
+            found |= new
+            ahead += new
+        return frozenset(found - {self.target})
+
 
 @dataclass(frozen=True, slots=True)
 class Blame:

@@ -18,6 +18,8 @@ from analytics.knowledge import Knowledge, Pattern, Sign
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
 from domain.cause import (
+    CAUSES_MAX,
+    CONFIDENCE_SHOWN,
     OF_EVERY_DAY,
     OF_THE_LOAD,
     Cause,
@@ -34,8 +36,6 @@ from domain.incident import Indicator
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _PLAIN_MIN = 0.7  # of what few slow requests are blamed on
-_CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
-_CAUSES_MAX = 4
 _CERTAINTY_MAX = 0.99
 _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
 _SEVERAL = 3
@@ -157,7 +157,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         if candidates:
             best.append(_pinned(max(candidates, key=_standing), candidates, spike))
     best = _chained(best, spike)
-    named = [candidate for candidate in best if candidate.confidence >= _CONFIDENCE_SHOWN][:_CAUSES_MAX]
+    named = [candidate for candidate in best if candidate.confidence >= CONFIDENCE_SHOWN][:CAUSES_MAX]
     if not named or not _is_believed(named[0], scope):
         looked_at = {shift.signal.layer for shift in findings.shifts} - {"request"}
         causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
@@ -172,6 +172,12 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         if pattern.kind not in blamed
     )
     return Explanation(causes, ruled_out, _whereabouts(scope))
+
+
+def not_explained(service: str, error: Exception) -> Explanation:
+    """What is told of a spike whose explanation failed: that it is there, and why nobody knows more."""
+    cause = _unknown_because(service, f"The spike could not be explained ({type(error).__name__}: {error}).")
+    return Explanation((cause,), (), None)
 
 
 def _is_believed(first: _Candidate, scope: Scope) -> bool:
@@ -480,7 +486,7 @@ def _chained(candidates: Sequence[_Candidate], spike: _Spike) -> list[_Candidate
             brought = tuple(
                 other
                 for other in ordered
-                if followers.get(other.pattern.kind) == one.pattern.kind and other.confidence >= _CONFIDENCE_SHOWN
+                if followers.get(other.pattern.kind) == one.pattern.kind and other.confidence >= CONFIDENCE_SHOWN
             )
             found.append(replace(one, brought=brought))
     return sorted(found, key=lambda one: (-one.confidence, one.pattern.kind))
@@ -620,6 +626,10 @@ def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
             else ("no engine, GPU or fabric metric of these replicas is known, so only the requests could be looked at")
         )
         summary = f"No cause clears the bar: {_where(scope)}, and {nearby}."
+    return _unknown_because(service, summary)
+
+
+def _unknown_because(service: str, summary: str) -> Cause:
     return Cause(
         rank=1,
         kind=CauseKind.UNKNOWN,

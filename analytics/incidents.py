@@ -18,8 +18,6 @@ from domain.slo import Objective
 from domain.window import rfc3339
 
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
-_CAUSES_MAX = 4
-_CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here, in whichever service it is felt
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +96,13 @@ def incident_id(spike: Spike) -> str:
 def one_for_shared_cause(found: Sequence[Incident]) -> list[Incident]:
     """Incidents that are one: at the same time, for the same cause, in several services or models.
 
-    The one that is surest of the cause stands for all: it is nearest to it. What a called service is blamed for by its
-    caller is the caller's incident, unless the called service knows why itself.
+    The one that is surest of the cause stands for all, of near equals the first: it is nearest to it. What a called
+    service is blamed for by its caller is the caller's incident, unless the called service knows why itself.
     """
     kept: list[Incident] = []
-    ordered = sorted(found, key=lambda one: (-one.cause.confidence, one.started_at, one.service, one.model or ""))
+    ordered = sorted(
+        found, key=lambda one: (-round(one.cause.confidence, 1), one.started_at, one.service, one.model or "")
+    )
     for incident in ordered:
         place = next((place for place, other in enumerate(kept) if _shared(incident, other)), None)
         if place is None:
@@ -147,28 +147,19 @@ def _with_further(incident: Incident, causes: Sequence[Cause]) -> Explanation:
 
     That it waits for the service of this incident is no further cause: the incident says why.
     """
-    explanation = incident.explanation
-    known = {cause.kind for cause in explanation.causes}
-    further = [
-        cause
-        for cause in causes
-        if cause.kind not in known
-        and cause.confidence >= _CONFIDENCE_SHOWN
-        and (cause.kind, cause.entity.name) != (CauseKind.UPSTREAM_DEPENDENCY, incident.service)
-    ]
-    told = sorted([*explanation.causes[1:], *further], key=lambda cause: -cause.confidence)[: _CAUSES_MAX - 1]
-    ranked = [replace(cause, rank=rank) for rank, cause in enumerate([explanation.causes[0], *told], start=1)]
-    blamed = {cause.kind for cause in ranked}
-    ruled_out = tuple(one for one in explanation.ruled_out if one.kind not in blamed)
-    return replace(explanation, causes=tuple(ranked), ruled_out=ruled_out)
+    first, *further = incident.explanation.causes
+    own = (CauseKind.UPSTREAM_DEPENDENCY, incident.service)
+    further += [cause for cause in causes if (cause.kind, cause.entity.name) != own]
+    return incident.explanation.with_causes(first, further)
 
 
 def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: datetime) -> list[Incident]:
     """Incidents that are new or have changed, an earlier finding of the same spike keeping its id and beginning.
 
     A spike looked at again may seem to begin a step or two elsewhere; it is the same incident when service and model
-    are the same and their times overlap, each stored incident being at most one of those found. What is stored as
-    open and was not found again is over: it ended when it was last known.
+    are the same, or one affects the service of the other, and their times overlap, each stored incident being at most
+    one of those found. What is stored as open and was not found again is over. What is known to have ended after the
+    look is left as it is: a look at its first minutes knows less.
 
     Args:
         found: what a look over all of `stored`'s time found.
@@ -182,6 +173,8 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
         known = min(same, key=lambda other: abs(other.started_at - incident.started_at), default=None)
         if known is not None:
             free.remove(known)
+            if known.ended_at is not None and known.ended_at > until:
+                continue
             # The same incident, under its first name; as severe as it ever was: severity is a label of its alert, and a
             # page that became a ticket would be told as resolved while users still suffer.
             severities = list(Severity)
@@ -192,7 +185,7 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
         if incident != known:
             changed.append(incident)
     changed += [
-        replace(incident, status=Status.RESOLVED, ended_at=incident.detected_at)
+        replace(incident, status=Status.RESOLVED, ended_at=max(until, incident.detected_at))
         for incident in free
         if incident.status is Status.OPEN
     ]
@@ -202,9 +195,12 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
 def _same(one: Incident, other: Incident, until: datetime) -> bool:
     slack = timedelta(minutes=1)
     of_one = {one.service, *one.services_affected}
+    if one.service == other.service:
+        same = one.model == other.model
+    else:  # told of another of the services that it affects, and of the model there
+        same = bool(of_one & {other.service, *other.services_affected})
     return (
-        (one.service == other.service or bool(of_one & {other.service, *other.services_affected}))
-        and one.model == other.model
+        same
         and one.started_at <= (other.ended_at or until) + slack
         and other.started_at <= (one.ended_at or until) + slack
     )

@@ -17,7 +17,7 @@ import polars as pl
 
 from analytics.burn_rates import STEP_S as BURN_STEP_S
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
-from analytics.causes import Findings, explain
+from analytics.causes import Findings, explain, not_explained
 from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
 from analytics.cost.jobs import Pricing, request_cost_usd
 from analytics.cost.minutes import ENGINE_METRICS
@@ -77,6 +77,7 @@ from domain.incident import Incident, Indicator, Status
 from domain.slo import Exclusion, Objective, SloStatus
 from domain.topology import Topology
 from domain.window import Window
+from storage.errors import StoreError
 from storage.readers import (
     ALL_REQUESTS,
     ROLLUP_STEPS_S,
@@ -147,7 +148,10 @@ EVIDENCE_SERIES: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One window of one service, with the requests in it and in the history before it."""
+    """One window of one service, with the requests in it and in the history before it.
+
+    `excluded` is what was unusual in that history, `one_in` how many requests each row of `requests` stands for.
+    """
 
     service: str
     window: Window
@@ -157,6 +161,11 @@ class Case:
     one_in: int
     requests: pl.DataFrame
     scope: Scope
+
+    @property
+    def requests_but_earlier(self) -> pl.DataFrame:
+        """The requests without those of earlier spikes."""
+        return self.requests.filter(~pl.any_horizontal(pl.lit(value=False), *map(_within, self.excluded)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +218,13 @@ def _explained(
 
     What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
     """
-    explanation = _explain(store, case, settings)
+    try:
+        explanation = _explain(store, case, settings)
+    except StoreError:
+        raise
+    except Exception as error:  # one spike that cannot be explained must not hide all others
+        log.exception("explaining_failed")
+        return [(spike, case, not_explained(spike.service, error))]
     if explanation.causes[0].kind is CauseKind.UNKNOWN:
         rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
         if rose_at is not None:
@@ -218,6 +233,7 @@ def _explained(
             if why.causes[0].kind is not CauseKind.UNKNOWN:
                 earlier = _part(case, Window(case.window.start, rose_at))
                 first, second = spike.told_apart(rose_at, settings.spikes)
+                first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
                 return [(first, earlier, _explain(store, earlier, settings)), (second, later, why)]
     return [(spike, case, explanation)]
 
@@ -226,6 +242,14 @@ def _part(case: Case, window: Window) -> Case:
     """A part of a case, held against the same usual time."""
     scope = localise(case.requests, case.indicator, window, case.reference, case.excluded, case.one_in)
     return replace(case, window=window, scope=scope)
+
+
+def _peak_ms_p99(case: Case, step_s: int) -> float:
+    """The highest p99 of a step of the window, in ms; of failures that of latency, 0 where nothing has a time."""
+    column = VALUES[case.indicator]
+    by_step = case.requests.filter(_within(case.window)).group_by(pl.col("time").dt.truncate(f"{step_s}s"))
+    peak = by_step.agg(pl.col(column).quantile(0.99, "linear"))[column].max()
+    return float(peak) if isinstance(peak, float) else 0.0
 
 
 def _slow_by_step(case: Case, step_s: int) -> pl.DataFrame:
@@ -333,14 +357,14 @@ class _RecentRequests:
         self._known: tuple[int, Window, pl.DataFrame] | None = None
 
     def of(self, model: str | None, window: Window) -> tuple[int, pl.DataFrame]:
-        """One in how many is read, and those of the window (and the model) with `stage_split` columns."""
+        """One in how many is read, and those of the window and the model (or of none) with `stage_split` columns."""
         one_in = _one_in(self._counts.filter(_within(window)))
         if self._known is None or self._known[0] != one_in or not _covers(self._known[1], window):
             end = min(self._until, window.end + timedelta(seconds=_STRETCH_S))
             stretch = Window(window.start, max(window.end, end))
             self._known = one_in, stretch, stage_split(read_requests(self._store, stretch, self._service, None, one_in))
         requests = self._known[2].filter(_within(window))
-        return one_in, requests if model is None else requests.filter(pl.col("model") == model)
+        return one_in, requests.filter(pl.col("model").eq_missing(model))
 
 
 def _slowness_of(
@@ -408,7 +432,7 @@ def _step_of(moment: datetime, step_s: int) -> datetime:
 def _settling(store: Store, window: Window) -> Window:
     """The window, begun early enough to see how every incident that is still open went on (a week at most)."""
     week = window.before(7 * 86400)
-    open_since = [one.started_at for one in read_incidents(store, week, status=Status.OPEN)]
+    open_since = [max(one.started_at, week.start) for one in read_incidents(store, week, status=Status.OPEN)]
     return Window(min([window.start, *open_since]), window.end)
 
 
@@ -448,10 +472,11 @@ def evidence_series(
     metrics = {metric for name, _ in wanted for metric in _metrics_of(knowledge, name)}
     grid = Grid(window, step_s)
     series = read_series(store, window, sorted(metrics), knowledge.labels)
-    requests = stage_split(read_requests(store, window, incident.service))
+    one_in = _one_in(read_services(store, window, incident.service))
+    requests = stage_split(read_requests(store, window, incident.service, incident.model, one_in))
     series = attributed(series, requests, knowledge.of_replicas)
     matrices = _metric_signals(store, concerning(series, {entity for _, entity in wanted}), grid, knowledge)
-    matrices += request_signals(incident.service, requests, grid, knowledge)
+    matrices += request_signals(incident.service, requests, grid, knowledge, one_in)
     rows = {
         (matrix.signal.name, entity): (matrix, row) for matrix in matrices for row, entity in enumerate(matrix.entities)
     }
@@ -869,7 +894,8 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
     matrices = _metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)
     column = VALUES[case.indicator]
-    measured = case.requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
+    is_measured = pl.col(column).is_not_null() | pl.col("is_error")
+    measured = case.requests.filter(is_measured)
     matrices += request_signals(case.service, measured, grid, knowledge, case.one_in)
     serving = turnover(measured, matrices, grid)
     matrices += serving.signals(case.service, knowledge)
@@ -882,7 +908,8 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     ]
     moves += serving.starts(grid, case.window, knowledge)
     moves += serving.crashes(case.service, grid, case.window, knowledge)
-    moves += release_shifts(measured, column, case.scope, case.window, case.reference, knowledge)
+    usual_and_now = case.requests_but_earlier.filter(is_measured)
+    moves += release_shifts(usual_and_now, column, case.scope, case.window, case.reference, knowledge)
     upstream = _upstream(store, case, knowledge)
     return Findings(
         service=case.service,
@@ -891,7 +918,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         shifts=[*moves, *upstream.shifts],
         neighbourhood=near,
         step_s=grid.step_s,
-        load=load_of(measured, column, case.window, case.reference, case.one_in),
+        load=load_of(usual_and_now, column, case.window, case.reference, case.one_in),
         indicator=case.indicator,
     )
 
@@ -903,7 +930,7 @@ def _upstream(store: Store, case: Case, knowledge: Knowledge) -> Upstream:
     recent = Window(max(case.reference.start, case.reference.end - timedelta(seconds=_CALLS_S)), case.reference.end)
     frames = []
     for window in (recent, case.window):
-        during = case.requests.filter(pl.col("time").is_between(window.start, window.end, closed="left"))
+        during = case.requests_but_earlier.filter(_within(window))
         chosen = during.drop_nulls("trace_id").gather_every(max(1, during.height // _TRACES))["trace_id"].to_list()
         around = Window(window.start - _TRACE_SLACK, window.end + _TRACE_SLACK)
         frames.append(read_calls(store, around, chosen))
@@ -935,9 +962,8 @@ def _followed(
         )
         for cause in causes[:2]
     ]
-    rest = [replace(first, confidence=round(first.confidence * 0.5, 3)), *explanation.causes[1:]]
-    ranked = [replace(cause, rank=rank) for rank, cause in enumerate([*deeper, *rest], start=1)]
-    return replace(explanation, causes=tuple(ranked))
+    further = [*deeper[1:], replace(first, confidence=round(first.confidence * 0.5, 3)), *explanation.causes[1:]]
+    return explanation.with_causes(deeper[0], further)
 
 
 def _metric_signals(store: Store, series: pl.DataFrame, grid: Grid, knowledge: Knowledge) -> list[SignalMatrix]:
@@ -956,7 +982,9 @@ def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> Budg
     promised = [
         one
         for one in objectives
-        if one.service == spike.service and one.threshold_ms is not None and one.selection == ALL_REQUESTS
+        if one.service == spike.service
+        and (one.threshold_ms is not None or one.indicator is spike.indicator is Indicator.ERRORS)
+        and one.selection == ALL_REQUESTS
     ]
     promised.sort(key=lambda one: one.indicator is not spike.indicator)  # else what was promised of the other one
     objective = next(iter(promised), None)

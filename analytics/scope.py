@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -199,6 +200,7 @@ _SLOW_MIN = 0.025  # of the requests; fewer are nobody's incident, however rare
 _STEP_US = 15_000_000
 _STRETCHES_MIN = 10  # of usual time; fewer do not tell how counts vary
 _TOKENS_MIN = 16  # a time per token of fewer means little
+_OF_ANY_PROCESS = "process_start_time_seconds"
 _SEVERAL = 8  # fewer requests than this have no mean to speak of
 
 STAGES: Mapping[str, str] = {
@@ -257,7 +259,7 @@ def localise(
     slow_over_ms = slowness.slow_over_ms
     slow = during.filter(pl.col(column) > slow_over_ms) if slow_over_ms is not None else during.clear()
     bad = during_all.filter(pl.col("is_error")) if indicator is Indicator.ERRORS else slow
-    tenants = pl.concat([slow["tenant"], during_all.filter(pl.col("is_error"))["tenant"]]).drop_nulls()
+    tenants = pl.concat([bad["tenant"], during_all.filter(pl.col("is_error"))["tenant"]]).drop_nulls()
     expected = expected_of_work(usual, column)
     usual_excess, excess = (
         frame.select(*DIMENSIONS.values(), pl.Series("excess", expected.excess_ms(frame), dtype=pl.Float64))
@@ -392,19 +394,19 @@ def _shares(
         now.group_by("value")
         .agg(pl.len().alias("n"), pl.col("is_error").sum().cast(pl.Float64).alias("failed"))
         .join(
-            past.group_by("value").agg(pl.len().alias("usual_n"), pl.col("is_error").sum().alias("usual_failed")),
+            past.group_by("value").agg(pl.len().alias("usual_n")),
             on="value",
             how="left",
         )
         .join(_rises(excess_now, dimension, rest_ms, "rise", "rise_error"), on="value", how="left")
         .join(_rises(usual_excess, dimension, rest_ms, "usual_rise", "usual_error"), on="value", how="left")
-        .with_columns(pl.col("usual_n", "usual_failed", "usual_rise", "usual_error", "rise", "rise_error").fill_null(0))
+        .with_columns(pl.col("usual_n", "usual_rise", "usual_error", "rise", "rise_error").fill_null(0))
         .with_columns(
             (pl.col("rise") - pl.col("usual_rise")).alias("rise_ms"),
             (pl.col("rise_error") ** 2 + pl.col("usual_error") ** 2).sqrt().alias("error"),
         )
     )
-    usual_failed = float(table["usual_failed"].sum()) / max(usual.height, 1)
+    usual_failed = float(usual["is_error"].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]  # of all, those gone too
     table = table.with_columns(
         ((pl.col("rise_ms") - 2 * pl.col("error")).clip(lower_bound=0.0) * (pl.col("n") - pl.col("failed"))).alias(
             "excess"
@@ -515,7 +517,8 @@ class _Usual:
         if not total or seen >= known:
             return None
         worth = 1.0 / self.dispersion(steps)
-        drawn, found = max(1, round(total * worth)), math.ceil(bad * worth)
+        drawn = max(1, round(total * worth))
+        found = min(drawn, math.ceil(bad * worth))
         return float(betabinom.sf(found - 1, drawn, (seen + prior) * worth, (known - seen) * worth))
 
 
@@ -589,6 +592,7 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     replicas, on_node = _placed(service, requests, series)
     found: dict[Entity, set[str]] = {Entity(EntityKind.SERVICE, service): set(replicas)}
     parts: dict[Entity, set[Entity]] = {}
+    ports_of_switch = cache(topology.ports_of_switch)  # asked of each node below it
     for replica in replicas - {""}:
         found[Entity(EntityKind.REPLICA, replica)] = {replica}
     for node, names in on_node.items():
@@ -598,7 +602,7 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
         for switch, ports in topology.way_up(node).items():
             for above in (switch, *ports):
                 found.setdefault(above, set()).update(names)
-            parts.setdefault(switch, set()).update(topology.ports_of_switch(switch.name))
+            parts.setdefault(switch, set()).update(ports_of_switch(switch.name))
         for near_end, switch_port in topology.cables_of(node):
             switch = Entity(EntityKind.SWITCH, switch_port.switch)
             parts.setdefault(switch, set()).add(near_end)
@@ -645,7 +649,8 @@ def _placed(service: str, requests: pl.DataFrame, series: pl.DataFrame) -> tuple
 def attributed(series: pl.DataFrame, requests: pl.DataFrame, metrics: Collection[str]) -> pl.DataFrame:
     """The series with the replica of those that bear no label of one, where there is no doubt whose they are.
 
-    A target may be called after its pod (`chat-0:8000`); and where a service has a single replica, its engine is that.
+    A target may be called after its pod (`chat-0:8000`); and where a service has a single replica and one engine alone
+    bears no label, that engine is it.
 
     Args:
         series: a frame of `read_series`.
@@ -654,10 +659,16 @@ def attributed(series: pl.DataFrame, requests: pl.DataFrame, metrics: Collection
     """
     replicas = requests["replica"].drop_nulls().unique().to_list()
     host = pl.col("instance").str.split(":").list.first()
-    sole = pl.lit(replicas[0] if len(replicas) == 1 else None, dtype=pl.String)
-    found = pl.when(host.is_in(replicas)).then(host).otherwise(sole)
-    of_replicas = pl.col("replica").is_null() & pl.col("metric").is_in(sorted(metrics))
-    return series.with_columns(pl.when(of_replicas).then(found).otherwise("replica").alias("replica"))
+    unnamed = pl.col("replica").is_null() & pl.col("metric").is_in(sorted(metrics))
+    # When a process started tells every exporter of itself: it makes nobody an engine.
+    engines = series.filter(unnamed & (pl.col("metric") != _OF_ANY_PROCESS)).select("service", "instance").unique()
+    engines = engines.filter(~host.is_in(replicas).fill_null(value=False))
+    is_sole = len(replicas) == 1 and engines.height == 1 and not series.filter(unnamed & host.is_in(replicas)).height
+    service, instance = engines.row(0) if is_sole else (None, None)
+    of_engine = pl.col("service").eq_missing(service) & pl.col("instance").eq_missing(instance) & pl.lit(is_sole)
+    found = pl.when(host.is_in(replicas)).then(host).when(of_engine).then(pl.lit(next(iter(replicas), None)))
+    named = pl.when(unnamed).then(found).otherwise("replica")
+    return series.with_columns(named.alias("replica"))
 
 
 def contrast(

@@ -26,7 +26,7 @@ _FAINT_BEFORE = 0.5
 _BEFORE_FAILURES = 240  # buckets, whose latency tells what was usual before requests failed
 _PART_STEPS_MIN = 4  # of a spike that is told in two parts
 _RISE_RATIO_MIN = 1.5
-_RISE_GAIN_MIN = 8.0  # e to that: so much likelier are two shares of slow requests than one
+_RISE_GAIN_MIN = 5.0  # e to that: so much likelier are two shares of slow requests than one
 _OTHERS_MIN, _BEGIN_TOGETHER = 2, timedelta(seconds=60)
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
@@ -407,7 +407,9 @@ def begun_with_others(spike: Spike, others: Sequence[Spike], is_notable: Callabl
 def rise_within(counts: pl.DataFrame) -> datetime | None:
     """When within a spike the share of slow requests rose most; None where it did not clearly.
 
-    The split into two binomials that is likeliest, if it is so by far (a likelihood ratio: Wilks 1938).
+    The split into two binomials that is likeliest, if it is so by far: by its likelihood ratio, less what the best of
+    so many splits gains by chance (their number's logarithm, after Bonferroni), over how much more the counts of either
+    part vary than independent requests would (Pearson's statistic: McCullagh and Nelder 1989, section 4.5).
 
     Args:
         counts: columns time (start of a step), requests, slow; the steps of a spike that have requests, ascending.
@@ -427,10 +429,20 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
     gain = gain - likelihood(slow.sum(keepdims=True), requests.sum(keepdims=True))
     is_rise = slow_after / all_after > _RISE_RATIO_MIN * slow_before / all_before
     best = int(np.argmax(np.where(is_rise, gain, -np.inf)))
-    if not is_rise[best] or gain[best] < _RISE_GAIN_MIN:
+    split = int(splits[best])
+    dispersion = max(1.0, _dispersion(slow[:split], requests[:split]), _dispersion(slow[split:], requests[split:]))
+    if not is_rise[best] or gain[best] / dispersion < _RISE_GAIN_MIN + math.log(len(splits)):
         return None
-    at: datetime = counts["time"][int(splits[best])]
+    at: datetime = counts["time"][split]
     return at
+
+
+def _dispersion(hits: NDArray[np.float64], of: NDArray[np.float64]) -> float:
+    """By what factor counts of one share vary more than binomial ones."""
+    ratio = hits.sum() / of.sum()
+    if not 0.0 < ratio < 1.0 or len(hits) < 2:
+        return 1.0
+    return float(((hits - of * ratio) ** 2 / (of * ratio * (1.0 - ratio))).sum() / (len(hits) - 1))
 
 
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:

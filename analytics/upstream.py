@@ -46,7 +46,7 @@ def _account(
 ) -> list[tuple[Shift, float]]:
     spans, spans_now = (_spans(frame, value) for frame in (usual, during))
     graph = calls_of_spans(pl.concat([spans, spans_now]), service)
-    called = [node for node in graph.nodes if _callee(node) != service]
+    called = sorted(node for node in graph.below if _callee(node) != service)
     if not called:
         return []
     past, now = (steps_of_spans(frame, _STEP_MS) for frame in (spans, spans_now))

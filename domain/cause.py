@@ -1,7 +1,7 @@
 """Causes: what explains a spike, with the evidence for it and what was ruled out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from domain.entity import Entity
@@ -31,6 +31,9 @@ class CauseKind(StrEnum):
     UPSTREAM_DEPENDENCY = "upstream_dependency"
     UNKNOWN = "unknown"
 
+
+CAUSES_MAX = 4  # of one explanation
+CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
 
 OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 """What whoever asks brings about; nothing is broken."""
@@ -141,3 +144,19 @@ class Explanation:
     causes: tuple[Cause, ...]
     ruled_out: tuple[RuledOut, ...]
     whereabouts: Whereabouts | None = None
+
+    def with_causes(self, first: Cause, further: Iterable[Cause]) -> "Explanation":
+        """The same with other causes: the first, then of each other kind the surest; four in all, and none ruled out.
+
+        A further cause that is hardly believed (`CONFIDENCE_SHOWN`) is not told.
+        """
+        kinds, kept = {first.kind}, [first]
+        for cause in sorted(further, key=lambda one: -one.confidence):
+            if cause.kind not in kinds and cause.confidence >= CONFIDENCE_SHOWN and len(kept) < CAUSES_MAX:
+                kinds.add(cause.kind)
+                kept.append(cause)
+        return replace(
+            self,
+            causes=tuple(replace(cause, rank=rank) for rank, cause in enumerate(kept, start=1)),
+            ruled_out=tuple(one for one in self.ruled_out if one.kind not in kinds),
+        )

@@ -154,3 +154,33 @@ def test_that_a_caller_waits_for_the_service_of_the_incident_is_no_further_cause
     for further, kept in ((waits, [fault.kind]), (slow, [fault.kind, slow.kind])):
         (one,) = one_for_shared_cause([own, caused(fault, further, service="gateway")])
         assert [found.kind for found in one.explanation.causes] == kept
+
+
+def test_an_incident_that_affects_several_services_keeps_its_name_whichever_is_surest_today() -> None:
+    first = replace(incident(), services_affected=("chat", "assist"))
+    swapped = replace(SPIKE, service="assist", model="llama-8b")
+    second = replace(incident(swapped), services_affected=("assist", "chat"))
+    (changed,) = reconcile([second], [first], UNTIL)
+    assert (changed.id, changed.service) == (first.id, "assist")
+
+
+def test_what_was_open_for_hours_and_is_not_found_again_lasted_until_the_look() -> None:
+    stored = incident(replace(SPIKE, ongoing=True))
+    (closed,) = reconcile([], [stored], UNTIL)
+    assert closed.ended_at == UNTIL
+
+
+def test_a_look_that_ends_within_an_incident_leaves_what_is_known_of_its_end() -> None:
+    stored = incident()
+    cut = incident(replace(SPIKE, window=Window(at(600), at(720)), ongoing=True))
+    assert reconcile([cut], [stored], at(720)) == []
+
+
+def test_of_near_equals_the_incident_that_began_first_stands_for_all() -> None:
+    link = cause(CauseKind.NETWORK_LINK_FAULT, "leaf", 0.94, 1)
+    early = caused(link, service="chat")
+    late = replace(
+        caused(replace(link, confidence=0.95), service="assist"), started_at=early.started_at + timedelta(seconds=30)
+    )
+    (one,) = one_for_shared_cause([late, early])
+    assert (one.service, one.services_affected) == ("chat", ("chat", "assist"))

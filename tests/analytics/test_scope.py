@@ -218,16 +218,19 @@ def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_
 
 
 def test_an_engine_without_a_pod_label_is_the_replica_it_is_called_after_or_the_only_one() -> None:
-    engines = [
-        {"metric": "vllm:num_requests_waiting", "instance": instance, "node": "x"}
-        for instance in ("10.0.0.7:8000", "chat-3:8000")
-    ]
+    waiting, started = "vllm:num_requests_waiting", "process_start_time_seconds"
 
-    def whose(placed: list[dict[str, Any]]) -> list[str | None]:
-        return attributed(series(engines), requests(placed), ["vllm:num_requests_waiting"])["replica"].to_list()
+    def whose(placed: list[dict[str, Any]], *told: tuple[str, str]) -> list[str | None]:
+        rows = [{"metric": metric, "instance": instance, "node": "x"} for metric, instance in told]
+        return attributed(series(rows), requests(placed), [waiting, started])["replica"].to_list()
 
-    assert whose(PLACED[2:]) == ["chat-3", "chat-3"]
-    assert whose(PLACED) == [None, "chat-3"], "with several nobody knows whose it is"
+    unnamed, named, other = "10.0.0.7:8000", "chat-3:8000", "10.0.0.8:8000"
+    alone = PLACED[2:]
+    assert whose(alone, (waiting, unnamed), (started, unnamed)) == ["chat-3", "chat-3"]
+    assert whose(alone, (waiting, unnamed), (started, "10.0.0.9:9100")) == ["chat-3", None], "an exporter is no engine"
+    assert whose(alone, (waiting, unnamed), (waiting, other)) == [None, None], "one of them is another service's"
+    assert whose(alone, (waiting, unnamed), (waiting, named)) == [None, "chat-3"], "its own is known by its name"
+    assert whose(PLACED, (waiting, unnamed), (waiting, named)) == [None, "chat-3"], "with several nobody knows"
 
 
 def test_a_switch_carries_the_replicas_of_every_node_below_it_and_so_do_its_uplinks() -> None:
@@ -296,3 +299,28 @@ def test_time_in_the_own_stages_leaves_nothing_to_ask_for_unless_what_is_left_wo
     assert replace(scope, stage_excess_ms={"queue_ms": 38_500.0}).is_spent_within
     assert not replace(scope, stage_excess_ms={"queue_ms": 32_000.0}).is_spent_within, "seven seconds are left"
     assert not replace(scope, stage_excess_ms={"queue_ms": 12_000.0}).is_spent_within
+
+
+@pytest.mark.parametrize("count", range(1, 16))
+def test_no_count_of_slow_requests_is_impossible_where_they_come_in_bursts(count: int) -> None:
+    common = {"replica": "a", "tenant": "t"}
+    rows = [
+        {**common, "time": at(0.2 * number), "ttft_ms": 5000.0 + number if number % 1000 < 10 else 100.0}
+        for number in range(3000)
+    ]
+    rows += [{**common, "time": at(600 + number), "ttft_ms": 9000.0} for number in range(count)]
+    found = slowness(stage_split(requests(rows)), Indicator.TTFT, SPIKE, REFERENCE)
+    assert found.slow_count == count
+    assert found.slow_by_chance is not None
+    assert found.slow_by_chance > 0
+
+
+def test_after_a_rollout_as_many_failures_as_before_are_none_that_were_added() -> None:
+    rows = []
+    for number in range(600):
+        failed = {"is_error": number % 30 == 0}
+        rows.append({"time": at(number), "replica": "old", "version": "1", "ttft_ms": 100.0} | failed)
+        rows.append({"time": at(600 + number / 2), "replica": "new", "version": "2", "ttft_ms": 100.0} | failed)
+    scope = localise(stage_split(requests(rows)), Indicator.ERRORS, SPIKE, REFERENCE)
+    assert scope.shares[EntityKind.VERSION]["2"].failures_ratio == 0.0
+    assert scope.replicas["new"].excess_ratio == 0.0

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -233,11 +233,28 @@ def test_a_spike_rose_again_where_clearly_more_of_its_requests_are_slow(before: 
     assert rise_within(counts) == (at(STEP_S * 16) if told else None)
 
 
-def test_a_few_steps_are_no_part_of_a_spike() -> None:
-    slow = [0, 0, 0, *([20] * 12)]
-    counts = pl.DataFrame({"time": [at(STEP_S * step) for step in range(len(slow))], "requests": 60, "slow": slow})
-    assert rise_within(counts[:7]) is None
-    assert rise_within(counts) == at(STEP_S * 4)
+def test_a_part_of_a_spike_lasts_some_steps_and_one_step_full_of_slow_requests_begins_none() -> None:
+    def rose(*slow: int) -> datetime | None:
+        times = [at(STEP_S * step) for step in range(len(slow))]
+        return rise_within(pl.DataFrame({"time": times, "requests": 60, "slow": list(slow)}))
+
+    assert rose(0, 0, 0, 0, *[20] * 12) == at(STEP_S * 4)
+    assert rose(0, 0, 0, *[20] * 12) is None
+    assert rose(0, 0, 0, 0, 20, 20, 20) is None
+    assert rose(*[2] * 8, 50, *[2] * 8) is None
+
+
+def test_shares_that_wander_by_themselves_seldom_rise_again() -> None:
+    random = np.random.default_rng(3)
+    found = 0
+    for _ in range(200):
+        wander = np.zeros(60)
+        for step in range(1, 60):
+            wander[step] = 0.8 * wander[step - 1] + random.normal(0, 0.25)
+        slow = random.binomial(30, 1 / (1 + np.exp(2.5 - wander)))
+        counts = pl.DataFrame({"time": [at(STEP_S * step) for step in range(60)], "requests": 30, "slow": slow})
+        found += rise_within(counts) is not None
+    assert found <= 20
 
 
 def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:

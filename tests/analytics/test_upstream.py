@@ -62,3 +62,18 @@ def test_time_that_the_service_took_itself_is_not_the_called_services() -> None:
 def test_a_service_that_calls_nobody_has_no_upstream() -> None:
     alone = frame([trace(number, number, 20.0)[:1] for number in range(60)])
     assert upstream_of(alone, alone, "chat", KNOWLEDGE) == Upstream((), {})
+
+
+def test_who_calls_the_service_is_not_called_by_it() -> None:
+    def called_by_gateway(number: int, start_s: float, inner_ms: float) -> list[dict[str, Any]]:
+        common = {"trace_id": f"{number:032x}", "time": at(start_s), "is_error": False, "peer": None}
+        spans = [("g", None, "gateway", inner_ms + 30.0), ("s", "g", "chat", inner_ms)]
+        return [
+            {**common, "span_id": f"{number}{span}", "parent_id": parent and f"{number}{parent}", "service": service}
+            | {"duration_ms": duration_ms}
+            for span, parent, service, duration_ms in spans
+        ]
+
+    usual = frame([called_by_gateway(number, 6 * number, 50.0 + number % 5) for number in range(300)])
+    during = frame([called_by_gateway(1000 + number, 1800 + 3 * number, 800.0) for number in range(100)])
+    assert upstream_of(usual, during, "chat", KNOWLEDGE) == Upstream((), {})

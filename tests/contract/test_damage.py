@@ -1,0 +1,76 @@
+"""What an incident did to what was promised, and what becomes of a look in which one explanation fails."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+import analytics.jobs
+from analytics.jobs import AnalyzeSettings, analyze
+from domain.cause import CauseKind
+from domain.incident import Indicator, Severity
+from domain.slo import Objective
+from domain.window import Window
+from storage.store import Store
+
+BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
+BROKE, END = BEGAN + timedelta(minutes=60), BEGAN + timedelta(minutes=66)
+WINDOW = Window(BEGAN + timedelta(minutes=50), END)
+
+
+@pytest.fixture
+def failing(any_store: Store) -> Store:
+    """A store in which every fifth request fails from one minute on; of two services, one names no model."""
+    random = np.random.default_rng(9)
+    count = 4 * int((END - BEGAN).total_seconds())
+    second = np.sort(random.uniform(0, (END - BEGAN).total_seconds(), count))
+    fails = (second >= (BROKE - BEGAN).total_seconds()) & (random.uniform(size=count) < 0.2)
+    latency_ms = random.lognormal(6.0, 0.2, count)
+    any_store.insert(
+        "tailsight_requests",
+        pl.DataFrame(
+            {
+                "time": pl.Series((BEGAN.timestamp() * 1e6 + second * 1e6).astype(np.int64)).cast(
+                    pl.Datetime("us", "UTC")
+                ),
+                "service": np.where(np.arange(count) % 2 == 0, "chat", "search"),
+                "model": pl.Series(["llama-70b", None] * (count // 2)),
+                "trace_id": [f"{number:032x}" for number in range(count)],
+                "is_error": fails,
+                "latency_ms": latency_ms,
+                "ttft_ms": latency_ms / 4,
+                "input_tokens": pl.Series(np.full(count, 1000), dtype=pl.UInt32),
+                "output_tokens": pl.Series(np.full(count, 60), dtype=pl.UInt32),
+            }
+        ).with_columns(
+            version=pl.lit("1"), node=pl.lit(""), tenant=pl.lit(""), user=pl.lit(""), replica=pl.lit("one"),
+        ),
+    )  # fmt: skip
+    return any_store
+
+
+def test_failures_spend_the_budget_of_availability_where_that_alone_was_promised(failing: Store) -> None:
+    promised = Objective("chat-availability", "chat", Indicator.ERRORS, 0.999, 30)
+    by_service = {one.service: one for one in analyze(failing, WINDOW, END, (promised,), AnalyzeSettings())}
+    assert by_service["chat"].indicator is Indicator.ERRORS
+    assert by_service["chat"].severity is Severity.PAGE
+    assert by_service["chat"].budget_spent_ratio is not None
+    assert by_service["chat"].budget_spent_ratio > 1
+    assert (by_service["search"].severity, by_service["search"].budget_spent_ratio) == (Severity.TICKET, None)
+
+
+def test_one_explanation_that_fails_hides_no_other(failing: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = analytics.jobs.find
+
+    def find_but_of_chat(store: Store, case: analytics.jobs.Case, settings: AnalyzeSettings) -> object:
+        if case.service == "chat":
+            raise ValueError("a matrix that cannot be solved")
+        return find(store, case, settings)
+
+    monkeypatch.setattr(analytics.jobs, "find", find_but_of_chat)
+    by_service = {one.service: one for one in analyze(failing, WINDOW, END, (), AnalyzeSettings())}
+    assert set(by_service) == {"chat", "search"}
+    assert by_service["chat"].cause.kind is CauseKind.UNKNOWN
+    assert "a matrix that cannot be solved" in by_service["chat"].cause.summary
+    assert "could not be explained" not in by_service["search"].cause.summary
