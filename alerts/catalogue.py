@@ -111,7 +111,8 @@ _ALL = (
         "TailsightCostRunaway",
         ("ticket",),
         ("scope", "[dimension]"),
-        "GPU spending went well beyond what was to be expected, for long enough not to be a peak.",
+        "GPU spending went well beyond what was to be expected, for long enough not to be a peak; of one service, "
+        "beyond what its requests explain.",
         (
             "See what grew: more requests, longer ones, idle GPUs, or another price.",
             "Idle or forgotten replicas: scale them in; a tenant's growth: tell its owner.",

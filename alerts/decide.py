@@ -3,16 +3,16 @@
 An alert's labels never change while it lasts, because they are its identity; all that does is an annotation.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from alerts.catalogue import ALERTS, runbook_url
 from alerts.matchers import Matcher, written
 from analytics.burn_rates import BurnAlert
-from analytics.cost.runaway import BudgetState, BudgetStatus
+from analytics.cost.runaway import BudgetState, BudgetStatus, SpendRunaway
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.traffic_stops import StoppedTraffic
 from domain.alert import VALID, Alert, Page
@@ -317,60 +317,41 @@ def _ticket(
     return Alert(labels, annotations | links, starts_at, now + VALID, now, generator_url=url)
 
 
-class Runaway(Protocol):
-    """Spending that went well beyond what was to be expected. Dollars are of the time since it began."""
-
-    @property
-    def scope(self) -> str:
-        """Whose spending: `all`, or the name of a service, tenant or pool."""
-
-    @property
-    def started_at(self) -> datetime:
-        """Since when."""
-
-    @property
-    def total_actual_spend_usd(self) -> float:
-        """What was spent."""
-
-    @property
-    def total_expected_spend_usd(self) -> float:
-        """What would have been usual."""
-
-    @property
-    def total_impact_usd(self) -> float:
-        """What was spent beyond that."""
-
-    @property
-    def impact_ratio(self) -> float | None:
-        """The same over what was to be expected; None where nothing was."""
-
-    @property
-    def dimension(self) -> str | None:
-        """What `scope` is the name of, such as `tenant`; None for all of the spending."""
-
-
-def runaway_alert(runaway: Runaway, web_url: str, now: datetime) -> Alert:
+def runaway_alert(runaway: SpendRunaway, web_url: str, now: datetime) -> Alert:
     """The ticket that spending out of hand is; one that is not told again is over."""
+    spend = runaway.spend
     actual, expected, beyond = (
-        usd_text(usd)
-        for usd in (runaway.total_actual_spend_usd, runaway.total_expected_spend_usd, runaway.total_impact_usd)
+        usd_text(usd) for usd in (spend.total_actual_spend_usd, spend.total_expected_spend_usd, spend.total_impact_usd)
     )
     whose = f"{runaway.dimension} {runaway.scope}" if runaway.dimension is not None else runaway.scope
-    more = f", {runaway.impact_ratio:.0%} more" if runaway.impact_ratio is not None else ""
+    more = f", {spend.impact_ratio:.0%} more" if spend.impact_ratio is not None else ""
     labels = {"alertname": "TailsightCostRunaway", "severity": "ticket", "scope": runaway.scope}
     if runaway.dimension is not None:
         labels["dimension"] = runaway.dimension
     annotations = {
         "summary": f"GPU spending of {whose}: {beyond} beyond what was to be expected",
-        "impact": f"{actual} spent where {expected} was to be expected{more}",
+        "impact": f"{actual} spent where {expected} was to be expected{more}{_why_dearer(runaway)}",
         "cost": f"{beyond} so far",
-        "since": rfc3339(runaway.started_at),
+        "since": rfc3339(spend.began_at),
         "next_step": ALERTS["TailsightCostRunaway"].first[0],
         "cost_url": f"{web_url}/cost",
         "runbook_url": runbook_url(web_url, "TailsightCostRunaway"),
         "silence_url": silence_url(labels, web_url),
     }
-    return Alert(labels, annotations, runaway.started_at, now + VALID, now, generator_url=annotations["cost_url"])
+    return Alert(labels, annotations, spend.began_at, now + VALID, now, generator_url=annotations["cost_url"])
+
+
+def _why_dearer(runaway: SpendRunaway) -> str:
+    """What is known of the reason, as the end of a sentence."""
+    mover = runaway.spend.mover
+    if mover is not None:
+        before, since = (usd_text(usd) for usd in (mover.before_usd_per_hour, mover.since_usd_per_hour))
+        return f"; {mover.dimension} {mover.value} rose most, from {before} to {since} an hour"
+    if runaway.dearer_ratio is None:
+        return ""
+    if math.isinf(runaway.dearer_ratio):
+        return "; nobody asks it any more"
+    return f"; a request costs {runaway.dearer_ratio:.1f} times as much as before"
 
 
 def budget_alerts(statuses: Sequence[BudgetStatus], web_url: str, now: datetime) -> list[Alert]:

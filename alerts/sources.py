@@ -14,7 +14,6 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter
 
 from alerts.decide import (
-    Runaway,
     budget_alerts,
     burn_alert,
     data_late_alert,
@@ -29,7 +28,7 @@ from alerts.matchers import Labels
 from alerts.settings import AlertsSettings
 from analytics.burn_rates import BurnAlert
 from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses
-from analytics.cost.runaway import BudgetStatus
+from analytics.cost.runaway import BudgetStatus, SpendRunaway
 from analytics.device_faults import DeviceFault
 from analytics.jobs import RecentCounts, device_faults, slo_burns, slo_statuses, stopped_services
 from analytics.knowledge import Knowledge
@@ -110,7 +109,7 @@ class Findings(Protocol):
     def has_new_spend(self, now: datetime) -> bool:
         """Has spend come in since `runaways` was asked last."""
 
-    def runaways(self, now: datetime) -> Sequence[Runaway]:
+    def runaways(self, now: datetime) -> Sequence[SpendRunaway]:
         """Spend that runs away."""
 
     def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
@@ -134,7 +133,7 @@ class SpendFindings:
         """By windows of ten minutes."""
         return self._spend.is_due(now)
 
-    def runaways(self, now: datetime) -> Sequence[Runaway]:
+    def runaways(self, now: datetime) -> Sequence[SpendRunaway]:
         """Of the whole bill and its large parts."""
         return self._spend.look(now)
 
@@ -406,7 +405,7 @@ def _wait_until_caught_up(began: datetime, now: datetime) -> None:
 class _Spend:
     telling: Telling
     findings: Findings
-    _runaways: Sequence[Runaway] | None = None
+    _runaways: Sequence[SpendRunaway] | None = None
 
     def __call__(self, moment: Moment) -> list[Alert]:
         if self._runaways is None or self.findings.has_new_spend(moment.now):

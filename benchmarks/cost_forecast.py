@@ -10,12 +10,15 @@ twentieth of the median (the edges of such holes), are not known: they are holes
    ones; coverage of the intervals of hours, and of their sum.
 2. Runaway: from day 3 on, alarms on the traffic as it was, each of them false; and spend doubled, or tripled, from
    every second hour on, in turns at the beginning of a window of 10 minutes and in its middle. "all" is the three at
-   equal cost, as a bill has them, and "shifted" are twelve such bills of the same three a few whole days apart; both
-   are watched as a bill. The three models, and "halves" of each one's clients for which nothing was tuned, are watched
-   as parts of one. Intervals of the share caught come from drawing days again, those of false alarms from the Poisson
-   law. Then the same by the ratio (that of each window with it): what is gained by more false alarms, and, so that no
-   figure is of the days that it was chosen on, the least ratio of at most one a month on one half of the days, stated
-   on the other.
+   equal cost, as a bill has them, and "shifted" are twelve such bills of the same three a few whole days apart.
+   Intervals of the share caught come from drawing days again, those of false alarms from the Poisson law. Then the same
+   by the ratio (that of each window with it): what is gained by more false alarms, and, so that no figure is of the
+   days that it was chosen on, the least ratio of at most one a month on one half of the days, stated on the other.
+3. The product: each of these bills with its services, as alerts are sent: one for all that is noticed at one look, a
+   service only where it is a tenth of the bill or more and a request costs so many times as much. Services are the
+   three models, or "halves" of each one's clients; their dollars follow requests at once, or as GPUs do that an
+   autoscaler adds ten minutes later, whole ones, and holds for half an hour. Doubled is the price, of all or of one
+   service: its requests stay what they were. Once more, the least ratio on one half of the days, stated on the other.
 
 The last line is one JSON object.
 """
@@ -24,7 +27,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,7 +41,7 @@ from scipy.stats import chi2
 
 from analytics.cost.forecast import Forecast, forecast, until
 from analytics.cost.forecast_models import CANDIDATES, DAY, WEEK, Model
-from analytics.cost.runaway import PART_OF_A_BILL, Runaway, RunawaySettings, runaways
+from analytics.cost.runaway import DEARER_MIN, Runaway, RunawaySettings, dearer_ratio, runaways
 from benchmarks.server import machine
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -51,7 +54,12 @@ FORECAST_FROM_HOURS, RUNAWAY_FROM_DAYS = 7 * DAY, 3
 HOLE_RATIO = 0.05
 FACTORS = (2.0, 3.0)
 RATIOS = (1.3, 1.4, 1.5, 1.55, 1.6, 1.7, 1.8, 1.9, 2.0)
+DEARER = (0.0, 1.1, 1.2, DEARER_MIN, 1.5, 1.8)
+LARGE_RATIO = 0.1
+GPUS, HELD_WINDOWS = 20, 3  # of a service, in the mean; how long an autoscaler holds those that it added
+PRODUCT_HOURS = 7  # between starts: no divisor of the day
 SHIFTS = tuple((first, (5 * first + 3) % 14) for first in range(1, 13))
+STEP = timedelta(minutes=60 // WINDOWS_AN_HOUR)
 WITHIN_HOURS = 2
 FALLS, RISES = 0.9, 1.1  # of the hour before: what a start meets by itself
 MONTH_DAYS = 30
@@ -181,42 +189,52 @@ class Caught:
     starts: dict[float, list[Start]]
 
 
-def is_bill(name: str) -> bool:
-    """Is a series watched as a whole bill."""
-    return name == "all" or name.startswith("shifted")
-
-
 def caught(
-    name: str, rate: Floats, every: int, settings: RunawaySettings, factors: Sequence[float] = FACTORS
+    name: str, rate: Floats, every: int, settings: RunawaySettings | None = None, factors: Sequence[float] = FACTORS
 ) -> Caught:
     """Alarms on the traffic as it was, and on it multiplied from every so many hours on.
 
     No start while an alarm is on, nor where the hour has a hole.
     """
-    step = timedelta(minutes=60 // WINDOWS_AN_HOUR)
-    frame = _frame(rate, step, "usd_per_hour")
-    false = runaways(frame, START + step * len(rate), settings, since=START + timedelta(days=RUNAWAY_FROM_DAYS))
+    false = _alarms(rate, START + timedelta(days=RUNAWAY_FROM_DAYS), settings)
     starts: dict[float, list[Start]] = {factor: [] for factor in factors}
-    first = RUNAWAY_FROM_DAYS * WINDOWS_A_DAY
-    reach = WITHIN_HOURS * WINDOWS_AN_HOUR
-    for number, begin in enumerate(range(first, len(rate) - reach, every * WINDOWS_AN_HOUR)):
-        start = START + step * begin
-        is_on = any(one.noticed_at <= start and (one.ended_at is None or one.ended_at > start) for one in false)
-        if is_on or not np.isfinite(rate[begin : begin + WINDOWS_AN_HOUR]).all():
-            continue
-        middle = number % 2  # of its first window only the second half is multiplied
-        began = start + middle * step / 2
-        hours = [rate[begin - WINDOWS_AN_HOUR : begin], rate[begin : begin + WINDOWS_AN_HOUR]]
-        natural = float(hours[1].mean() / hours[0].mean())
+    for begin, middle in _begins(rate, every, false):
         for factor in factors:
-            multiplied = rate[: begin + reach].copy()
-            multiplied[begin:] *= factor
-            if middle:
-                multiplied[begin] *= (1 + factor) / 2 / factor
-            found = runaways(_frame(multiplied, step, "usd_per_hour"), START + step * (begin + reach), settings, start)
-            minutes = (found[0].noticed_at - began) / timedelta(minutes=1) if found else math.inf
-            starts[factor].append(Start(begin // WINDOWS_A_DAY, natural if math.isfinite(natural) else None, minutes))
+            multiplied = _multiplied(rate, begin, factor, middle=middle)
+            found = _alarms(multiplied, START + STEP * begin, settings)
+            starts[factor].append(_start(rate, begin, found[0].noticed_at if found else None, middle=middle))
     return Caught(name, len(rate) // WINDOWS_A_DAY - RUNAWAY_FROM_DAYS, false, starts)
+
+
+def _alarms(rate: Floats, since: datetime, settings: RunawaySettings | None = None) -> list[Runaway]:
+    return runaways(_frame(rate, STEP, "usd_per_hour"), START + STEP * len(rate), settings, since)
+
+
+def _begins(rate: Floats, every: int, false: Sequence[Runaway]) -> Iterator[tuple[int, bool]]:
+    """The first windows of which spend is multiplied, and whether it is from their middle on."""
+    first, reach = RUNAWAY_FROM_DAYS * WINDOWS_A_DAY, WITHIN_HOURS * WINDOWS_AN_HOUR
+    for number, begin in enumerate(range(first, len(rate) - reach, every * WINDOWS_AN_HOUR)):
+        start = START + STEP * begin
+        is_on = any(one.noticed_at <= start and (one.ended_at is None or one.ended_at > start) for one in false)
+        if not is_on and np.isfinite(rate[begin : begin + WINDOWS_AN_HOUR]).all():
+            yield begin, number % 2 == 1
+
+
+def _multiplied(rate: Floats, begin: int, factor: float, *, middle: bool) -> Floats:
+    """Until so much later that it should have been noticed."""
+    found = rate[: begin + WITHIN_HOURS * WINDOWS_AN_HOUR].copy()
+    found[begin:] *= factor
+    if middle:
+        found[begin] *= (1 + factor) / 2 / factor
+    return found
+
+
+def _start(rate: Floats, begin: int, noticed_at: datetime | None, *, middle: bool) -> Start:
+    before, after = rate[begin - WINDOWS_AN_HOUR : begin], rate[begin : begin + WINDOWS_AN_HOUR]
+    natural = float(after.mean() / before.mean())
+    began = START + STEP * begin + middle * STEP / 2
+    minutes = math.inf if noticed_at is None else (noticed_at - began) / timedelta(minutes=1)
+    return Start(begin // WINDOWS_A_DAY, natural if math.isfinite(natural) else None, minutes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,14 +315,7 @@ def _show_forecasts(console: Console, found: Sequence[Forecasts], horizon: int) 
 
 
 def _groups(names: Sequence[str]) -> dict[str, list[str]]:
-    halves = [name for name in names if "half" in name]
-    shifted = [name for name in names if name.startswith("shifted")]
-    return {
-        **{name: [name] for name in (*MODELS, "all")},
-        "three models": list(MODELS),
-        "halves": halves,
-        "shifted": shifted,
-    }
+    return {"all": ["all"], "shifted": [name for name in names if name.startswith("shifted")]}
 
 
 def _show_caught(console: Console, found: dict[str, Caught], rates: dict[str, Floats]) -> dict[str, float]:
@@ -335,10 +346,10 @@ def _show_caught(console: Console, found: dict[str, Caught], rates: dict[str, Fl
         rises = hours[1:] / hours[:-1]
         table.add_row(name, f"x{np.nanquantile(rises, 0.99):.2f}", f"x{np.nanmax(rises):.2f}")
     console.print(table)
-    for name in (*MODELS, "all"):
-        for alarm in found[name].false:
+    for one in found.values():
+        for alarm in one.false:
             console.print(
-                f"{name}: false alarm on day {(alarm.began_at - START) / timedelta(days=1):.2f}, "
+                f"{one.series}: false alarm on day {(alarm.began_at - START) / timedelta(days=1):.2f}, "
                 f"spend {alarm.impact_ratio or math.inf:+.0%} over what was expected while it lasted"
             )
     return figures
@@ -357,15 +368,15 @@ def _by_nature(members: Sequence[Caught]) -> str:
 
 
 def _show_trade(console: Console, rates: dict[str, Floats], every: int) -> dict[str, float]:
-    groups = {name: of for name, of in _groups(list(rates)).items() if name not in MODELS}
+    groups = _groups(list(rates))
     table = Table("ratio", *(f"{name}: 1 h / 2 h, false a month" for name in groups), title="x2 by ratio")
     found: dict[float, dict[str, Caught]] = {}
+    usual = RunawaySettings()
     for ratio in RATIOS:
         found[ratio] = {}
-        for name, rate in rates.items():
-            usual = RunawaySettings() if is_bill(name) else PART_OF_A_BILL
-            settings = replace(usual, ratio=ratio, each_ratio=ratio / usual.ratio * usual.each_ratio)
-            found[ratio][name] = caught(name, rate, every, settings, FACTORS[:1])
+        settings = replace(usual, ratio=ratio, each_ratio=ratio / usual.ratio * usual.each_ratio)
+        for name in (one for of_group in groups.values() for one in of_group):
+            found[ratio][name] = caught(name, rates[name], every, settings, FACTORS[:1])
         cells = []
         for of_group in groups.values():
             one = rate_of([found[ratio][name] for name in of_group], FACTORS[0])
@@ -395,13 +406,143 @@ def _show_trade(console: Console, rates: dict[str, Floats], every: int) -> dict[
     return figures
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A part of a bill: dollars an hour and requests by window."""
+
+    spend: Floats
+    requests: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An alert that was sent: `dearer` is infinite for that of a whole bill, 0 where it is not known."""
+
+    noticed_at: datetime
+    dearer: float
+
+
+def products(rates: Mapping[str, Floats], *, by_gpus: bool, halves: bool) -> list[dict[str, Service]]:
+    """The bill and twelve more of the same services some whole days apart, each as its services."""
+    found = []
+    for shifts in ((0, 0), *SHIFTS):
+        services = {}
+        for model, shift in zip(MODELS, (0, *shifts), strict=True):
+            scale = 1000 / np.nanmean(rates[model])
+            for name in [f"{model}, half {half}" for half in (1, 2)] if halves else [model]:
+                requests = np.roll(rates[name].reshape(-1, WINDOWS_A_DAY), shift, axis=0).ravel()
+                services[name] = Service(scale * (_by_gpus(requests) if by_gpus else requests), requests)
+        found.append(services)
+    return found
+
+
+def _by_gpus(requests: Floats) -> Floats:
+    """What GPUs cost, in requests, that are added a window after they are needed, and held."""
+    of_one = float(np.nanmean(requests)) / GPUS
+    needed = np.ceil(np.nan_to_num(requests) / of_one)
+    held = np.max(
+        [np.concatenate([needed[:1].repeat(lag), needed[:-lag]]) for lag in range(1, HELD_WINDOWS + 1)], axis=0
+    )
+    spend: Floats = np.where(np.isfinite(requests), held * of_one, np.nan)
+    return spend
+
+
+def _of_service(service: Service, spend: Floats, since: datetime) -> list[Sent]:
+    """Its alarms, each with how much dearer a request became."""
+    dollars, requests = _frame(spend, STEP, "usd_per_hour"), _frame(service.requests, STEP, "requests")
+    return [Sent(one.noticed_at, dearer_ratio(dollars, requests, one) or 0.0) for one in _alarms(spend, since)]
+
+
+def _looks(sent: Sequence[Sent], dearer_min: float, days: Collection[int]) -> int:
+    """How many times somebody is told: all that is noticed at one look is one notification."""
+    looks = {one.noticed_at for one in sent if one.dearer >= dearer_min}
+    return sum((look - START) // timedelta(days=1) in days for look in looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a product sent for nothing, and of each doubling its day, whose it was, and what was sent within an hour."""
+
+    false: list[Sent]
+    doubled: list[tuple[int, str, list[Sent]]]
+
+
+def told(services: Mapping[str, Service]) -> Told:
+    """All alerts of a bill and its services on the traffic as it was, and with the price of each in turn doubled."""
+    since = START + timedelta(days=RUNAWAY_FROM_DAYS)
+    whole = np.sum([one.spend for one in services.values()], axis=0)
+    large = {name: one for name, one in services.items() if np.nansum(one.spend) >= LARGE_RATIO * np.nansum(whole)}
+    of_bill = _alarms(whole, since)
+    false = [Sent(one.noticed_at, math.inf) for one in of_bill]
+    false += [sent for one in large.values() for sent in _of_service(one, one.spend, since)]
+    doubled = []
+    for begin, middle in _begins(whole, PRODUCT_HOURS, of_bill):
+        start = START + STEP * begin
+        hour = start + middle * STEP / 2 + timedelta(hours=1)
+        for name in ("bill", *large):
+            spends = {one: _multiplied(service.spend, begin, 2.0 if name in ("bill", one) else 1.0, middle=middle)
+                      for one, service in services.items()}  # fmt: skip
+            bill = _alarms(np.sum(list(spends.values()), axis=0), start)
+            sent = [Sent(one.noticed_at, math.inf) for one in bill]
+            sent += [] if name == "bill" else _of_service(large[name], spends[name], start)
+            doubled.append((begin // WINDOWS_A_DAY, name, [one for one in sent if one.noticed_at <= hour]))
+    return Told(false, doubled)
+
+
+def _caught_ratio(found: Sequence[Told], dearer_min: float, days: Collection[int], *, of_bill: bool) -> float:
+    """Of the doublings of bills, or of services, the share that was told of within the hour."""
+    hits = [
+        any(one.dearer >= dearer_min for one in sent)
+        for told in found
+        for day, name, sent in told.doubled
+        if day in days and (name == "bill") is of_bill
+    ]
+    return float(np.mean(hits))
+
+
+def _show_product(console: Console, rates: Mapping[str, Floats]) -> dict[str, float]:
+    days = range(RUNAWAY_FROM_DAYS, 14)
+    parities = [[day for day in days if day % 2 == parity] for parity in (0, 1)]
+    figures: dict[str, float] = {}
+    table = Table("services", "a request dearer", "false", "a month", "bill x2 within 1 h", "service x2 within 1 h",
+                  title="The product: bill and its parts, as alerts are sent")  # fmt: skip
+    for halves, by_gpus in ((False, False), (False, True), (True, False), (True, True)):
+        who = f"{'halves' if halves else 'models'}, {'by GPUs' if by_gpus else 'at once'}"
+        found = [told(services) for services in products(rates, by_gpus=by_gpus, halves=halves)]
+
+        def row(
+            dearer_min: float, days: Collection[int], found: Sequence[Told] = found
+        ) -> tuple[int, float, float, float]:
+            false = sum(_looks(one.false, dearer_min, days) for one in found)
+            caught = (_caught_ratio(found, dearer_min, days, of_bill=of_bill) for of_bill in (True, False))
+            return false, false * MONTH_DAYS / len(days) / len(found), *caught
+
+        for dearer_min in DEARER:
+            false, a_month, bill, service = row(dearer_min, days)
+            table.add_row(who, f"x{dearer_min:g}", str(false), f"{a_month:.2f}", f"{bill:.1%}", f"{service:.1%}")
+            if dearer_min == DEARER_MIN:
+                name = who.replace(", ", "_").replace(" ", "_")
+                figures[f"product_false_a_month_{name}"] = round(a_month, 2)
+                figures[f"product_bill_x2_within_1h_{name}"] = round(bill, 3)
+                figures[f"product_service_x2_within_1h_{name}"] = round(service, 3)
+        for mine, others in (parities, parities[::-1]):
+            least = next((one for one in DEARER if row(one, mine)[1] <= 1), DEARER[-1])
+            false, a_month, bill, service = row(least, others)
+            table.add_row(f"{who}, on the other half of the days", f"x{least:g}", str(false), f"{a_month:.2f}",
+                          f"{bill:.1%}", f"{service:.1%}")  # fmt: skip
+        table.add_section()
+    console.print(table)
+    return figures
+
+
 def main() -> None:
     """Measure and print; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--every", type=int, default=12, help="hours between forecasts")
     parser.add_argument("--starts", type=int, default=2, help="hours between starts of a runaway")
-    parser.add_argument("--parts", nargs="+", default=["forecast", "runaway"], choices=["forecast", "runaway"])
+    parts = ["forecast", "runaway", "product"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     given = parser.parse_args()
     if not (given.data / "workloads" / "servegen").is_dir():
         sys.exit(f"no ServeGen data in {given.data}: say where they are with --data")
@@ -414,12 +555,12 @@ def main() -> None:
         found = [forecasts(name, series[name], horizon, given.every) for name in names]
         figures |= _show_forecasts(console, found, horizon)
     if "runaway" in given.parts:
-        found_caught = {
-            name: caught(name, rate, given.starts, RunawaySettings() if is_bill(name) else PART_OF_A_BILL)
-            for name, rate in series.items()
-        }
+        bills = [name for of_group in _groups(list(series)).values() for name in of_group]
+        found_caught = {name: caught(name, series[name], given.starts) for name in bills}
         figures |= _show_caught(console, found_caught, series)
         figures |= _show_trade(console, series, 2 * given.starts)
+    if "product" in given.parts:
+        figures |= _show_product(console, series)
     print(json.dumps(figures))
 
 

@@ -1,10 +1,11 @@
 """What uses and idle causes are called, what to do about them, and their colours: the same on every page of cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from analytics.cost.variance import Part
-from domain.cost import IdleCause, Use
+from domain.cost import IDLE_TITLES, IdleCause, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +28,24 @@ USES = MappingProxyType(
     }
 )
 
-IDLE_CAUSES = MappingProxyType(
-    {
-        IdleCause.NO_TRAFFIC: Words(
-            "Loaded, no traffic", "Scale down in quiet hours, or share the GPUs with another model.", "idle-no-traffic"
-        ),
-        IdleCause.BETWEEN_STEPS: Words(
-            "Between steps", "Requests run, the GPU waits: look at the engine's CPU, or at batching.", "idle-between"
-        ),
-        IdleCause.HELD_WITHOUT_ENGINE: Words(
-            "Held, no engine",
-            "Something holds memory and tells nothing: scrape its engine, or end it.",
-            "idle-held",
-        ),
-        IdleCause.UNALLOCATED: Words(
-            "No pod has it", "Give the GPUs back, or let other work have them.", "idle-unallocated"
-        ),
-        IdleCause.NO_MODEL: Words(
-            "A pod without a model", "See which pods hold a GPU and serve nothing.", "idle-no-model"
-        ),
-        IdleCause.LOADING: Words(
-            "Loading a model", "Keep the weights near: a local cache makes each start shorter.", "idle-loading"
-        ),
-        IdleCause.WARM_BY_POLICY: Words(
-            "Warm on purpose", "Is the warm pool larger than the bursts that it is for?", "idle-warm"
-        ),
-        IdleCause.WAITING_FOR_KV_SPACE: Words(
-            "Waiting for KV space", "Make room: shorter contexts, an 8-bit KV cache, or more GPU memory.", "idle-kv"
-        ),
-        IdleCause.THROTTLED: Words("Throttled", "See cooling and power limits of the worst nodes.", "idle-throttled"),
-        IdleCause.STALLED_ON_FABRIC: Words(
-            "Stalled on the fabric", "See which ports wait for credits, and what loads their links.", "idle-fabric"
-        ),
-        IdleCause.HUNG: Words("Hung", "Restart the replica, and look for XID errors of its GPUs.", "idle-hung"),
-        IdleCause.NO_TELEMETRY: Words(
-            "No telemetry", "Not known to be idle: run the DCGM exporter on these nodes.", "idle-no-telemetry"
-        ),
-    }
-)
+_HINTS: Mapping[IdleCause, tuple[str, str]] = {
+    IdleCause.NO_TRAFFIC: ("Scale down in quiet hours, or share the GPUs with another model.", "idle-no-traffic"),
+    IdleCause.BETWEEN_STEPS: ("Requests run, the GPU waits: look at the engine's CPU, or at batching.", "idle-between"),
+    IdleCause.HELD_WITHOUT_ENGINE: (
+        "Something holds memory and tells nothing: scrape its engine, or end it.",
+        "idle-held",
+    ),
+    IdleCause.UNALLOCATED: ("Give the GPUs back, or let other work have them.", "idle-unallocated"),
+    IdleCause.NO_MODEL: ("See which pods hold a GPU and serve nothing.", "idle-no-model"),
+    IdleCause.LOADING: ("Keep the weights near: a local cache makes each start shorter.", "idle-loading"),
+    IdleCause.WARM_BY_POLICY: ("Is the warm pool larger than the bursts that it is for?", "idle-warm"),
+    IdleCause.WAITING_FOR_KV_SPACE: ("Make room: shorter contexts, an 8-bit KV cache, or more GPU memory.", "idle-kv"),
+    IdleCause.THROTTLED: ("See cooling and power limits of the worst nodes.", "idle-throttled"),
+    IdleCause.STALLED_ON_FABRIC: ("See which ports wait for credits, and what loads their links.", "idle-fabric"),
+    IdleCause.HUNG: ("Restart the replica, and look for XID errors of its GPUs.", "idle-hung"),
+    IdleCause.NO_TELEMETRY: ("Not known to be idle: run the DCGM exporter on these nodes.", "idle-no-telemetry"),
+}
+IDLE_CAUSES = MappingProxyType({cause: Words(IDLE_TITLES[cause], *told) for cause, told in _HINTS.items()})
 """In the order in which they are stacked."""
 
 LIST_PRICES = "List prices, not yours: set cost.price_book"

@@ -1,5 +1,6 @@
 """Money: what a GPU costs, what it was used for, and why it was not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +39,23 @@ class IdleCause(StrEnum):
     STALLED_ON_FABRIC = "stalled_on_fabric"
     HUNG = "hung"
     NO_TELEMETRY = "no_telemetry"
+
+
+IDLE_TITLES: Mapping[IdleCause, str] = {
+    IdleCause.UNALLOCATED: "Unallocated",
+    IdleCause.NO_MODEL: "Allocated, no model",
+    IdleCause.LOADING: "Loading a model",
+    IdleCause.WARM_BY_POLICY: "Warm on purpose",
+    IdleCause.NO_TRAFFIC: "Loaded, no traffic",
+    IdleCause.BETWEEN_STEPS: "Between steps",
+    IdleCause.HELD_WITHOUT_ENGINE: "Held, no engine",
+    IdleCause.WAITING_FOR_KV_SPACE: "Waiting for KV space",
+    IdleCause.THROTTLED: "Throttled",
+    IdleCause.STALLED_ON_FABRIC: "Stalled on the fabric",
+    IdleCause.HUNG: "Hung",
+    IdleCause.NO_TELEMETRY: "No telemetry",
+}
+"""What pages and reports call each cause."""
 
 
 class PriceMode(StrEnum):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from analytics.slo import rounded_up
+from domain.cost import IDLE_TITLES
 from domain.window import duration_text, from_rfc3339
 from reports import words
 
@@ -24,6 +25,7 @@ CRITICAL_PALE, WARNING_PALE = "#f7d5d6", "#fbe6bd"
 STATE_COLOURS = {"met": GOOD, "at_risk": WARNING, "missed": CRITICAL, "no_data": MUTED}
 USE_COLOURS = {"requests": ACCENT, "overhead": ACCENT_PALE, "idle": AMBER, "unattributed": SLATE}
 USE_WORDS = {"requests": "serving requests", "overhead": "overhead", "idle": "idle", "unattributed": "not attributed"}
+_IDLE_TITLES = {cause.value: title for cause, title in IDLE_TITLES.items()}
 
 WIDTH = 720.0
 """Of every picture; its height is its own."""
@@ -177,7 +179,7 @@ def cost_by_day(days: Sequence[Document]) -> Picture | None:
     return Picture("cost-by-day", "Spend per day, by what it went to", told, height, tuple(shapes))
 
 
-def idle_by_cause(causes: Sequence[Document], words_of: Mapping[str, str]) -> Picture | None:
+def idle_by_cause(causes: Sequence[Document]) -> Picture | None:
     """What idle GPUs cost, by why they were idle, dearest first; None where nothing idled."""
     shown = [cause for cause in causes if cause["cost_usd"] > 0]
     if not shown:
@@ -190,7 +192,7 @@ def idle_by_cause(causes: Sequence[Document], words_of: Mapping[str, str]) -> Pi
         y = number * row + 4
         share = cause["cost_usd"] / total
         length = max(1.5, cause["cost_usd"] / shown[0]["cost_usd"] * widest)
-        shapes.append(Label(0, y + 13, words_of.get(cause["name"], words.readable(cause["name"])), TEXT, 12))
+        shapes.append(Label(0, y + 13, _IDLE_TITLES[cause["name"]], TEXT, 12))
         shapes.append(Rect(left, y + 2, length, 14, AMBER, 2))
         shapes.append(
             Label(left + length + 8, y + 13, words.money(cause["cost_usd"]), STRONG, 12, is_bold=True),

@@ -587,14 +587,19 @@ def _least_saved(advice: Mapping[str, Any]) -> tuple[float, str]:
 def saving(advice: Mapping[str, Any]) -> str:
     """`$560 to $690 a month`."""
     low, high = advice.get("saves_usd_per_month_low"), advice.get("saves_usd_per_month_high")
-    known = [words.money(usd) for usd in (low, high) if usd is not None]
-    return f"{' to '.join(dict.fromkeys(known))} a month" if known else words.NOT_KNOWN
+    return words.NOT_KNOWN if low is None and high is None else f"{words.money_range(low, high)} a month"
 
 
 def _actions(document: Document) -> list[Document]:
     """Open incidents, then steps that a policy asks for, then savings."""
     steps = [
-        {"kind": "policy", "text": step["text"], "why": words.sentence(step["why"]), "worth": "due by policy"}
+        {
+            "kind": "policy",
+            "text": step["text"],
+            "why": words.sentence(step["why"]),
+            "worth": "due by policy",
+            "confidence": None,
+        }
         for step in document["policy"]
     ]
     actions = []
@@ -603,9 +608,15 @@ def _actions(document: Document) -> list[Document]:
             why = f"{incident['cause']}; {incident['id']} is still open"
             step = (incident["next_step"] or f"End {incident['id']}").removesuffix(".")
             text = f"{step} for {incident['service']}" if incident["service"] not in step else step
-            actions.append({"kind": "incident", "text": text, "why": why, "worth": "open now"})
+            actions.append({"kind": "incident", "text": text, "why": why, "worth": "open now", "confidence": None})
     savings = [
-        {"kind": "saving", "text": one["title"], "why": one.get("why"), "worth": saving(one)}
+        {
+            "kind": "saving",
+            "text": one["title"],
+            "why": one.get("why"),
+            "worth": saving(one),
+            "confidence": one.get("confidence"),
+        }
         for one in _best_first(document["advice"] or [])
     ]
     return [*actions, *steps, *savings]

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from domain.money import usd_change_text, usd_text
+from domain.money import usd_change_text, usd_range_text, usd_text
 
 NOT_KNOWN = "not known"
 NOT_CONFIGURED = "not configured"
@@ -12,6 +12,12 @@ NOT_CONFIGURED = "not configured"
 def money(usd: float | None) -> str:
     """`$11,384`, `$0.81`, `$0.0042`, `−$240`."""
     return NOT_KNOWN if usd is None else usd_text(usd)
+
+
+def money_range(low_usd: float | None, high_usd: float | None) -> str:
+    """`$10,701 to $14,723`; one of them where the other is not known, or reads the same."""
+    known = [usd for usd in (low_usd, high_usd) if usd is not None]
+    return usd_range_text(known[0], known[-1]) if known else NOT_KNOWN
 
 
 def money_change(usd: float | None) -> str:
@@ -136,9 +142,11 @@ _SENTENCE_SPACES = 5
 
 
 def shortened(words: str, length: int) -> str:
-    """At most that many characters: of a sentence its beginning; of a long name both ends, they tell it from others."""
+    """At most that many characters: whole sentences, else the beginning of one; of a long name both ends tell it."""
     if len(words) <= length:
         return words
+    if ". " in words[: length + 1]:
+        return words[: words.rindex(". ", 0, length + 1) + 1]
     if words.count(" ") >= _SENTENCE_SPACES:
         return words[: length - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
     tail = (length - 1) // 3

@@ -97,8 +97,8 @@ def consolidation(
                 f"{_range(*fleet.slowdown)} times as long there as now."
             ),
             (
-                f"{fewest} to {most} replicas are needed with {headroom_ratio:.0%} of headroom; {usd_text(month)} a "
-                "month each."
+                f"{_whole(fewest, most)} replicas are needed with {headroom_ratio:.0%} of headroom; {usd_text(month)} "
+                "a month each."
             ),
             f"A plan from the first half of that time would have fitted {fitted} of {len(late)} hours of the second.",
         ),
@@ -122,6 +122,10 @@ def _needed(peak: float, fleet: Fleet, headroom_ratio: float, replicas_min: int)
     worst = peak * (1 + headroom_ratio) * fleet.slowdown[1] / fleet.sequences[0]
     fewest, most = (max(replicas_min, math.ceil(need - 1e-9)) for need in (best, worst))
     return fewest, most
+
+
+def _whole(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _range(low: float, high: float) -> str:

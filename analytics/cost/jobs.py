@@ -23,7 +23,17 @@ from analytics.cost.minutes import (
 )
 from analytics.cost.price_book import PriceBook, gpu_costs, overhead_costs
 from analytics.cost.request_shares import estimated_shares
-from analytics.cost.runaway import PART_OF_A_BILL, Budget, BudgetStatus, budget_period, budget_status, runaway
+from analytics.cost.runaway import (
+    DEARER_MIN,
+    Budget,
+    BudgetStatus,
+    Runaway,
+    SpendRunaway,
+    budget_period,
+    budget_status,
+    dearer_ratio,
+    runaway,
+)
 from analytics.cost.spot import InterruptibleWork
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
@@ -44,6 +54,7 @@ from storage.cost_hours import (
     settle_hour,
     whole_hours,
 )
+from storage.readers import read_traffic_steps
 from storage.store import Store
 
 _SHARES = ("engine_ms", "input_engine_ms")
@@ -64,6 +75,7 @@ _RATES: Mapping[str, pl.DataType] = {
     "usd_per_hour": pl.Float64(),
 }
 _TOLD_LATE = timedelta(minutes=20)  # of a window: samples of it that come so late still count
+_BEFORE_RUNAWAY = timedelta(hours=2)  # the hour before one is within it
 _ARRIVES_S = 60  # what the scrapes of a window take to come in
 _RECENT_HOURS = 24
 _WEEK_HOURS = 168
@@ -398,23 +410,11 @@ def since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
     return allocation.clear() if first is None else allocation.filter(pl.col("time") >= first)
 
 
-@dataclass(frozen=True, slots=True)
-class SpendRunaway:
-    """Spend that runs away: of the whole bill (`all`), or of one service. Dollars are of the time since it began."""
-
-    scope: str
-    dimension: str | None
-    started_at: datetime
-    total_actual_spend_usd: float
-    total_expected_spend_usd: float
-    total_impact_usd: float
-    impact_ratio: float | None
-
-
 class SpendWatch:
     """Looks for spend that runs away: of the whole bill, and of each service that is a large part of it.
 
-    Small ones double by themselves every other day, so nobody is told of them. What is usual comes from the settled
+    Of a service only where a request costs more than before: those that are asked more double by themselves, and so do
+    small ones every other day. What is usual comes from the settled
     hours of three weeks; what is spent now from the GPUs that are there now, by ten minutes, so that nobody waits until
     an hour is settled. Those windows are kept for a day, since within an hour its mean would blur when a rise began.
     """
@@ -444,30 +444,28 @@ class SpendWatch:
             return []
         spent = pl.concat([spent, fine])
         whole = spent.group_by("time").agg(pl.col("usd_per_hour").sum()).sort("time")
+        of_bill = runaway(whole, end, by=spent)
+        found = [] if of_bill is None else [SpendRunaway("all", None, of_bill)]
         share = spent.group_by("service").agg(pl.col("usd_per_hour").sum()).drop_nulls("service").sort("service")
-        large = share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))["service"]
-        watched: list[tuple[str, str | None, pl.DataFrame]] = [("all", None, whole)]
-        for name in large:
+        for name in share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))[
+            "service"
+        ]:
             own = spent.filter(pl.col("service") == name).select("time", "usd_per_hour")
             # When a service had no dollar is known: nothing.
-            watched.append((name, "service", whole.select("time").join(own, on="time", how="left").fill_null(0.0)))
-        found = [
-            (scope, dimension, runaway(rates, end, None if dimension is None else PART_OF_A_BILL))
-            for scope, dimension, rates in watched
-        ]
-        return [
-            SpendRunaway(
-                scope,
-                dimension,
-                one.began_at,
-                one.total_actual_spend_usd,
-                one.total_expected_spend_usd,
-                one.total_impact_usd,
-                one.impact_ratio,
-            )
-            for scope, dimension, one in found
-            if one is not None
-        ]
+            rates = whole.select("time").join(own, on="time", how="left").fill_null(0.0)
+            of_service = runaway(rates, end)
+            if of_service is None:
+                continue
+            dearer = dearer_ratio(rates, self._requests(name, of_service), of_service)
+            if dearer is not None and dearer >= DEARER_MIN:
+                found.append(SpendRunaway(name, "service", of_service, dearer))
+        return found
+
+    def _requests(self, service: str, found: Runaway) -> pl.DataFrame:
+        """Requests of a service by ten minutes, in those that any request is known of; from well before it began."""
+        steps = read_traffic_steps(self._store, Window(found.began_at - _BEFORE_RUNAWAY, found.noticed_at))
+        own = pl.when(pl.col("service") == service).then(pl.col("requests")).otherwise(0).sum().alias("requests")
+        return steps.group_by(pl.col("time").dt.truncate(f"{_RATE_STEP_S}s")).agg(own)
 
     def _now(self, now: datetime, end: datetime) -> pl.DataFrame:
         """Dollars an hour by ten minutes and service: of the day that was watched, and of what came in since."""

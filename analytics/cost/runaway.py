@@ -5,6 +5,7 @@ of the week. It runs away when it lies far above that, above the usual itself an
 so for most of an hour. One function says it for a live look, a replay and a backtest alike.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,12 +28,14 @@ _GUARD_S = 600  # before a rise, not looked at: it begins within a window, which
 _KNOWN_MIN = 0.75  # of the windows of an hour, to say anything
 _CARRIED_HOURS = 6  # over a hole of so many hours the level before it holds on
 _PEAK_HOURS = 6
+_HELD = timedelta(minutes=30)  # GPUs that a peak of requests brought
 _LOOK_BACK = timedelta(hours=48)
+_QUIET_USD_PER_HOUR = 1.0  # added to every rate, so that cents of a quiet series are no alarm
 
 
 @dataclass(frozen=True, slots=True)
 class RunawaySettings:
-    """When spend has run away; the defaults are what `make bench-cost_forecast` measured for a whole bill.
+    """When spend has run away; the defaults are what `make bench-cost_forecast` measured.
 
     Attributes:
         ratio: over what is expected from the hour before.
@@ -45,7 +48,6 @@ class RunawaySettings:
         new_usual_s: what has been spent for so long is no longer news, seconds.
         usual_share: how much of the usual's movement since the hour before is expected, to notice; a day differs from
             the usual.
-        quiet_usd_per_hour: added to every rate, so that cents of a quiet series are no alarm.
     """
 
     ratio: float = 1.55
@@ -57,11 +59,11 @@ class RunawaySettings:
     over_ratio: float = 1.25
     new_usual_s: int = _DAY_S
     usual_share: float = 0.33
-    quiet_usd_per_hour: float = 1.0
 
 
-PART_OF_A_BILL = RunawaySettings(ratio=1.8, each_ratio=1.5)
-"""For one service: a part moves by itself more than the whole, and there are more parts to be wrong about."""
+DEARER_MIN = 1.3
+"""A part of a bill has run away only where a request costs so many times as much as before: with its requests, what is
+spent for a service doubles by itself every other week."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,19 @@ class Runaway:
     mover: Mover | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SpendRunaway:
+    """Whose spend ran away: `scope` is `all` of the bill, or the name of a value of `dimension`.
+
+    `dearer_ratio` is how many times as much a request costs as before; None where it was not asked.
+    """
+
+    scope: str
+    dimension: str | None
+    spend: Runaway
+    dearer_ratio: float | None = None
+
+
 def runaway(
     spend: pl.DataFrame, now: datetime, settings: RunawaySettings | None = None, by: pl.DataFrame | None = None
 ) -> Runaway | None:
@@ -112,6 +127,30 @@ def runaway(
     if by is None:
         return last
     return replace(last, mover=_mover(by, last.began_at, now))
+
+
+def dearer_ratio(spend: pl.DataFrame, requests: pl.DataFrame, found: Runaway) -> float | None:
+    """How many times as much a request cost, until it was noticed that spend runs away, as in the hour before it did.
+
+    By the window with the most requests since half an hour before: for so long GPUs are held that a peak brought.
+    Infinite where nobody asks any more; None where nothing is known of requests, or of the hour before.
+
+    Args:
+        spend: as for `runaway`.
+        requests: columns time (start of a window), requests; a window without any is there with 0.
+        found: what ran away.
+    """
+    ends = found.began_at - timedelta(seconds=_GUARD_S)
+    before = pl.col("time").is_between(ends - timedelta(hours=1), ends, closed="left")
+    since = pl.col("time").is_between(found.began_at, found.noticed_at, closed="left")
+    peak = pl.col("time").is_between(found.began_at - _HELD, found.noticed_at, closed="left")
+    rate, asked = pl.col("usd_per_hour"), pl.col("requests")
+    usd_before, usd_since = spend.select(rate.filter(before).mean(), rate.filter(since).mean().alias("since")).row(0)
+    usual, most = requests.select(asked.filter(before).mean(), asked.filter(peak).max().alias("most")).row(0)
+    if None in (usd_before, usd_since, usual, most) or not (usual or most):
+        return None
+    dollars = (usd_since + _QUIET_USD_PER_HOUR) / (usd_before + _QUIET_USD_PER_HOUR)
+    return float(dollars * usual / most) if most else math.inf
 
 
 def runaways(
@@ -133,7 +172,7 @@ def runaways(
     start = 0 if since is None else max(0, round((since - first).total_seconds()) // step_s)
     hour, lasts = max(1, _HOUR_S // step_s), max(1, round(settings.lasts_s / step_s))
     seen = max(0, start - (_PEAK_HOURS + _CARRIED_HOURS + 3) * hour - lasts)
-    levels = np.log(rates + settings.quiet_usd_per_hour)
+    levels = np.log(rates + _QUIET_USD_PER_HOUR)
     usual, sigma = _usual(levels, seen, step_s)
     levels_seen = levels[seen:]
     guard = _GUARD_S // step_s
@@ -161,7 +200,6 @@ def runaways(
                 end,
                 first + timedelta(seconds=step_s * (seen + began)),
                 step_s,
-                settings,
             )
         )
         at = began + (end if end is not None else len(raised))
@@ -292,11 +330,10 @@ def _told(
     end: int | None,
     began_at: datetime,
     step_s: int,
-    settings: RunawaySettings,
 ) -> Runaway:
     stretch = slice(0, end)
     known = np.isfinite(rates[stretch])
-    expected_rates = np.maximum(np.exp(expected[stretch]) - settings.quiet_usd_per_hour, 0.0)
+    expected_rates = np.maximum(np.exp(expected[stretch]) - _QUIET_USD_PER_HOUR, 0.0)
     hours = step_s / _HOUR_S
     actual_usd, expected_usd = (float(one[known].sum()) * hours for one in (rates[stretch], expected_rates))
     last = int(np.flatnonzero(known)[-1])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
-from domain.money import usd_text
+from domain.money import usd_range_text, usd_text
 
 GIBIBYTE = 1024**3
 SEQUENCES_MAX = 256  # vLLM's usual `max_num_seqs`, and half of the batch that the curves were fitted up to
@@ -397,11 +397,16 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
     low, high = choice.usd_per_month_range
     ratio = found.slowness
     beyond = found.paid_usd_per_month - base
+    fewest, most = choice.gpus_range
+    gpus = f"{fewest} to {most} GPUs" if fewest < most else f"{most} {'GPU' if most == 1 else 'GPUs'}"
+    worth = usd_range_text(low, high)
+    within = gpus if worth == usd_text(choice.usd_per_month) else f"{worth}; {gpus}"
+    do = "GPU does" if choice.gpus == 1 else "GPUs do"
     checked = "" if {curve.gpu, today.gpu} <= MEASURED_GPUS else " Its GPU type is not among those that were checked."
     return Advice(
         kind,
         today.model,
-        f"Serve {today.model} on {curve} in place of {need.curve}: {choice.gpus} GPUs do what {need.gpus} need now, "
+        f"Serve {today.model} on {curve} in place of {need.curve}: {choice.gpus} {do} what {need.gpus} do now, "
         "at the same objective.",
         (base - high, base - low),
         confidence(_held(today, curve), today.hours_seen, today.coverage_ratio),
@@ -412,10 +417,8 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
                 f"{choice.capacity.requests_per_second:.2f} ({choice.capacity.sequences}, by {choice.capacity.limit})."
             ),
             (
-                f"{usd_text(base)} a month against {usd_text(choice.usd_per_month)} ({usd_text(low)} to "
-                f"{usd_text(high)}; {choice.gpus_range[0]} to {choice.gpus_range[1]} GPUs) at "
-                f"{today.peak_requests_per_second:.2f} "
-                "requests/s and headroom."
+                f"{usd_text(base)} a month against {usd_text(choice.usd_per_month)} ({within}) at "
+                f"{today.peak_requests_per_second:.2f} requests/s and headroom."
             ),
             (
                 f"Measured over modelled today: {ratio.output_token:.2f} for a further token, "

@@ -19,21 +19,6 @@ from reports.sections.blocks import (
     unknown_tone,
 )
 
-IDLE_WORDS = {
-    "unallocated": "Given to nobody",
-    "no_model": "Given, but no model on it",
-    "loading": "Loading a model",
-    "warm_by_policy": "Kept warm on purpose",
-    "loaded_without_traffic": "Loaded, no traffic",
-    "between_steps": "Between steps",
-    "held_without_engine": "Held, no engine",
-    "waiting_for_kv_space": "Waiting for KV cache",
-    "throttled": "Throttled",
-    "stalled_on_fabric": "Stalled on the fabric",
-    "hung": "Hung",
-    "no_telemetry": "Billed, but not seen",
-}
-
 
 def cost_section(document: Document) -> Section:
     """What was billed and for what."""
@@ -41,7 +26,7 @@ def cost_section(document: Document) -> Section:
     if cost is None:
         text = "Cost is not configured: no price book is loaded. GPU-hours without a price are not free, only unknown."
         return Section("cost", "Cost", (Paragraph(text, "muted"),))
-    idle = charts.idle_by_cause(cost["idle_causes"], IDLE_WORDS)
+    idle = charts.idle_by_cause(cost["idle_causes"])
     blocks: list[Block] = [
         Paragraph(_cost_words(cost)),
         *pictures_of(charts.cost_by_day(cost["days"])),
@@ -91,7 +76,7 @@ def _model_row(row: Document, name: str) -> tuple[Cell, ...]:
         Cell(words.money(row["idle_cost_usd"])),
         _price(row["per_million_tokens_usd"], is_strong=True),
         Cell("" if ratio is None else words.change(ratio), less_is_good(ratio, 0.005)),
-        _price(row["per_thousand_good_requests_usd"]),
+        _price(row["per_thousand_good_requests_usd"] if row["name"] is not None else None),
     )
 
 

@@ -30,10 +30,10 @@ def objectives_section(document: Document) -> Section:
     if not slos:
         return Section("objectives", "Objectives", (Paragraph("No objectives are set.", "muted"),))
     columns = (
-        Column("Objective", 26),
+        Column("Objective", 24),
         Column("Target", 9, is_number=True),
         Column("Over the window", 14, is_number=True),
-        Column("This week", 11, is_number=True),
+        Column("This week", 13, is_number=True),
         Column("Budget left", 16),
         Column("Spent this week", 11, is_number=True),
         Column("Status", 13),

@@ -1,7 +1,4 @@
-"""Why the bill changed, where it goes, and what would save money."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Why the bill changed, and where it goes."""
 
 from reports import charts, words
 from reports.sections.blocks import (
@@ -15,11 +12,10 @@ from reports.sections.blocks import (
     table_of,
     unknown_tone,
 )
-from reports.weekly import saving
 
 
 def outlook_section(document: Document) -> Section:
-    """Variance, forecast and savings."""
+    """Variance and forecast."""
     cost = document["cost"]
     return Section(
         "outlook",
@@ -27,7 +23,6 @@ def outlook_section(document: Document) -> Section:
         (
             *_variance(document["variance"], cost),
             *_forecast(document["forecast"], document),
-            *_advice(document["advice"]),
         ),
     )
 
@@ -61,7 +56,7 @@ def _forecast(forecast: Document | None, document: Document) -> list[Block]:
         between = (
             ""
             if month.get("lower_usd") is None or month.get("upper_usd") is None
-            else f" ({words.money(month['lower_usd'])} to {words.money(month['upper_usd'])})"
+            else f" ({words.money_range(month['lower_usd'], month['upper_usd'])})"
         )
         told.append(f"The month is heading for {words.money(month['median_usd'])}{between}.")
         if month.get("budget_usd") is not None:
@@ -75,26 +70,3 @@ def _forecast(forecast: Document | None, document: Document) -> list[Block]:
             f"last week ({'better' if better else 'no better'})."
         )
     return [*([Paragraph(" ".join(told))] if told else []), *pictures_of(picture)]
-
-
-def _advice(advice: Sequence[Document] | None) -> list[Block]:
-    if advice is None:
-        return [Paragraph("Advice on savings is not configured.", "muted")]
-    if not advice:
-        return [Paragraph("Nothing was found that would save money.")]
-    columns = (Column("Step", 62), Column("Confidence", 14), Column("Saves", 28, is_number=True))
-    rows = [
-        (
-            Cell(str(one.get("title")), is_strong=True),
-            Cell(_confidence(one.get("confidence"))),
-            Cell(saving(one), "good", is_strong=True),
-        )
-        for one in advice
-    ]
-    return [table_of("Savings found", columns, rows, 8, "savings")]
-
-
-def _confidence(value: Any) -> str:
-    if value is None:
-        return words.NOT_KNOWN
-    return words.sentence(str(value)) if isinstance(value, str) else words.percent(float(value))

@@ -27,7 +27,7 @@ from domain.alert import Alert
 from domain.incident import Severity
 from domain.slo import SloState
 from domain.window import Window
-from tests.alerts.test_decide import HORIZON_S, OBJECTIVE, Spending, spending_of
+from tests.alerts.test_decide import HORIZON_S, OBJECTIVE, SPENDING, spending_of
 from tests.alerts.test_decide import status as slo_status
 from tests.alerts.test_devices import GPU, LINK
 from tests.domain.examples import PAGING
@@ -48,7 +48,7 @@ def every_alert() -> list[Alert]:
         *exhaustion_alerts([slo_status(timedelta(hours=1))], HORIZON_S, [], "", NOW),
         data_late_alert("samples", NOW - timedelta(hours=1), 300, Severity.TICKET, "", NOW),
         *traffic_stopped_alerts([StoppedTraffic("chat", NOW - timedelta(minutes=9), 12.0)], Severity.PAGE, "", NOW),
-        runaway_alert(Spending(), "", NOW),
+        runaway_alert(SPENDING, "", NOW),
         *budget_alerts([spending_of(BudgetState.MISSED, 1200.0, None)], "", NOW),
         *device_alerts([GPU, replace(LINK, incident="inc-1")], "", NOW),
     ]

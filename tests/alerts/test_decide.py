@@ -1,4 +1,5 @@
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +18,7 @@ from alerts.decide import (
 from alerts.matchers import all_match, parse_matchers
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.cost.forecast import Total
-from analytics.cost.runaway import Budget, BudgetState, BudgetStatus
+from analytics.cost.runaway import Budget, BudgetState, BudgetStatus, Mover, Runaway, SpendRunaway
 from domain.cause import CauseKind, EntityShare
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator, Severity
@@ -238,19 +239,12 @@ def test_of_a_budget_that_is_spent_or_unknown_nothing_is_forecast() -> None:
     assert exhaustion_alerts([status(timedelta(hours=1))], 0, [], URL, NOW) == []
 
 
-@dataclass(frozen=True)
-class Spending:
-    scope: str = "acme"
-    started_at: datetime = NOW - timedelta(hours=6)
-    total_actual_spend_usd: float = 1500.0
-    total_expected_spend_usd: float = 600.0
-    total_impact_usd: float = 900.0
-    impact_ratio: float | None = 1.5
-    dimension: str | None = "tenant"
+RAN_AWAY = Runaway(NOW - timedelta(hours=6), NOW - timedelta(hours=5), None, 250.0, 100.0, 1500.0, 600.0, 900.0, 1.5)
+SPENDING = SpendRunaway("acme", "tenant", RAN_AWAY)
 
 
 def test_spending_out_of_hand_says_whose_how_much_and_since_when() -> None:
-    found = runaway_alert(Spending(), URL, NOW)
+    found = runaway_alert(SPENDING, URL, NOW)
     assert found.labels == {
         "alertname": "TailsightCostRunaway", "severity": "ticket", "scope": "acme", "dimension": "tenant",
     }  # fmt: skip
@@ -260,14 +254,26 @@ def test_spending_out_of_hand_says_whose_how_much_and_since_when() -> None:
 
 
 def test_where_nothing_was_to_be_expected_no_ratio_is_told() -> None:
-    found = runaway_alert(Spending("all", total_expected_spend_usd=0, impact_ratio=None, dimension=None), URL, NOW)
+    of_nothing = replace(RAN_AWAY, total_expected_spend_usd=0.0, impact_ratio=None)
+    found = runaway_alert(SpendRunaway("all", None, of_nothing), URL, NOW)
     assert found.annotations["impact"] == "$1,500 spent where $0 was to be expected"
     assert "dimension" not in found.labels
 
 
+def test_of_a_bill_the_service_that_rose_most_is_told_of_a_service_how_much_dearer_a_request_is() -> None:
+    moved = replace(RAN_AWAY, mover=Mover("service", "chat", 40.0, 190.5))
+    of_bill = runaway_alert(SpendRunaway("all", None, moved), URL, NOW)
+    assert of_bill.annotations["impact"].endswith("150% more; service chat rose most, from $40.00 to $190 an hour")
+    for dearer, text in ((2.04, "a request costs 2.0 times as much as before"), (math.inf, "nobody asks it any more")):
+        found = runaway_alert(SpendRunaway("chat", "service", RAN_AWAY, dearer), URL, NOW)
+        assert found.annotations["impact"] == f"$1,500 spent where $600 was to be expected, 150% more; {text}"
+
+
 def test_spending_that_goes_on_is_the_same_alert() -> None:
-    later = runaway_alert(Spending(total_impact_usd=2000.0), URL, NOW + timedelta(hours=1))
-    assert later.fingerprint == runaway_alert(Spending(), URL, NOW).fingerprint
+    later = runaway_alert(
+        replace(SPENDING, spend=replace(RAN_AWAY, total_impact_usd=2000.0)), URL, NOW + timedelta(hours=1)
+    )
+    assert later.fingerprint == runaway_alert(SPENDING, URL, NOW).fingerprint
 
 
 def spending_of(state: BudgetState, spent_usd: float | None, ahead_usd: float | None) -> BudgetStatus:

@@ -21,7 +21,7 @@ from domain.alert import Alert
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective, SloState
 from domain.window import Window
-from tests.alerts.test_decide import OBJECTIVE, Spending, spending_of
+from tests.alerts.test_decide import OBJECTIVE, SPENDING, spending_of
 from tests.alerts.test_decide import status as slo_status
 from tests.alerts.test_devices import GPU
 from tests.domain.examples import PAGING
@@ -55,7 +55,7 @@ class Known:
             "faults": [GPU],
             "stopped": [StoppedTraffic("chat", NOW - timedelta(minutes=9), 12.0)],
             "newest": {"requests": NOW - timedelta(minutes=9), "samples": NOW, "nothing": None},
-            "runaways": [Spending()],
+            "runaways": [SPENDING],
             "budgets": [spending_of(BudgetState.MISSED, 1200.0, None)],
         }
     )

@@ -7,7 +7,7 @@ from domain.money import usd_change_text, usd_text
 
 
 def test_the_examples_say_what_is_printed() -> None:
-    assert doctest.testmod(money) == (0, 2)
+    assert doctest.testmod(money) == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ def test_the_examples_say_what_is_printed() -> None:
         (0.0999, "$0.0999"),
         (0.09996, "$0.10"),
         (0.0099996, "$0.01"),
-        (1e-6, "$0.000001"),
+        (0.0110004, "$0.0110"),
+        (1e-6, "$0.00000100"),
         (-1e-9, ">−$0.000001"),
         (-41.2, "−$41.20"),
         (1e9, "$1,000,000,000"),

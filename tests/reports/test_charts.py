@@ -4,7 +4,6 @@ import pytest
 
 from reports import charts
 from reports.charts import Area, Label, Line, Picture, Rect, svg
-from reports.sections.cost import IDLE_WORDS
 from reports.sections.report import layout
 from tests.reports.weekly_formats import NASTY, SAMPLE, hard_document
 
@@ -62,7 +61,7 @@ def test_a_hole_in_the_p99_is_a_hole_in_its_line() -> None:
 
 
 def test_without_anything_to_draw_there_is_no_chart() -> None:
-    assert charts.idle_by_cause([], IDLE_WORDS) is None
+    assert charts.idle_by_cause([]) is None
     assert charts.forecast_fan(SAMPLE["cost"]["days"], [], "UTC") is None
     assert charts.variance_waterfall(1.0, 2.0, []) is None
     assert charts.variance_waterfall(1.0, 2.0, [{"name": "volume", "cost_usd": None}]) is None

@@ -30,6 +30,7 @@ START = NOW - timedelta(hours=2)
 BOTH = Window(START, NOW)
 PRICING = Pricing(shipped_prices())
 LATER = NOW + timedelta(minutes=30)
+GPU_METRIC, ENGINE = "dcgm_fi_dev_gpu_util", "vllm:num_requests_running"
 
 
 @pytest.fixture
@@ -194,40 +195,62 @@ def test_a_budget_of_a_tenant_that_fell_silent_is_still_judged(clean_store):
     assert found["quiet"].forecast.median_usd < found["loud"].forecast.median_usd
 
 
+def fleet_that_triples(store, minutes):
+    """One GPU from two hours before `NOW` on, and two more from ten minutes after it: all of replica r of chat."""
+    series, samples = [], []
+    for number, metric, gpu in ((0, GPU_METRIC, "G0"), (1, GPU_METRIC, "G1"), (2, GPU_METRIC, "G2"), (3, ENGINE, "")):
+        known = {"metric": metric, "series_id": number, "job": "d", "instance": "i", "node": "n", "gpu": gpu}
+        known |= {"port": "", "replica": "r", "service": "chat" if metric == ENGINE else "", "model": ""}
+        labels = {"names": ["modelName"], "texts": ["NVIDIA H100 80GB HBM3"]}
+        first = 10 if number in (1, 2) else -120
+        seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=minutes - 1)}
+        series.append({**known, "attributes": labels, **seen})
+        samples += [
+            {"metric": metric, "series_id": number, "time": NOW + timedelta(minutes=minute), "value": 50.0}
+            for minute in range(first, minutes)
+        ]
+    store.insert("tailsight_series", pl.DataFrame(series, schema_overrides={"series_id": pl.UInt64}))
+    store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides={"series_id": pl.UInt64}))
+
+
+def asked(store, service, minutes, each):
+    """So many requests in each of these minutes after `NOW`."""
+    row = {"service": service, "tenant": "", "model": "", "version": "", "replica": "r", "measure": "latency"}
+    counts = {"bucket": 1, "requests": each, "input_tokens": 1, "output_tokens": 1}
+    rows = [{"time": NOW + timedelta(minutes=minute), **row, **counts} for minute in minutes]
+    kinds = {"bucket": pl.Int16} | dict.fromkeys(("requests", "input_tokens", "output_tokens"), pl.UInt64)
+    store.insert("tailsight_request_rollup", pl.DataFrame(rows, schema_overrides=kinds))
+
+
 def test_spend_that_doubles_in_mid_hour_is_noticed_within_the_hour_and_told_of_until_it_is_the_usual(clean_store):
     long_past(clean_store, 100, {"loud": 0})
     watch = SpendWatch(clean_store, PRICING)
     assert watch.look(NOW + timedelta(minutes=40)) == []
     assert not watch.is_due(NOW + timedelta(minutes=40))
     assert watch.is_due(NOW + timedelta(minutes=51))
-    minutes = 8 * 60
-    series, samples = [], []
-    for number in range(3):
-        known = {"metric": "dcgm_fi_dev_gpu_util", "series_id": number, "job": "d", "instance": "i", "node": "n"}
-        known |= {"gpu": f"G{number}", "port": "", "replica": "r", "service": "", "model": ""}
-        labels = {"names": ["modelName"], "texts": ["NVIDIA H100 80GB HBM3"]}
-        first = -120 if number == 0 else 10
-        seen = {"first_seen": NOW + timedelta(minutes=first), "last_seen": NOW + timedelta(minutes=minutes - 1)}
-        series.append({**known, "attributes": labels, **seen})
-        samples += [
-            {
-                "metric": "dcgm_fi_dev_gpu_util",
-                "series_id": number,
-                "time": NOW + timedelta(minutes=minute),
-                "value": 50.0,
-            }
-            for minute in range(first, minutes)
-        ]
-    clean_store.insert("tailsight_series", pl.DataFrame(series, schema_overrides={"series_id": pl.UInt64}))
-    clean_store.insert("tailsight_samples", pl.DataFrame(samples, schema_overrides={"series_id": pl.UInt64}))
-    assert not watch.is_due(NOW + timedelta(minutes=40))
-    assert watch.is_due(NOW + timedelta(minutes=51))
+    fleet_that_triples(clean_store, 8 * 60)
     later = [NOW + timedelta(minutes=minute) for minute in (71, 200, 475)]
     looks = [watch.look(later[0]), watch.look(later[1]), SpendWatch(clean_store, PRICING).look(later[2])]
     for found in looks:
-        (whole,) = [one for one in found if one.scope == "all"]
-        assert whole.started_at == NOW + timedelta(minutes=10)
-        assert whole.total_impact_usd > 0
+        (whole,) = found  # of requests nothing is known: so of the service nothing is told
+        assert (whole.scope, whole.spend.began_at) == ("all", NOW + timedelta(minutes=10))
+        assert whole.spend.total_impact_usd > 0
+        assert whole.spend.mover is not None
+        assert (whole.spend.mover.dimension, whole.spend.mover.value) == ("service", "chat")
+
+
+@pytest.mark.parametrize(("each", "told"), [(20, ["all", "chat"]), (60, ["all"])])
+def test_of_a_service_is_told_when_its_requests_did_not_grow_with_its_spend(clean_store, each, told):
+    long_past(clean_store, 100, {"loud": 0})
+    fleet_that_triples(clean_store, 2 * 60)
+    asked(clean_store, "chat", range(-120, 10), 20)
+    asked(clean_store, "chat", range(10, 120), each)
+    asked(clean_store, "other", range(-120, 120), 500)
+    found = SpendWatch(clean_store, PRICING).look(NOW + timedelta(minutes=71))
+    assert [one.scope for one in found] == told
+    if len(told) > 1:
+        assert found[1].dimension == "service"
+        assert found[1].dearer_ratio == pytest.approx(3, rel=0.15)
 
 
 def test_a_gpu_that_is_back_within_half_an_hour_was_there_in_between(clean_store):

@@ -7,13 +7,13 @@ import pytest
 
 from analytics.cost.forecast import Forecast, forecast
 from analytics.cost.runaway import (
-    PART_OF_A_BILL,
     Budget,
     BudgetState,
     Period,
     RunawaySettings,
     budget_period,
     budget_status,
+    dearer_ratio,
     runaway,
     runaways,
 )
@@ -231,9 +231,39 @@ def test_settings_say_how_much_is_too_much():
     rates[-12:] = 130.0
     assert runaway(frame(rates), at(len(rates))) is None
     assert runaway(frame(rates), at(len(rates)), RunawaySettings(ratio=1.25, each_ratio=1.2)) is not None
-    rates[-12:] = 160.0
-    assert runaway(frame(rates), at(len(rates))) is not None
-    assert runaway(frame(rates), at(len(rates)), PART_OF_A_BILL) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "since", "dearer"),
+    [
+        (50, 50, 251 / 101),  # the same requests cost more
+        (50, 125, 251 / 101 / 2.5),  # there are more of them
+        (0, 50, 0.0),  # nobody asked before
+        (0, 0, None),  # of its requests nothing is known
+        (None, 50, None),
+    ],
+)
+def test_a_request_became_dearer_where_spend_rose_and_requests_did_not(before, since, dearer):
+    rates = np.full(8 * A_DAY, 100.0)
+    rates[-12:] *= 2.5
+    found = runaway(frame(rates), at(len(rates)))
+    counts = [before] * (len(rates) - 12) + [since] * 12
+    requests = frame(rates).select("time", pl.Series("requests", counts, dtype=pl.Float64)).drop_nulls()
+    ratio = dearer_ratio(frame(rates), requests, found)
+    assert ratio == (dearer if dearer is None else pytest.approx(dearer))
+
+
+def test_gpus_that_a_peak_of_requests_brought_and_left_are_no_dearer_request():
+    rates = np.full(8 * A_DAY, 100.0)
+    rates[-12:] *= 2.5
+    found = runaway(frame(rates), at(len(rates)))
+    requests = np.full(len(rates), 50.0)
+    requests[-14:-12] = 130.0  # in the ten minutes before GPUs were added
+    asked = frame(rates).select("time", pl.Series("requests", requests))
+    assert dearer_ratio(frame(rates), asked, found) < 1
+    requests[-18:] = 0.0  # nobody asks any more
+    silent = frame(rates).select("time", pl.Series("requests", requests))
+    assert dearer_ratio(frame(rates), silent, found) == math.inf
 
 
 def spent(days: int, usd_per_hour: float = 10.0, start: datetime = MONDAY) -> pl.DataFrame:

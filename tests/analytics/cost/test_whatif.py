@@ -137,7 +137,7 @@ def test_the_saving_is_against_the_need_or_what_is_paid_whichever_is_less():
     assert one.kind is AdviceKind.WEIGHT_FORMAT
     assert one.saves_usd_per_month == pytest.approx((4 * 4 * 730, 4 * 4 * 730))  # 6 GPUs needed, 2 then
     assert one.title == (
-        "Serve llama-3.1-8b on H100 ×1 fp8 in place of H100 ×1 bf16: 2 GPUs do what 6 need now, at the same objective."
+        "Serve llama-3.1-8b on H100 ×1 fp8 in place of H100 ×1 bf16: 2 GPUs do what 6 do now, at the same objective."
     )
     assert one.confidence == pytest.approx(0.68 * 0.875)
     assert "Measured over modelled today: 1.50 for a further token, 1.00 for the first." in one.why
