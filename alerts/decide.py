@@ -53,11 +53,9 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
     if incident.severity is Severity.INFO:
         return None
     known = knowledge or shipped_knowledge()
-    words = _INDICATOR_WORDS[incident.indicator]
     cause = incident.cause
     annotations = {
-        "summary": f"{words} of {incident.service}: p99 {duration_text(incident.peak_ms_p99)}, "
-        f"usual {duration_text(incident.baseline_ms_p99)}",
+        "summary": f"{_INDICATOR_WORDS[incident.indicator]} of {incident.service}: {_felt(incident)}",
         "impact": _impact(incident),
         "cause": cause.summary,
         "since": rfc3339(incident.started_at),
@@ -94,6 +92,13 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
     annotations["silence_url"] = silence_url(labels, web_url)
     ends_at = rfc3339(incident.ended_at) if incident.ended_at is not None else None
     return Page(labels, annotations, rfc3339(incident.started_at), ends_at)
+
+
+def _felt(incident: Incident) -> str:
+    """What users feel: a percentile beside the usual one; of failures their share, for what fails has no time."""
+    if incident.indicator is Indicator.ERRORS:
+        return f"{incident.slow_requests_ratio:.0%} of requests fail"
+    return f"p99 {duration_text(incident.peak_ms_p99)}, usual {duration_text(incident.baseline_ms_p99)}"
 
 
 def _impact(incident: Incident) -> str:

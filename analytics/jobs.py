@@ -1,4 +1,4 @@
-"""The jobs: read, think, write. The only module of analytics that touches the store.
+"""The jobs: read, think, write. But for those of cost, the only module of analytics that touches the store.
 
 Every job takes its times as arguments, so a live run, a replay and a backfill find the same.
 """

@@ -51,15 +51,8 @@ def explained_window(
         ],
         className="panel-head",
     )
-    body = (
-        [
-            html.P("Nothing unusual in this window explains a slow-down.", className="calm"),
-            html.P(first.summary, className="calm"),
-        ]
-        if unknown
-        else [_causes(explanation.causes, indicator)]
-    )
-    return html.Section([head, *body, *_set_aside(explanation)], className="panel explained")
+    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator)
+    return html.Section([head, body, *_set_aside(explanation)], className="panel explained")
 
 
 def uncharted(evidence: Sequence[Evidence]) -> Component | None:

@@ -263,6 +263,13 @@ def incident_title(incident: Incident) -> str:
     return f"{INDICATORS[incident.indicator]} p99 at {duration_ms(incident.peak_ms_p99)} on {incident.service}"
 
 
+def usual_and_peak(incident: Incident) -> str:
+    """`540 ms → 4.1 s`; of failures nothing, for what fails has no time."""
+    if incident.indicator is Indicator.ERRORS:
+        return UNKNOWN
+    return f"{duration_ms(incident.baseline_ms_p99)} → {duration_ms(incident.peak_ms_p99)}"
+
+
 def likely_cause(incident: Incident) -> str:
     """`Bad link on gpu-07-03/mlx5_2/1`."""
     cause = incident.cause

@@ -27,7 +27,11 @@ def incident_report(incident: Incident) -> str:
             if len(affected := incident.services_affected) > 1
             else []
         ),
-        f"| p99 | {duration_text(incident.baseline_ms_p99)} → {duration_text(incident.peak_ms_p99)} |",
+        *(
+            []
+            if incident.indicator is Indicator.ERRORS
+            else [f"| p99 | {duration_text(incident.baseline_ms_p99)} → {duration_text(incident.peak_ms_p99)} |"]
+        ),
         f"| Slow or failed requests | {incident.slow_requests_count:,} ({incident.slow_requests_ratio:.0%}) |",
         f"| Tenants affected | {_or_unknown(incident.tenants_affected_count)} |",
         f"| Error budget spent | {_percent(incident.budget_spent_ratio)} |",

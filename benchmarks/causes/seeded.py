@@ -44,6 +44,7 @@ from analytics.expected import Load
 from analytics.jobs import AnalyzeSettings, analyze, find, unusual_cases
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, stage_split
+from benchmarks.causes.scoring import interval
 from benchmarks.causes.seeded_peers import others_say
 from benchmarks.server import machine
 from domain.cause import CauseKind
@@ -482,13 +483,6 @@ def calibration_error(sure: Sequence[tuple[float, int]], bins: int = 10) -> floa
     )
 
 
-def interval(hits: Sequence[float]) -> tuple[float, float]:
-    """95 % Wilson interval of a proportion."""
-    n, p, z = len(hits), float(np.mean(hits)), 1.96
-    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return float((middle - half) / (1 + z * z / n)), float((middle + half) / (1 + z * z / n))
-
-
 def show(console: Console, answers: Sequence[Answer], *, misses: bool) -> None:
     """Print the tables: by suite and kind, the confusion, and what others would have said."""
     for suite in ("one", "confused"):
@@ -545,7 +539,7 @@ def _show_kinds(console: Console, suite: str, answers: Sequence[Answer]) -> None
     for kind in sorted({one.case.kinds[0] for one in answers}):
         own = [one for one in answers if one.case.kinds[0] is kind]
         first = [one.names(1, entity=False) for one in own]
-        low, high = interval(first)
+        low, high = interval(np.array(first, dtype=float))
         wrong = Counter(
             one.said[0].kind.value if one.said else "no incident" for one in own if not one.names(1, entity=False)
         )
@@ -566,7 +560,7 @@ def _show_pairs(console: Console, answers: Sequence[Answer]) -> None:
     each_felt = [one for one in answers if one.each_felt]
     for name, own in (("that users felt", answers), ("of which users felt each", each_felt)):
         right = [_is_right(one) for one in own]
-        low, high = interval(right)
+        low, high = interval(np.array(right, dtype=float))
         table.add_row(name, str(len(own)), f"{np.mean(right):.2f}", f"{low:.2f} to {high:.2f}")
     console.print(table)
 

@@ -276,6 +276,14 @@ def head(incident: Incident, now: datetime) -> Component:
     )
 
 
+def _percentile_fact(incident: Incident) -> list[Component]:
+    """The peak of p99 beside the usual one; of failures none: where all fail there is no time."""
+    if incident.indicator is Indicator.ERRORS:
+        return []
+    usual = f"usually {text.duration_ms(incident.baseline_ms_p99)}"
+    return [fact(text.percentile_title(incident.indicator), text.duration_ms(incident.peak_ms_p99), usual)]
+
+
 def impact(incident: Incident) -> list[Component]:
     """How many it hit and what it cost; what is not known has no number."""
     facts = [
@@ -284,11 +292,7 @@ def impact(incident: Incident) -> list[Component]:
             text.count(incident.slow_requests_count),
             f"{text.percent(incident.slow_requests_ratio, 2)} of all",
         ),
-        fact(
-            text.percentile_title(incident.indicator),
-            text.duration_ms(incident.peak_ms_p99),
-            f"usually {text.duration_ms(incident.baseline_ms_p99)}",
-        ),
+        *_percentile_fact(incident),
         fact(
             "Error budget spent",
             text.percent(incident.budget_spent_ratio, 2),

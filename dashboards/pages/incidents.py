@@ -108,7 +108,7 @@ def _row(incident: Incident, now: datetime) -> Component:
         page_link([text.incident_title(incident), html.Code(incident.id)], incident_path(incident.id), "row-link"),
         text.since(incident.started_at, now),
         text.lasting(text.incident_lasted(incident, now).total_seconds()),
-        f"{text.duration_ms(incident.baseline_ms_p99)} → {text.duration_ms(incident.peak_ms_p99)}",
+        text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
         text.likely_cause(incident),
         html.Span([html.Span(className="dot dot-critical"), "Open"], className="state")

@@ -154,7 +154,7 @@ def test_a_drag_across_the_spike_explains_it_and_the_address_can_be_shared(open_
 def test_a_drag_across_a_calm_hour_says_that_nothing_was_unusual(open_page: OpenPage) -> None:
     page = open_page(_OPEN)
     _drag(page, "incident-latency", 0.1, 0.3)
-    expect(page.locator(".explained")).to_contain_text("Nothing unusual in this window")
+    expect(page.locator(".explained")).to_contain_text("Nothing is unusual")
     expect(page.locator(".select-outline")).to_have_count(0)
     wait_until_drawn(page)
 

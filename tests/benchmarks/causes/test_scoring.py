@@ -30,6 +30,12 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_cases() -> None:
     assert interval(many)[1] - interval(many)[0] < interval(few)[1] - interval(few)[0]
 
 
+def test_as_many_hits_as_cases_are_no_certainty() -> None:
+    assert interval(np.ones(28)) == pytest.approx((0.879, 1.0), abs=1e-3)
+    assert interval(np.zeros(28)) == pytest.approx((0.0, 0.121), abs=1e-3)
+    assert interval(np.array([0.5, 1.0, 1.0]))[0] == pytest.approx(0.5)
+
+
 def test_figures_are_found_by_name() -> None:
     better = Hits(np.array([1.0, 1.0]), np.array([1.0, 1.0]))
     worse = Hits(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
@@ -37,4 +43,4 @@ def test_figures_are_found_by_name() -> None:
     assert figures["ours / all / at_1"] == 1.0
     assert figures["ours / all / cases"] == 2
     assert figures["ours - other / all / at_1"] == 0.5
-    assert (figures["ours - other / all / low"], figures["ours - other / all / high"]) == (0.0, 1.0)
+    assert (figures["ours - other / all / low"], figures["ours - other / all / high"]) == interval(np.array([1.0, 0.0]))
