@@ -6,7 +6,7 @@ with arrays or maps among its values, is written anew.
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.composites import may_hold_composites, rewrite_composites
 from collector.errors import TooLargeError, UndecodableError
 from collector.otlp_json import JsonRequest
+from collector.point_times import point_times
 from storage.otlp import METRIC_KINDS, Encoding
 
 _DAY_NS = 86_400 * 10**9
@@ -150,22 +151,21 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
         TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("metrics", payload)
-    points = _points_by_metric(request, request.message)
-    times = [point.time_unix_nano or 0 for _, _, points_ in points for point in points_]
+    metrics = _data_of_metrics(request, request.message)
+    items, deltas = _points_counts(metrics)
+    times = point_times(payload, sum(items.values())) if encoding == "protobuf" else None
+    if times is None:
+        times = _times_of(metrics)
     rejections = Rejections()
     if times and (min(times) < accepted.oldest_unix_ns or max(times) > accepted.newest_unix_ns):
-        points = _points_by_metric(request, request.writable())
-        for name, _, points_ in points:
-            _keep(points_, partial(_accepts, f"a data point of {name!r}", _point_time, accepted, rejections))
-        times = [point.time_unix_nano or 0 for _, _, points_ in points for point in points_]
-    items: dict[str, int] = {}
-    for _, kind, points_ in points:
-        if points_:
-            table = f"otel_metrics_{kind}"
-            items[table] = items.get(table, 0) + len(points_)
-    deltas = _delta_points_count(request.message) if "otel_metrics_sum" in items else 0
+        metrics = _data_of_metrics(request, request.writable())
+        for metric, _, data in metrics:
+            accepts = partial(_accepts, f"a data point of {metric.name!r}", _point_time, accepted, rejections)
+            _keep(data.data_points, accepts)
+        items, deltas = _points_counts(metrics)
+        times = _times_of(metrics)
+    carried_bytes = _carried_bytes(request, request.message.resource_metrics, sum(items.values()))
     items = items or _nothing(encoding, payload, rejections)
-    carried_bytes = _carried_bytes(request, request.message.resource_metrics, len(times))
     return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes, delta_points=deltas)
 
 
@@ -264,24 +264,32 @@ def _span_times(scopes: Iterable[Any]) -> tuple[list[int], list[int]]:
     return starts, ends
 
 
-def _points_by_metric(request: "_ProtobufRequest | JsonRequest", message: Any) -> list[tuple[str, str, Any]]:
-    """Name, kind and points of each metric."""
+def _data_of_metrics(request: "_ProtobufRequest | JsonRequest", message: Any) -> list[tuple[Any, str, Any]]:
+    """Each metric with its kind and what it holds of that kind."""
     kinds_of = _json_kinds if isinstance(request, JsonRequest) else _protobuf_kinds
     return [
-        (metric.name, kind, getattr(metric, kind).data_points or ())
+        (metric, kind, getattr(metric, kind))
         for scope in _scopes(message.resource_metrics, "scope_metrics")
         for metric in scope.metrics or ()
         for kind in kinds_of(metric)
     ]
 
 
-def _delta_points_count(message: Any) -> int:
-    return sum(
-        len(metric.sum.data_points or ())
-        for scope in _scopes(message.resource_metrics, "scope_metrics")
-        for metric in scope.metrics or ()
-        if metric.sum is not None and metric.sum.aggregation_temporality == _DELTA
-    )
+def _points_counts(metrics: Iterable[tuple[Any, str, Any]]) -> tuple[dict[str, int], int]:
+    """Points by upstream table, only tables with any; and how many of them are deltas of sums."""
+    counts = dict.fromkeys(METRIC_KINDS, 0)
+    deltas = 0
+    for _, kind, data in metrics:
+        count = len(data.data_points or ())
+        counts[kind] += count
+        if kind == "sum" and data.aggregation_temporality == _DELTA:
+            deltas += count
+    return {f"otel_metrics_{kind}": count for kind, count in counts.items() if count}, deltas
+
+
+def _times_of(metrics: Iterable[tuple[Any, str, Any]]) -> set[int]:
+    """The times of the points, each once, by a look at each."""
+    return {_point_time(point) for _, _, data in metrics for point in data.data_points or ()}
 
 
 def _protobuf_kinds(metric: Any) -> tuple[str, ...]:
@@ -311,7 +319,7 @@ def _nothing(encoding: Encoding, payload: bytes, rejections: Rejections) -> dict
     return {}
 
 
-def _days(times: Sequence[int]) -> tuple[int, int] | None:
+def _days(times: Collection[int]) -> tuple[int, int] | None:
     return (min(times) // _DAY_NS, max(times) // _DAY_NS) if times else None
 
 
