@@ -17,7 +17,9 @@ from alerts.sources import AlertSources, Moment, SpendFindings, Telling
 from analytics.burn_rates import BurnAlert
 from analytics.cost.jobs import Pricing
 from analytics.device_faults import DeviceFault
-from analytics.jobs import PastCounts, PastDeviceFaults, backtest, past_traffic, slo_statuses
+from analytics.jobs.devices import PastDeviceFaults
+from analytics.jobs.fleet import past_traffic
+from analytics.jobs.objectives import PastCounts, backtest, slo_statuses
 from analytics.knowledge import Knowledge
 from analytics.traffic_stops import PastTraffic, StoppedTraffic
 from domain.alert import Alert

@@ -30,7 +30,9 @@ from analytics.burn_rates import BurnAlert
 from analytics.cost.jobs import Pricing, SpendWatch, budget_statuses
 from analytics.cost.runaway import BudgetStatus, SpendRunaway
 from analytics.device_faults import DeviceFault
-from analytics.jobs import RecentCounts, device_faults, slo_burns, slo_statuses, stopped_services
+from analytics.jobs.devices import device_faults
+from analytics.jobs.fleet import stopped_services
+from analytics.jobs.objectives import RecentCounts, slo_burns, slo_statuses
 from analytics.knowledge import Knowledge
 from analytics.traffic_stops import StoppedTraffic
 from domain.alert import Alert

@@ -1,1 +1,1 @@
-"""THINKS: frames in, findings out. Only jobs.py touches storage."""
+"""THINKS: frames in, findings out. Only the jobs touch storage."""

@@ -87,6 +87,11 @@ def incident_of(
     )
 
 
+def is_incident(scope: Scope, explanation: Explanation) -> bool:
+    """Is a spike worth telling: with a cause, or if it is unusual and no arrivals that came close together."""
+    return explanation.causes[0].kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
+
+
 def incident_id(spike: Spike) -> str:
     """Ten letters and digits that depend on what and when alone."""
     key = f"{spike.service}\n{spike.model}\n{spike.indicator}\n{rfc3339(spike.window.start)}"

@@ -298,8 +298,8 @@ def _usual_and_during(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The requests of usual time, and those of the spike, that tell the indicator or failed."""
     measured = requests.filter(pl.col(VALUES[indicator]).is_not_null() | pl.col("is_error"))
-    is_usual = _within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(_within(one) for one in excluded))
-    return measured.filter(is_usual), measured.filter(_within(spike))
+    is_usual = within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(within(one) for one in excluded))
+    return measured.filter(is_usual), measured.filter(within(spike))
 
 
 def _slowness(usual: pl.DataFrame, during: pl.DataFrame, indicator: Indicator, spike: Window) -> Slowness:
@@ -367,7 +367,8 @@ def _work(requests: pl.DataFrame) -> NDArray[np.float64]:
 _TOKENS = ("input_tokens", "output_tokens")
 
 
-def _within(window: Window) -> pl.Expr:
+def within(window: Window) -> pl.Expr:
+    """Does the column `time` lie in the window."""
     return pl.col("time").is_between(window.start, window.end, closed="left")
 
 

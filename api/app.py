@@ -74,7 +74,7 @@ def create_api(
         health: how the process's own parts stand.
         metrics_text: the process's own metrics in the Prometheus text format 0.0.4.
         objectives: what was promised, at this moment.
-        explain: `analytics.jobs.explain_window`.
+        explain: `analytics.jobs.explaining.explain_window`.
         render_report: an incident as Markdown.
         alerting: what fires, and what is kept quiet.
         pricing: what GPUs cost.

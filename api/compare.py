@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from analytics.jobs import compared_releases, imbalance_of
+from analytics.jobs.fleet import compared_releases, imbalance_of
 from api.context import Given
 from api.times import ROLLUP_STEP_S, Moment, WindowQuestion, widened_to_steps
 

@@ -18,7 +18,7 @@ from storage.store import Store
 
 
 class ExplainFunction(Protocol):
-    """Explains one window of one service: `analytics.jobs.explain_window`, or the same with other settings."""
+    """Explains one window of one service: `explain_window` of `analytics.jobs.explaining`, with some settings."""
 
     def __call__(self, store: Store, service: str, window: Window, indicator: Indicator | None, /) -> Explanation:
         """The causes by rank, never empty, and what was ruled out."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from analytics.jobs import DeviceReading, device_readings
+from analytics.jobs.devices import DeviceReading, device_readings
 from analytics.knowledge import shipped_knowledge
 from api.context import Given
 from api.paging import page_after, page_items

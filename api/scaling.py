@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from analytics.jobs import engines_now
+from analytics.jobs.fleet import engines_now
 from analytics.scaling import scaling_signal
 from api.context import Given
 from api.problems import Problem

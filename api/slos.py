@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from analytics.burn_rates import never_pages
-from analytics.jobs import backtest, slo_evidence, slo_statuses
+from analytics.jobs.objectives import backtest, slo_evidence, slo_statuses
 from analytics.slo_backtest import TrialError, backtest_document, tried
 from analytics.slo_documents.annotations import period_text
 from analytics.slo_documents.checks import OpenSloError

@@ -6,8 +6,8 @@ An embedded store is filled with the requests of 40 replicas and the metrics of 
 by inserting straight into the tables that the views fill (how fast those are filled is what `benchmarks.ingest` says),
 hour by hour, each rolled up when it is over, as the scheduler of `tailsight serve` does; what that takes is told apart.
 One port has a bad link in the last ten minutes; the replica on its node waits for transfers. The filling is not timed.
-Timed is `analytics.jobs.explain_window` as the API and `tailsight explain` call it: reading, thinking, all of it; CPU
-time is that of the process, every thread of the engine included.
+Timed is `explain_window` of `analytics.jobs.explaining` as the API and `tailsight explain` call it: reading, thinking,
+all of it; CPU time is that of the process, every thread of the engine included.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from analytics.jobs import AnalyzeSettings, explain_window
+from analytics.jobs.explaining import AnalyzeSettings, explain_window
 from analytics.spikes import SpikeSettings
 from benchmarks.server import machine
 from domain.cause import CauseKind, Explanation

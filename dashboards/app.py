@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
-from analytics.jobs import AnalyzeSettings, RecentCounts
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext, WeeklyReports, list_prices

@@ -8,7 +8,8 @@ from typing import Protocol
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
-from analytics.jobs import AnalyzeSettings, RecentCounts
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
 from domain.incident import Indicator

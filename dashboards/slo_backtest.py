@@ -12,7 +12,7 @@ import polars as pl
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
-from analytics import jobs
+from analytics.jobs.objectives import backtest, backtest_counts, kept_exclusions
 from analytics.slo import excluded_windows
 from dashboards import figures, slo_figures, text
 from dashboards.callbacks import callback
@@ -236,12 +236,12 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
     window = Window(now - timedelta(days=days), now)
     with_trial = tried(objective, target, threshold)
     trial, today = (
-        Trial(one, jobs.backtest(context.store, one, window, counts=_counts(context, counted, one, window)))
+        Trial(one, backtest(context.store, one, window, counts=_counts(context, counted, one, window)))
         for one in (with_trial, objective)
     )
     step_s = slo_figures.step_of(window)
     steps = slo_figures.by_step(_counts(context, counted, with_trial, window), window, step_s)
-    excluded = excluded_windows(objective, jobs.kept_exclusions(context.store))
+    excluded = excluded_windows(objective, kept_exclusions(context.store))
     asked = {"from": rfc3339(window.start), "to": rfc3339(window.end), "objective": with_trial.target_ratio}
     if with_trial.threshold_ms is not None:
         asked["threshold"] = with_trial.threshold_ms
@@ -259,4 +259,4 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
 def _counts(context: PageContext, counted: Kept[pl.DataFrame], objective: Objective, window: Window) -> pl.DataFrame:
     """The counts of a setting, kept for a while: a target needs no others, and a hand comes back to a stop."""
     key: Hashable = (replace(objective, target_ratio=0.0), window)
-    return counted.get(key, lambda: jobs.backtest_counts(context.store, objective, window))
+    return counted.get(key, lambda: backtest_counts(context.store, objective, window))

@@ -10,7 +10,7 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from analytics.jobs import kept_exclusions
+from analytics.jobs.objectives import kept_exclusions
 from analytics.slo_exclusions import exclusion_document, taken_back
 from dashboards import text
 from dashboards.callbacks import callback

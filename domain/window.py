@@ -72,3 +72,8 @@ def duration_text(milliseconds: float) -> str:
         if milliseconds >= (2 if unit == "min" else 1) * unit_ms:
             return f"{milliseconds / unit_ms:.1f}".removesuffix(".0") + f" {unit}"
     return f"{milliseconds / 1000:.1f} s"
+
+
+def step_of(moment: datetime, step_s: int) -> datetime:
+    """When the step began that a moment lies in; steps are counted from 1970."""
+    return datetime.fromtimestamp(int(moment.timestamp()) // step_s * step_s, UTC)

@@ -18,7 +18,7 @@ from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, spent_
 from analytics.cost.minutes import read_extents
 from analytics.cost.runaway import Period
 from analytics.cost.variance import Part, Variance, variance
-from analytics.jobs import kept_exclusions, slo_counts, slo_statuses
+from analytics.jobs.objectives import kept_exclusions, slo_counts, slo_statuses
 from analytics.knowledge import shipped_knowledge
 from analytics.slo import excluded_windows, sliced, without
 from domain.cause import CauseKind

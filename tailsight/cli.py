@@ -221,7 +221,7 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Find and explain every spike in a stretch of stored time. Running it twice changes nothing."""
-    from analytics.jobs import analyze as find_and_explain
+    from analytics.jobs.incidents import analyze as find_and_explain
     from storage.catch_up import catch_up
 
     window = _window(start, end)
@@ -259,7 +259,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Rank the causes of one window of one service against the time before it."""
-    from analytics.jobs import explain_window
+    from analytics.jobs.explaining import explain_window
 
     window = _window(start, end)
     with _store(config) as (store, settings):
@@ -285,7 +285,7 @@ app.add_typer(slo_app, name="slo")
 def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
     from analytics.burn_rates import never_pages
-    from analytics.jobs import slo_statuses
+    from analytics.jobs.objectives import slo_statuses
     from analytics.slo_documents.annotations import period_text
 
     if context.invoked_subcommand is not None:
@@ -399,7 +399,7 @@ def route_replay(
 ) -> None:
     """Say who would have been told what in a stretch of stored time; nothing is sent."""
     from alerts.replay import NOT_REPLAYED, PastObjectives, past_alerts, replay
-    from analytics.jobs import chosen, kept_objectives
+    from analytics.jobs.objectives import chosen, kept_objectives
 
     window = _window(start, end)
     with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
@@ -444,7 +444,7 @@ def slo_backtest(
     as_json: Json = False,
 ) -> None:
     """Say when an objective would have paged, with this target and threshold, in a stretch of stored time."""
-    from analytics.jobs import backtest
+    from analytics.jobs.objectives import backtest
     from analytics.slo_backtest import TrialError, backtest_document, tried
 
     window = _window(start, end)
@@ -859,7 +859,7 @@ def _say_sql(steps: Any) -> None:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs import chosen, default_objectives, kept_objectives
+    from analytics.jobs.objectives import chosen, default_objectives, kept_objectives
 
     return chosen(settings.promised, kept_objectives(store)) or default_objectives(store, now)
 

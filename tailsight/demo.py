@@ -22,7 +22,7 @@ import numpy as np
 
 from alerts.decide import page_for
 from analytics.cost.jobs import settle
-from analytics.jobs import analyze
+from analytics.jobs.incidents import analyze
 from collector.settings import ScrapeTarget
 from domain.cause import CauseKind
 from domain.incident import Incident, to_document

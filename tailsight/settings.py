@@ -36,7 +36,7 @@ from analytics.cost.latency_value import Elasticity, ServiceValue
 from analytics.cost.price_book import PriceBook, read_price_book, shipped_prices
 from analytics.cost.runaway import Budget, Period
 from analytics.cost.spot import OUTAGE_S, InterruptibleWork
-from analytics.jobs import AnalyzeSettings
+from analytics.jobs.explaining import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.slo_windows import periods_of
 from analytics.spikes import SpikeSettings

@@ -27,7 +27,9 @@ from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
 from alerts.sources import AlertSources, Moment, SourceFailures, StoreFindings, Telling
-from analytics.jobs import RecentCounts, analyze, chosen, default_objectives, explain_window, kept_objectives
+from analytics.jobs.explaining import explain_window
+from analytics.jobs.incidents import analyze
+from analytics.jobs.objectives import RecentCounts, chosen, default_objectives, kept_objectives
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState

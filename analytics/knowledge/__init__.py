@@ -128,6 +128,11 @@ class Knowledge:
         signals = [signal for signal in self.signals.values() if signal.is_counter]
         return frozenset(metric for signal in signals for metric in signal.metrics)
 
+    def metrics_of(self, name: str) -> list[str]:
+        """The metrics that tell a signal, and those of its capacity; empty for a signal that is not known."""
+        signal = self.signals.get(name)
+        return [] if signal is None else [*signal.metrics, *signal.capacity]
+
     @property
     def of_replicas(self) -> frozenset[str]:
         """The metrics that tell of replicas, in lower case."""

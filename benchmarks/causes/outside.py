@@ -130,7 +130,8 @@ def _number(value: float | None) -> str:
 def answer(folder: Path, incident: Incident) -> list[Answer]:
     """Load the incident into a fresh embedded store in `folder` and analyse the time around it."""
     # Late, because a process that has imported the engine must never fork, and the generator is of use without it.
-    from analytics.jobs import AnalyzeSettings, analyze  # noqa: PLC0415
+    from analytics.jobs.explaining import AnalyzeSettings  # noqa: PLC0415
+    from analytics.jobs.incidents import analyze  # noqa: PLC0415
     from storage.migrate import migrate  # noqa: PLC0415
     from storage.open import open_owned  # noqa: PLC0415
     from storage.readers import write_topology  # noqa: PLC0415

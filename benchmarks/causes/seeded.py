@@ -2,7 +2,7 @@
 
 Each case is a cloud of its own (size, models, load and scrape interval by seed), some 50 minutes of usual time and one
 fault of 6 to 12 minutes in it. It is played straight into an embedded store (`simulator.fill`), looked at by the same
-job as live data (`analytics.jobs.analyze`), and only then held against the truth. Suites:
+job as live data (`analytics.jobs.incidents.analyze`), and only then held against the truth. Suites:
 
     one       one cause, mixed load
     confused  the same, with a harmless change or alarm at the same time, and the sensor faults of a real site
@@ -41,7 +41,8 @@ from rich.table import Table
 
 from analytics.causes import Findings, explain
 from analytics.expected import Load
-from analytics.jobs import AnalyzeSettings, analyze, find, unusual_cases
+from analytics.jobs.explaining import AnalyzeSettings, find
+from analytics.jobs.incidents import analyze, unusual_cases
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.scope import Scope, stage_split
 from benchmarks.causes.scoring import interval

@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, ctx, html
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
-from analytics import jobs
+from analytics.jobs.explaining import evidence_series, explain_window
 from analytics.scope import VALUES
 from dashboards import figures, handling, text
 from dashboards.callbacks import callback
@@ -149,7 +149,7 @@ def register(app: Dash, context: PageContext) -> None:
             return figures.empty(""), None
         window, step_s = pinned_window(incident, context.now())
         knowledge = context.analysis.knowledge
-        series = await asyncio.to_thread(jobs.evidence_series, store, incident, window, step_s, knowledge)
+        series = await asyncio.to_thread(evidence_series, store, incident, window, step_s, knowledge)
         without_course = figures.evidence_without_course(series, incident)
         return figures.evidence_multiples(series, incident, window=window), uncharted(without_course)
 
@@ -169,7 +169,7 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None or state.explain is None:
             return None
         found = await asyncio.to_thread(
-            jobs.explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
+            explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
         )
         return explained_window(
             state.explain, found, incident.indicator, incident_path(incident.id), state, incident.service

@@ -9,7 +9,8 @@ import polars as pl
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
-from analytics import jobs
+from analytics.jobs.explaining import explain_window
+from analytics.jobs.objectives import slo_statuses
 from dashboards import figures, text
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
@@ -244,7 +245,7 @@ def traffic_strip(traffic: Traffic | None) -> list[Component]:
 
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [objective for objective in context.objectives() if service in (None, objective.service)]
-    return list(jobs.slo_statuses(context.store, objectives, now, context.counts))
+    return list(slo_statuses(context.store, objectives, now, context.counts))
 
 
 def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident]:
@@ -297,7 +298,7 @@ def _explained(context: PageContext, state: PageState) -> Component | None:
     service, indicator = _focus(store, now, state, _services(store, now, state))
     if window is None or service is None:
         return None
-    found = jobs.explain_window(store, service, window, indicator, context.analysis)
+    found = explain_window(store, service, window, indicator, context.analysis)
     return explained_window(window, found, indicator, "/", state, service)
 
 

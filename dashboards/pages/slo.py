@@ -14,8 +14,8 @@ from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
 from alerts.decide import promise
-from analytics import jobs
 from analytics.burn_rates import WINDOWS, BurnAlert, burn_rate_course, never_pages
+from analytics.jobs.objectives import RecentCounts, backtest, kept_exclusions, slo_statuses
 from analytics.slo import budget_history, excluded_windows, overlap_s
 from analytics.slo_windows import judged_window, slo_window
 from dashboards import figures, slo_backtest, slo_exclusions, slo_figures, text
@@ -76,7 +76,7 @@ def layout() -> Component:
 
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page and its parts."""
-    recent = context.counts or jobs.RecentCounts(context.store)
+    recent = context.counts or RecentCounts(context.store)
 
     @callback(
         app,
@@ -117,7 +117,7 @@ class _Reading:
 
 
 def _page(
-    context: PageContext, recent: jobs.RecentCounts, name: str | None, state: PageState, now: datetime
+    context: PageContext, recent: RecentCounts, name: str | None, state: PageState, now: datetime
 ) -> tuple[Any, ...]:
     objective = context.objective(name)
     if objective is None:
@@ -153,15 +153,13 @@ def _page(
     )  # fmt: skip
 
 
-def _read(
-    context: PageContext, recent: jobs.RecentCounts, objective: Objective, shown: Window, now: datetime
-) -> _Reading:
-    exclusions = jobs.kept_exclusions(context.store)
+def _read(context: PageContext, recent: RecentCounts, objective: Objective, shown: Window, now: datetime) -> _Reading:
+    exclusions = kept_exclusions(context.store)
     window = slo_window(objective, now)
     start = min(judged_window(objective, now).start, window.start - _LEAD, shown.start - _LEAD)
     counts = recent.of(objective, now, start)
-    (status,) = jobs.slo_statuses(context.store, [objective], now, recent)
-    alerts = jobs.backtest(context.store, objective, Window(window.start, now), counts=counts)
+    (status,) = slo_statuses(context.store, [objective], now, recent)
+    alerts = backtest(context.store, objective, Window(window.start, now), counts=counts)
     return _Reading(status, counts, exclusions, alerts)
 
 

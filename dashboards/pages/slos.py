@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from alerts.decide import promise
-from analytics import jobs
+from analytics.jobs.objectives import slo_statuses
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
@@ -126,4 +126,4 @@ def _spent_at(status: SloStatus, now: datetime) -> str:
 
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [one for one in context.objectives() if service in (None, one.service)]
-    return jobs.slo_statuses(context.store, objectives, now, context.counts)
+    return slo_statuses(context.store, objectives, now, context.counts)

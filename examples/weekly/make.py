@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from analytics.cost.jobs import settle
-from analytics.jobs import analyze
+from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
 from domain.incident import Indicator
 from domain.slo import Objective

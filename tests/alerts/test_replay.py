@@ -15,7 +15,8 @@ from alerts.sources import TELLS
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
 from analytics.cost.runaway import Budget
-from analytics.jobs import PastDeviceFaults, device_faults, past_traffic, stopped_services
+from analytics.jobs.devices import PastDeviceFaults, device_faults
+from analytics.jobs.fleet import past_traffic, stopped_services
 from analytics.knowledge import shipped_knowledge
 from domain.alert import Alert
 from domain.incident import Indicator, Status

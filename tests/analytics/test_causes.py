@@ -7,7 +7,7 @@ import pytest
 
 from analytics.causes import Findings, explain
 from analytics.expected import Load
-from analytics.jobs import is_incident
+from analytics.incidents import is_incident
 from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift

@@ -27,7 +27,7 @@ from analytics.device_faults import (
 )
 from analytics.gpu_states import FAULTS as GPU_FAULTS
 from analytics.gpu_states import Gpu, GpuSamples, GpuState
-from analytics.jobs import device_faults
+from analytics.jobs.devices import device_faults
 from analytics.port_states import DOWNED, RATE, STATE, SYMBOL_ERRORS, Port, PortSamples, PortState
 from analytics.port_states import FAULTS as PORT_FAULTS
 from domain.entity import Entity, EntityKind

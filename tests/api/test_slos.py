@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analytics.jobs import kept_objectives, slo_statuses
+from analytics.jobs.objectives import kept_objectives, slo_statuses
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices

@@ -18,7 +18,7 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
-from analytics.jobs import explain_window
+from analytics.jobs.explaining import explain_window
 from api.app import create_api
 from api.context import Health, LoaderState
 from api.settings import ApiSettings

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-import analytics.jobs
-from analytics.jobs import AnalyzeSettings, analyze
+from analytics.jobs import explaining
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
 from domain.incident import Indicator, Severity
 from domain.slo import Objective
@@ -61,14 +62,14 @@ def test_failures_spend_the_budget_of_availability_where_that_alone_was_promised
 
 
 def test_one_explanation_that_fails_hides_no_other(failing: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = analytics.jobs.find
+    find = explaining.find
 
-    def find_but_of_chat(store: Store, case: analytics.jobs.Case, settings: AnalyzeSettings) -> object:
+    def find_but_of_chat(store: Store, case: explaining.Case, settings: AnalyzeSettings) -> object:
         if case.service == "chat":
             raise ValueError("a matrix that cannot be solved")
         return find(store, case, settings)
 
-    monkeypatch.setattr(analytics.jobs, "find", find_but_of_chat)
+    monkeypatch.setattr(explaining, "find", find_but_of_chat)
     by_service = {one.service: one for one in analyze(failing, WINDOW, END, (), AnalyzeSettings())}
     assert set(by_service) == {"chat", "search"}
     assert by_service["chat"].cause.kind is CauseKind.UNKNOWN

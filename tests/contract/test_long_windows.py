@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.jobs import AnalyzeSettings, analyze
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.incidents import analyze
 from analytics.spikes import SpikeSettings
 from domain.incident import Incident
 from domain.window import Window

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.jobs import AnalyzeSettings, analyze, evidence_series, explain_window
+from analytics.jobs.explaining import AnalyzeSettings, evidence_series, explain_window
+from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.window import Window

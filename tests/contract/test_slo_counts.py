@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from analytics.jobs import RecentCounts, slo_counts
+from analytics.jobs.objectives import RecentCounts, slo_counts
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from domain.window import Window

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.jobs import AnalyzeSettings, analyze
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.window import Window

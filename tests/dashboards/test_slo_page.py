@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from alerts.decide import slo_url
-from analytics.jobs import backtest, kept_exclusions
+from analytics.jobs.objectives import backtest, kept_exclusions
 from dashboards import slo_backtest, slo_exclusions
 from dashboards.app import create_dashboard
 from dashboards.context import PageContext

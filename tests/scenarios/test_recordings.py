@@ -17,7 +17,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from analytics.jobs import AnalyzeSettings, analyze
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.incidents import analyze
 from analytics.knowledge import shipped_knowledge
 from analytics.signals import Grid, metric_signals
 from analytics.spikes import SpikeSettings

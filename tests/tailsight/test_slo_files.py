@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analytics.jobs import chosen
+from analytics.jobs.objectives import chosen
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Objective, Period

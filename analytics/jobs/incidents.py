@@ -1,0 +1,293 @@
+"""Incidents: every spike of a window, found, explained and kept."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import polars as pl
+
+from analytics.causes import not_explained
+from analytics.cost.jobs import Pricing, request_cost_usd
+from analytics.incidents import BudgetDamage, incident_of, is_incident, one_for_shared_cause, reconcile
+from analytics.jobs.explaining import AnalyzeSettings, Case, explain_case, sampling, whole_and_reference
+from analytics.jobs.objectives import SLO_STEP_S, slo_counts
+from analytics.scope import VALUES, Slowness, localise, slowness, stage_split, within
+from analytics.spikes import (
+    Spike,
+    SpikeSettings,
+    are_together,
+    begun_with_others,
+    find_spikes,
+    one_for_overlapping,
+    rise_within,
+    until_failures_end,
+)
+from domain.cause import CauseKind, Explanation
+from domain.incident import Incident, Indicator, Status
+from domain.slo import Objective
+from domain.window import Window, step_of
+from storage.errors import StoreError
+from storage.readers import ALL_REQUESTS, read_incidents, read_request_series, read_requests, write_incidents
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+_STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
+
+Progress = Callable[[str, float], None]
+"""Told what is done, and which share of it is: 0-1."""
+
+
+def analyze(
+    store: Store,
+    window: Window,
+    now: datetime,
+    objectives: Sequence[Objective],
+    settings: AnalyzeSettings,
+    progress: Progress = lambda _, __: None,
+) -> list[Incident]:
+    """Find and explain every spike that began or went on in the window, and store what is new.
+
+    Running it twice changes nothing.
+
+    Args:
+        store: where requests and samples are read and incidents are kept.
+        window: event time to look at; a history before it is read as well.
+        now: what `updated_at` of a stored incident says.
+        objectives: what was promised, for severity and budget spent.
+        settings: how to look.
+        progress: told what is done, and which share of it is.
+
+    Returns:
+        Every incident of the window, by beginning.
+    """
+    window = _settling(store, _on_steps(window, settings.spikes.step_s))
+    found = []
+    for whole_spike, whole_case in unusual_cases(store, window, settings, progress):
+        for spike, case, explanation in _explained(store, whole_spike, whole_case, settings):
+            if is_incident(case.scope, explanation):
+                found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+    found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
+    write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
+    return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
+
+
+def _explained(
+    store: Store, spike: Spike, case: Case, settings: AnalyzeSettings
+) -> list[tuple[Spike, Case, Explanation]]:
+    """A spike and why. One that nothing explains is told in two where it rose once more, if that has a cause.
+
+    What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
+    """
+    try:
+        explanation = explain_case(store, case, settings)
+    except StoreError:
+        raise
+    except Exception as error:  # one spike that cannot be explained must not hide all others
+        log.exception("explaining_failed")
+        return [(spike, case, not_explained(spike.service, error))]
+    if explanation.causes[0].kind is CauseKind.UNKNOWN:
+        rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
+        if rose_at is not None:
+            later = _part(case, Window(rose_at, case.window.end))
+            why = explain_case(store, later, settings)
+            if why.causes[0].kind is not CauseKind.UNKNOWN:
+                earlier = _part(case, Window(case.window.start, rose_at))
+                first, second = spike.told_apart(rose_at, settings.spikes)
+                first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
+                return [(first, earlier, explain_case(store, earlier, settings)), (second, later, why)]
+    return [(spike, case, explanation)]
+
+
+def _part(case: Case, window: Window) -> Case:
+    """A part of a case, held against the same usual time."""
+    scope = localise(case.requests, case.indicator, window, case.reference, case.excluded, case.one_in)
+    return replace(case, window=window, scope=scope)
+
+
+def _peak_ms_p99(case: Case, step_s: int) -> float:
+    """The highest p99 of a step of the window, in ms; of failures that of latency, 0 where nothing has a time."""
+    column = VALUES[case.indicator]
+    by_step = case.requests.filter(within(case.window)).group_by(pl.col("time").dt.truncate(f"{step_s}s"))
+    peak = by_step.agg(pl.col(column).quantile(0.99, "linear"))[column].max()
+    return float(peak) if isinstance(peak, float) else 0.0
+
+
+def _slow_by_step(case: Case, step_s: int) -> pl.DataFrame:
+    """Requests and slow or failed ones of the window by step: columns time, requests, slow."""
+    over_ms = case.scope.slow_over_ms
+    is_slow = pl.lit(value=False) if over_ms is None else pl.col(VALUES[case.indicator]) > over_ms
+    return (
+        case.requests.filter(within(case.window))
+        .group_by(pl.col("time").dt.truncate(f"{step_s}s").alias("time"))
+        .agg(pl.len().alias("requests"), (pl.col("is_error") | is_slow.fill_null(value=False)).sum().alias("slow"))
+        .sort("time")
+    )
+
+
+def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Pricing | None) -> Incident:
+    """The incident, and the dollars of GPU time that its slow and failed requests took, as a usual request takes."""
+    if pricing is None:
+        return incident
+    lasted = Window(incident.started_at, max(incident.ended_at or until, incident.started_at + timedelta(seconds=1)))
+    each_usd = request_cost_usd(store, incident.service, lasted, pricing)
+    return (
+        incident if each_usd is None else replace(incident, cost_usd=round(each_usd * incident.slow_requests_count, 2))
+    )
+
+
+def unusual_cases(
+    store: Store, window: Window, settings: AnalyzeSettings, progress: Progress = lambda _, __: None
+) -> Iterator[tuple[Spike, Case]]:
+    """Every spike that began or went on in the window, but those that chance explains; of indicators together, one.
+
+    With those are some that chance may explain, beside which nothing is unusual: to look whether a cause is plain.
+    Service by service, and of each by beginning. The requests of one case are held at a time.
+    """
+    series = _request_series(store, window, settings.spikes, progress)
+    spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
+    looked_at = 0
+    for service in dict.fromkeys(spike.service for spike in spikes):
+        requests = _RecentRequests(store, service, series, window.end)
+        excluded: dict[Spike, tuple[Window, ...]] = {}  # by unusual spike, what was unusual in the history before it
+        notable: dict[Spike, tuple[Window, ...]] = {}
+        for spike in (one for one in spikes if one.service == service):
+            whole, _ = whole_and_reference(spike.window, settings.spikes.history_s)
+            earlier = tuple(
+                other.window for other in excluded
+                if other.model == spike.model and whole.start < other.window.end <= spike.window.start
+            )  # fmt: skip
+            found = _slowness_of(requests, spike, earlier, settings.spikes.history_s, spike.window)
+            if found.is_unusual:
+                excluded[spike] = earlier
+            elif found.is_notable:
+                notable[spike] = earlier
+            looked_at += 1
+            progress("Looking at spikes", looked_at / len(spikes))
+        unusual = list(excluded)
+        begun = partial(_begun, requests, excluded, settings.spikes.history_s)
+        for spike in one_for_overlapping(unusual):
+            later = begun(spike)
+            if (
+                later != spike
+                and not _slowness_of(
+                    requests, later, excluded[spike], settings.spikes.history_s, later.window
+                ).is_unusual
+            ):
+                unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
+        lasting = {until_failures_end(begun(spike), unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
+        kept = one_for_overlapping(list(lasting))
+        beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
+        for spike in sorted(kept + one_for_overlapping(beside), key=lambda one: one.window.start):
+            yield spike, _case_of(requests, spike, (lasting | notable)[spike], settings.spikes.history_s)
+
+
+def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:
+    """Requests by step, from a history before the window on; read a stretch at a time.
+
+    So a week takes no more memory than a stretch; and what is paced and what is slow is told by the hours around it,
+    as in a live look, and not by those of another day.
+    """
+    history_s = settings.history_s
+    parts: list[pl.DataFrame] = []
+    start = step_of(window.start, settings.step_s)  # so that no stretch cuts a step in two
+    while start < window.end:
+        stretch = Window(start, min(start + timedelta(seconds=_STRETCH_S), window.end))
+        part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
+        parts.append(part.filter(pl.col("time") >= start) if parts else part)
+        start = stretch.end
+        progress("Reading requests", (start - window.start) / (window.end - window.start))
+    return pl.concat(parts)
+
+
+class _RecentRequests:
+    """The requests of one service, read a stretch at a time for spikes in order of their beginnings.
+
+    Args:
+        store: where they are read.
+        service: whose.
+        series: a frame of `read_request_series`: how many there are.
+        until: the end of the look.
+    """
+
+    def __init__(self, store: Store, service: str, series: pl.DataFrame, until: datetime) -> None:
+        self._store = store
+        self._service = service
+        self._counts = series.filter(pl.col("service") == service).select("time", "requests")
+        self._until = until
+        self._known: tuple[int, Window, pl.DataFrame] | None = None
+
+    def of(self, model: str | None, window: Window) -> tuple[int, pl.DataFrame]:
+        """One in how many is read, and those of the window and the model (or of none) with `stage_split` columns."""
+        one_in = sampling(self._counts.filter(within(window)))
+        if self._known is None or self._known[0] != one_in or not _covers(self._known[1], window):
+            end = min(self._until, window.end + timedelta(seconds=_STRETCH_S))
+            stretch = Window(window.start, max(window.end, end))
+            self._known = one_in, stretch, stage_split(read_requests(self._store, stretch, self._service, None, one_in))
+        requests = self._known[2].filter(within(window))
+        return one_in, requests.filter(pl.col("model").eq_missing(model))
+
+
+def _slowness_of(
+    requests: _RecentRequests, spike: Spike, earlier: Sequence[Window], history_s: float, part: Window
+) -> Slowness:
+    """How many were slow in a part of a spike, against the usual time before all of it."""
+    whole, reference = whole_and_reference(spike.window, history_s)
+    _, read = requests.of(spike.model, whole)
+    return slowness(read, spike.indicator, part, reference, earlier)
+
+
+def _begun(
+    requests: _RecentRequests, unusual: Mapping[Spike, tuple[Window, ...]], history_s: float, spike: Spike
+) -> Spike:
+    """The spike, begun with the others as of `begun_with_others`; by unusual spike what was unusual before it."""
+
+    def is_notable(part: Window) -> bool:
+        return _slowness_of(requests, spike, unusual[spike], history_s, part).is_notable
+
+    return begun_with_others(spike, list(unusual), is_notable)
+
+
+def _covers(one: Window, other: Window) -> bool:
+    return one.start <= other.start and other.end <= one.end
+
+
+def _case_of(requests: _RecentRequests, spike: Spike, excluded: tuple[Window, ...], history_s: float) -> Case:
+    whole, reference = whole_and_reference(spike.window, history_s)
+    one_in, read = requests.of(spike.model, whole)
+    scope = localise(read, spike.indicator, spike.window, reference, excluded, one_in)
+    return Case(spike.service, spike.window, reference, spike.indicator, excluded, one_in, read, scope)
+
+
+def _on_steps(window: Window, step_s: int) -> Window:
+    """The window without the step under way, of which only the quick requests have arrived."""
+    end = step_of(window.end, step_s)
+    return Window(window.start, end) if end > window.start else window
+
+
+def _settling(store: Store, window: Window) -> Window:
+    """The window, begun early enough to see how every incident that is still open went on (a week at most)."""
+    week = window.before(7 * 86400)
+    open_since = [max(one.started_at, week.start) for one in read_incidents(store, week, status=Status.OPEN)]
+    return Window(min([window.start, *open_since]), window.end)
+
+
+def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
+    promised = [
+        one
+        for one in objectives
+        if one.service == spike.service
+        and (one.threshold_ms is not None or one.indicator is spike.indicator is Indicator.ERRORS)
+        and one.selection == ALL_REQUESTS
+    ]
+    promised.sort(key=lambda one: one.indicator is not spike.indicator)  # else what was promised of the other one
+    objective = next(iter(promised), None)
+    if objective is None:
+        return None
+    during = slo_counts(store, objective, spike.window, SLO_STEP_S)
+    budget_window = Window(spike.window.end - timedelta(days=objective.window_days), spike.window.end)
+    all_count = int(slo_counts(store, objective, budget_window, 86_400)["total"].sum())
+    total, good = int(during["total"].sum()), int(during["good"].sum())
+    return BudgetDamage(objective, total - good, total, all_count)

@@ -1,0 +1,280 @@
+"""Objectives: what was promised, how it stands, and how fast its budget burns."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from analytics.burn_rates import STEP_S as BURN_STEP_S
+from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
+from analytics.knowledge import shipped_knowledge
+from analytics.slo import rounded_up, slo_status
+from analytics.slo_documents.checks import OpenSloError
+from analytics.slo_documents.objectives import objective_of
+from analytics.slo_events import (
+    FAULTY_XIDS,
+    GPU_ALIVE,
+    GPU_XID,
+    freshness_counts,
+    gpu_counts,
+    throughput_counts,
+    widened_for_age,
+)
+from analytics.slo_evidence import evidence
+from analytics.slo_exclusions import exclusion_of
+from analytics.slo_windows import judged_window
+from domain.incident import Indicator
+from domain.slo import Exclusion, Objective, SloStatus
+from domain.window import Window
+from storage.readers import (
+    SLO_COUNTS,
+    SLO_DOCUMENTS,
+    SLO_EXCLUSIONS,
+    SLO_WAITING,
+    read_documents,
+    read_latency,
+    read_services,
+    read_slo_counts,
+    read_slo_first,
+    read_slo_gpu_seen,
+    read_slo_gpus,
+    read_slo_newest,
+    read_slo_waiting,
+)
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+SLO_STEP_S = 300
+
+
+def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
+    """A first promise for each service of the last day, until someone makes a better one.
+
+    99.9 % of requests succeed, and 99 % see their first token (or, where none is told, finish) within half as long
+    again as the usual p99 of five minutes, rounded up.
+    """
+    window = Window(now - timedelta(days=1), now)
+    objectives = []
+    for service in read_services(store, window)["service"].unique(maintain_order=True):
+        objectives.append(Objective(f"{service}-availability", service, Indicator.ERRORS, 0.999, 30))
+        latency = read_latency(store, window, service, step_s=SLO_STEP_S)
+        for indicator in (Indicator.TTFT, Indicator.LATENCY):
+            usual_ms = latency[f"{indicator.value}_ms_p99"].median()
+            if isinstance(usual_ms, float) and usual_ms > 0:
+                threshold_ms = rounded_up(1.5 * usual_ms)
+                objectives.append(Objective(f"{service}-{indicator}", service, indicator, 0.99, 30, threshold_ms))
+                break
+    return tuple(objectives)
+
+
+def kept_objectives(store: Store) -> tuple[Objective, ...]:
+    """The objectives that somebody put into the store, by name.
+
+    What an earlier release took and this one cannot judge is passed over, and logged.
+    """
+    objectives = []
+    for name, document in read_documents(store, SLO_DOCUMENTS).items():
+        try:
+            objectives.append(objective_of(document))
+        except OpenSloError as error:
+            log.warning("the objective %s is not judged: %s; put it anew", name, error)
+    return tuple(objectives)
+
+
+def chosen(configured: Sequence[Objective], kept: Sequence[Objective]) -> tuple[Objective, ...]:
+    """Those of the configuration and those that were kept; of one name the kept one, unless the other is of a file."""
+    told = {one.name: one for one in (*configured, *kept)}
+    return tuple((told | {one.name: one for one in configured if one.file is not None}).values())
+
+
+def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
+    """The stretches that are left out of the judgement of objectives, by id; those that were taken back are not."""
+    found = (exclusion_of(document) for document in read_documents(store, SLO_EXCLUSIONS).values())
+    return tuple(one for one in found if one is not None)
+
+
+def slo_counts(store: Store, objective: Objective, window: Window, step_s: int = BURN_STEP_S) -> pl.DataFrame:
+    """Good and all events of an objective by step: columns time, total, good.
+
+    Those that are no requests (throughput, GPUs, freshness) come by the minute whatever the step.
+    """
+    service, selection = objective.service, objective.selection
+    match objective.indicator:
+        case Indicator.THROUGHPUT:
+            requests = read_slo_counts(store, window, service, Indicator.ERRORS, None, BURN_STEP_S, selection=selection)
+            waiting = pl.DataFrame(schema=SLO_WAITING)
+            if selection.tenant is None and selection.version is None:  # an engine does not say whose requests wait
+                metrics = shipped_knowledge().metrics_of("waiting_requests")
+                waiting = read_slo_waiting(store, window, service, metrics, selection)
+            return throughput_counts(requests, waiting, window, objective.floor_per_s or 0.0)
+        case Indicator.DATA_FRESHNESS:
+            age_s = objective.age_max_s or 0.0
+            newest = read_slo_newest(store, widened_for_age(window, age_s), service, objective.data, selection)
+            first = read_slo_first(store, window.end, service, objective.data, selection)
+            return freshness_counts(newest, first, window, age_s)
+        case Indicator.GPU_AVAILABILITY:
+            told = [
+                read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node) for part in by_days(window)
+            ]
+            expected = timedelta(days=objective.window_days)
+            seen = read_slo_gpu_seen(store, Window(window.start - expected, window.end), GPU_ALIVE, selection.node)
+            return gpu_counts(pl.concat(told), seen, window, expected.total_seconds())
+        case _:
+            return read_slo_counts(
+                store, window, service, objective.indicator, objective.threshold_ms, step_s,
+                tpot_threshold_ms=objective.tpot_threshold_ms, selection=selection,
+            )  # fmt: skip
+
+
+def by_days(window: Window) -> list[Window]:
+    """The window in stretches of a day at most."""
+    parts, start = [], window.start
+    while start < window.end:
+        end = min(start + timedelta(days=1), window.end)
+        parts.append(Window(start, end))
+        start = end
+    return parts
+
+
+def slo_statuses(
+    store: Store,
+    objectives: Sequence[Objective],
+    now: datetime,
+    known: "RecentCounts | PastCounts | None" = None,
+) -> list[SloStatus]:
+    """Where each objective stands at `now`, worst first; what `known` has in memory is not read again."""
+    exclusions = kept_exclusions(store)
+    statuses = []
+    for objective in objectives:
+        window = judged_window(objective, now)
+        counts = slo_counts(store, objective, window) if known is None else known.of(objective, now, window.start)
+        statuses.append(slo_status(objective, counts, now, exclusions))
+    return sorted(
+        statuses,
+        key=lambda status: (
+            status.budget_left_ratio is None,
+            status.budget_left_ratio,
+            status.objective.name,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownCounts:
+    """Counts that were read: from when to when, and when all of them were read at once last."""
+
+    start: datetime
+    until: datetime
+    all_read_at: datetime
+    counts: pl.DataFrame
+
+
+class RecentCounts:
+    """Good and all events of objectives by the minute, kept in memory between one look and the next.
+
+    A look reads what may have changed since the last one (late requests), not all of it; all of it is read anew every
+    six hours, for what came in later still. 30 days of an objective take about a megabyte; those beyond the first
+    hundreds are read each time.
+    """
+
+    _LATE = timedelta(minutes=15)
+    _READ_ANEW = timedelta(hours=6)
+    _KEPT_MOST = 300
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[Objective, _KnownCounts] = {}
+        self._lock = threading.Lock()
+
+    def of(self, objective: Objective, now: datetime, start: datetime | None = None) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`.
+
+        May be asked from several threads, one after the other.
+        """
+        with self._lock:
+            return self._of(objective, now, start)
+
+    def _of(self, objective: Objective, now: datetime, start: datetime | None) -> pl.DataFrame:
+        if start is None:
+            start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
+        counted = replace(  # the same events, whatever is promised of them
+            objective, name="", target_ratio=0.0, calendar=None, slices=None, more_periods=(), sla=None, file=None
+        )
+        known = self._known.get(counted)
+        if known is None or start < known.start or now - known.all_read_at >= self._READ_ANEW:
+            widest = start if known is None else min(start, known.start + (now - known.all_read_at))
+            known = _KnownCounts(_minute_of(widest), _minute_of(widest), now, pl.DataFrame(schema=SLO_COUNTS))
+        since = max(known.start, _minute_of(known.until - self._LATE))
+        parts = [known.counts.filter(pl.col("time") < since)]
+        if since < now:
+            parts += [slo_counts(self.store, objective, part) for part in by_days(Window(since, now))]
+        counts = pl.concat(parts)
+        self._forget(now)
+        if counted in self._known or len(self._known) < self._KEPT_MOST:
+            self._known[counted] = _KnownCounts(known.start, now, known.all_read_at, counts)
+        return counts.filter(pl.col("time") >= start)
+
+    def _forget(self, now: datetime) -> None:
+        """What was not asked for in the last hours."""
+        for objective, known in list(self._known.items()):  # pages ask from other threads meanwhile
+            if now - known.until > self._READ_ANEW:
+                self._known.pop(objective, None)
+
+
+class PastCounts:
+    """Good and all events of objectives by the minute, at any minute of a stretch; each objective is read once."""
+
+    def __init__(self, store: Store, window: Window) -> None:
+        self._store = store
+        self._window = window
+        self._known: dict[Objective, pl.DataFrame] = {}
+
+    def of(self, objective: Objective, now: datetime, start: datetime) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start`, but not before the judged window then, up to `now`."""
+        if objective not in self._known:
+            whole = Window(judged_window(objective, self._window.start).start, self._window.end)
+            self._known[objective] = slo_counts(self._store, objective, whole)
+        return self._known[objective].filter((pl.col("time") >= start) & (pl.col("time") < now))
+
+
+def _minute_of(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: datetime) -> list[BurnAlert]:
+    """Every stretch of the last days in which one of these objectives burnt too fast."""
+    exclusions = kept_exclusions(counts.store)
+    return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now, exclusions=exclusions)]
+
+
+def backtest(
+    store: Store,
+    objective: Objective,
+    window: Window,
+    settings: BurnSettings | None = None,
+    counts: pl.DataFrame | None = None,
+) -> list[BurnAlert]:
+    """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards.
+
+    Who has them at hand gives the `counts` of `backtest_counts`; another target needs no others.
+    """
+    if counts is None:
+        counts = backtest_counts(store, objective, window)
+    found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
+    return [one for one in found if one.started_at >= window.start]
+
+
+def backtest_counts(store: Store, objective: Objective, window: Window) -> pl.DataFrame:
+    """The counts that a backtest over a window needs: columns time, total, good, from before the window on."""
+    lead_s = max(pair.long_s for pair in WINDOWS)
+    return slo_counts(store, objective, window.widened(before_s=lead_s))
+
+
+def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:
+    """Every count that the standing of an objective over a window rests on, as `analytics.slo_evidence` tells it."""
+    return evidence(objective, slo_counts(store, objective, window), window, kept_exclusions(store), step_s)
