@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from alerts.catalogue import ALERTS, runbook_url
@@ -20,6 +21,7 @@ from domain.cause import Cause, CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
+from domain.quantity import move_text
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 
@@ -110,21 +112,21 @@ def _impact(incident: Incident) -> str:
     if incident.tenants_affected_count is not None:
         count = incident.tenants_affected_count
         told += f", {count} tenant{'' if count == 1 else 's'}"
-    return told + (f", most of the added time on {names}" if names else "")
+    what = "failures" if incident.indicator is Indicator.ERRORS else "added time"
+    return told + (f"; hit beyond their share: {names} of the {what}" if names else "")
 
 
 def _evidence(evidence: Evidence, knowledge: Knowledge) -> str:
-    """`Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 1/s`."""
+    """`Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 per second`."""
     signal = knowledge.signals.get(evidence.signal)
     title = signal.title if signal is not None else evidence.signal.replace("_", " ")
-    before = "none" if evidence.before is None else f"{evidence.before:.4g}"
-    return f"{title} of {evidence.entity.name}: {before} → {evidence.during:.4g} {evidence.unit}".rstrip()
+    return f"{title} of {evidence.entity.name}: {move_text(evidence.before, evidence.during, evidence.unit)}"
 
 
 def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
     pattern = knowledge.patterns.get(cause.kind)
     title = pattern.title if pattern is not None else cause.kind.value.replace("_", " ")
-    return f"{cause.rank}. {title} ({cause.entity.name}), {cause.confidence:.0%}"
+    return f"{cause.rank}. {title} ({cause.entity.name})"
 
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
@@ -176,7 +178,8 @@ def burn_alert(
 
     Args:
         burn: which objective, how fast, since when.
-        incidents: what is known of the time; the worst one of the same service that overlaps tells the cause.
+        incidents: what is known of the time. The cause is that of one of the same service that overlaps: rather of one
+            that goes on, of the same indicator, and of more requests.
         web_url: where the pages are reached.
         now: when it is told.
         knowledge: as `page_for` takes it.
@@ -194,8 +197,12 @@ def burn_alert(
     annotations["runbook_url"] = runbook_url(web_url, "SLOBurnRate")
     beside = [one for one in incidents if _beside(one, burn, now)]
     if beside:
-        worst = page_for(max(beside, key=lambda one: one.slow_requests_count), web_url, knowledge)
-        annotations |= {name: worst.annotations[name] for name in _SHARED if worst and name in worst.annotations}
+        nearest = max(beside, key=partial(_nearness, objective))
+        page = page_for(nearest, web_url, knowledge)
+        annotations |= {name: page.annotations[name] for name in _SHARED if page and name in page.annotations}
+        if nearest.ended_at is not None and "cause" in annotations:
+            annotations["cause"] = f"Over since {nearest.ended_at:%d %b %H:%M} UTC: {annotations['cause']}"
+            annotations.pop("next_step", None)
     labels = {
         "alertname": "SLOBurnRate",
         "severity": burn.severity.value,
@@ -206,6 +213,10 @@ def burn_alert(
     annotations["silence_url"] = silence_url(labels, web_url)
     ends_at = now + VALID if burn.ended_at is None else burn.ended_at
     return Alert(labels, annotations, burn.started_at, ends_at, now, generator_url=annotations["slo_url"])
+
+
+def _nearness(objective: Objective, incident: Incident) -> tuple[bool, bool, int]:
+    return incident.ended_at is None, incident.indicator is objective.indicator, incident.slow_requests_count
 
 
 def _beside(incident: Incident, burn: BurnAlert, now: datetime) -> bool:

@@ -11,20 +11,20 @@ from urllib.parse import quote
 from alerts.catalogue import runbook_url
 from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
-from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.knowledge import Knowledge, shipped_knowledge, step_text
 from domain.alert import VALID, Alert
 from domain.entity import Entity, EntityKind
 from domain.window import rfc3339
 
 _NAMES_MAX = 5
 _FIRST: Mapping[str, str] = {
-    "off_the_bus": "Drain {device}'s node, then reset the GPU (nvidia-smi -r) or power-cycle the node; "
+    "off_the_bus": "Drain the whole of {node}, then reboot or power-cycle it: what is off the bus cannot be reset; "
     "if it comes again, open a hardware ticket.",
-    "memory_fault": "Drain the replica on {device}, reset the GPU (nvidia-smi -r), and look whether rows are still "
-    "pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
-    "firmware_fault": "Drain the replica on {device} and reset the GPU; if it comes again, compare driver and "
-    "firmware with the rest of the fleet.",
-    "power_held_down": "See whether the power limit of {device} was lowered (nvidia-smi -q -d POWER) or the node's "
+    "memory_fault": "Drain {replicas}, stop what else holds the GPU (dcgm-exporter, nvidia-persistenced), reset it "
+    "(nvidia-smi -r -i {entity}), and look whether rows are still pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
+    "firmware_fault": "Drain {replicas} and reset the GPU (nvidia-smi -r -i {entity}); if it comes again, compare "
+    "driver and firmware with the rest of the fleet.",
+    "power_held_down": "See whether the power limit of {entity} was lowered (nvidia-smi -q -d POWER on {node}) or the "
     "power supply asked for the brake.",
 }
 """What to do first where that is not the first step of the cause of the same kind."""
@@ -102,4 +102,4 @@ def _next_step(fault: DeviceFault, knowledge: Knowledge) -> str:
     if told is None:
         pattern = knowledge.patterns.get(fault.rule.cause)
         told = pattern.next_steps[0] if pattern is not None and pattern.next_steps else "Look at it before it spreads."
-    return told.replace("{device}", fault.device.name).replace("{entity}", fault.device.name)
+    return step_text(told, fault.device.name, fault.node, fault.replicas)

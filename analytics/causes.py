@@ -9,17 +9,18 @@ explanation brings about is a step of its chain.
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
 from analytics.expected import Load
-from analytics.knowledge import Knowledge, Pattern, Sign
+from analytics.knowledge import Knowledge, Pattern, Sign, step_text
 from analytics.scope import STAGES, Neighbourhood, Scope
 from analytics.signals import Shift
 from domain.cause import (
     CAUSES_MAX,
     CONFIDENCE_SHOWN,
+    NOT_LOOKED_AT,
     OF_EVERY_DAY,
     OF_THE_LOAD,
     Cause,
@@ -33,6 +34,7 @@ from domain.cause import (
 )
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
+from domain.quantity import level_text, move_text, unit_words
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _PLAIN_MIN = 0.7  # of what few slow requests are blamed on
@@ -54,7 +56,6 @@ _BESIDE_MAX = 0.44
 _STANDS_OUT = 0.15
 _SHARES_MAX = 6
 _NAMES_MAX = 3
-_UNIX_TIMES_FROM_S = 1e9
 _STAGE_OF = {
     "queue_time": "queue_ms",
     "transfer_time": "transfer_ms",
@@ -554,9 +555,7 @@ def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
 
 
 def _told(shift: Shift) -> str:
-    unit = _UNIT_WORDS.get(shift.signal.unit, shift.signal.unit)
-    before, during = (_quantity(value, shift.signal.unit) for value in (shift.before, shift.during))
-    return f"{_lower(shift.signal.title)} {before} → {during} {unit}".rstrip()
+    return f"{_lower(shift.signal.title)} {move_text(shift.before, shift.during, shift.signal.unit)}"
 
 
 def calibrated(product: float) -> float:
@@ -576,15 +575,19 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     with_peers = spike.is_common(pattern, candidate.entity)
     evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
     leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
+    node = _node_of(candidate.entity, spike)
     return Cause(
         rank=rank,
         kind=pattern.kind,
         entity=candidate.entity,
         confidence=round(calibrated(candidate.confidence) if rank == 1 else candidate.confidence, 3),
         lead_s=max((lead for lead in leads if lead is not None), default=None),
-        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0]),
+        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], node),
         evidence=evidence,
-        next_steps=tuple(step.replace("{entity}", candidate.entity.name) for step in pattern.next_steps),
+        next_steps=tuple(
+            step_text(step, candidate.entity.name, node, spike.replicas_of(candidate.entity))
+            for step in pattern.next_steps
+        ),
         explained_ratio=round(candidate.explained, 3),
         chain=_chain(candidate, spike),
     )
@@ -639,7 +642,7 @@ def _unknown_because(service: str, summary: str) -> Cause:
         summary=summary,
         evidence=(),
         next_steps=(
-            "Open the slowest traces below: what do they share (replica, tenant, prompt length, version)?",
+            "Open the slowest traces on the incident's page: what do they share (replica, tenant, length, version)?",
             "Check what no signal covers yet: the application's own locks, the router, DNS, storage.",
         ),
     )
@@ -691,10 +694,18 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
     if not seen:
         wanted = [sign.signal for sign in pattern.requires]
         names = ", ".join(wanted[:_NAMES_MAX]) + (" or others" if len(wanted) > _NAMES_MAX else "")
-        return f"not looked at: no data of {names} near these requests"
+        return f"{NOT_LOOKED_AT}no data of {names} near these requests"
     first_name = seen[0].signal.name
     worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
-    return _filled(pattern.absent, worst.entity, worst)
+    unseen = [sign.signal for sign in pattern.requires if not spike.by_signal.get(sign.signal)]
+    if not unseen:
+        return _filled(pattern.absent, worst.entity, worst)
+    names = ", ".join(name.replace("_", " ") for name in unseen[:_NAMES_MAX])
+    names += f" and {len(unseen) - _NAMES_MAX} more" if len(unseen) > _NAMES_MAX else ""
+    if pattern.requires[0].signal in unseen:  # the sentence is about that
+        level = _filled("{during} {unit}", worst.entity, worst).strip()
+        return f"{_lower(worst.signal.title)} as usual ({level}); not measured: {names}"
+    return f"{_filled(pattern.absent, worst.entity, worst)}; not measured: {names}"
 
 
 def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
@@ -714,14 +725,25 @@ def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
     return f"{moved}, but what usually goes with it did not, or something else explains it better"
 
 
-def _filled(template: str, entity: Entity, shift: Shift) -> str:
+def _node_of(entity: Entity, spike: _Spike) -> str | None:
+    """The node that something is on, where that is known; of a node itself its own name."""
+    if entity.kind is EntityKind.NODE:
+        return entity.name
+    if entity.kind is EntityKind.PORT:
+        return entity.name.partition("/")[0]
+    whole = spike.near.whole(entity)
+    return whole.name if whole is not None and whole.kind is EntityKind.NODE else None
+
+
+def _filled(template: str, entity: Entity, shift: Shift, node: str | None = None) -> str:
+    on_node = f" on {node}" if node is not None and entity.kind is EntityKind.GPU else ""
     return (
         template.format(
-            entity=entity.name,
+            entity=f"{entity.name}{on_node}",
             signal=_lower(shift.signal.title),
-            before=_quantity(shift.before, shift.signal.unit),
-            during=_quantity(shift.during, shift.signal.unit),
-            unit=_UNIT_WORDS.get(shift.signal.unit, shift.signal.unit),
+            before=level_text(shift.before, shift.signal.unit),
+            during=level_text(shift.during, shift.signal.unit),
+            unit=unit_words(shift.signal.unit),
         )
         .replace(" ,", ",")
         .replace("  ", " ")
@@ -734,25 +756,3 @@ def _lower(title: str) -> str:
     """As within a sentence: names in capitals stay as they are."""
     first = title.partition(" ")[0]
     return title if sum(letter.isupper() for letter in first) > 1 else title[0].lower() + title[1:]
-
-
-_UNIT_WORDS = {
-    "ratio": "",
-    "1/s": "per second",
-    "metrics": "",
-    "generation": "",
-    "errors": "",
-    "events": "",
-    "flag": "",
-    "replicas": "",
-}
-
-
-def _quantity(value: float, unit: str) -> str:
-    if unit == "ratio":
-        return f"{value:.0%}"
-    if unit == "flag":
-        return "no" if value < 0.05 else "yes" if value > 0.95 else f"{value:.0%} of the time"
-    if unit == "s" and value > _UNIX_TIMES_FROM_S:
-        return f"{datetime.fromtimestamp(value, UTC):%H:%M:%S}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -9,11 +9,10 @@ from dashboards import text
 from dashboards.components import icon, page_link
 from dashboards.icons import CAUSE_ICONS, ENTITY_ICONS
 from dashboards.state import PageState, link
-from domain.cause import Cause, CauseKind, Evidence, Explanation, Step
+from domain.cause import NOT_LOOKED_AT, Cause, CauseKind, Evidence, Explanation, Step
 from domain.incident import Indicator
 from domain.window import Window
 
-_NOT_LOOKED_AT = "not looked at: "
 _UNFOLDED_MAX = 4
 
 
@@ -219,7 +218,7 @@ def _once(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 def _set_aside(explanation: Explanation) -> list[Component]:
     """What was ruled out, and what nobody could look at: that is no finding. Long lists are folded."""
-    unseen = [one for one in explanation.ruled_out if one.why.startswith(_NOT_LOOKED_AT)]
+    unseen = [one for one in explanation.ruled_out if one.why.startswith(NOT_LOOKED_AT)]
     ruled_out = [one for one in explanation.ruled_out if one not in unseen]
     return [
         html.Details(
@@ -230,7 +229,7 @@ def _set_aside(explanation: Explanation) -> list[Component]:
                         html.Li(
                             [
                                 html.Strong(text.cause_title(one.kind)),
-                                f": {one.why.removeprefix(_NOT_LOOKED_AT)}",
+                                f": {one.why.removeprefix(NOT_LOOKED_AT)}",
                             ]
                         )
                         for one in kinds

@@ -485,9 +485,9 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
             names.append("")
         label = node[0] or "unknown node"
         centres[str(label)] = len(rows) + (members.height - 1) / 2
-        for index, gpu in enumerate(members["gpu"]):
+        for gpu in members["gpu"]:
             rows.append(_carried([_per_cent(found.get((gpu, time))) for time in times]))
-            names.append(f"{label} GPU {index}")
+            names.append(f"{label} {gpu}")
     height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
     marks = [_begin_marks(incident, window)[0] for incident in incidents]
     return make_figure(

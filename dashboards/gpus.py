@@ -86,8 +86,8 @@ def gpu_tiles(activity: pl.DataFrame, affected: frozenset[str]) -> Component:
     for (node,), members in activity.group_by(["node"], maintain_order=True):
         name = str(node or "unknown node")
         tiles = [
-            _tile(f"{name} GPU {index}", ratio, affected=gpu in affected)
-            for index, (gpu, ratio) in enumerate(members.select("gpu", "ratio").iter_rows())
+            _tile(f"{name} {gpu}", ratio, affected=gpu in affected)
+            for gpu, ratio in members.select("gpu", "ratio").iter_rows()
         ]
         rows.append(
             html.Div(

@@ -102,7 +102,7 @@ def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
     found = [
         Moment("Impact began", incident.started_at),
         Moment("Detected", incident.detected_at),
-        Moment("Notified", at("notified_at"), "nobody was told"),
+        Moment("Notified", at("notified_at"), "not by Tailsight"),
         Moment("Acknowledged", at("acknowledged_at"), "by nobody yet" if is_open else "by nobody",
                f"by {noted['acknowledged_by']}" if noted.get("acknowledged_by") else ""),
         Moment("Mitigated", incident.ended_at, "goes on"),

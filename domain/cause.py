@@ -32,6 +32,9 @@ class CauseKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+NOT_LOOKED_AT = "not looked at: "
+"""So begins the reason why a kind was ruled out that nobody sends a sign of."""
+
 CAUSES_MAX = 4  # of one explanation
 CONFIDENCE_SHOWN = 0.25  # a further cause is worth a look from here
 

@@ -1,11 +1,12 @@
 """One incident as Markdown: for a ticket, a chat, or the start of a post-mortem."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from analytics.scope import STAGES
-from domain.cause import Cause, Evidence, Step, Whereabouts
+from domain.cause import Cause, CauseKind, Evidence, Step, Whereabouts
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
+from domain.quantity import move_text
 from domain.window import duration_text, rfc3339
 
 
@@ -35,7 +36,7 @@ def incident_report(incident: Incident) -> str:
         f"| Slow or failed requests | {incident.slow_requests_count:,} ({incident.slow_requests_ratio:.0%}) |",
         f"| Tenants affected | {_or_unknown(incident.tenants_affected_count)} |",
         f"| Error budget spent | {_percent(incident.budget_spent_ratio)} |",
-        f"| GPU cost | {'not known' if incident.cost_usd is None else usd_text(incident.cost_usd)} |",
+        f"| GPU time of slow requests | {'not known' if incident.cost_usd is None else usd_text(incident.cost_usd)} |",
         "",
         "## Why",
         "",
@@ -63,7 +64,6 @@ def incident_report(incident: Incident) -> str:
     return "\n".join(lines) + "\n"
 
 
-_UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _SEVERITY_WORDS = {Severity.PAGE: "Page", Severity.TICKET: "Ticket", Severity.INFO: "For information"}
 
 
@@ -74,7 +74,8 @@ def _title(incident: Incident) -> str:
 
 
 def _cause_lines(cause: Cause, indicator: Indicator) -> list[str]:
-    head = f"### {cause.rank}. {_words(cause.kind)}: {cause.entity.name} ({cause.confidence:.0%})"
+    sure = f" ({cause.confidence:.0%})" if cause.rank == 1 and cause.kind is not CauseKind.UNKNOWN else ""
+    head = f"### {cause.rank}. {_words(cause.kind)}: {cause.entity.name}{sure}"
     explained = (
         []
         if cause.explained_ratio is None
@@ -110,10 +111,7 @@ def _of_the_added(indicator: Indicator) -> str:
 
 
 def _evidence_line(evidence: Evidence) -> str:
-    before = "no data" if evidence.before is None else _quantity(evidence.before)
-    move = f"{before} → {_quantity(evidence.during)} {evidence.unit}"
-    if evidence.unit == "s" and evidence.during >= _UNIX_TIMES_FROM_S:
-        move = f"at {_moment(datetime.fromtimestamp(evidence.during, UTC))}"
+    move = move_text(evidence.before, evidence.during, evidence.unit)
     return f"- {_words(evidence.signal)} of {evidence.entity.name}: {move}{_order(evidence.lead_s)}"
 
 
@@ -122,11 +120,6 @@ def _order(lead_s: float | None) -> str:
     if lead_s is None or round(lead_s) == 0:
         return ""
     return f", {lead_s:.0f} s before the spike" if lead_s > 0 else f", {-lead_s:.0f} s after its beginning"
-
-
-def _quantity(value: float) -> str:
-    """Three digits, or all before the point: no exponents for people."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _words(name: str) -> str:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from collector.errors import CollectorError
 from domain.address import shown
-from domain.cause import CauseKind
+from domain.cause import NOT_LOOKED_AT, CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
 from domain.money import usd_text
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
@@ -253,7 +253,8 @@ def explain(
     start: Annotated[str, typer.Option("--from", help="Beginning, RFC 3339.")],
     end: Annotated[str, typer.Option("--to", help="End, RFC 3339.")],
     indicator: Annotated[
-        Literal["ttft", "latency"] | None, typer.Option(help="What was slow; ttft where the service has one.")
+        Literal["ttft", "latency", "tpot", "errors"] | None,
+        typer.Option(help="What was slow, or errors; ttft where the service has one."),
     ] = None,
     config: Config = None,
     as_json: Json = False,
@@ -271,10 +272,21 @@ def explain(
         return
     for cause in explanation.causes:
         name = escape(cause.entity.name)
-        _out.print(f"[bold]{cause.rank}. {cause.kind}[/] {name}  {cause.confidence:.0%}", highlight=False)
+        _out.print(f"[bold]{cause.rank}. {cause.kind}[/] {name}{_sure(cause)}", highlight=False)
         _out.print(f"   {escape(cause.summary)}", highlight=False)
+        if cause.rank == 1:
+            for step in cause.chain:
+                _out.print(f"   → {escape(step.entity.name)}: {escape(step.text)}", highlight=False)
+            for number, step_to_take in enumerate(cause.next_steps, start=1):
+                _out.print(f"   Next {number}: {escape(step_to_take)}", highlight=False)
     for ruled_out in explanation.ruled_out:
-        _out.print(f"[dim]   not {ruled_out.kind}: {escape(ruled_out.why)}[/]", highlight=False)
+        head = "   " if ruled_out.why.startswith(NOT_LOOKED_AT) else "   not "
+        _out.print(f"[dim]{head}{ruled_out.kind}: {escape(ruled_out.why)}[/]", highlight=False)
+
+
+def _sure(cause: Any) -> str:
+    """How sure the first cause is; of further ones the order alone is told, and of none nothing."""
+    return f"  {cause.confidence:.0%}" if cause.rank == 1 and cause.confidence > 0 else ""
 
 
 slo_app = typer.Typer(invoke_without_command=True, help="Where each objective stands now; what others would bring.")
@@ -982,7 +994,7 @@ def _tell_incidents(incidents: list[Incident]) -> None:
             escape(f"{incident.service} {incident.indicator}"),
             f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
             escape(f"{cause.kind}\n{cause.entity.name}"),
-            f"{cause.confidence:.0%}",
+            _sure(cause).strip(),
         )
     _out.print(table)
 

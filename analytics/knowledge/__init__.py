@@ -1,6 +1,6 @@
 """What we know, as data: what each metric means, and which signs speak for which cause."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -73,6 +73,23 @@ class Sign:
     at_most: float | None = None
     times: float | None = None
     needs: str | None = None
+
+
+_REPLICAS_NAMED = 3
+
+
+def step_text(step: str, entity: str, node: str | None = None, replicas: Collection[str] = ()) -> str:
+    """A next step with names in it: of the thing, the node that it is on and the replicas that it carries.
+
+    >>> step_text("Drain {replicas}, then reset {entity} on {node}.", "GPU-1", "gpu-07", ["chat-1"])
+    'Drain chat-1, then reset GPU-1 on gpu-07.'
+    >>> step_text("Drain {replicas} of {node}.", "GPU-1")
+    'Drain its replicas of its node.'
+    """
+    named = sorted(name for name in replicas if name)
+    more = f" and {len(named) - _REPLICAS_NAMED} more" if len(named) > _REPLICAS_NAMED else ""
+    carried = ", ".join(named[:_REPLICAS_NAMED]) + more if named else "its replicas"
+    return step.replace("{entity}", entity).replace("{node}", node or "its node").replace("{replicas}", carried)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from alerts.decide import silencing
 from alerts.matchers import MatcherError, parse_matchers, written
 from alerts.service import KnownAlert
 from alerts.silences import Silence, SilenceError, matcher_document, new_silence
-from analytics.knowledge import Knowledge
+from analytics.knowledge import Knowledge, step_text
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import badge, cell_of, empty_state, icon, page_link, panel
@@ -159,7 +159,7 @@ def _first(entries: Sequence[_Entry], named: str) -> list[_Entry]:
 def _runbook(
     name: str, title: str, meaning: str | None, first: Sequence[str], known_by: str, *, is_open: bool
 ) -> Component:
-    steps = html.Ol([html.Li(step.replace("{entity}", "it")) for step in first])
+    steps = html.Ol([html.Li(step_text(step, "it")) for step in first])
     summary = html.Summary([html.Strong(title), html.Span(known_by, className="note")])
     return html.Details(
         [summary, html.P(meaning) if meaning else None, steps], id=name, open=is_open, className="runbook"

@@ -21,7 +21,7 @@ from analytics.cost.forecast import Total
 from analytics.cost.runaway import Budget, BudgetState, BudgetStatus, Mover, Runaway, SpendRunaway
 from domain.cause import CauseKind, EntityShare
 from domain.entity import Entity, EntityKind
-from domain.incident import Indicator, Severity
+from domain.incident import Indicator, Severity, Status
 from domain.slo import Counted, Objective, Period, PeriodStatus, Selection, SloState, SloStatus
 from domain.window import Window
 from tests.domain.examples import PAGING, UNEXPLAINED
@@ -54,8 +54,8 @@ def test_a_page_says_what_users_feel_why_since_when_and_what_to_do() -> None:
         "next_step": "Drain the node from the service.",
         "budget_spent": "3.7% of the error budget",
         "cost": "$312 of GPU time",
-        "evidence": "Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 1/s; "
-        "Time to first token outside queue and prefill of chat-3: none → 1340 ms",
+        "evidence": "Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 per second; "
+        "Time to first token outside queue and prefill of chat-3: no data → 1,340 ms",
         "exemplar_trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "exemplar_traces": "4bf92f3577b34da6a3ce929d0e0e4736, 00f067aa0ba902b7a3ce929d0e0e4736",
         "runbook_url": "http://127.0.0.1:8080/alerts#network_link_fault",
@@ -154,7 +154,7 @@ def test_the_tenants_that_are_hit_hardest_are_named() -> None:
     page = page_for(replace(PAGING, explanation=named), URL)
     assert page is not None
     assert page.annotations["impact"].endswith(
-        "41 tenants, most of the added time on acme (50%), beta (20%), gamma (10%)"
+        "41 tenants; hit beyond their share: acme (50%), beta (20%), gamma (10%) of the added time"
     )
 
 
@@ -165,7 +165,7 @@ def test_further_causes_are_told_by_rank() -> None:
     found = replace(PAGING.explanation, causes=(PAGING.cause, second))
     page = page_for(replace(PAGING, explanation=found), URL)
     assert page is not None
-    assert page.annotations["other_causes"] == "2. Traffic surge (chat), 31%"
+    assert page.annotations["other_causes"] == "2. Traffic surge (chat)"
 
 
 def test_the_silence_link_silences_this_alert_and_the_next_of_its_kind() -> None:
@@ -292,3 +292,18 @@ def test_a_budget_that_is_or_will_be_overspent_is_a_ticket() -> None:
     assert at_risk.fingerprint == spent.fingerprint
     fine = [spending_of(BudgetState.MET, 10.0, None), spending_of(BudgetState.NO_DATA, None, None)]
     assert budget_alerts(fine, URL, NOW) == []
+
+
+def test_a_budgets_page_tells_of_what_goes_on_before_what_is_over() -> None:
+    burning = BurnAlert(OBJECTIVE, Severity.PAGE, WINDOWS[0], 31.2, NOW - timedelta(minutes=5), None)
+    over = replace(
+        PAGING, id="inc-aaaaaaaaaa", status=Status.RESOLVED, started_at=NOW - timedelta(minutes=50),
+        ended_at=NOW - timedelta(minutes=30), slow_requests_count=10 * PAGING.slow_requests_count,
+    )  # fmt: skip
+    going_on = replace(PAGING, started_at=NOW - timedelta(minutes=6), ended_at=None, status=Status.OPEN)
+    told = burn_alert(burning, [over, going_on], URL, NOW).annotations
+    assert told["incident_url"].endswith(PAGING.id)
+    assert "next_step" in told
+    alone = burn_alert(burning, [over], URL, NOW).annotations
+    assert alone["cause"].startswith(f"Over since {over.ended_at:%d %b %H:%M} UTC: ")
+    assert "next_step" not in alone

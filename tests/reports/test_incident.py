@@ -28,7 +28,7 @@ def test_the_report_of_an_incident_is_the_committed_one(name: str, incident: Inc
 
 def test_what_is_not_known_is_said_to_be_and_never_zero() -> None:
     report = incident_report(UNEXPLAINED)
-    for row in ("Tenants affected", "Error budget spent", "GPU cost"):
+    for row in ("Tenants affected", "Error budget spent", "GPU time of slow requests"):
         assert f"| {row} | not known |" in report
     assert "no data → 1,340 ms" in incident_report(PAGING)
 

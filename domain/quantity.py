@@ -1,0 +1,57 @@
+"""Levels of signals in words, as sentences, pages that wake somebody, and reports tell them."""
+
+from datetime import UTC, datetime
+
+from domain.window import rfc3339
+
+_UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
+_HARDLY = 0.05
+_UNIT_WORDS = {
+    "ratio": "",
+    "1/s": "per second",
+    "s/s": "",
+    "metrics": "",
+    "generation": "",
+    "errors": "",
+    "events": "",
+    "flag": "",
+    "replicas": "",
+}
+
+
+def unit_words(unit: str) -> str:
+    """A unit behind a number; empty for one that the number tells itself.
+
+    >>> [unit_words(unit) for unit in ("1/s", "ratio", "MiB")]
+    ['per second', '', 'MiB']
+    """
+    return _UNIT_WORDS.get(unit, unit)
+
+
+def level_text(value: float, unit: str) -> str:
+    """A level without its unit, but where it is a share, a yes or no, or a moment.
+
+    >>> [level_text(*told) for told in ((0.97, "ratio"), (1.0, "flag"), (0.6, "s/s"), (70_060_658.0, "1/s"))]
+    ['97%', 'yes', '60% of the time', '70,060,658']
+    """
+    if unit == "ratio":
+        return f"{value:.0%}"
+    if unit == "flag":
+        return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{value:.0%} of the time"
+    if unit == "s/s":
+        return f"{value:.0%} of the time"
+    if unit == "s" and value > _UNIX_TIMES_FROM_S:
+        return f"{datetime.fromtimestamp(value, UTC):%H:%M:%S}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def move_text(before: float | None, during: float, unit: str) -> str:
+    """From what to what it went.
+
+    >>> move_text(0.37, 85.4, "1/s"), move_text(None, 0.97, "ratio"), move_text(0.0, 1_795_400_000.0, "s")
+    ('0.37 → 85.4 per second', 'no data → 97%', 'at 2026-11-23T02:13:20Z')
+    """
+    if unit == "s" and during > _UNIX_TIMES_FROM_S:
+        return f"at {rfc3339(datetime.fromtimestamp(round(during), UTC))}"
+    past = "no data" if before is None else level_text(before, unit)
+    return f"{past} → {level_text(during, unit)} {unit_words(unit)}".rstrip()
