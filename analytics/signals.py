@@ -69,7 +69,7 @@ class SignalMatrix:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How one signal of one entity stood before and during a spike.
+    """How one signal of one entity stood before and during a spike; of levels the same quantile of both.
 
     `sigmas` counts robust standard deviations in the direction that harms, against its own past; `own_sigmas` what is
     left of them beyond what its peers moved at the same time. `onset` is when it left its usual range, None when it
@@ -362,7 +362,7 @@ def shifts(
             Shift(
                 signal=signal,
                 entity=entity,
-                before=float(before[row]),
+                before=float(usual_level[row]),
                 during=float(level[row]),
                 sigmas=float(sigmas[row]),
                 own_sigmas=float(own_sigmas[row]),

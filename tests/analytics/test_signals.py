@@ -120,6 +120,15 @@ def test_a_move_that_all_peers_make_together_is_nobodys_own() -> None:
     assert moved == ["GPU-3"]
 
 
+def test_what_varies_as_ever_is_told_to_be_where_it_was() -> None:
+    ratios = []
+    for seed in range(40):
+        level = list(1000 * np.random.default_rng(seed).lognormal(0, 0.25, STEPS))
+        (shift,) = shifts(matrix({"GPU-1": level}), GRID, SPIKE, REFERENCE)
+        ratios.append(shift.during / shift.before)
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.03)
+
+
 def test_an_entity_without_a_sample_during_the_spike_has_no_shift() -> None:
     silent = [70_000.0] * 60 + [ABSENT] * 20
     found = by_name(shifts(matrix({"GPU-1": silent, "GPU-2": steady(70_000)}), GRID, SPIKE, REFERENCE))
