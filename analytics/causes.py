@@ -47,6 +47,7 @@ _RIGHT_AT = ((0.45, 0.62), (0.6, 0.8), (0.7, 0.9), (0.8, 0.96), (0.9, 0.98), (0.
 _BESIDE_MIN = 0.5  # of its requests came while another version served: then the two can be compared
 _NONE_BESIDE = 0.45
 _MORE_REQUESTS = 1.5
+_DEPENDENCY = 0.5  # how far a called service that is slow for no known reason is believed to be its callers' cause
 _NO_LOAD_KNOWN = Load()
 _WAY_UNSEEN = 0.85
 _LOAD_UNSEEN = 0.5  # so much says of a surge that there never was as much load
@@ -89,7 +90,7 @@ class Findings:
 
     `onset` is when it began, `scope` which requests were slow and whose, `shifts` how every signal of every entity near
     the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of onsets, `load`
-    what as much load brought before.
+    what as much load brought before, `called_by` the services of which this one, that serves no model, is a dependency.
     """
 
     service: str
@@ -100,6 +101,7 @@ class Findings:
     step_s: int
     load: Load = _NO_LOAD_KNOWN
     indicator: Indicator = Indicator.LATENCY
+    called_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,9 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
     named = [candidate for candidate in best if candidate.confidence >= CONFIDENCE_SHOWN][:CAUSES_MAX]
     if not named or not _is_believed(named[0], scope):
         looked_at = {shift.signal.layer for shift in findings.shifts} - {"request"}
-        causes: tuple[Cause, ...] = (_unknown(service, scope, looked_at),)
-        blamed: set[CauseKind] = set()
+        unknown = _unknown(service, scope, looked_at)
+        causes: tuple[Cause, ...] = (_of_its_callers(unknown, findings, knowledge) or unknown,)
+        blamed = {cause.kind for cause in causes}
     else:
         causes = tuple(_cause(rank, candidate, spike) for rank, candidate in enumerate(named, start=1))
         blamed = {cause.kind for cause in causes}
@@ -173,6 +176,25 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         if pattern.kind not in blamed
     )
     return Explanation(causes, ruled_out, _whereabouts(scope))
+
+
+def _of_its_callers(unknown: Cause, findings: Findings, knowledge: Knowledge) -> Cause | None:
+    """A service that others call, slow for no known reason, is their cause; None for one that nobody calls so."""
+    pattern = knowledge.patterns.get(CauseKind.UPSTREAM_DEPENDENCY)
+    if not findings.called_by or not findings.scope.is_unusual or pattern is None:
+        return None
+    callers = ", ".join(sorted(findings.called_by)[:_NAMES_MAX])
+    summary = (
+        f"{findings.service}, which {callers} calls, is slow by itself, and nothing that is measured of it says why."
+    )
+    return replace(
+        unknown,
+        kind=CauseKind.UPSTREAM_DEPENDENCY,
+        confidence=round(calibrated(_DEPENDENCY), 3),
+        summary=summary,
+        next_steps=tuple(step_text(step, findings.service) for step in pattern.next_steps),
+        explained_ratio=1.0,
+    )
 
 
 def not_explained(service: str, error: Exception) -> Explanation:

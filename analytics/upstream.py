@@ -19,6 +19,7 @@ class Upstream:
 
     shifts: tuple[Shift, ...]
     ratios: dict[str, float]
+    callers: frozenset[str] = frozenset()
 
 
 def upstream_of(usual: pl.DataFrame, during: pl.DataFrame, service: str, knowledge: Knowledge) -> Upstream:
@@ -38,7 +39,14 @@ def upstream_of(usual: pl.DataFrame, during: pl.DataFrame, service: str, knowled
         for shift, share in found:
             shifts.append(shift)
             ratios[shift.entity.name] = max(ratios.get(shift.entity.name, 0.0), share)
-    return Upstream(tuple(shifts), ratios)
+    return Upstream(tuple(shifts), ratios, _callers(during, service))
+
+
+def _callers(calls: pl.DataFrame, service: str) -> frozenset[str]:
+    """The services whose spans the service's own spans answer."""
+    parents = calls.select("trace_id", pl.col("span_id").alias("parent_id"), pl.col("service").alias("caller"))
+    own = calls.filter(pl.col("service") == service).join(parents, on=["trace_id", "parent_id"])
+    return frozenset(own.filter(pl.col("caller") != service)["caller"].drop_nulls())
 
 
 def _account(

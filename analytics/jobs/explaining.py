@@ -219,6 +219,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         step_s=grid.step_s,
         load=load_of(usual_and_now, column, case.window, case.reference, case.one_in),
         indicator=case.indicator,
+        called_by=upstream.callers if case.requests["model"].null_count() == case.requests.height else frozenset(),
     )
 
 

@@ -88,17 +88,24 @@ def _explained(
     except Exception as error:  # one spike that cannot be explained must not hide all others
         log.exception("explaining_failed")
         return [(spike, case, not_explained(spike.service, error))]
-    if explanation.causes[0].kind is CauseKind.UNKNOWN:
+    if _is_open(explanation, case):
         rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
         if rose_at is not None:
             later = _part(case, Window(rose_at, case.window.end))
             why = explain_case(store, later, settings)
-            if why.causes[0].kind is not CauseKind.UNKNOWN:
+            if not _is_open(why, later):
                 earlier = _part(case, Window(case.window.start, rose_at))
                 first, second = spike.told_apart(rose_at, settings.spikes)
                 first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
                 return [(first, earlier, explain_case(store, earlier, settings)), (second, later, why)]
     return [(spike, case, explanation)]
+
+
+def _is_open(explanation: Explanation, case: Case) -> bool:
+    """Is it not known why: at most that the service is its callers' cause."""
+    first = explanation.causes[0]
+    of_callers = first.kind is CauseKind.UPSTREAM_DEPENDENCY and first.entity.name == case.service
+    return first.kind is CauseKind.UNKNOWN or of_callers
 
 
 def _part(case: Case, window: Window) -> Case:

@@ -543,6 +543,19 @@ def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
     assert "did not reach the requests there" in why[CauseKind.NETWORK_LINK_FAULT]
 
 
+def test_a_called_service_that_is_slow_for_no_known_reason_is_its_callers_cause() -> None:
+    found = Findings("retriever", ONSET, ONE_SICK, [still("cpu_idle", NODE, 0.7)], NEAR, STEP_S)
+    alone, called = (
+        explain(replace(found, called_by=callers), KNOWLEDGE) for callers in (frozenset(), frozenset({"chat"}))
+    )
+    assert alone.causes[0].kind is CauseKind.UNKNOWN
+    (cause,) = called.causes
+    assert (cause.kind, cause.entity) == (CauseKind.UPSTREAM_DEPENDENCY, Entity(EntityKind.SERVICE, "retriever"))
+    assert cause.summary.startswith("retriever, which chat calls, is slow by itself")
+    assert "Wake the owner of retriever" in cause.next_steps[0]
+    assert CauseKind.UPSTREAM_DEPENDENCY not in {one.kind for one in called.ruled_out}
+
+
 def test_a_first_token_may_have_waited_for_a_link_where_requests_do_not_tell_their_stages() -> None:
     shifts = [moved("symbol_errors", PORT, 0, 60, lead_s=30), still("decode_time", SICK, 25)]
     of_tokens, of_first_token = (explained(shifts, indicator=one) for one in (Indicator.TPOT, Indicator.TTFT))

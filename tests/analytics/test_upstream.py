@@ -76,4 +76,4 @@ def test_who_calls_the_service_is_not_called_by_it() -> None:
 
     usual = frame([called_by_gateway(number, 6 * number, 50.0 + number % 5) for number in range(300)])
     during = frame([called_by_gateway(1000 + number, 1800 + 3 * number, 800.0) for number in range(100)])
-    assert upstream_of(usual, during, "chat", KNOWLEDGE) == Upstream((), {})
+    assert upstream_of(usual, during, "chat", KNOWLEDGE) == Upstream((), {}, frozenset({"gateway"}))
