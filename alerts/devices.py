@@ -13,7 +13,7 @@ from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge, step_text
 from domain.alert import VALID, Alert
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, names_text
 from domain.window import rfc3339
 
 _NAMES_MAX = 5
@@ -90,9 +90,7 @@ def _alert(
 def _impact(fault: DeviceFault) -> str:
     if not fault.replicas:
         return "No replica is known to run on it"
-    shown = ", ".join(fault.replicas[:_NAMES_MAX])
-    more = len(fault.replicas) - _NAMES_MAX
-    replicas = shown + (f" and {more} more" if more > 0 else "")
+    replicas = names_text(fault.replicas, _NAMES_MAX)
     services = f" of {', '.join(fault.services[:_NAMES_MAX])}" if fault.services else ""
     return f"{replicas}{services} {'rides' if len(fault.replicas) == 1 else 'ride'} on it"
 

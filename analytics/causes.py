@@ -32,7 +32,7 @@ from domain.cause import (
     Step,
     Whereabouts,
 )
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, names_text
 from domain.incident import Indicator
 from domain.quantity import level_text, move_text, unit_words
 
@@ -165,10 +165,9 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         looked_at = {shift.signal.layer for shift in findings.shifts} - {"request"}
         unknown = _unknown(service, scope, looked_at)
         causes: tuple[Cause, ...] = (_of_its_callers(unknown, findings, knowledge) or unknown,)
-        blamed = {cause.kind for cause in causes}
     else:
         causes = tuple(_cause(rank, candidate, spike) for rank, candidate in enumerate(named, start=1))
-        blamed = {cause.kind for cause in causes}
+    blamed = {cause.kind for cause in causes}
     doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
     ruled_out = tuple(
         RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike))
@@ -253,7 +252,7 @@ def _candidate(pattern: Pattern, entity: Entity, shown: Sequence[Shift], spike: 
     expected = _near(pattern.expects, entity, spike)
     companions = _near(pattern.supports, entity, spike)
     explained = _explained(pattern, entity, spike)
-    unseen = _is_unseen(pattern, spike)
+    unseen = _is_transfer_unseen(pattern, spike)
     beside = max((shift.score() for shift in expected if shift.moved()), default=0.0)
     if pattern.kind in OF_THE_LOAD and spike.load.is_unseen:
         beside = max(beside, _LOAD_UNSEEN)
@@ -386,7 +385,7 @@ def _reached(ways: Sequence[Shift], told_by_stages: float, *, unseen: bool, comm
     return max(_WAY_UNSEEN if unseen or not ways else 0.35, 0.35 + 0.65 * max(*scores, told_by_stages, 0.0))
 
 
-def _is_unseen(pattern: Pattern, spike: _Spike) -> bool:
+def _is_transfer_unseen(pattern: Pattern, spike: _Spike) -> bool:
     """Is the time to first token slow, of which requests do not say how much they waited for a transfer."""
     is_first = spike.indicator is Indicator.TTFT
     return is_first and "transfer_time" in pattern.through and not spike.by_signal.get("transfer_time")
@@ -722,8 +721,7 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
     unseen = [sign.signal for sign in pattern.requires if not spike.by_signal.get(sign.signal)]
     if not unseen:
         return _filled(pattern.absent, worst.entity, worst)
-    names = ", ".join(name.replace("_", " ") for name in unseen[:_NAMES_MAX])
-    names += f" and {len(unseen) - _NAMES_MAX} more" if len(unseen) > _NAMES_MAX else ""
+    names = names_text([name.replace("_", " ") for name in unseen], _NAMES_MAX)
     if pattern.requires[0].signal in unseen:  # the sentence is about that
         level = _filled("{during} {unit}", worst.entity, worst).strip()
         return f"{_lower(worst.signal.title)} as usual ({level}); not measured: {names}"

@@ -64,3 +64,20 @@ class MovingMedian:
         following = [median - ordered[middle - 1 - low]] if low < middle else []
         following += [ordered[middle + above] - median] if middle + above < len(ordered) else []
         return max(nearest), min(following, default=float("inf"))
+
+
+def binomial_dispersion(hits: NDArray[np.float64], of: NDArray[np.float64]) -> float:
+    """By what factor counts of one share vary more than those of independent events do, at least 1.
+
+    Pearson's statistic over its degrees of freedom (McCullagh and Nelder 1989, section 4.5); 1 for a single count, and
+    where all are hits or none is.
+
+    Args:
+        hits: (n,) how many were hits.
+        of: (n,) of how many, positive.
+    """
+    ratio = hits.sum() / of.sum() if len(of) > 1 else 0.0
+    if not 0.0 < ratio < 1.0:
+        return 1.0
+    pearson = ((hits - of * ratio) ** 2 / (of * ratio * (1.0 - ratio))).sum()
+    return max(1.0, float(pearson) / (len(hits) - 1))

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import betabinom
 
+from analytics.robust import binomial_dispersion
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.topology import Topology
@@ -298,8 +299,7 @@ def _usual_and_during(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The requests of usual time, and those of the spike, that tell the indicator or failed."""
     measured = requests.filter(pl.col(VALUES[indicator]).is_not_null() | pl.col("is_error"))
-    is_usual = within(reference) & ~pl.any_horizontal(pl.lit(value=False), *(within(one) for one in excluded))
-    return measured.filter(is_usual), measured.filter(within(spike))
+    return measured.filter(within(reference) & outside(excluded)), measured.filter(within(spike))
 
 
 def _slowness(usual: pl.DataFrame, during: pl.DataFrame, indicator: Indicator, spike: Window) -> Slowness:
@@ -372,6 +372,11 @@ def within(window: Window) -> pl.Expr:
     return pl.col("time").is_between(window.start, window.end, closed="left")
 
 
+def outside(windows: Sequence[Window]) -> pl.Expr:
+    """Does it lie in none of the windows."""
+    return ~pl.any_horizontal(pl.lit(value=False), *map(within, windows))
+
+
 def _shares(
     usual: pl.DataFrame,
     during: pl.DataFrame,
@@ -407,7 +412,7 @@ def _shares(
             (pl.col("rise_error") ** 2 + pl.col("usual_error") ** 2).sqrt().alias("error"),
         )
     )
-    usual_failed = float(usual["is_error"].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]  # of all, those gone too
+    usual_failed = int(usual["is_error"].sum()) / max(usual.height, 1)  # of all values, those that are gone too
     table = table.with_columns(
         ((pl.col("rise_ms") - 2 * pl.col("error")).clip(lower_bound=0.0) * (pl.col("n") - pl.col("failed"))).alias(
             "excess"
@@ -492,20 +497,12 @@ class _Usual:
         return float((bad[total >= _SEVERAL] / total[total >= _SEVERAL]).max(initial=0.0))
 
     def dispersion(self, steps: int) -> float:
-        """By what factor the count of bad ones in so many steps varies more than independent events do, at least 1.
-
-        Pearson's statistic over its degrees of freedom (McCullagh and Nelder 1989, section 4.5), of shorter stretches
-        where there are not enough as long.
-        """
+        """As `binomial_dispersion`, of the bad ones in so many steps; of fewer where there are not enough as long."""
         length = max(1, min(steps, len(self.total) // _STRETCHES_MIN))
         whole = len(self.total) // length * length
         bad, total = (each[:whole].reshape(-1, length).sum(axis=1) for each in (self.bad, self.total))
         bad, total = bad[total > 0], total[total > 0]
-        ratio = bad.sum() / max(total.sum(), 1.0)
-        if len(total) < _STRETCHES_MIN or not 0.0 < ratio < 1.0:
-            return 1.0
-        pearson = ((bad - total * ratio) ** 2 / (total * ratio * (1.0 - ratio))).sum()
-        return max(1.0, float(pearson) / (len(total) - 1))
+        return binomial_dispersion(bad, total) if len(total) >= _STRETCHES_MIN else 1.0
 
     def chance(self, bad: int, total: int, steps: int, prior: float) -> float | None:
         """The probability of as many bad ones among so many requests in so many steps; None when nothing is known.

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import betainc, xlogy
 
-from analytics.robust import MovingMedian
+from analytics.robust import MovingMedian, binomial_dispersion
 from domain.incident import Indicator
 from domain.window import Window
 
@@ -409,7 +409,7 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
 
     The split into two binomials that is likeliest, if it is so by far: by its likelihood ratio, less what the best of
     so many splits gains by chance (their number's logarithm, after Bonferroni), over how much more the counts of either
-    part vary than independent requests would (Pearson's statistic: McCullagh and Nelder 1989, section 4.5).
+    part vary than those of independent requests (`binomial_dispersion`).
 
     Args:
         counts: columns time (start of a step), requests, slow; the steps of a spike that have requests, ascending.
@@ -430,19 +430,12 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
     is_rise = slow_after / all_after > _RISE_RATIO_MIN * slow_before / all_before
     best = int(np.argmax(np.where(is_rise, gain, -np.inf)))
     split = int(splits[best])
-    dispersion = max(1.0, _dispersion(slow[:split], requests[:split]), _dispersion(slow[split:], requests[split:]))
+    parts = slice(split), slice(split, None)
+    dispersion = max(binomial_dispersion(slow[part], requests[part]) for part in parts)
     if not is_rise[best] or gain[best] / dispersion < _RISE_GAIN_MIN + math.log(len(splits)):
         return None
     at: datetime = counts["time"][split]
     return at
-
-
-def _dispersion(hits: NDArray[np.float64], of: NDArray[np.float64]) -> float:
-    """By what factor counts of one share vary more than binomial ones."""
-    ratio = hits.sum() / of.sum()
-    if not 0.0 < ratio < 1.0 or len(hits) < 2:
-        return 1.0
-    return float(((hits - of * ratio) ** 2 / (of * ratio * (1.0 - ratio))).sum() / (len(hits) - 1))
 
 
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:

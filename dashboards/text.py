@@ -8,6 +8,7 @@ from domain.cause import CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator
 from domain.money import usd_text
+from domain.quantity import HARDLY, is_moment
 from domain.slo import Objective
 from domain.window import Window
 
@@ -29,8 +30,6 @@ CONFIDENCE_MEANING = "of the first causes given so much, that share was right on
 """What a confidence is, for whoever hovers over one."""
 
 _ABBREVIATIONS = {EntityKind.GPU: "GPU"}
-_HARDLY = 0.05
-_UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
 _UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -187,7 +186,7 @@ def quantity(value: float | None, unit: str) -> str:
         return UNKNOWN
     if unit in ("ratio", "flag"):
         return percent(value) if unit == "ratio" else _flag(value)
-    if unit == "s" and value >= _UNIX_TIMES_FROM_S:
+    if is_moment(value, unit):
         return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
     if unit in ("ms", "s"):
         return duration_ms(value * (1_000 if unit == "s" else 1))
@@ -200,7 +199,7 @@ def quantity(value: float | None, unit: str) -> str:
 
 def _flag(value: float) -> str:
     """A code or a bit that is there or not, from the share of the samples that had it."""
-    return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{percent_whole(value)} of the time"
+    return "no" if value < HARDLY else "yes" if value > 1 - HARDLY else f"{percent_whole(value)} of the time"
 
 
 def change(evidence: Evidence) -> str:

@@ -1,5 +1,6 @@
 """Entities: the things a cause can be pinned on, named as the outside names them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,3 +28,13 @@ class Entity:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+def names_text(names: Sequence[str], most: int) -> str:
+    """Names in their order, and how many more there are than `most`.
+
+    >>> names_text(["chat-1", "chat-2", "chat-3"], 2)
+    'chat-1, chat-2 and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -2,6 +2,8 @@
 
 import math
 
+from domain.quantity import range_text
+
 _LEAST_USD = 1e-6
 
 
@@ -34,7 +36,7 @@ def usd_range_text(low_usd: float, high_usd: float) -> str:
     >>> [usd_range_text(10, 12.5), usd_range_text(108_673.1, 108_673.2)]
     ['$10.00 to $12.50', '$108,673']
     """
-    return " to ".join(dict.fromkeys((usd_text(low_usd), usd_text(high_usd))))
+    return range_text(usd_text(low_usd), usd_text(high_usd))
 
 
 def usd_change_text(usd: float) -> str:

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 from domain.window import rfc3339
 
+HARDLY = 0.05
+"""A flag that so small a share of the samples had was not up; one that so small a share lacked was up all the time."""
+
 _UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
-_HARDLY = 0.05
 _UNIT_WORDS = {
     "ratio": "",
     "1/s": "per second",
@@ -28,6 +30,16 @@ def unit_words(unit: str) -> str:
     return _UNIT_WORDS.get(unit, unit)
 
 
+def is_moment(value: float, unit: str) -> bool:
+    """Is it a Unix time, and no length of time."""
+    return unit == "s" and value >= _UNIX_TIMES_FROM_S
+
+
+def range_text(low: str, high: str) -> str:
+    """`3 to 5`; one of them where both read the same."""
+    return low if low == high else f"{low} to {high}"
+
+
 def level_text(value: float, unit: str) -> str:
     """A level without its unit, but where it is a share, a yes or no, or a moment.
 
@@ -37,10 +49,10 @@ def level_text(value: float, unit: str) -> str:
     if unit == "ratio":
         return f"{value:.0%}"
     if unit == "flag":
-        return "no" if value < _HARDLY else "yes" if value > 1 - _HARDLY else f"{value:.0%} of the time"
+        return "no" if value < HARDLY else "yes" if value > 1 - HARDLY else f"{value:.0%} of the time"
     if unit == "s/s":
         return f"{value:.0%} of the time"
-    if unit == "s" and value > _UNIX_TIMES_FROM_S:
+    if is_moment(value, unit):
         return f"{datetime.fromtimestamp(value, UTC):%H:%M:%S}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
@@ -51,7 +63,7 @@ def move_text(before: float | None, during: float, unit: str) -> str:
     >>> move_text(0.37, 85.4, "1/s"), move_text(None, 0.97, "ratio"), move_text(0.0, 1_795_400_000.0, "s")
     ('0.37 → 85.4 per second', 'no data → 97%', 'at 2026-11-23T02:13:20Z')
     """
-    if unit == "s" and during > _UNIX_TIMES_FROM_S:
+    if is_moment(during, unit):
         return f"at {rfc3339(datetime.fromtimestamp(round(during), UTC))}"
     past = "no data" if before is None else level_text(before, unit)
     return f"{past} → {level_text(during, unit)} {unit_words(unit)}".rstrip()

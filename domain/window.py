@@ -39,6 +39,14 @@ class Window:
         """This window with that many seconds added before and after."""
         return Window(self.start - timedelta(seconds=before_s), self.end + timedelta(seconds=after_s))
 
+    def stretches(self, length: timedelta) -> list["Window"]:
+        """This window in parts of that length, the last one shorter where it does not divide it."""
+        parts, start = [], self.start
+        while start < self.end:
+            parts.append(Window(start, min(start + length, self.end)))
+            start = parts[-1].end
+        return parts
+
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-23T02:41:20Z`; with fractional seconds only where there are any."""

@@ -39,6 +39,7 @@ from analytics.incident_times import IncidentTimes, Times, incident_times
 from analytics.knowledge import shipped_knowledge
 from domain.alert import Alert
 from domain.cause import CauseKind
+from domain.entity import names_text
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, rfc3339
@@ -657,10 +658,9 @@ def _kept(document: Document) -> Document:
     told = []
     for state, does in ((SloState.MISSED, "missed"), (SloState.AT_RISK, "at risk")):
         rows = [slo for slo in slos if slo["state"] == state.value]
-        names = [f"{words.shortened(slo['service'], 40)} {slo['title']} ({_budget(slo)})" for slo in rows[:2]]
-        more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
+        names = [f"{words.shortened(slo['service'], 40)} {slo['title']} ({_budget(slo)})" for slo in rows]
         if rows:
-            told.append(f"{words.sentence(does)}: {', '.join(names)}{more}.")
+            told.append(f"{words.sentence(does)}: {names_text(names, 2)}.")
     if judged and not told:
         told.append(f"All {judged} are met." if judged > 1 else "The one objective that could be judged is met.")
     if of[SloState.NO_DATA]:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from collector.errors import CollectorError
 from domain.address import shown
-from domain.cause import NOT_LOOKED_AT, CauseKind
+from domain.cause import NOT_LOOKED_AT, Cause, CauseKind
 from domain.incident import Incident, Indicator, explanation_to_document, to_document
 from domain.money import usd_text
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
@@ -284,7 +284,7 @@ def explain(
         _out.print(f"[dim]{head}{ruled_out.kind}: {escape(ruled_out.why)}[/]", highlight=False)
 
 
-def _sure(cause: Any) -> str:
+def _sure(cause: Cause) -> str:
     """How sure the first cause is; of further ones the order alone is told, and of none nothing."""
     return f"  {cause.confidence:.0%}" if cause.rank == 1 and cause.confidence > 0 else ""
 

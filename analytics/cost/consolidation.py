@@ -7,6 +7,7 @@ import polars as pl
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
 from domain.money import usd_text
+from domain.quantity import range_text
 
 _HOURS_MIN = 24  # a peak is known after a whole day
 _QUANTILE = 0.99
@@ -97,8 +98,8 @@ def consolidation(
                 f"{_range(*fleet.slowdown)} times as long there as now."
             ),
             (
-                f"{_whole(fewest, most)} replicas are needed with {headroom_ratio:.0%} of headroom; {usd_text(month)} "
-                "a month each."
+                f"{range_text(str(fewest), str(most))} replicas are needed with {headroom_ratio:.0%} of headroom; "
+                f"{usd_text(month)} a month each."
             ),
             f"A plan from the first half of that time would have fitted {fitted} of {len(late)} hours of the second.",
         ),
@@ -122,10 +123,6 @@ def _needed(peak: float, fleet: Fleet, headroom_ratio: float, replicas_min: int)
     worst = peak * (1 + headroom_ratio) * fleet.slowdown[1] / fleet.sequences[0]
     fewest, most = (max(replicas_min, math.ceil(need - 1e-9)) for need in (best, worst))
     return fewest, most
-
-
-def _whole(low: int, high: int) -> str:
-    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _range(low: float, high: float) -> str:

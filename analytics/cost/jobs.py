@@ -414,9 +414,9 @@ class SpendWatch:
     """Looks for spend that runs away: of the whole bill, and of each service that is a large part of it.
 
     Of a service only where a request costs more than before: those that are asked more double by themselves, and so do
-    small ones every other day. What is usual comes from the settled
-    hours of three weeks; what is spent now from the GPUs that are there now, by ten minutes, so that nobody waits until
-    an hour is settled. Those windows are kept for a day, since within an hour its mean would blur when a rise began.
+    small ones every other day. What is usual comes from the settled hours of three weeks; what is spent now from the
+    GPUs that are there now, by ten minutes, so that nobody waits until an hour is settled. Those windows are kept for a
+    day, since within an hour its mean would blur when a rise began.
     """
 
     def __init__(self, store: Store, pricing: Pricing) -> None:
@@ -447,9 +447,8 @@ class SpendWatch:
         of_bill = runaway(whole, end, by=spent)
         found = [] if of_bill is None else [SpendRunaway("all", None, of_bill)]
         share = spent.group_by("service").agg(pl.col("usd_per_hour").sum()).drop_nulls("service").sort("service")
-        for name in share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))[
-            "service"
-        ]:
+        large = share.filter(pl.col("usd_per_hour") >= _LARGE_RATIO * float(spent["usd_per_hour"].sum()))["service"]
+        for name in large:
             own = spent.filter(pl.col("service") == name).select("time", "usd_per_hour")
             # When a service had no dollar is known: nothing.
             rates = whole.select("time").join(own, on="time", how="left").fill_null(0.0)

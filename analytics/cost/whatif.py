@@ -14,6 +14,7 @@ from typing import Any
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
 from domain.money import usd_range_text, usd_text
+from domain.quantity import range_text
 
 GIBIBYTE = 1024**3
 SEQUENCES_MAX = 256  # vLLM's usual `max_num_seqs`, and half of the batch that the curves were fitted up to
@@ -398,7 +399,7 @@ def _advice(found: WhatIf, choice: Choice, base: float) -> Advice:
     ratio = found.slowness
     beyond = found.paid_usd_per_month - base
     fewest, most = choice.gpus_range
-    gpus = f"{fewest} to {most} GPUs" if fewest < most else f"{most} {'GPU' if most == 1 else 'GPUs'}"
+    gpus = f"{range_text(str(fewest), str(most))} {'GPU' if most == 1 else 'GPUs'}"
     worth = usd_range_text(low, high)
     within = gpus if worth == usd_text(choice.usd_per_month) else f"{worth}; {gpus}"
     do = "GPU does" if choice.gpus == 1 else "GPUs do"

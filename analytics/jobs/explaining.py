@@ -12,7 +12,7 @@ from analytics.cost.jobs import Pricing
 from analytics.expected import load_of
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
-from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, stage_split, within
+from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, outside, stage_split, within
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.spikes import SpikeSettings
 from analytics.turnover import turnover
@@ -66,11 +66,6 @@ class Case:
     one_in: int
     requests: pl.DataFrame
     scope: Scope
-
-    @property
-    def requests_but_earlier(self) -> pl.DataFrame:
-        """The requests without those of earlier spikes."""
-        return self.requests.filter(~pl.any_horizontal(pl.lit(value=False), *map(within, self.excluded)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +188,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
     matrices = read_metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)
     column = VALUES[case.indicator]
-    is_measured = pl.col(column).is_not_null() | pl.col("is_error")
-    measured = case.requests.filter(is_measured)
+    measured = case.requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))
     matrices += request_signals(case.service, measured, grid, knowledge, case.one_in)
     serving = turnover(measured, matrices, grid)
     matrices += serving.signals(case.service, knowledge)
@@ -207,7 +201,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     ]
     moves += serving.starts(grid, case.window, knowledge)
     moves += serving.crashes(case.service, grid, case.window, knowledge)
-    usual_and_now = case.requests_but_earlier.filter(is_measured)
+    usual_and_now = measured.filter(outside(case.excluded))
     moves += release_shifts(usual_and_now, column, case.scope, case.window, case.reference, knowledge)
     upstream = _upstream(store, case, knowledge)
     return Findings(
@@ -230,7 +224,7 @@ def _upstream(store: Store, case: Case, knowledge: Knowledge) -> Upstream:
     recent = Window(max(case.reference.start, case.reference.end - timedelta(seconds=_CALLS_S)), case.reference.end)
     frames = []
     for window in (recent, case.window):
-        during = case.requests_but_earlier.filter(within(window))
+        during = case.requests.filter(within(window) & outside(case.excluded))
         chosen = during.drop_nulls("trace_id").gather_every(max(1, during.height // _TRACES))["trace_id"].to_list()
         around = Window(window.start - _TRACE_SLACK, window.end + _TRACE_SLACK)
         frames.append(read_calls(store, around, chosen))

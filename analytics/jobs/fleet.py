@@ -9,7 +9,6 @@ from analytics.compare import Comparison, Imbalance, compare_versions, imbalance
 from analytics.cost.minutes import ENGINE_METRICS
 from analytics.jobs.devices import NOW_S
 from analytics.jobs.explaining import sampling
-from analytics.jobs.objectives import by_days
 from analytics.scaling import ENGINES
 from analytics.traffic_stops import HISTORY, PastTraffic, StoppedTraffic, stopped_traffic
 from analytics.traffic_stops import STEP_S as TRAFFIC_STEP_S
@@ -37,8 +36,9 @@ def stopped_services(store: Store, now: datetime) -> list[StoppedTraffic]:
 
 def past_traffic(store: Store, window: Window) -> PastTraffic:
     """The services that nobody reached, at any moment of a window."""
-    start = step_of(window.start - HISTORY, TRAFFIC_STEP_S)
-    return PastTraffic(pl.concat([read_traffic_steps(store, day) for day in by_days(Window(start, window.end))]))
+    whole = Window(step_of(window.start - HISTORY, TRAFFIC_STEP_S), window.end)
+    days = whole.stretches(timedelta(days=1))
+    return PastTraffic(pl.concat([read_traffic_steps(store, day) for day in days]))
 
 
 def imbalance_of(store: Store, service: str, window: Window) -> Imbalance:

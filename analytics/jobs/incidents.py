@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 
@@ -88,12 +88,12 @@ def _explained(
     except Exception as error:  # one spike that cannot be explained must not hide all others
         log.exception("explaining_failed")
         return [(spike, case, not_explained(spike.service, error))]
-    if _is_open(explanation, case):
+    if _is_unexplained(explanation, case):
         rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
         if rose_at is not None:
             later = _part(case, Window(rose_at, case.window.end))
             why = explain_case(store, later, settings)
-            if not _is_open(why, later):
+            if not _is_unexplained(why, later):
                 earlier = _part(case, Window(case.window.start, rose_at))
                 first, second = spike.told_apart(rose_at, settings.spikes)
                 first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
@@ -101,7 +101,7 @@ def _explained(
     return [(spike, case, explanation)]
 
 
-def _is_open(explanation: Explanation, case: Case) -> bool:
+def _is_unexplained(explanation: Explanation, case: Case) -> bool:
     """Is it not known why: at most that the service is its callers' cause."""
     first = explanation.causes[0]
     of_callers = first.kind is CauseKind.UPSTREAM_DEPENDENCY and first.entity.name == case.service
@@ -174,15 +174,12 @@ def unusual_cases(
             looked_at += 1
             progress("Looking at spikes", looked_at / len(spikes))
         unusual = list(excluded)
-        begun = partial(_begun, requests, excluded, settings.spikes.history_s)
+        begun = cache(partial(_begun, requests, excluded, settings.spikes.history_s))
         for spike in one_for_overlapping(unusual):
             later = begun(spike)
-            if (
-                later != spike
-                and not _slowness_of(
-                    requests, later, excluded[spike], settings.spikes.history_s, later.window
-                ).is_unusual
-            ):
+            if later == spike:
+                continue
+            if not _slowness_of(requests, later, excluded[spike], settings.spikes.history_s, later.window).is_unusual:
                 unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
         lasting = {until_failures_end(begun(spike), unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
         kept = one_for_overlapping(list(lasting))
@@ -199,13 +196,11 @@ def _request_series(store: Store, window: Window, settings: SpikeSettings, progr
     """
     history_s = settings.history_s
     parts: list[pl.DataFrame] = []
-    start = step_of(window.start, settings.step_s)  # so that no stretch cuts a step in two
-    while start < window.end:
-        stretch = Window(start, min(start + timedelta(seconds=_STRETCH_S), window.end))
+    whole = Window(step_of(window.start, settings.step_s), window.end)  # so that no stretch cuts a step in two
+    for stretch in whole.stretches(timedelta(seconds=_STRETCH_S)):
         part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
-        parts.append(part.filter(pl.col("time") >= start) if parts else part)
-        start = stretch.end
-        progress("Reading requests", (start - window.start) / (window.end - window.start))
+        parts.append(part.filter(pl.col("time") >= stretch.start) if parts else part)
+        progress("Reading requests", (stretch.end - window.start) / (window.end - window.start))
     return pl.concat(parts)
 
 

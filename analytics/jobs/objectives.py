@@ -50,6 +50,7 @@ from storage.store import Store
 log = logging.getLogger(__name__)
 
 SLO_STEP_S = 300
+_DAY = timedelta(days=1)
 
 
 def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
@@ -119,7 +120,8 @@ def slo_counts(store: Store, objective: Objective, window: Window, step_s: int =
             return freshness_counts(newest, first, window, age_s)
         case Indicator.GPU_AVAILABILITY:
             told = [
-                read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node) for part in by_days(window)
+                read_slo_gpus(store, part, GPU_ALIVE, GPU_XID, FAULTY_XIDS, selection.node)
+                for part in window.stretches(_DAY)
             ]
             expected = timedelta(days=objective.window_days)
             seen = read_slo_gpu_seen(store, Window(window.start - expected, window.end), GPU_ALIVE, selection.node)
@@ -129,16 +131,6 @@ def slo_counts(store: Store, objective: Objective, window: Window, step_s: int =
                 store, window, service, objective.indicator, objective.threshold_ms, step_s,
                 tpot_threshold_ms=objective.tpot_threshold_ms, selection=selection,
             )  # fmt: skip
-
-
-def by_days(window: Window) -> list[Window]:
-    """The window in stretches of a day at most."""
-    parts, start = [], window.start
-    while start < window.end:
-        end = min(start + timedelta(days=1), window.end)
-        parts.append(Window(start, end))
-        start = end
-    return parts
 
 
 def slo_statuses(
@@ -212,7 +204,7 @@ class RecentCounts:
         since = max(known.start, _minute_of(known.until - self._LATE))
         parts = [known.counts.filter(pl.col("time") < since)]
         if since < now:
-            parts += [slo_counts(self.store, objective, part) for part in by_days(Window(since, now))]
+            parts += [slo_counts(self.store, objective, part) for part in Window(since, now).stretches(_DAY)]
         counts = pl.concat(parts)
         self._forget(now)
         if counted in self._known or len(self._known) < self._KEPT_MOST:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from analytics.knowledge.documents import Document, KnowledgeError
 from domain.cause import CauseKind
-from domain.entity import EntityKind
+from domain.entity import EntityKind, names_text
 
 __all__ = [
     "Knowledge",
@@ -87,8 +87,7 @@ def step_text(step: str, entity: str, node: str | None = None, replicas: Collect
     'Drain its replicas of its node.'
     """
     named = sorted(name for name in replicas if name)
-    more = f" and {len(named) - _REPLICAS_NAMED} more" if len(named) > _REPLICAS_NAMED else ""
-    carried = ", ".join(named[:_REPLICAS_NAMED]) + more if named else "its replicas"
+    carried = names_text(named, _REPLICAS_NAMED) if named else "its replicas"
     return step.replace("{entity}", entity).replace("{node}", node or "its node").replace("{replicas}", carried)
 
 

@@ -1,7 +1,9 @@
+import doctest
 import string
 
 import pytest
 
+from analytics import knowledge
 from analytics.knowledge import KnowledgeError, Pattern, Sign, Signal, extended, read_knowledge, shipped_knowledge
 from domain.cause import CauseKind
 
@@ -108,3 +110,7 @@ def test_somebodys_own_entries_stand_beside_ours_and_in_place_of_those_of_the_sa
 def test_a_fault_in_a_document_is_told_with_its_file_entry_and_field(signals: str, causes: str, told: str) -> None:
     with pytest.raises(KnowledgeError, match=told):
         read_knowledge(signals, causes)
+
+
+def test_the_examples_of_next_steps_hold() -> None:
+    assert doctest.testmod(knowledge) == (0, 2)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.robust import MovingMedian, median_and_sigma
+from analytics.robust import MovingMedian, binomial_dispersion, median_and_sigma
 
 
 def test_of_normally_distributed_values_the_sigma_is_the_standard_deviation() -> None:
@@ -27,3 +27,15 @@ def test_a_moving_median_is_that_of_what_is_left_to_the_last_bit(values: list[fl
         left = np.array(values[max(0, place + 1 - kept) : place + 1])
         assert len(moving) == len(left)
         assert moving.median_and_sigma() == median_and_sigma(left)
+
+
+def test_counts_of_independent_events_vary_as_such_and_those_that_come_in_bursts_vary_more() -> None:
+    random = np.random.default_rng(2)
+    of = np.full(400, 50.0)
+    assert binomial_dispersion(random.binomial(50, 0.1, 400).astype(float), of) == pytest.approx(1.0, abs=0.15)
+    assert binomial_dispersion(50.0 * (random.uniform(size=400) < 0.1), of) > 20
+
+
+@pytest.mark.parametrize("hits", [[0.0, 0.0, 0.0], [5.0, 5.0, 5.0], [2.0]])
+def test_what_never_varies_has_no_dispersion_of_its_own(hits: list[float]) -> None:
+    assert binomial_dispersion(np.array(hits), np.full(len(hits), 5.0)) == 1.0

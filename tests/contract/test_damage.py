@@ -14,6 +14,7 @@ from domain.incident import Indicator, Severity
 from domain.slo import Objective
 from domain.window import Window
 from storage.store import Store
+from tests.contract.request_rows import insert_requests
 
 BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
 BROKE, END = BEGAN + timedelta(minutes=60), BEGAN + timedelta(minutes=66)
@@ -28,26 +29,17 @@ def failing(any_store: Store) -> Store:
     second = np.sort(random.uniform(0, (END - BEGAN).total_seconds(), count))
     fails = (second >= (BROKE - BEGAN).total_seconds()) & (random.uniform(size=count) < 0.2)
     latency_ms = random.lognormal(6.0, 0.2, count)
-    any_store.insert(
-        "tailsight_requests",
-        pl.DataFrame(
-            {
-                "time": pl.Series((BEGAN.timestamp() * 1e6 + second * 1e6).astype(np.int64)).cast(
-                    pl.Datetime("us", "UTC")
-                ),
-                "service": np.where(np.arange(count) % 2 == 0, "chat", "search"),
-                "model": pl.Series(["llama-70b", None] * (count // 2)),
-                "trace_id": [f"{number:032x}" for number in range(count)],
-                "is_error": fails,
-                "latency_ms": latency_ms,
-                "ttft_ms": latency_ms / 4,
-                "input_tokens": pl.Series(np.full(count, 1000), dtype=pl.UInt32),
-                "output_tokens": pl.Series(np.full(count, 60), dtype=pl.UInt32),
-            }
-        ).with_columns(
-            version=pl.lit("1"), node=pl.lit(""), tenant=pl.lit(""), user=pl.lit(""), replica=pl.lit("one"),
-        ),
-    )  # fmt: skip
+    insert_requests(
+        any_store,
+        BEGAN,
+        second,
+        service=np.where(np.arange(count) % 2 == 0, "chat", "search"),
+        model=pl.Series(["llama-70b", None] * (count // 2)),
+        replica=["one"] * count,
+        is_error=fails,
+        latency_ms=latency_ms,
+        ttft_ms=latency_ms / 4,
+    )
     return any_store
 
 

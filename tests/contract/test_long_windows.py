@@ -12,6 +12,7 @@ from analytics.spikes import SpikeSettings
 from domain.incident import Incident
 from domain.window import Window
 from storage.store import Store
+from tests.contract.request_rows import insert_requests
 
 HOURS = 16
 BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -33,25 +34,14 @@ def day_with_spikes(any_store: Store) -> Store:
         first, end = ((moment - BEGAN).total_seconds() for moment in (window.start, window.end))
         is_slow |= (second >= first) & (second < end) & (replica == 2)
     ttft_ms = random.lognormal(5.0, 0.3, count) + np.where(is_slow, 2000.0, 0.0)
-    any_store.insert(
-        "tailsight_requests",
-        pl.DataFrame(
-            {
-                "time": pl.Series((BEGAN.timestamp() * 1e6 + second * 1e6).astype(np.int64)).cast(
-                    pl.Datetime("us", "UTC")
-                ),
-                "replica": pl.Series([f"chat-{number}" for number in range(6)]).gather(replica),
-                "trace_id": [f"{number:032x}" for number in range(count)],
-                "ttft_ms": ttft_ms,
-                "latency_ms": ttft_ms + random.normal(900, 30, count),
-                "input_tokens": pl.Series(np.full(count, 1000), dtype=pl.UInt32),
-                "output_tokens": pl.Series(np.full(count, 60), dtype=pl.UInt32),
-            }
-        ).with_columns(
-            service=pl.lit("chat"), model=pl.lit("llama-70b"), version=pl.lit("1"), node=pl.lit(""), tenant=pl.lit(""),
-            user=pl.lit(""), is_error=pl.lit(value=False),
-        ),
-    )  # fmt: skip
+    insert_requests(
+        any_store,
+        BEGAN,
+        second,
+        replica=pl.Series([f"chat-{number}" for number in range(6)]).gather(replica),
+        ttft_ms=ttft_ms,
+        latency_ms=ttft_ms + random.normal(900, 30, count),
+    )
     return any_store
 
 

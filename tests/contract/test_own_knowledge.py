@@ -18,6 +18,7 @@ from domain.window import Window
 from storage.store import Store
 from tailsight.settings import read_settings
 from tests.contract.payloads import SECOND_NS, gauge, metrics, point
+from tests.contract.request_rows import insert_requests
 from tests.documents import yaml_blocks
 
 END = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -55,25 +56,19 @@ def dim_light(any_store: Store) -> Store:
     hurt = (replica == 3) & (ago < (END - BEGAN).total_seconds())
     transfer = random.lognormal(3.5, 0.3, size) + np.where(hurt, 2500.0, 0.0)
     queue, prefill, decode = random.lognormal(2.5, 0.4, size), random.normal(120, 8, size), random.normal(900, 30, size)
-    requests = pl.DataFrame(
-        {
-            "time": pl.Series((END.timestamp() * 1e6 - ago * 1e6).astype(np.int64)).cast(pl.Datetime("us", "UTC")),
-            "replica": pl.Series(list(REPLICAS)).gather(replica),
-            "node": pl.Series(list(REPLICAS.values())).gather(replica),
-            "trace_id": [f"{number:032x}" for number in range(size)],
-            "is_error": False,
-            "input_tokens": pl.Series(np.full(size, 1000), dtype=pl.UInt32),
-            "output_tokens": pl.Series(np.full(size, 60), dtype=pl.UInt32),
-            "ttft_ms": queue + prefill + transfer,
-            "latency_ms": queue + prefill + transfer + decode,
-            "queue_ms": queue,
-            "prefill_ms": prefill,
-            "decode_ms": decode,
-        }
-    ).with_columns(
-        service=pl.lit("chat"), model=pl.lit("llama-70b"), version=pl.lit("1"), tenant=pl.lit("acme"), user=pl.lit("")
+    insert_requests(
+        any_store,
+        END,
+        -ago,
+        replica=pl.Series(list(REPLICAS)).gather(replica),
+        node=pl.Series(list(REPLICAS.values())).gather(replica),
+        tenant=["acme"] * size,
+        ttft_ms=queue + prefill + transfer,
+        latency_ms=queue + prefill + transfer + decode,
+        queue_ms=queue,
+        prefill_ms=prefill,
+        decode_ms=decode,
     )
-    any_store.insert("tailsight_requests", requests)
     points = []
     for node in REPLICAS.values():
         labels = {"node": node, "device": "mlx5_0", "port": "1"}

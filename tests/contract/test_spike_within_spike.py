@@ -12,6 +12,7 @@ from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.window import Window
 from storage.store import Store
+from tests.contract.request_rows import insert_requests
 
 BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
 SLOW_FROM, BROKE = BEGAN + timedelta(minutes=80), BEGAN + timedelta(minutes=100)
@@ -30,28 +31,17 @@ def slow_then_broken(any_store: Store) -> Store:
     queue_ms = random.lognormal(2.5, 0.4, count) + np.where(waits, 900.0, 0.0)
     prefill_ms = random.normal(120, 8, count) * np.where(is_broken, 25.0, 1.0)
     decode_ms = random.normal(900, 30, count) * np.where(is_broken, 2.0, 1.0)
-    any_store.insert(
-        "tailsight_requests",
-        pl.DataFrame(
-            {
-                "time": pl.Series((BEGAN.timestamp() * 1e6 + second * 1e6).astype(np.int64)).cast(
-                    pl.Datetime("us", "UTC")
-                ),
-                "replica": pl.Series([f"chat-{number}" for number in range(6)]).gather(replica),
-                "trace_id": [f"{number:032x}" for number in range(count)],
-                "ttft_ms": queue_ms + prefill_ms,
-                "latency_ms": queue_ms + prefill_ms + decode_ms,
-                "queue_ms": queue_ms,
-                "prefill_ms": prefill_ms,
-                "decode_ms": decode_ms,
-                "input_tokens": pl.Series(np.full(count, 1000), dtype=pl.UInt32),
-                "output_tokens": pl.Series(np.full(count, 60), dtype=pl.UInt32),
-            }
-        ).with_columns(
-            service=pl.lit("chat"), model=pl.lit("llama-70b"), version=pl.lit("1"), node=pl.lit(""), tenant=pl.lit(""),
-            user=pl.lit(""), is_error=pl.lit(value=False),
-        ),
-    )  # fmt: skip
+    insert_requests(
+        any_store,
+        BEGAN,
+        second,
+        replica=pl.Series([f"chat-{number}" for number in range(6)]).gather(replica),
+        ttft_ms=queue_ms + prefill_ms,
+        latency_ms=queue_ms + prefill_ms + decode_ms,
+        queue_ms=queue_ms,
+        prefill_ms=prefill_ms,
+        decode_ms=decode_ms,
+    )
     return any_store
 
 

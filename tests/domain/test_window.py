@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.window import Window, from_rfc3339, rfc3339
+from domain.window import Window, from_rfc3339, rfc3339, step_of
 
 START = datetime(2026, 11, 23, 2, 41, tzinfo=UTC)
 
@@ -59,3 +59,16 @@ def test_a_time_is_written_short_and_with_a_z() -> None:
 def test_what_is_no_time_is_refused_with_what_would_be_one(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         from_rfc3339(text)
+
+
+def test_the_stretches_of_a_window_follow_each_other_and_the_last_one_is_what_is_left() -> None:
+    window = Window(START, START + timedelta(hours=50))
+    first, second, third = window.stretches(timedelta(days=1))
+    assert (first.start, third.end) == (window.start, window.end)
+    assert (first.end, second.end) == (second.start, third.start)
+    assert [one.seconds for one in (first, second, third)] == [86_400, 86_400, 7200]
+
+
+def test_a_step_begins_at_or_before_the_moment_in_it() -> None:
+    assert step_of(START + timedelta(seconds=44), 15) == START + timedelta(seconds=30)
+    assert step_of(START + timedelta(seconds=45), 15) == START + timedelta(seconds=45)
