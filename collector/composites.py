@@ -1,14 +1,12 @@
 """Arrays and maps among attribute values and log bodies, as the JSON text that the upstream tables hold.
 
-The engine decodes scalar values only. Composite ones are rare, so they are found by their bytes, and only a request
-that holds one is walked in Python. One that is encoded so oddly that it is not found is refused by the engine; then the
-loader writes its request anew (`otlp.canonical`).
+The engine decodes scalar values only. Composite ones are rare, and only a request that holds one (`survey`) is walked
+in Python.
 """
 
 import base64
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -17,30 +15,18 @@ from google.protobuf.message import Message
 
 from storage.otlp import METRIC_KINDS
 
-# KeyValue.value (field 2) or LogRecord.body (field 5), its length, then AnyValue.array_value (field 5) or .kvlist_value
-# (field 6). Looking ahead leaves no match hidden inside another.
-_MAYBE_COMPOSITE = re.compile(rb"\x12(?=[\x80-\xff]{0,9}[\x00-\x7f][\x2a\x32])")
-_MAYBE_COMPOSITE_BODY = re.compile(rb"[\x12\x2a](?=[\x80-\xff]{0,9}[\x00-\x7f][\x2a\x32])")
-_FIRST_ELEMENT = 0x0A  # ArrayValue.values and KeyValueList.values are both field 1
+COMPOSITES = ("array_value", "kvlist_value")
+"""The members of AnyValue that hold other values."""
 
 # Go's encoder writes these two as escapes, since they end a line in JavaScript.
 _LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029"})
-
-
-def may_hold_composites(signal: str, payload: bytes) -> bool:
-    """False only when no value of an encoded request is an array or a map, if it is encoded as all libraries do.
-
-    True is rarely wrong: a value's length must be exactly that of the array or map inside.
-    """
-    pattern = _MAYBE_COMPOSITE_BODY if signal == "logs" else _MAYBE_COMPOSITE
-    return any(_lengths_agree(payload, match.end()) for match in pattern.finditer(payload))
 
 
 def rewrite_composites(message: Message) -> bool:
     """Replace each array and map of a parsed request by its JSON text; False when there was none."""
     rewritten = False
     for value in values_of(message):
-        if value.WhichOneof("value") in ("array_value", "kvlist_value"):
+        if value.WhichOneof("value") in COMPOSITES:
             value.string_value = json_text(value)
             rewritten = True
     return rewritten
@@ -109,26 +95,6 @@ _JSON_TEXTS: Mapping[str, Callable[[Any], str]] = {
     "array_value": _array_json,
     "kvlist_value": _map_json,
 }
-
-
-def _lengths_agree(payload: bytes, start: int) -> bool:
-    """The AnyValue that begins with its length at `start` holds one array or map and nothing else."""
-    outer_bytes, tag = _varint(payload, start)
-    inner_bytes, content = _varint(payload, tag + 1)
-    end = tag + outer_bytes
-    if inner_bytes < 0 or content + inner_bytes != end or end > len(payload):
-        return False
-    return inner_bytes == 0 or payload[content] == _FIRST_ELEMENT
-
-
-def _varint(payload: bytes, start: int) -> tuple[int, int]:
-    """A base-128 number and where it ends; -1 when it is cut off or too long."""
-    number = 0
-    for shift, byte in enumerate(payload[start : start + 10]):
-        number |= (byte & 0x7F) << (7 * shift)
-        if byte < 0x80:
-            return number, start + shift + 1
-    return -1, start
 
 
 def _attributes(message: Any) -> Iterator[Any]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -17,10 +17,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.composites import may_hold_composites, rewrite_composites
+from collector.composites import rewrite_composites
 from collector.errors import TooLargeError, UndecodableError
 from collector.otlp_json import JsonRequest
-from collector.point_times import point_times
+from collector.survey import DELTA, survey
 from storage.otlp import METRIC_KINDS, Encoding
 
 _DAY_NS = 86_400 * 10**9
@@ -31,7 +31,6 @@ REQUESTS: Mapping[str, Any] = {
 }
 """The export request of each signal."""
 
-_DELTA = 1  # of AggregationTemporality
 _CARRIED_BYTES_MAX = 4 << 30
 # Old exporters wrote JSON with the names of the .proto files; unknown fields are ignored, so nothing would be left.
 _SNAKE_CASE = re.compile(rb'"((?:resource|scope)_(?:spans|metrics|logs)|log_records|data_points)"\s*:')
@@ -104,6 +103,8 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
         TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("traces", payload)
+    if (told := _told(request, accepted)) is not None:
+        return told
     scopes = _scopes(request.message.resource_spans, "scope_spans")
     starts, ends = _span_times(scopes)
     rejections = Rejections()
@@ -130,6 +131,8 @@ def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "prot
         TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("logs", payload)
+    if (told := _told(request, accepted)) is not None:
+        return told
     scopes = _scopes(request.message.resource_logs, "scope_logs")
     times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
     rejections = Rejections()
@@ -151,11 +154,11 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
         TooLargeError: when its items carry too much.
     """
     request = _READERS[encoding]("metrics", payload)
+    if (told := _told(request, accepted)) is not None:
+        return told
     metrics = _data_of_metrics(request, request.message)
     items, deltas = _points_counts(metrics)
-    times = point_times(payload, sum(items.values())) if encoding == "protobuf" else None
-    if times is None:
-        times = _times_of(metrics)
+    times = _times_of(metrics)
     rejections = Rejections()
     if times and (min(times) < accepted.oldest_unix_ns or max(times) > accepted.newest_unix_ns):
         metrics = _data_of_metrics(request, request.writable())
@@ -189,28 +192,34 @@ def canonical(signal: str, payload: bytes) -> bytes:
     request = _ProtobufRequest(signal, payload)
     message = request.writable()
     message.DiscardUnknownFields()
-    rewrite_composites(message)
     return request.payload()
 
 
 class _ProtobufRequest:
-    """A parsed request; what `JsonRequest` is for JSON.
-
-    Raises:
-        UndecodableError: when the payload is no such request.
-    """
+    """A request in protobuf; what `JsonRequest` is for JSON."""
 
     def __init__(self, signal: str, payload: bytes) -> None:
+        self._type = REQUESTS[signal]
         self._payload = payload
-        request_type = REQUESTS[signal]
+        self._is_changed = False
+        self.survey = survey(signal, payload)
+
+    @cached_property
+    def message(self) -> Any:
+        """The message, for a look at each item. Arrays and maps are text in it.
+
+        Raises:
+            UndecodableError: when the payload is no such request.
+        """
         try:
-            self.message = request_type.FromString(payload)
+            message = self._type.FromString(self._payload)
         except DecodeError as error:
             raise UndecodableError(
-                f"the body is no {request_type.DESCRIPTOR.name} in protobuf ({error}): "
-                f"{len(payload)} bytes, the first are {payload[:8].hex(' ')}"
+                f"the body is no {self._type.DESCRIPTOR.name} in protobuf ({error}): "
+                f"{len(self._payload)} bytes, the first are {self._payload[:8].hex(' ')}"
             ) from None
-        self._is_changed = may_hold_composites(signal, payload) and rewrite_composites(self.message)
+        self._is_changed = self.survey.has_composites and rewrite_composites(message)
+        return message
 
     @staticmethod
     def size_bytes(message: Any) -> int:
@@ -220,8 +229,9 @@ class _ProtobufRequest:
 
     def writable(self) -> Any:
         """The message, which may be changed; from then on `payload` writes it anew."""
+        message = self.message
         self._is_changed = True
-        return self.message
+        return message
 
     def payload(self) -> bytes:
         """The request in bytes."""
@@ -232,6 +242,26 @@ _READERS: Mapping[Encoding, Callable[[str, bytes], "_ProtobufRequest | JsonReque
     "protobuf": _ProtobufRequest,
     "json": JsonRequest,
 }
+
+
+def _told(request: "_ProtobufRequest | JsonRequest", accepted: TimeRange) -> CheckedRequest | None:
+    """The request as it came, when nothing in it takes a look at each item."""
+    if isinstance(request, JsonRequest):
+        return None
+    found = request.survey
+    count = sum(found.items.values())
+    if not found.is_told or found.has_composites or sum(found.resource_bytes) * count > _CARRIED_BYTES_MAX:
+        return None
+    if found.times and accepted.fault(min(found.times), max((*found.times, *found.ends))):
+        return None
+    return CheckedRequest(
+        payload=request.payload(),
+        items=found.items,
+        rejections=Rejections(),
+        days=_days(found.times),
+        carried_bytes=max(found.resource_bytes, default=0) * count,
+        ends_before_start=found.ends_before_start,
+    )
 
 
 def _scopes(resources: Iterable[Any] | None, name: str) -> list[Any]:
@@ -282,7 +312,7 @@ def _points_counts(metrics: Iterable[tuple[Any, str, Any]]) -> tuple[dict[str, i
     for _, kind, data in metrics:
         count = len(data.data_points or ())
         counts[kind] += count
-        if kind == "sum" and data.aggregation_temporality == _DELTA:
+        if kind == "sum" and data.aggregation_temporality == DELTA:
             deltas += count
     return {f"otel_metrics_{kind}": count for kind, count in counts.items() if count}, deltas
 

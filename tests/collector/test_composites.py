@@ -1,4 +1,4 @@
-"""Arrays and maps among attributes are found by their bytes, and become JSON text."""
+"""Arrays and maps among attributes are told of, and become JSON text."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from collector.composites import json_text, may_hold_composites, number_text, rewrite_composites
+from collector.composites import json_text, number_text, rewrite_composites
+from collector.survey import survey
 from tests import reference_otlp
 from tests.collector.payloads import add_attributes, set_value, trace_request
 
@@ -36,12 +37,7 @@ def test_no_composite_is_ever_missed(before: dict[str, Any], key: str, composite
     span = request.resource_spans[0].scope_spans[0].spans[0]
     add_attributes(span.attributes, {key: composite})
     add_attributes(span.attributes, after)
-    assert may_hold_composites("traces", request.SerializeToString())
-
-
-def test_no_length_of_a_composite_hides_it() -> None:
-    for size in (*range(300), 2**14 - 8, 2**14, 2**21 - 9, 2**21):
-        assert may_hold_composites("traces", trace_request(NOW, attributes={"k": ["x" * size]})), size
+    assert survey("traces", request.SerializeToString()).has_composites
 
 
 @given(body=COMPOSITES)
@@ -49,27 +45,15 @@ def test_no_composite_body_of_a_log_record_is_ever_missed(body: Any) -> None:
     request = ExportLogsServiceRequest()
     record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=NOW)
     set_value(record.body, body)
-    assert may_hold_composites("logs", request.SerializeToString())
+    assert survey("logs", request.SerializeToString()).has_composites
     assert rewrite_composites(request)
     assert record.body.string_value
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_can_be_searched(payload: bytes) -> None:
-    assert may_hold_composites("traces", payload) in (True, False)
-
-
-def test_bytes_that_look_like_a_composite_up_to_its_length_are_none() -> None:
-    # As a span id after its tag and length: an array's tag, and a length that does not fit.
-    assert not may_hold_composites("traces", b"\x12\x08\x2a\x05abcdef")
-    assert not may_hold_composites("traces", b"\x12\x02\x2a")
-    assert not may_hold_composites("traces", b"\x12\x05\x2a\x03xyz")
-
-
-def test_bytes_that_happen_to_be_a_composite_change_nothing() -> None:
-    payload = trace_request(NOW, attributes={"id": b"\x12\x04\x2a\x02\x0a\x00"})
-    assert may_hold_composites("traces", payload)
-    assert not rewrite_composites(ExportTraceServiceRequest.FromString(payload))
+@given(attributes=SCALAR_ATTRIBUTES)
+def test_scalars_are_no_composites_whatever_their_bytes(attributes: dict[str, Any]) -> None:
+    looks_like_one = {"id": b"\x12\x04\x2a\x02\x0a\x00"}
+    assert not survey("traces", trace_request(NOW, attributes=attributes | looks_like_one)).has_composites
 
 
 def test_only_composites_are_rewritten() -> None:

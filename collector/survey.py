@@ -1,0 +1,222 @@
+"""What a protobuf export request holds, told without a walk over its items.
+
+To look at each item in Python costs more than to parse the whole request. So a request is parsed by schemas of our own,
+made from the official descriptors, in which no message is repeated: in protobuf, several of a message that is not
+repeated are one, with the fields of all. One parse reads every field, as the official one does, makes no object for an
+item, and ends with one list of the times of all items. Others count: they pass over what does not lead to the items.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from operator import attrgetter, lt
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message import DecodeError
+
+from collector.composites import COMPOSITES
+from storage.otlp import METRIC_KINDS, REQUESTS
+
+DELTA = 1
+"""Of AggregationTemporality: a point tells what came since the one before."""
+
+_COMPOSITE = "Composite"
+# Of these all are kept; of any other field, the last stands for all.
+_KEPT = {
+    *("start_time_unix_nano", "end_time_unix_nano", "time_unix_nano", "observed_time_unix_nano"),
+    "aggregation_temporality",
+}
+_METRICS = "resource_metrics.scope_metrics.metrics"
+_DATA = tuple(f"{_METRICS}.{kind}" for kind in METRIC_KINDS)
+_POINTS = tuple(f"{data}.data_points" for data in _DATA)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a request holds.
+
+    Attributes:
+        items: spans, data points or log records by upstream table; only tables with any.
+        times: what their days are told by (Unix nanoseconds): of spans when they started; of points each time once.
+        resource_bytes: the length of each resource.
+        has_composites: an array or a map may be among the values.
+        is_told: False when it takes a look at each item to tell what there is: one has no time or several, a metric has
+            data of two kinds, or deltas are to be counted. Only a request that is written to deceive escapes that, with
+            as many too few as too many: then its own counts are wrong, and an item without a time lies in 1970.
+        ends: when spans ended, in the order of `times`.
+    """
+
+    items: Mapping[str, int]
+    times: Collection[int]
+    resource_bytes: Sequence[int]
+    has_composites: bool
+    is_told: bool
+    ends: Collection[int] = ()
+
+    @property
+    def ends_before_start(self) -> int:
+        """Spans that end before they start."""
+        return sum(map(lt, self.ends, self.times))
+
+
+def survey(signal: str, payload: bytes) -> Survey:
+    """What an export request holds. Of one that cannot be decoded, or oddly only, nothing is told."""
+    try:
+        return _SURVEYS[signal](_merged_type(signal).FromString(payload), payload)
+    except DecodeError:  # what is wrong, if anything is, the official schema says
+        return Survey(items={}, times=(), resource_bytes=(), has_composites=True, is_told=False)
+
+
+def _survey_traces(merged: Any, payload: bytes) -> Survey:
+    resources, spans = _occurrences("traces", payload, ("resource_spans.resource", "resource_spans.scope_spans.spans"))
+    found = merged.resource_spans.scope_spans.spans
+    starts, ends = list(found.start_time_unix_nano), list(found.end_time_unix_nano)
+    return Survey(
+        items={"otel_traces": len(spans)} if spans else {},
+        times=starts,
+        resource_bytes=[*map(len, resources)],
+        has_composites=_has_composites("traces", merged),
+        is_told=len(spans) == len(starts) == len(ends),
+        ends=ends,
+    )
+
+
+def _survey_logs(merged: Any, payload: bytes) -> Survey:
+    paths = ("resource_logs.resource", "resource_logs.scope_logs.log_records")
+    resources, records = _occurrences("logs", payload, paths)
+    found = merged.resource_logs.scope_logs.log_records
+    times = found.time_unix_nano or found.observed_time_unix_nano
+    return Survey(
+        items={"otel_logs": len(records)} if records else {},
+        times=list(times),
+        resource_bytes=[*map(len, resources)],
+        has_composites=_has_composites("logs", merged),
+        is_told=len(records) == len(times),
+    )
+
+
+def _survey_metrics(merged: Any, payload: bytes) -> Survey:
+    resources, metrics = _occurrences("metrics", payload, ("resource_metrics.resource", _METRICS))
+    data = _occurrences("metrics", payload, _DATA)
+    points = _occurrences("metrics", payload, _POINTS)
+    times = [of_kind.time_unix_nano for of_kind in attrgetter(*_POINTS)(merged)]
+    is_of_one_kind_each = sum(map(len, data)) == len(metrics)
+    has_deltas = DELTA in merged.resource_metrics.scope_metrics.metrics.sum.aggregation_temporality
+    counts = {f"otel_metrics_{kind}": len(of_kind) for kind, of_kind in zip(METRIC_KINDS, points, strict=True)}
+    return Survey(
+        items={table: count for table, count in counts.items() if count},
+        times=set().union(*times),
+        resource_bytes=[*map(len, resources)],
+        has_composites=_has_composites("metrics", merged),
+        is_told=is_of_one_kind_each and not has_deltas and [*counts.values()] == [*map(len, times)],
+    )
+
+
+_SURVEYS: Mapping[str, Callable[[Any, bytes], Survey]] = {
+    "traces": _survey_traces,
+    "metrics": _survey_metrics,
+    "logs": _survey_logs,
+}
+
+
+def _has_composites(signal: str, merged: Any) -> bool:
+    return any(value.HasField(kind) for value in _values(signal)(merged) for kind in COMPOSITES)
+
+
+def _occurrences(signal: str, payload: bytes, paths: tuple[str, ...]) -> Sequence[Sequence[bytes]]:
+    """The bytes of all messages that lie at each of these paths."""
+    found: Sequence[Sequence[bytes]] = attrgetter(*paths)(_outline_type(signal, paths).FromString(payload))
+    return found
+
+
+# -- the schemas -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _merged_type(signal: str) -> Any:
+    """The class of a request in which no message is repeated. Of arrays and maps, only that there is one is told."""
+    file = FileDescriptorProto(name=f"tailsight/{signal}.proto", package=f"tailsight.{signal}", syntax="proto3")
+    file.message_type.add(name=_COMPOSITE)
+    return _class_of(file, _add_merged(file, REQUESTS[signal]))
+
+
+def _add_merged(file: FileDescriptorProto, message: Descriptor) -> str:
+    """Add a message and all that it holds to a file; its name there."""
+    name = str(message.full_name).replace(".", "_")
+    if name in {added.name for added in file.message_type}:
+        return name
+    added = file.message_type.add(name=name)
+    for field in message.fields:
+        if field.name in COMPOSITES:
+            _add_message_field(file, added, field, _COMPOSITE)
+        elif field.message_type is not None:
+            _add_message_field(file, added, field, _add_merged(file, field.message_type))
+        else:
+            is_repeated = field.is_repeated or field.name in _KEPT
+            label = FieldDescriptorProto.LABEL_REPEATED if is_repeated else FieldDescriptorProto.LABEL_OPTIONAL
+            kind: Any = FieldDescriptorProto.TYPE_INT32 if field.enum_type is not None else field.type
+            added.field.add(name=field.name, number=field.number, type=kind, label=label)
+    return name
+
+
+def _add_message_field(file: FileDescriptorProto, to: DescriptorProto, field: FieldDescriptor, type_name: str) -> None:
+    to.field.add(
+        name=field.name,
+        number=field.number,
+        type=FieldDescriptorProto.TYPE_MESSAGE,
+        type_name=f".{file.package}.{type_name}",
+        label=FieldDescriptorProto.LABEL_OPTIONAL,
+    )
+
+
+@cache
+def _outline_type(signal: str, paths: tuple[str, ...]) -> Any:
+    """The class of a request of which only what lies at these paths is kept, as bytes. None lies in another."""
+    package = f"tailsight.{signal}.{paths[-1].replace('.', '_')}"
+    file = FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    root = file.message_type.add(name="Outline")
+    on_the_way = {"": (root, REQUESTS[signal])}
+    for path in paths:
+        way, _, last = path.rpartition(".")
+        for place in accumulate(way.split("."), "{}.{}".format):
+            if place not in on_the_way:
+                around, _, name = place.rpartition(".")
+                added, message = on_the_way[around]
+                field: Any = message.fields_by_name[name]
+                inner = file.message_type.add(name=place.replace(".", "_"))
+                _add_message_field(file, added, field, inner.name)
+                on_the_way[place] = (inner, field.message_type)
+        added, message = on_the_way[way]
+        added.field.add(
+            name=last,
+            number=message.fields_by_name[last].number,
+            type=FieldDescriptorProto.TYPE_BYTES,
+            label=FieldDescriptorProto.LABEL_REPEATED,
+        )
+    return _class_of(file, root.name)
+
+
+def _class_of(file: FileDescriptorProto, name: str) -> Any:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}"))
+
+
+@cache
+def _values(signal: str) -> Callable[[Any], Sequence[Any]]:
+    """The values of attributes, and the bodies of log records, in a merged request: one for each place."""
+
+    def paths(message: Descriptor) -> Iterator[str]:
+        for field in message.fields:
+            if field.message_type is None or field.name in COMPOSITES:
+                continue
+            if COMPOSITES[0] in field.message_type.fields_by_name:
+                yield field.name
+            else:
+                yield from (f"{field.name}.{path}" for path in paths(field.message_type))
+
+    return attrgetter(*paths(_merged_type(signal).DESCRIPTOR))
