@@ -7,6 +7,7 @@ SHELL := bash
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$name && break; done)
 UV_VERSION := 0.13.9
+TEST_JOBS ?= 2
 BIN := .venv/bin
 
 # An active environment of somebody else's must not be synchronised in place of ours.
@@ -17,7 +18,7 @@ export UV_PYTHON_DOWNLOADS := never
 .PHONY: help setup demo test check fmt browser ibsim alertmanager node-sdk
 
 help: ## Show this list
-	@echo 'Usage: make TARGET [PYTHON=python3.13] [DEMO_ARGS=…] [PYTEST_ARGS=…] [BENCH_ARGS=…]'
+	@echo 'Usage: make TARGET [PYTHON=python3.13] [DEMO_ARGS=…] [TEST_JOBS=N] [PYTEST_ARGS=…] [BENCH_ARGS=…]'
 	@awk -F ':.*## ' '/^[a-zA-Z%-]+:.*## / { sub("%", "NAME", $$1); printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## Build .venv from uv.lock (does nothing when it is up to date)
@@ -25,8 +26,8 @@ setup: .venv/.synced ## Build .venv from uv.lock (does nothing when it is up to 
 demo: setup ## Start everything on loopback with the simulated cloud and print the URL
 	@$(BIN)/tailsight demo $(DEMO_ARGS)
 
-test: check ## Run all checks, then all tests
-	@$(BIN)/pytest $(PYTEST_ARGS)
+test: check ## Run all checks, then all tests, TEST_JOBS files at a time
+	@$(BIN)/pytest --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: setup ## Check the lock file, format, lint, types and import contracts
 	@echo 'check: uv.lock';   $(BIN)/uv lock --check --quiet

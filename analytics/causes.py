@@ -23,6 +23,7 @@ from domain.cause import (
     NOT_LOOKED_AT,
     OF_EVERY_DAY,
     OF_THE_LOAD,
+    PLAIN_CONFIDENCE,
     Cause,
     CauseKind,
     EntityShare,
@@ -37,7 +38,6 @@ from domain.incident import Indicator
 from domain.quantity import level_text, move_text, unit_words
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
-_PLAIN_MIN = 0.7  # of what few slow requests are blamed on
 _CERTAINTY_MAX = 0.99
 _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
 _SEVERAL = 3
@@ -91,6 +91,8 @@ class Findings:
     `onset` is when it began, `scope` which requests were slow and whose, `shifts` how every signal of every entity near
     the service moved, `neighbourhood` which replicas each entity carries, `step_s` the resolution of onsets, `load`
     what as much load brought before, `called_by` the services of which this one, that serves no model, is a dependency.
+    `witnesses` is how the signals of the nodes' other GPUs moved, which serve others or nobody: nothing of this service
+    is their fault, but they tell a fault of a GPU from one of its node.
     """
 
     service: str
@@ -102,6 +104,7 @@ class Findings:
     load: Load = _NO_LOAD_KNOWN
     indicator: Indicator = Indicator.LATENCY
     called_by: frozenset[str] = frozenset()
+    witnesses: Sequence[Shift] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class _Spike:
     indicator: Indicator
     starts: frozenset[str] = frozenset()
     crashed: frozenset[str] = frozenset()
+    witnesses: Sequence[Shift] = ()
 
     def replicas_of(self, entity: Entity) -> frozenset[str]:
         return self.near.replicas_of.get(entity, frozenset())
@@ -153,6 +157,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
         findings.indicator,
         frozenset(sign.signal for one in knowledge.patterns.values() if one.alone for sign in one.requires),
         frozenset(one.entity.name for one in by_signal.get("replica_crash", ()) if one.moved()),
+        findings.witnesses,
     )
     best: list[_Candidate] = []
     for pattern in knowledge.patterns.values():
@@ -206,7 +211,7 @@ def _is_believed(first: _Candidate, scope: Scope) -> bool:
     """Is it sure enough for so many slow requests; few of them are blamed on what broke, not on what is every day."""
     if scope.is_unusual:
         return first.confidence >= _CONFIDENCE_MIN
-    return scope.is_notable and first.confidence >= _PLAIN_MIN and first.pattern.kind not in OF_EVERY_DAY
+    return scope.is_notable and first.confidence >= PLAIN_CONFIDENCE and first.pattern.kind not in OF_EVERY_DAY
 
 
 # -- candidates --------------------------------------------------------------------------------------------------------
@@ -283,14 +288,25 @@ def _standing(candidate: _Candidate) -> tuple[float, bool, float, Entity]:
 
 
 def _pinned(best: _Candidate, candidates: Sequence[_Candidate], spike: _Spike) -> _Candidate:
-    """The best of a kind: on the whole if most of its parts show it, on the tenant who adds most of the work."""
+    """The best of a kind: on the whole if most of its parts show it, on the tenant who adds most of the work.
+
+    Most of the parts that serve, or with those that serve others or nobody most of all.
+    """
     kinds = best.pattern.entities
     whole = spike.near.whole(best.entity)
     if whole is not None and whole.kind in kinds:
         parts = spike.near.parts[whole]
         showing = [one for one in candidates if one.entity in parts]
         known = {shift.entity for sign in best.pattern.requires for shift in spike.by_signal.get(sign.signal, ())}
-        if len(showing) >= _SEVERAL and len(showing) >= _MOST * len(parts & known):
+        told = [
+            (shift.entity, _shows(sign, shift, common=True))
+            for sign in best.pattern.requires
+            for shift in spike.witnesses
+            if shift.entity in parts and shift.signal.name == sign.signal
+        ]
+        others, alike = {entity for entity, _ in told}, {entity for entity, shows in told if shows}
+        serving = len(parts & known)
+        if _are_most(len(showing), serving) or _are_most(len(showing) + len(alike), serving + len(others)):
             return _candidate(best.pattern, whole, [shift for one in showing for shift in one.signs], spike)
     if EntityKind.TENANT in kinds and best.entity.kind is EntityKind.SERVICE and spike.scope.added_tokens_ratio:
         tenant, share = max(spike.scope.added_tokens_ratio.items(), key=lambda item: item[1])
@@ -298,6 +314,10 @@ def _pinned(best: _Candidate, candidates: Sequence[_Candidate], spike: _Spike) -
         if share >= _TENANT_SHARE_MIN and usual is not None and share >= 2 * usual.usual_traffic_ratio:
             return replace(best, entity=Entity(EntityKind.TENANT, tenant))
     return best
+
+
+def _are_most(showing: int, of: int) -> bool:
+    return showing >= _SEVERAL and showing >= _MOST * of
 
 
 def _shows(sign: Sign, shift: Shift, *, common: bool) -> bool:

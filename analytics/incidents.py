@@ -12,11 +12,12 @@ from analytics.burn_rates import Guard, wilson_lower
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
-from domain.cause import OF_THE_LOAD, Cause, CauseKind, Explanation
+from domain.cause import OF_EVERY_DAY, OF_THE_LOAD, PLAIN_CONFIDENCE, Cause, CauseKind, Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
 
+_MANY_SLOW = 0.5  # of the requests: no healthy day has that
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
 
 
@@ -87,9 +88,16 @@ def incident_of(
     )
 
 
-def is_incident(scope: Scope, explanation: Explanation) -> bool:
-    """Is a spike worth telling: with a cause, or if it is unusual and no arrivals that came close together."""
-    return explanation.causes[0].kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
+def is_incident(scope: Scope, explanation: Explanation, *, faint: bool = False) -> bool:
+    """Is a spike worth telling: with a cause, or if it is unusual and no arrivals that came close together.
+
+    A few more slow requests than usual, which only many minutes together tell (`Spike.faint`), are worth it where
+    something plainly broke: what there is on healthy days, and what nobody knows, brings as many.
+    """
+    first = explanation.causes[0]
+    if faint and scope.slow_ratio < _MANY_SLOW:
+        return first.confidence >= PLAIN_CONFIDENCE and first.kind not in OF_EVERY_DAY
+    return first.kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
 
 
 def incident_id(spike: Spike) -> str:

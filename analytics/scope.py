@@ -184,6 +184,12 @@ class Neighbourhood:
         shares = [scope.replicas[name] for name in self.replicas_of.get(entity, frozenset()) if name in scope.replicas]
         return max(sum(share.excess_ratio for share in shares), sum(share.failures_ratio for share in shares))
 
+    @property
+    def beside(self) -> frozenset[Entity]:
+        """The GPUs of its nodes that serve others, or nobody."""
+        of_nodes = (parts for whole, parts in self.parts.items() if whole.kind is EntityKind.NODE)
+        return frozenset().union(*of_nodes) - self.replicas_of.keys()
+
     def whole(self, entity: Entity) -> Entity | None:
         """The node or switch that this entity is a part of."""
         return next((whole for whole, parts in self.parts.items() if entity in parts), None)

@@ -67,7 +67,11 @@ class SpikeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """One spike of one indicator. `ongoing` when it had not closed by the end of the data."""
+    """One spike of one indicator.
+
+    `ongoing` when it had not closed by the end of the data; `faint` when only many buckets together tell that some more
+    requests were slow than usual.
+    """
 
     service: str
     model: str | None
@@ -77,6 +81,7 @@ class Spike:
     ongoing: bool
     baseline_ms_p99: float
     peak_ms_p99: float
+    faint: bool = False
 
     def told_apart(self, at: datetime, settings: SpikeSettings) -> tuple["Spike", "Spike"]:
         """What it was before a moment within it, and since."""

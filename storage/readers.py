@@ -42,6 +42,8 @@ REQUEST_SERIES: Schema = {
     "latency_slow": pl.UInt64,
     "ttft_slow": pl.UInt64,
     "tpot_slow": pl.UInt64,
+    "latency_long": pl.UInt64,
+    "ttft_long": pl.UInt64,
     "input_tokens_mean": pl.Float64,
     "output_tokens_mean": pl.Float64,
 }

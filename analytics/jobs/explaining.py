@@ -192,13 +192,14 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     matrices += request_signals(case.service, measured, grid, knowledge, case.one_in)
     serving = turnover(measured, matrices, grid)
     matrices += serving.signals(case.service, knowledge)
-    moves = [
-        shift
-        for matrix in matrices
-        for shift in shifts(
-            _only_near(matrix, near.replicas_of.keys()), grid, case.window, case.reference, case.excluded
-        )
-    ]
+    moves, witnesses = (
+        [
+            shift
+            for matrix in matrices
+            for shift in shifts(_only_near(matrix, of), grid, case.window, case.reference, case.excluded)
+        ]
+        for of in (near.replicas_of.keys(), near.beside)
+    )
     moves += serving.starts(grid, case.window, knowledge)
     moves += serving.crashes(case.service, grid, case.window, knowledge)
     usual_and_now = measured.filter(outside(case.excluded))
@@ -213,6 +214,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
         step_s=grid.step_s,
         load=load_of(usual_and_now, column, case.window, case.reference, case.one_in),
         indicator=case.indicator,
+        witnesses=witnesses,
         called_by=upstream.callers if case.requests["model"].null_count() == case.requests.height else frozenset(),
     )
 

@@ -1,7 +1,7 @@
 """Incidents: every spike of a window, found, explained and kept."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -10,6 +10,7 @@ import polars as pl
 
 from analytics.causes import not_explained
 from analytics.cost.jobs import Pricing, request_cost_usd
+from analytics.faint_spikes import find_faint_spikes
 from analytics.incidents import BudgetDamage, incident_of, is_incident, one_for_shared_cause, reconcile
 from analytics.jobs.explaining import AnalyzeSettings, Case, explain_case, sampling, whole_and_reference
 from analytics.jobs.objectives import SLO_STEP_S, slo_counts
@@ -67,7 +68,7 @@ def analyze(
     found = []
     for whole_spike, whole_case in unusual_cases(store, window, settings, progress):
         for spike, case, explanation in _explained(store, whole_spike, whole_case, settings):
-            if is_incident(case.scope, explanation):
+            if is_incident(case.scope, explanation, faint=spike.faint):
                 found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
@@ -154,38 +155,84 @@ def unusual_cases(
     Service by service, and of each by beginning. The requests of one case are held at a time.
     """
     series = _request_series(store, window, settings.spikes, progress)
-    spikes = [spike for spike in find_spikes(series, window.end, settings.spikes) if spike.window.end > window.start]
+    spikes, faint = (
+        [spike for spike in find(series, window.end, settings.spikes) if spike.window.end > window.start]
+        for find in (find_spikes, find_faint_spikes)
+    )
+    history_s = settings.spikes.history_s
     looked_at = 0
-    for service in dict.fromkeys(spike.service for spike in spikes):
+
+    def look(requests: _RecentRequests, spike: Spike, earlier: Sequence[Window]) -> Slowness:
+        nonlocal looked_at
+        looked_at += 1
+        progress("Looking at spikes", looked_at / (len(spikes) + len(faint)))
+        return _slowness_of(requests, spike, earlier, history_s, spike.window)
+
+    for service in dict.fromkeys(spike.service for spike in (*spikes, *faint)):
         requests = _RecentRequests(store, service, series, window.end)
-        excluded: dict[Spike, tuple[Window, ...]] = {}  # by unusual spike, what was unusual in the history before it
-        notable: dict[Spike, tuple[Window, ...]] = {}
-        for spike in (one for one in spikes if one.service == service):
-            whole, _ = whole_and_reference(spike.window, settings.spikes.history_s)
-            earlier = tuple(
-                other.window for other in excluded
-                if other.model == spike.model and whole.start < other.window.end <= spike.window.start
-            )  # fmt: skip
-            found = _slowness_of(requests, spike, earlier, settings.spikes.history_s, spike.window)
-            if found.is_unusual:
-                excluded[spike] = earlier
-            elif found.is_notable:
-                notable[spike] = earlier
-            looked_at += 1
-            progress("Looking at spikes", looked_at / len(spikes))
-        unusual = list(excluded)
-        begun = cache(partial(_begun, requests, excluded, settings.spikes.history_s))
-        for spike in one_for_overlapping(unusual):
-            later = begun(spike)
-            if later == spike:
-                continue
-            if not _slowness_of(requests, later, excluded[spike], settings.spikes.history_s, later.window).is_unusual:
-                unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
-        lasting = {until_failures_end(begun(spike), unusual): excluded[spike] for spike in one_for_overlapping(unusual)}
-        kept = one_for_overlapping(list(lasting))
-        beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
-        for spike in sorted(kept + one_for_overlapping(beside), key=lambda one: one.window.start):
-            yield spike, _case_of(requests, spike, (lasting | notable)[spike], settings.spikes.history_s)
+        plain, beside = ([one for one in found if one.service == service] for found in (spikes, faint))
+        unusual = _unusual(requests, plain, beside, partial(look, requests), history_s)
+        for spike in sorted(unusual, key=lambda one: one.window.start):
+            yield spike, _case_of(requests, spike, unusual[spike], history_s)
+
+
+def _unusual(
+    requests: "_RecentRequests",
+    spikes: Sequence[Spike],
+    faint: Sequence[Spike],
+    look: Callable[[Spike, Sequence[Window]], Slowness],
+    history_s: float,
+) -> dict[Spike, tuple[Window, ...]]:
+    """Which spikes of a service are told, each with what was unusual in the history before it.
+
+    First those that are beyond chance, then the faint of which none of these tells, then what is notable beside them.
+    """
+    unusual: dict[Spike, tuple[Window, ...]] = {}
+    notable: dict[Spike, tuple[Window, ...]] = {}
+    for spike in spikes:
+        earlier = _unusual_before(spike, unusual, history_s)
+        found = look(spike, earlier)
+        if found.is_unusual:
+            unusual[spike] = earlier
+        elif found.is_notable:
+            notable[spike] = earlier
+    told = _begun_and_ended(requests, unusual, history_s)
+    for spike in faint:
+        if any(are_together(spike, other) for other in told):
+            continue
+        earlier = _unusual_before(spike, told, history_s)
+        found = look(spike, earlier)
+        if found.is_unusual:
+            told[spike] = earlier
+        elif found.is_notable:
+            notable[spike] = earlier
+    kept = one_for_overlapping(list(told))
+    beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
+    return {spike: (told | notable)[spike] for spike in kept + one_for_overlapping(beside)}
+
+
+def _begun_and_ended(
+    requests: "_RecentRequests", found: Mapping[Spike, tuple[Window, ...]], history_s: float
+) -> dict[Spike, tuple[Window, ...]]:
+    """Of indicators together one spike, begun with the others and ended with the failures."""
+    unusual = list(found)
+    begun = cache(partial(_begun, requests, found, history_s))
+    for spike in one_for_overlapping(unusual):
+        later = begun(spike)
+        if later == spike:
+            continue
+        if not _slowness_of(requests, later, found[spike], history_s, later.window).is_unusual:
+            unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
+    return {until_failures_end(begun(spike), unusual): found[spike] for spike in one_for_overlapping(unusual)}
+
+
+def _unusual_before(spike: Spike, unusual: Iterable[Spike], history_s: float) -> tuple[Window, ...]:
+    """What of the history before a spike was not usual: earlier spikes of the same requests."""
+    whole, _ = whole_and_reference(spike.window, history_s)
+    return tuple(
+        other.window for other in unusual
+        if other.model == spike.model and whole.start < other.window.end <= spike.window.start
+    )  # fmt: skip
 
 
 def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:

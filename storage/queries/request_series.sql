@@ -1,7 +1,7 @@
 -- Requests by step, service and model: counts, and exact percentiles of those that did not fail. By start of the request.
 -- The paced ones are of the time over what requests of like length (a factor of two) usually took, times what all did:
 -- lengths vary by factors of hundred and hide how the service itself does. Slow are those that took longer, so paced, than
--- 99 % of the window. Time per token of a few tokens means little.
+-- 99 % of the window; long are those that did as they are. Time per token of a few tokens means little.
 SELECT
     toDateTime64(toStartOfInterval(time, toIntervalSecond({step_s:UInt32})), 6, 'UTC') AS time,
     service,
@@ -19,6 +19,8 @@ SELECT
     countIf(NOT requests.is_error AND paced_latency > high_latency) AS latency_slow,
     countIf(ttft_is_known AND paced_ttft > high_ttft) AS ttft_slow,
     countIf(tpot_is_known AND tpot > high_tpot) AS tpot_slow,
+    countIf(NOT requests.is_error AND requests.latency_ms > long_latency) AS latency_long,
+    countIf(ttft_is_known AND assumeNotNull(requests.ttft_ms) > long_ttft) AS ttft_long,
     avg(requests.input_tokens) AS input_tokens_mean,
     avg(requests.output_tokens) AS output_tokens_mean
 FROM
@@ -27,7 +29,9 @@ FROM
         *,
         quantileExactIf(0.99)(paced_latency, NOT is_error) OVER all_of AS high_latency,
         quantileExactIf(0.99)(paced_ttft, ttft_is_known) OVER all_of AS high_ttft,
-        quantileExactIf(0.99)(assumeNotNull(tpot), tpot_is_known) OVER all_of AS high_tpot
+        quantileExactIf(0.99)(assumeNotNull(tpot), tpot_is_known) OVER all_of AS high_tpot,
+        quantileExactIf(0.99)(latency_ms, NOT is_error) OVER all_of AS long_latency,
+        quantileExactIf(0.99)(assumeNotNull(ttft_ms), ttft_is_known) OVER all_of AS long_ttft
     FROM
     (
         SELECT

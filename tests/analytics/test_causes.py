@@ -344,6 +344,29 @@ def test_when_most_gpus_of_a_node_show_it_the_node_is_named() -> None:
     assert (cause.kind, cause.entity) == (CauseKind.GPU_THERMAL_THROTTLE, NODE)
 
 
+def test_a_node_whose_gpus_are_all_hot_is_named_by_those_that_serve_nobody_too() -> None:
+    node = Entity(EntityKind.NODE, "gpu-01-01")
+    gpus = [Entity(EntityKind.GPU, f"GPU-{number}") for number in range(8)]
+    serving = frozenset({"chat-1"})
+    near = Neighbourhood(
+        {Entity(EntityKind.SERVICE, "chat"): frozenset(REPLICAS), SICK: serving, node: serving, gpus[0]: serving},
+        {node: frozenset(gpus)},
+    )
+    hot = [moved("thermal_slowdown", gpus[0], 0, 1), moved("decode_time", SICK, 25, 60)]
+
+    def blamed(witnesses: list[Shift]) -> Entity:
+        findings = Findings("chat", ONSET, ONE_SICK, hot, near, STEP_S, witnesses=witnesses)
+        first = explain(findings, KNOWLEDGE).causes[0]
+        assert first.kind is CauseKind.GPU_THERMAL_THROTTLE
+        return first.entity
+
+    assert blamed([moved("thermal_slowdown", gpu, 0, 1) for gpu in gpus[1:]]) == node
+    assert blamed([still("thermal_slowdown", gpu, 0) for gpu in gpus[1:]]) == gpus[0]
+    assert blamed([]) == gpus[0]
+    mixed = [moved("thermal_slowdown", gpu, 0, 1) for gpu in gpus[1:4]]
+    assert blamed([*mixed, *(still("thermal_slowdown", gpu, 0) for gpu in gpus[4:])]) == gpus[0]
+
+
 def test_when_one_tenant_adds_most_of_the_work_the_tenant_is_named() -> None:
     _, _, shifts = SIGNS[CauseKind.PROMPT_MIX_SHIFT]
     who = scope(dict.fromkeys(REPLICAS, 0.25), added_tokens_ratio={"acme": 0.9, "umbra": 0.1})
@@ -417,7 +440,7 @@ WHOLE_NODE = Neighbourhood(dict(NEAR.replicas_of) | {NODE: frozenset(REPLICAS)},
 
 
 def named_near(shifts: list[Shift], who: Scope, near: Neighbourhood) -> list[tuple[CauseKind, Entity]]:
-    found = explain(Findings("chat", ONSET, who, shifts, near, STEP_S, None), KNOWLEDGE)
+    found = explain(Findings("chat", ONSET, who, shifts, near, STEP_S), KNOWLEDGE)
     return [(cause.kind, cause.entity) for cause in found.causes]
 
 
@@ -533,6 +556,20 @@ def test_few_slow_requests_are_an_incident_where_what_broke_is_plain_and_not_of_
         assert explained(signs, many).causes[0].kind is kind
         few = replace(many, slow_by_chance=2e-5)
         assert not is_incident(few, explained(signs, few)), kind
+
+
+def test_a_faint_spike_is_an_incident_where_something_plainly_broke() -> None:
+    some = replace(ONE_SICK, slow_ratio=0.06)
+    assert some.is_unusual
+    plain = explained(SIGNS[CauseKind.PCIE_DEGRADED][2], some)
+    assert is_incident(some, plain, faint=True)
+    assert is_incident(some, explained([], some))
+    assert not is_incident(some, explained([], some), faint=True)
+    assert is_incident(replace(some, slow_ratio=0.6), explained([], some), faint=True)
+    for kind in OF_EVERY_DAY:
+        _, many, signs = SIGNS[kind]
+        some = replace(many, slow_ratio=0.06)
+        assert not is_incident(some, explained(signs, some), faint=True), kind
 
 
 def test_a_sign_that_reached_no_request_is_a_harmless_alarm() -> None:
