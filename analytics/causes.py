@@ -23,7 +23,6 @@ from domain.cause import (
     NOT_LOOKED_AT,
     OF_EVERY_DAY,
     OF_THE_LOAD,
-    PLAIN_CONFIDENCE,
     Cause,
     CauseKind,
     EntityShare,
@@ -38,6 +37,7 @@ from domain.incident import Indicator
 from domain.quantity import level_text, move_text, unit_words
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
+_PLAIN_MIN = 0.7  # of what few slow requests are blamed on; it is told as 0.9
 _CERTAINTY_MAX = 0.99
 _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
 _SEVERAL = 3
@@ -211,7 +211,7 @@ def _is_believed(first: _Candidate, scope: Scope) -> bool:
     """Is it sure enough for so many slow requests; few of them are blamed on what broke, not on what is every day."""
     if scope.is_unusual:
         return first.confidence >= _CONFIDENCE_MIN
-    return scope.is_notable and first.confidence >= PLAIN_CONFIDENCE and first.pattern.kind not in OF_EVERY_DAY
+    return scope.is_notable and first.confidence >= _PLAIN_MIN and first.pattern.kind not in OF_EVERY_DAY
 
 
 # -- candidates --------------------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from analytics.burn_rates import Guard, wilson_lower
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
-from domain.cause import OF_EVERY_DAY, OF_THE_LOAD, PLAIN_CONFIDENCE, Cause, CauseKind, Explanation
+from domain.cause import OF_EVERY_DAY, OF_THE_LOAD, Cause, CauseKind, Explanation
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
 
+_PLAIN = 0.9  # so sure a cause must be for few slow requests to be its incident
 _MANY_SLOW = 0.5  # of the requests: no healthy day has that
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
 
@@ -96,7 +97,7 @@ def is_incident(scope: Scope, explanation: Explanation, *, faint: bool = False) 
     """
     first = explanation.causes[0]
     if faint and scope.slow_ratio < _MANY_SLOW:
-        return first.confidence >= PLAIN_CONFIDENCE and first.kind not in OF_EVERY_DAY
+        return first.confidence >= _PLAIN and first.kind not in OF_EVERY_DAY
     return first.kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
 
 
