@@ -93,7 +93,8 @@ _ALL = (
         "or power for long, or its PCIe link is less than it was. The first three stay until a reset is seen.",
         (
             "Read which services ride on it: with none it can wait, with a whole replica on it drain that first.",
-            "Off the bus, memory or firmware: drain, reset the GPU; open a hardware ticket when it comes again.",
+            "Memory or firmware: drain its replicas, reset the GPU; open a hardware ticket when it comes again.",
+            "Off the bus, no reset reaches it: cordon the node, take its replicas away, reboot once nobody is served there.",
             "Heat or power: compare with the other GPUs of the node; all of them point to cooling or the power limit.",
         ),
     ),

@@ -18,8 +18,8 @@ from domain.window import rfc3339
 
 _NAMES_MAX = 5
 _FIRST: Mapping[str, str] = {
-    "off_the_bus": "Drain the whole of {node}, then reboot or power-cycle it: what is off the bus cannot be reset; "
-    "if it comes again, open a hardware ticket.",
+    "off_the_bus": "Cordon {node} and take {replicas} away from it, to start elsewhere; no reset reaches what is off "
+    "the bus, so reboot the node once its other GPUs serve nobody; if it comes again, open a hardware ticket.",
     "memory_fault": "Drain {replicas}, stop what else holds the GPU (dcgm-exporter, nvidia-persistenced), reset it "
     "(nvidia-smi -r -i {entity}), and look whether rows are still pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
     "firmware_fault": "Drain {replicas} and reset the GPU (nvidia-smi -r -i {entity}); if it comes again, compare "

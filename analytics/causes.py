@@ -37,7 +37,7 @@ from domain.incident import Indicator
 from domain.quantity import level_text, move_text, unit_words
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
-_PLAIN_MIN = 0.7  # of what few slow requests are blamed on; it is told as 0.9
+_PLAIN_MIN = 0.7  # of what few slow requests are blamed on
 _CERTAINTY_MAX = 0.99
 _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
 _SEVERAL = 3
@@ -68,7 +68,10 @@ _SLACK_S = 60  # clocks of scrapes and requests, and the step between samples
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """One kind of cause on one entity. `explained` is the share of the excess that lies where it reaches."""
+    """One kind of cause on one entity.
+
+    `explained` is the share of the excess that lies where it reaches, `parts` of how many of a whole's parts it shows.
+    """
 
     pattern: Pattern
     entity: Entity
@@ -77,6 +80,7 @@ class _Candidate:
     signs: tuple[Shift, ...]
     companions: tuple[Shift, ...]
     brought: tuple["_Candidate", ...] = ()
+    parts: tuple[int, int] | None = None
 
     @property
     def onset(self) -> datetime | None:
@@ -298,16 +302,20 @@ def _pinned(best: _Candidate, candidates: Sequence[_Candidate], spike: _Spike) -
         parts = spike.near.parts[whole]
         showing = [one for one in candidates if one.entity in parts]
         known = {shift.entity for sign in best.pattern.requires for shift in spike.by_signal.get(sign.signal, ())}
+        measured = {(shift.signal.name, shift.entity) for shift in spike.witnesses}
         told = [
             (shift.entity, _shows(sign, shift, common=True))
             for sign in best.pattern.requires
             for shift in spike.witnesses
-            if shift.entity in parts and shift.signal.name == sign.signal
+            if shift.entity in parts
+            and shift.signal.name == sign.signal
+            and (sign.needs is None or (sign.needs, shift.entity) in measured)
         ]
         others, alike = {entity for entity, _ in told}, {entity for entity, shows in told if shows}
         serving = len(parts & known)
         if _are_most(len(showing), serving) or _are_most(len(showing) + len(alike), serving + len(others)):
-            return _candidate(best.pattern, whole, [shift for one in showing for shift in one.signs], spike)
+            found = _candidate(best.pattern, whole, [shift for one in showing for shift in one.signs], spike)
+            return replace(found, parts=(len(showing) + len(alike), serving + len(others)))
     if EntityKind.TENANT in kinds and best.entity.kind is EntityKind.SERVICE and spike.scope.added_tokens_ratio:
         tenant, share = max(spike.scope.added_tokens_ratio.items(), key=lambda item: item[1])
         usual = spike.scope.shares.get(EntityKind.TENANT, {}).get(tenant)
@@ -608,6 +616,10 @@ def calibrated(product: float) -> float:
     return float(np.interp(product, products, ratios))
 
 
+PLAIN = round(calibrated(_PLAIN_MIN), 3)
+"""From which confidence on a cause is plain: few slow requests are blamed on none that is less sure."""
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
@@ -623,7 +635,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         entity=candidate.entity,
         confidence=round(calibrated(candidate.confidence) if rank == 1 else candidate.confidence, 3),
         lead_s=max((lead for lead in leads if lead is not None), default=None),
-        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], node),
+        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], node) + _parts_text(candidate),
         evidence=evidence,
         next_steps=tuple(
             step_text(step, candidate.entity.name, node, spike.replicas_of(candidate.entity))
@@ -632,6 +644,14 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         explained_ratio=round(candidate.explained, 3),
         chain=_chain(candidate, spike),
     )
+
+
+def _parts_text(candidate: _Candidate) -> str:
+    if candidate.parts is None:
+        return ""
+    showing, known = candidate.parts
+    kind = "GPUs" if candidate.entity.kind is EntityKind.NODE else "ports"
+    return f" It shows on {showing} of its {known} {kind}."
 
 
 def _shown(candidate: _Candidate) -> list[Shift]:

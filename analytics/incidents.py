@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from analytics.burn_rates import Guard, wilson_lower
+from analytics.causes import PLAIN
 from analytics.scope import Scope
 from analytics.slo import PAGE_BURN_RATE, burn_rate
 from analytics.spikes import Spike
@@ -17,7 +18,6 @@ from domain.incident import Incident, Severity, Status
 from domain.slo import Objective
 from domain.window import rfc3339
 
-_PLAIN = 0.9  # so sure a cause must be for few slow requests to be its incident
 _MANY_SLOW = 0.5  # of the requests: no healthy day has that
 _SHARED_START = timedelta(minutes=4)  # one service feels it before another
 
@@ -93,11 +93,12 @@ def is_incident(scope: Scope, explanation: Explanation, *, faint: bool = False) 
     """Is a spike worth telling: with a cause, or if it is unusual and no arrivals that came close together.
 
     A few more slow requests than usual, which only many minutes together tell (`Spike.faint`), are worth it where
-    something plainly broke: what there is on healthy days, and what nobody knows, brings as many.
+    something plainly broke: what there is on healthy days, and what nobody knows, brings as many. Where half of the
+    requests are slow it is judged like any other.
     """
     first = explanation.causes[0]
     if faint and scope.slow_ratio < _MANY_SLOW:
-        return first.confidence >= _PLAIN and first.kind not in OF_EVERY_DAY
+        return first.confidence >= PLAIN and first.kind not in OF_EVERY_DAY
     return first.kind is not CauseKind.UNKNOWN or (scope.is_unusual and not scope.may_be_burst)
 
 

@@ -186,8 +186,9 @@ class Neighbourhood:
 
     @property
     def beside(self) -> frozenset[Entity]:
-        """The GPUs of its nodes that serve others, or nobody."""
-        of_nodes = (parts for whole, parts in self.parts.items() if whole.kind is EntityKind.NODE)
+        """The GPUs of the service's nodes that serve others, or nobody."""
+        own = (whole for whole in self.replicas_of if whole.kind is EntityKind.NODE)
+        of_nodes = (self.parts.get(node, frozenset()) for node in own)
         return frozenset().union(*of_nodes) - self.replicas_of.keys()
 
     def whole(self, entity: Entity) -> Entity | None:

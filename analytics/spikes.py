@@ -5,9 +5,10 @@ Percentiles of latency spread by factors, not by differences, so everything here
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -70,7 +71,7 @@ class Spike:
     """One spike of one indicator.
 
     `ongoing` when it had not closed by the end of the data; `faint` when only many buckets together tell that some more
-    requests were slow than usual.
+    requests were slow: it takes a plain cause to be an incident.
     """
 
     service: str
@@ -100,10 +101,17 @@ def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) 
         until: the end of what was looked at: a spike that was quiet for long before it has closed, traffic or not.
         settings: when p99 counts as a spike.
     """
+    return by_indicator(series, partial(_spikes_of, until=until, settings=settings))
+
+
+def by_indicator(
+    series: pl.DataFrame, search: Callable[[str, str | None, Indicator, pl.DataFrame], Iterable[Spike]]
+) -> list[Spike]:
+    """The spikes that a search finds of each service and model (None: of none), indicator by indicator, by onset."""
     spikes: list[Spike] = []
     for (service, model), group in series.group_by(["service", "model"], maintain_order=True):
         for indicator in INDICATORS:
-            spikes += _spikes_of(str(service), model, indicator, group, until, settings)
+            spikes += search(str(service), None if model is None else str(model), indicator, group)
     return sorted(spikes, key=lambda spike: (spike.window.start, spike.service, spike.model or ""))
 
 
@@ -112,7 +120,12 @@ INDICATORS = (Indicator.TTFT, Indicator.LATENCY, Indicator.TPOT, Indicator.ERROR
 
 
 def _spikes_of(
-    service: str, model: object, indicator: Indicator, group: pl.DataFrame, until: datetime, settings: SpikeSettings
+    service: str,
+    model: str | None,
+    indicator: Indicator,
+    group: pl.DataFrame,
+    until: datetime,
+    settings: SpikeSettings,
 ) -> list[Spike]:
     settings = settings.of(indicator)
     if indicator is Indicator.ERRORS:
@@ -153,7 +166,7 @@ def _spikes_of(
         spikes.append(
             Spike(
                 service=service,
-                model=None if model is None else str(model),
+                model=model,
                 indicator=indicator,
                 window=window,
                 detected_at=times[run.opened] + step,

@@ -46,7 +46,8 @@ class Survey:
         has_composites: an array or a map may be among the values.
         is_told: False when it takes a look at each item to tell what there is: one has no time or several, a metric has
             data of two kinds, or deltas are to be counted. Only a request that is written to deceive escapes that, with
-            as many too few as too many: then its own counts are wrong, and an item without a time lies in 1970.
+            as many too few as too many, or with times in packed form, which are none: then its own counts are wrong,
+            and an item without a time lies in 1970.
         ends: when spans ended, in the order of `times`.
     """
 
@@ -212,7 +213,7 @@ def _values(signal: str) -> Callable[[Any], Sequence[Any]]:
 
     def paths(message: Descriptor) -> Iterator[str]:
         for field in message.fields:
-            if field.message_type is None or field.name in COMPOSITES:
+            if field.message_type is None:
                 continue
             if COMPOSITES[0] in field.message_type.fields_by_name:
                 yield field.name

@@ -44,6 +44,7 @@ OF_THE_LOAD = frozenset({CauseKind.TRAFFIC_SURGE, CauseKind.PROMPT_MIX_SHIFT})
 OF_EVERY_DAY = OF_THE_LOAD | {CauseKind.COLD_START, CauseKind.BAD_RELEASE}
 """What there is on healthy days too: more traffic, longer prompts, a start, a release."""
 
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One signal that moved: its level before and during, and how far ahead of the spike it moved.

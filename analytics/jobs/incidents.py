@@ -152,7 +152,7 @@ def unusual_cases(
     """Every spike that began or went on in the window, but those that chance explains; of indicators together, one.
 
     With those are some that chance may explain, beside which nothing is unusual: to look whether a cause is plain.
-    Service by service, and of each by beginning. The requests of one case are held at a time.
+    Service by service, and of each by beginning. The requests of one stretch are held at a time.
     """
     series = _request_series(store, window, settings.spikes, progress)
     spikes, faint = (
@@ -165,15 +165,16 @@ def unusual_cases(
     def look(requests: _RecentRequests, spike: Spike, earlier: Sequence[Window]) -> Slowness:
         nonlocal looked_at
         looked_at += 1
-        progress("Looking at spikes", looked_at / (len(spikes) + len(faint)))
+        progress("Looking at spikes", min(1.0, looked_at / max(1, len(spikes))))
         return _slowness_of(requests, spike, earlier, history_s, spike.window)
 
     for service in dict.fromkeys(spike.service for spike in (*spikes, *faint)):
         requests = _RecentRequests(store, service, series, window.end)
-        plain, beside = ([one for one in found if one.service == service] for found in (spikes, faint))
-        unusual = _unusual(requests, plain, beside, partial(look, requests), history_s)
+        own, own_faint = ([one for one in found if one.service == service] for found in (spikes, faint))
+        unusual = _unusual(requests, own, own_faint, partial(look, requests), history_s)
         for spike in sorted(unusual, key=lambda one: one.window.start):
-            yield spike, _case_of(requests, spike, unusual[spike], history_s)
+            case = _case_of(requests, spike, unusual[spike], history_s)
+            yield _with_levels(spike, case) if spike.faint else spike, case
 
 
 def _unusual(
@@ -185,7 +186,8 @@ def _unusual(
 ) -> dict[Spike, tuple[Window, ...]]:
     """Which spikes of a service are told, each with what was unusual in the history before it.
 
-    First those that are beyond chance, then the faint of which none of these tells, then what is notable beside them.
+    First those that are beyond chance; then the faint of which none of these tells, of failures before those that take
+    a plain cause; then what is notable beside them.
     """
     unusual: dict[Spike, tuple[Window, ...]] = {}
     notable: dict[Spike, tuple[Window, ...]] = {}
@@ -197,8 +199,8 @@ def _unusual(
         elif found.is_notable:
             notable[spike] = earlier
     told = _begun_and_ended(requests, unusual, history_s)
-    for spike in faint:
-        if any(are_together(spike, other) for other in told):
+    for spike in sorted(faint, key=lambda one: one.faint):
+        if any(are_together(spike, other) for other in told if not other.faint):
             continue
         earlier = _unusual_before(spike, told, history_s)
         found = look(spike, earlier)
@@ -224,6 +226,13 @@ def _begun_and_ended(
         if not _slowness_of(requests, later, found[spike], history_s, later.window).is_unusual:
             unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
     return {until_failures_end(begun(spike), unusual): found[spike] for spike in one_for_overlapping(unusual)}
+
+
+def _with_levels(spike: Spike, case: Case) -> Spike:
+    """The spike with the p99 of all its requests: of a bucket of a dozen, p99 is the slowest one, and tells no rise."""
+    served = case.requests.filter(within(case.window) & ~pl.col("is_error"))
+    p99, usual = served[VALUES[case.indicator]].quantile(0.99, "linear"), case.scope.slow_over_ms
+    return spike if p99 is None or usual is None else replace(spike, baseline_ms_p99=usual, peak_ms_p99=p99)
 
 
 def _unusual_before(spike: Spike, unusual: Iterable[Spike], history_s: float) -> tuple[Window, ...]:

@@ -51,7 +51,7 @@ def test_a_broken_gpu_is_a_ticket_that_says_what_since_when_who_rides_on_it_and_
     assert alert.annotations["cause"] == "All its series vanished while other GPUs of the node still report"
     assert alert.annotations["impact"] == "chat-3, chat-4 of chat ride on it"
     assert alert.annotations["since"] == "2026-11-23T02:51:00Z"
-    assert "Drain the whole of gpu-07-03" in alert.annotations["next_step"]
+    assert "Cordon gpu-07-03 and take " in alert.annotations["next_step"]
     assert alert.annotations["runbook_url"] == f"{URL}/alerts#TailsightGpuUnhealthy"
 
 

@@ -11,7 +11,7 @@ from analytics.incidents import is_incident
 from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
-from domain.cause import OF_EVERY_DAY, CauseKind, Explanation
+from domain.cause import OF_EVERY_DAY, Cause, CauseKind, Explanation
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from tests.analytics.frames import at
@@ -354,12 +354,16 @@ def test_a_node_whose_gpus_are_all_hot_is_named_by_those_that_serve_nobody_too()
     )
     hot = [moved("thermal_slowdown", gpus[0], 0, 1), moved("decode_time", SICK, 25, 60)]
 
-    def blamed(witnesses: list[Shift]) -> Entity:
+    def cause(witnesses: list[Shift]) -> Cause:
         findings = Findings("chat", ONSET, ONE_SICK, hot, near, STEP_S, witnesses=witnesses)
         first = explain(findings, KNOWLEDGE).causes[0]
         assert first.kind is CauseKind.GPU_THERMAL_THROTTLE
-        return first.entity
+        return first
 
+    def blamed(witnesses: list[Shift]) -> Entity:
+        return cause(witnesses).entity
+
+    assert "on 8 of its 8 GPUs" in cause([moved("thermal_slowdown", gpu, 0, 1) for gpu in gpus[1:]]).summary
     assert blamed([moved("thermal_slowdown", gpu, 0, 1) for gpu in gpus[1:]]) == node
     assert blamed([still("thermal_slowdown", gpu, 0) for gpu in gpus[1:]]) == gpus[0]
     assert blamed([]) == gpus[0]
