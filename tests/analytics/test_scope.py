@@ -209,6 +209,16 @@ def test_a_gpu_without_a_known_replica_carries_all_of_its_node() -> None:
     assert found["gpu:GPU-1"] == {"chat-1", "chat-2"}
 
 
+def test_beside_a_service_are_the_other_gpus_of_its_own_nodes() -> None:
+    metrics = [
+        {"metric": "m", "gpu": "GPU-1", "node": "gpu-1", "replica": "chat-1"},
+        {"metric": "m", "gpu": "GPU-9", "node": "gpu-1", "replica": "somebody-else"},
+        {"metric": "m", "gpu": "GPU-7", "node": "not-of-this-service"},
+    ]
+    found = neighbourhood("chat", requests(PLACED), series(metrics), Topology())
+    assert found.beside == {Entity(EntityKind.GPU, "GPU-9")}
+
+
 def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_leads_to() -> None:
     wiring = topology_from_document({"nodes": {"gpu-2": {"ports": {"mlx5_0/1": {"switch": "leaf", "switch_port": 3}}}}})
     found = carried(PLACED, [{"metric": "m", "node": "gpu-1", "port": "mlx5_0/1"}], wiring)
