@@ -94,7 +94,7 @@ _ALL = (
         (
             "Read which services ride on it: with none it can wait, with a whole replica on it drain that first.",
             "Memory or firmware: drain its replicas, reset the GPU; open a hardware ticket when it comes again.",
-            "Off the bus, no reset reaches it: cordon the node, take its replicas away, reboot once nobody is served there.",
+            "Off the bus, no reset helps: cordon the node, take its replicas away, reboot once nobody is served there.",
             "Heat or power: compare with the other GPUs of the node; all of them point to cooling or the power limit.",
         ),
     ),
