@@ -35,6 +35,7 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
+_LEADS_S = 120  # what leads into a spike, or is left of it, is no faint spike of its own
 _STRETCH_S = 6 * 3600  # requests are read so many seconds at a time, with the history before
 
 Progress = Callable[[str, float], None]
@@ -200,7 +201,8 @@ def _unusual(
             notable[spike] = earlier
     told = _begun_and_ended(requests, unusual, history_s)
     for spike in sorted(faint, key=lambda one: one.faint):
-        if any(are_together(spike, other) for other in told if not other.faint):
+        around = replace(spike, window=spike.window.widened(before_s=_LEADS_S, after_s=_LEADS_S))
+        if any(are_together(around, other) for other in told if not other.faint):
             continue
         earlier = _unusual_before(spike, told, history_s)
         found = look(spike, earlier)
