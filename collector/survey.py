@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from operator import attrgetter, lt
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message import DecodeError
 
-from collector.composites import COMPOSITES
+from collector.composites import COMPOSITES, LISTS
 from storage.otlp import METRIC_KINDS, REQUESTS
 
 DELTA = 1
@@ -30,9 +30,6 @@ _KEPT = {
     *("start_time_unix_nano", "end_time_unix_nano", "time_unix_nano", "observed_time_unix_nano"),
     "aggregation_temporality",
 }
-_METRICS = "resource_metrics.scope_metrics.metrics"
-_DATA = tuple(f"{_METRICS}.{kind}" for kind in METRIC_KINDS)
-_POINTS = tuple(f"{data}.data_points" for data in _DATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,65 +64,58 @@ class Survey:
 def survey(signal: str, payload: bytes) -> Survey:
     """What an export request holds. Of one that cannot be decoded, or oddly only, nothing is told."""
     try:
-        return _SURVEYS[signal](_merged_type(signal).FromString(payload), payload)
+        merged = _merged_type(signal).FromString(payload)
     except DecodeError:  # what is wrong, if anything is, the official schema says
         return Survey(items={}, times=(), resource_bytes=(), has_composites=True, is_told=False)
-
-
-def _survey_traces(merged: Any, payload: bytes) -> Survey:
-    resources, spans = _occurrences("traces", payload, ("resource_spans.resource", "resource_spans.scope_spans.spans"))
-    found = merged.resource_spans.scope_spans.spans
-    starts, ends = list(found.start_time_unix_nano), list(found.end_time_unix_nano)
+    path = ".".join(LISTS[signal])
+    resources, items = _occurrences(signal, payload, (f"{LISTS[signal][0]}.resource", path))
+    told = _TELLERS[signal](attrgetter(path)(merged), payload, len(items))
     return Survey(
-        items={"otel_traces": len(spans)} if spans else {},
-        times=starts,
+        items={table: count for table, count in told.counts.items() if count},
+        times=told.times,
         resource_bytes=[*map(len, resources)],
-        has_composites=_has_composites("traces", merged),
-        is_told=len(spans) == len(starts) == len(ends),
-        ends=ends,
+        has_composites=any(value.HasField(kind) for value in _values(signal)(merged) for kind in COMPOSITES),
+        is_told=told.is_all,
+        ends=told.ends,
     )
 
 
-def _survey_logs(merged: Any, payload: bytes) -> Survey:
-    paths = ("resource_logs.resource", "resource_logs.scope_logs.log_records")
-    resources, records = _occurrences("logs", payload, paths)
-    found = merged.resource_logs.scope_logs.log_records
-    times = found.time_unix_nano or found.observed_time_unix_nano
-    return Survey(
-        items={"otel_logs": len(records)} if records else {},
-        times=list(times),
-        resource_bytes=[*map(len, resources)],
-        has_composites=_has_composites("logs", merged),
-        is_told=len(records) == len(times),
-    )
+class _Told(NamedTuple):
+    """What a signal's own part of a survey tells: counts by table, times as of `Survey`, and whether that is all."""
+
+    counts: Mapping[str, int]
+    times: Collection[int]
+    is_all: bool
+    ends: Collection[int] = ()
 
 
-def _survey_metrics(merged: Any, payload: bytes) -> Survey:
-    resources, metrics = _occurrences("metrics", payload, ("resource_metrics.resource", _METRICS))
-    data = _occurrences("metrics", payload, _DATA)
-    points = _occurrences("metrics", payload, _POINTS)
-    times = [of_kind.time_unix_nano for of_kind in attrgetter(*_POINTS)(merged)]
-    is_of_one_kind_each = sum(map(len, data)) == len(metrics)
-    has_deltas = DELTA in merged.resource_metrics.scope_metrics.metrics.sum.aggregation_temporality
+def _tell_spans(spans: Any, _payload: bytes, count: int) -> _Told:
+    starts, ends = list(spans.start_time_unix_nano), list(spans.end_time_unix_nano)
+    return _Told({"otel_traces": count}, starts, count == len(starts) == len(ends), ends)
+
+
+def _tell_records(records: Any, _payload: bytes, count: int) -> _Told:
+    times = list(records.time_unix_nano or records.observed_time_unix_nano)
+    return _Told({"otel_logs": count}, times, count == len(times))
+
+
+def _tell_points(metrics: Any, payload: bytes, count: int) -> _Told:
+    path = ".".join(LISTS["metrics"])
+    data = _occurrences("metrics", payload, tuple(f"{path}.{kind}" for kind in METRIC_KINDS))
+    points = _occurrences("metrics", payload, tuple(f"{path}.{kind}.data_points" for kind in METRIC_KINDS))
+    times = [getattr(metrics, kind).data_points.time_unix_nano for kind in METRIC_KINDS]
+    is_of_one_kind_each = sum(map(len, data)) == count
+    has_deltas = DELTA in metrics.sum.aggregation_temporality
     counts = {f"otel_metrics_{kind}": len(of_kind) for kind, of_kind in zip(METRIC_KINDS, points, strict=True)}
-    return Survey(
-        items={table: count for table, count in counts.items() if count},
-        times=set().union(*times),
-        resource_bytes=[*map(len, resources)],
-        has_composites=_has_composites("metrics", merged),
-        is_told=is_of_one_kind_each and not has_deltas and [*counts.values()] == [*map(len, times)],
-    )
+    is_all = is_of_one_kind_each and not has_deltas and [*counts.values()] == [*map(len, times)]
+    return _Told(counts, set().union(*times), is_all)
 
 
-_SURVEYS: Mapping[str, Callable[[Any, bytes], Survey]] = {
-    "traces": _survey_traces,
-    "metrics": _survey_metrics,
-    "logs": _survey_logs,
+_TELLERS: Mapping[str, Callable[[Any, bytes, int], _Told]] = {
+    "traces": _tell_spans,
+    "metrics": _tell_points,
+    "logs": _tell_records,
 }
-
-
-def _has_composites(signal: str, merged: Any) -> bool:
-    return any(value.HasField(kind) for value in _values(signal)(merged) for kind in COMPOSITES)
 
 
 def _occurrences(signal: str, payload: bytes, paths: tuple[str, ...]) -> Sequence[Sequence[bytes]]:

@@ -192,24 +192,22 @@ def _unusual(
     """
     unusual: dict[Spike, tuple[Window, ...]] = {}
     notable: dict[Spike, tuple[Window, ...]] = {}
-    for spike in spikes:
+
+    def sort(spike: Spike, unusual: dict[Spike, tuple[Window, ...]]) -> None:
         earlier = _unusual_before(spike, unusual, history_s)
         found = look(spike, earlier)
         if found.is_unusual:
             unusual[spike] = earlier
         elif found.is_notable:
             notable[spike] = earlier
+
+    for spike in spikes:
+        sort(spike, unusual)
     told = _begun_and_ended(requests, unusual, history_s)
     for spike in sorted(faint, key=lambda one: one.faint):
         around = replace(spike, window=spike.window.widened(before_s=_LEADS_S, after_s=_LEADS_S))
-        if any(are_together(around, other) for other in told if not other.faint):
-            continue
-        earlier = _unusual_before(spike, told, history_s)
-        found = look(spike, earlier)
-        if found.is_unusual:
-            told[spike] = earlier
-        elif found.is_notable:
-            notable[spike] = earlier
+        if not any(are_together(around, other) for other in told if not other.faint):
+            sort(spike, told)
     kept = one_for_overlapping(list(told))
     beside = [spike for spike in notable if not any(are_together(spike, other) for other in kept)]
     return {spike: (told | notable)[spike] for spike in kept + one_for_overlapping(beside)}
