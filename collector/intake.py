@@ -57,7 +57,9 @@ class Intake:
         checked = CHECKS[signal](payload, TimeRange(max(0, now - self._past_ns), now + self._future_ns), encoding)
         written: Future[None]
         if checked.items:
-            frame = Frame(now, checked.items, checked.payload, encoding, checked.days, checked.carried_bytes)
+            frame = Frame(
+                now, checked.items, checked.payload, encoding, checked.days, checked.carried_bytes, checked.is_plain
+            )
             written = self._wal.append(signal, frame)
         else:
             written = Future()

@@ -150,7 +150,8 @@ class Loader:
             return
         try:
             payload = file or b"".join(frame.payload for frame in frames)
-            self._store.load_otlp(table, payload, encoding=segment.encoding, token=token)
+            is_plain = all(frame.is_plain for frame in frames)
+            self._store.load_otlp(table, payload, encoding=segment.encoding, is_plain=is_plain, token=token)
         except UndecodableError as error:
             self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
             self._failed_loads[table] += 1

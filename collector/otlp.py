@@ -84,6 +84,7 @@ class CheckedRequest:
         carried_bytes: what its items take at most when each carries a copy of its resource, as rows do.
         ends_before_start: spans that are kept with a duration of 0.
         delta_points: points of delta sums, which are kept in their table and become no samples.
+        is_plain: told of metrics in protobuf: all values are texts, and no point has exemplars.
     """
 
     payload: bytes
@@ -93,6 +94,7 @@ class CheckedRequest:
     carried_bytes: int
     ends_before_start: int = 0
     delta_points: int = 0
+    is_plain: bool = False
 
 
 def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
@@ -120,6 +122,7 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
         days=_days(starts),
         carried_bytes=_carried_bytes(request, request.message.resource_spans, len(starts)),
         ends_before_start=sum(map(operator.lt, ends, starts)),
+        is_plain=request.is_plain,
     )
 
 
@@ -143,7 +146,7 @@ def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "prot
         times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
     items = {"otel_logs": len(times)} if times else _nothing(encoding, payload, rejections)
     carried_bytes = _carried_bytes(request, request.message.resource_logs, len(times))
-    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes)
+    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes, is_plain=request.is_plain)
 
 
 def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
@@ -169,7 +172,15 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
         times = _times_of(metrics)
     carried_bytes = _carried_bytes(request, request.message.resource_metrics, sum(items.values()))
     items = items or _nothing(encoding, payload, rejections)
-    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes, delta_points=deltas)
+    return CheckedRequest(
+        request.payload(),
+        items,
+        rejections,
+        _days(times),
+        carried_bytes,
+        delta_points=deltas,
+        is_plain=request.is_plain,
+    )
 
 
 CHECKS: Mapping[str, Callable[[bytes, TimeRange, Encoding], CheckedRequest]] = {
@@ -221,6 +232,11 @@ class _ProtobufRequest:
         self._is_changed = self.survey.has_composites and rewrite_composites(message)
         return message
 
+    @property
+    def is_plain(self) -> bool:
+        """As of its survey."""
+        return self.survey.is_plain
+
     @staticmethod
     def size_bytes(message: Any) -> int:
         """How much a part of it takes."""
@@ -261,6 +277,7 @@ def _told(request: "_ProtobufRequest | JsonRequest", accepted: TimeRange) -> Che
         days=_days(found.times),
         carried_bytes=max(found.resource_bytes, default=0) * count,
         ends_before_start=found.ends_before_start,
+        is_plain=found.is_plain,
     )
 
 

@@ -25,10 +25,11 @@ DELTA = 1
 """Of AggregationTemporality: a point tells what came since the one before."""
 
 _COMPOSITE = "Composite"
-# Of these all are kept; of any other field, the last stands for all.
+# Of these all are kept, and of each member of a oneof: 0 is told from none. Of other fields, the last stands for all.
 _KEPT = {
     *("start_time_unix_nano", "end_time_unix_nano", "time_unix_nano", "observed_time_unix_nano"),
     "aggregation_temporality",
+    "key",
 }
 
 
@@ -41,6 +42,8 @@ class Survey:
         times: what their days are told by (Unix nanoseconds): of spans when they started; of points each time once.
         resource_bytes: the length of each resource.
         has_composites: an array or a map may be among the values.
+        is_plain: of metrics: all values are texts, and no point has exemplars. Where a value has two texts and another
+            one, which is not told.
         is_told: False when it takes a look at each item to tell what there is: one has no time or several, a metric has
             data of two kinds, or deltas are to be counted. Only a request that is written to deceive escapes that, with
             as many too few as too many, or with times in packed form, which are none: then its own counts are wrong,
@@ -53,6 +56,7 @@ class Survey:
     resource_bytes: Sequence[int]
     has_composites: bool
     is_told: bool
+    is_plain: bool = False
     ends: Collection[int] = ()
 
     @property
@@ -70,12 +74,14 @@ def survey(signal: str, payload: bytes) -> Survey:
     path = ".".join(LISTS[signal])
     resources, items = _occurrences(signal, payload, (f"{LISTS[signal][0]}.resource", path))
     told = _TELLERS[signal](attrgetter(path)(merged), payload, len(items))
+    values = _holders(signal, COMPOSITES[0])(merged)
     return Survey(
         items={table: count for table, count in told.counts.items() if count},
         times=told.times,
         resource_bytes=[*map(len, resources)],
-        has_composites=any(value.HasField(kind) for value in _values(signal)(merged) for kind in COMPOSITES),
+        has_composites=any(value.HasField(kind) for value in values for kind in COMPOSITES),
         is_told=told.is_all,
+        is_plain=signal == "metrics" and _is_plain(merged),
         ends=told.ends,
     )
 
@@ -118,6 +124,13 @@ _TELLERS: Mapping[str, Callable[[Any, bytes, int], _Told]] = {
 }
 
 
+def _is_plain(metrics: Any) -> bool:
+    return not any(points.HasField("exemplars") for points in _holders("metrics", "exemplars")(metrics)) and all(
+        len(pairs.key) == len(pairs.value.string_value) and len(pairs.value.ListFields()) <= 1
+        for pairs in _holders("metrics", "key")(metrics)
+    )
+
+
 def _occurrences(signal: str, payload: bytes, paths: tuple[str, ...]) -> Sequence[Sequence[bytes]]:
     """The bytes of all messages that lie at each of these paths."""
     found: Sequence[Sequence[bytes]] = attrgetter(*paths)(_outline_type(signal, paths).FromString(payload))
@@ -147,7 +160,7 @@ def _add_merged(file: FileDescriptorProto, message: Descriptor) -> str:
         elif field.message_type is not None:
             _add_message_field(file, added, field, _add_merged(file, field.message_type))
         else:
-            is_repeated = field.is_repeated or field.name in _KEPT
+            is_repeated = field.is_repeated or field.containing_oneof is not None or field.name in _KEPT
             label = FieldDescriptorProto.LABEL_REPEATED if is_repeated else FieldDescriptorProto.LABEL_OPTIONAL
             kind: Any = FieldDescriptorProto.TYPE_INT32 if field.enum_type is not None else field.type
             added.field.add(name=field.name, number=field.number, type=kind, label=label)
@@ -198,14 +211,14 @@ def _class_of(file: FileDescriptorProto, name: str) -> Any:
 
 
 @cache
-def _values(signal: str) -> Callable[[Any], Sequence[Any]]:
-    """The values of attributes, and the bodies of log records, in a merged request: one for each place."""
+def _holders(signal: str, name: str) -> Callable[[Any], Sequence[Any]]:
+    """The messages of a merged request that have a field of that name: one for each place. There are several."""
 
     def paths(message: Descriptor) -> Iterator[str]:
         for field in message.fields:
             if field.message_type is None:
                 continue
-            if COMPOSITES[0] in field.message_type.fields_by_name:
+            if name in field.message_type.fields_by_name:
                 yield field.name
             else:
                 yield from (f"{field.name}.{path}" for path in paths(field.message_type))

@@ -2,8 +2,8 @@
 
 A segment holds one signal in one encoding. Its layout: the magic number, then frames. A frame is one checked request:
 a marker, the length and CRC-32 of what follows, when it was received (Unix nanoseconds), the first and the last day of
-its items, how much they carry, its items by upstream table, and its bytes. A reader finds the next frame behind damage
-by the marker.
+its items, how much they carry, whether it is plain, its items by upstream table, and its bytes. A reader finds the next
+frame behind damage by the marker.
 
 The magic number, and all of a frame but its request, is written as a field that no export request has. So a whole
 segment of protobuf is itself one export request, and the engine can be given the file as it lies there.
@@ -44,7 +44,7 @@ _STOPPING = "the collector is stopping: retry, its successor will answer"
 # Field 15 of a message, length-delimited: https://protobuf.dev/programming-guides/encoding/#length-types.
 _UNKNOWN_FIELD = 15 << 3 | 2
 _VERSIONED = b"TAILWAL"
-_MAGIC = bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + b"3"
+_MAGIC = bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + b"4"
 _MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
 _PREFIX = struct.Struct("<BB4sII")  # field, its length, marker, length of content, CRC-32 of that length and content
 _BEFORE_MARKER_BYTES = 2
@@ -68,7 +68,7 @@ _STREAMS: Mapping[str, tuple[str, Encoding]] = {
 }
 _STREAM_NAMES = {stream: name for name, stream in _STREAMS.items()}
 _SEGMENT_NAME = re.compile(rf"({'|'.join(_STREAMS)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
-_FRAME_HEADERS = {signal: struct.Struct(f"<Q2HQ{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
+_FRAME_HEADERS = {signal: struct.Struct(f"<Q2HQ?{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Frame:
         days: the first and the last day (since 1970-01-01, UTC) that its items start in: the partitions they go to.
             None when the door did not tell.
         carried_bytes: what its items take at most when each carries a copy of its resource, as rows do.
+        is_plain: told of metrics in protobuf: all values are texts, and no point has exemplars.
     """
 
     received_unix_ns: int
@@ -91,6 +92,7 @@ class Frame:
     encoding: Encoding = "protobuf"
     days: tuple[int, int] | None = None
     carried_bytes: int = 0
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, 
     content = memoryview(data)[content_start:end]
     if _checksum(content) != checksum:
         return None, behind_marker
-    received_unix_ns, first_day, last_day, carried_bytes, *counts = header.unpack_from(content)
+    received_unix_ns, first_day, last_day, carried_bytes, is_plain, *counts = header.unpack_from(content)
     days = (first_day, last_day)
     frame = Frame(
         received_unix_ns,
@@ -190,6 +192,7 @@ def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, 
         segment.encoding,
         None if days == _DAYS_NOT_TOLD else days,
         carried_bytes,
+        is_plain,
     )
     return frame, end
 
@@ -205,7 +208,9 @@ def encoded_frame(signal: str, frame: Frame) -> tuple[bytes, bytes | memoryview]
     """The bytes of one frame in a segment of that signal: what comes before its payload, and the payload."""
     layout = _FRAME_HEADERS[signal]
     counts = [frame.items.get(table, 0) for table in SIGNAL_TABLES[signal]]
-    header = layout.pack(frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), frame.carried_bytes, *counts)
+    header = layout.pack(
+        frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), frame.carried_bytes, frame.is_plain, *counts
+    )
     length, checksum = len(header) + len(frame.payload), _checksum(header, frame.payload)
     prefix = _PREFIX.pack(_UNKNOWN_FIELD, _field_bytes(layout), _MARKER, length, checksum)
     return prefix + header, frame.payload

@@ -65,6 +65,12 @@ _COLUMN_TYPES = {
     "bytes": "String",
 }
 
+# The files of functions of each form of the statements.
+_FUNCTIONS = {
+    "protobuf": ("protobuf", "values", "times"),
+    "json": ("json", "values", "times"),
+    "plain": ("protobuf", "plain", "times"),
+}
 # Fields the tables have no column for. Arrays and maps have become JSON text before the log (collector/composites.py).
 _UNREAD_FIELDS = {
     "AnyValue": {"array_value", "kvlist_value", "string_value_strindex"},
@@ -80,6 +86,13 @@ _UNREAD_FIELDS = {
     "ExponentialHistogramDataPoint": {"zero_threshold"},
 }
 _UNREAD_SCOPE_FIELDS = {"traces": {"attributes", "dropped_attributes_count"}, "logs": {"dropped_attributes_count"}}
+# What else a plain request does not hold.
+_UNREAD_FIELDS_OF_PLAIN = {
+    "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
+    "NumberDataPoint": {"exemplars"},
+    "HistogramDataPoint": {"exemplars"},
+    "ExponentialHistogramDataPoint": {"exemplars"},
+}
 # Text that repeats from item to item is decoded into a dictionary. It is also how the engine gets the last of several
 # texts for one field; of a plain String it makes none.
 _REPEATED_TEXT = {
@@ -119,20 +132,25 @@ def proto_schema(signal: str) -> tuple[str, str]:
 
 
 @cache
-def load_statement(table: str, encoding: Encoding) -> str:
-    """The INSERT that decodes export requests into one of `OTLP_TABLES`, reading from `input('structure')`."""
+def load_statement(table: str, encoding: Encoding, *, is_plain: bool = False) -> str:
+    """The INSERT that decodes export requests into one of `OTLP_TABLES`, reading from `input('structure')`.
+
+    That of plain requests, metrics in protobuf whose values are texts and whose points have no exemplars, decodes
+    nothing else.
+    """
     kind = _metric_kind(table)
-    text = sql.load_statement(table.removeprefix("otel_"))
+    profile = "plain" if is_plain else "full"
+    text = sql.load_statement(table.removeprefix("otel_"), profile)
     if kind is not None:
         text = text.replace("{points}", _metric_points(kind))
-    functions = ",\n".join(sql.load_statement(name) for name in (encoding, "values"))
-    return text.replace("{functions}", functions).replace("{source}", _source(table, encoding))
+    functions = ",\n".join(map(sql.load_statement, _FUNCTIONS["plain" if is_plain else encoding]))
+    return text.replace("{functions}", functions).replace("{source}", _source(table, encoding, is_plain=is_plain))
 
 
 @cache
-def column_structure(table: str, encoding: Encoding) -> str:
+def column_structure(table: str, encoding: Encoding, *, is_plain: bool = False) -> str:
     """What the engine decodes of an export request for one table: the only column of a request and its type."""
-    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, encoding)
+    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, encoding, is_plain=is_plain)
     return column
 
 
@@ -145,8 +163,8 @@ def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
     return [field for field in message.fields if field.name not in unread]
 
 
-def _source(table: str, encoding: Encoding) -> str:
-    structure = column_structure(table, encoding)
+def _source(table: str, encoding: Encoding, *, is_plain: bool) -> str:
+    structure = column_structure(table, encoding, is_plain=is_plain)
     if encoding == "protobuf":
         return f"input({sql.quoted(structure)})"
     column, type_name = structure.split(" ", 1)
@@ -182,25 +200,27 @@ def _flat_name(message: Descriptor) -> str:
     return str(message.full_name).replace(".", "_")
 
 
-def _columns(message: Descriptor, table: str, encoding: Encoding) -> list[str]:
+def _columns(message: Descriptor, table: str, encoding: Encoding, *, is_plain: bool) -> list[str]:
     name = _short_name(message)
+    unread = _UNREAD_FIELDS_OF_PLAIN.get(name, set()) if is_plain else set()
     columns = []
-    if name in _ONEOFS_TOLD and encoding == "protobuf":
+    if name in _ONEOFS_TOLD and encoding == "protobuf" and not (is_plain and name == "AnyValue"):
         (oneof,) = message.oneofs
         members = [f"'{field.json_name}' = {field.number}" for field in oneof.fields]
         columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
-    other_kinds = set(METRIC_KINDS) - {_metric_kind(table)} if name == "Metric" else set()
+    if name == "Metric":
+        unread = set(METRIC_KINDS) - {_metric_kind(table)}
     columns += [
-        f"{field.json_name} {_column_type(field, name, table, encoding)}"
+        f"{field.json_name} {_column_type(field, name, table, encoding, is_plain=is_plain)}"
         for field in read_fields(message, OTLP_TABLES[table])
-        if field.name not in other_kinds
+        if field.name not in unread
     ]
     return columns
 
 
-def _column_type(field: FieldDescriptor, message: str, table: str, encoding: Encoding) -> str:
+def _column_type(field: FieldDescriptor, message: str, table: str, encoding: Encoding, *, is_plain: bool) -> str:
     if field.message_type is not None:
-        element = f"Tuple({', '.join(_columns(field.message_type, table, encoding))})"
+        element = f"Tuple({', '.join(_columns(field.message_type, table, encoding, is_plain=is_plain))})"
     elif field.enum_type is not None:
         element = "Int32"
     elif f"{message}.{field.name}" in _REPEATED_TEXT:

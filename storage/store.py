@@ -132,7 +132,15 @@ class Store:
         with self._client() as client:
             client.command(statement, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
-    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: otlp.Encoding = "protobuf") -> None:
+    def load_otlp(
+        self,
+        table: str,
+        payload: bytes | Path,
+        *,
+        token: str,
+        encoding: otlp.Encoding = "protobuf",
+        is_plain: bool = False,
+    ) -> None:
         """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
 
         The same `token` again (after a crash, after an error half-way) changes nothing, neither in the table nor
@@ -145,6 +153,7 @@ class Store:
                 of a file of them, which an embedded engine reads by itself.
             token: a name that no other payload of this table ever bears.
             encoding: what all of the requests are written in.
+            is_plain: of metrics in protobuf: all values are texts, and no point has exemplars. It takes a quarter less.
 
         Raises:
             UndecodableError: when the payload is no OTLP.
@@ -158,7 +167,7 @@ class Store:
             "format_schema_message_name": message,
             "insert_deduplication_token": token,
         }
-        statement = sql.with_prefix(otlp.load_statement(table, encoding), self._known_prefix())
+        statement = sql.with_prefix(otlp.load_statement(table, encoding, is_plain=is_plain), self._known_prefix())
         input_format = otlp.INPUT_FORMATS[encoding]
         if self._engine is not None:
             with _translating():

@@ -3,7 +3,8 @@ INSERT INTO otel_metrics_sum
 (
     ResourceAttributes, ResourceSchemaUrl, ScopeName, ScopeVersion, ScopeAttributes, ScopeDroppedAttrCount, ScopeSchemaUrl,
     ServiceName, MetricName, MetricDescription, MetricUnit, Attributes, StartTimeUnix, TimeUnix, Flags,
-    Value, AggregationTemporality, IsMonotonic, Exemplars.FilteredAttributes, Exemplars.TimeUnix, Exemplars.Value, Exemplars.SpanId, Exemplars.TraceId
+    Exemplars.FilteredAttributes, Exemplars.TimeUnix, Exemplars.Value, Exemplars.SpanId, Exemplars.TraceId, -- only: full
+    Value, AggregationTemporality, IsMonotonic
 )
 WITH
     {functions}
@@ -12,11 +13,11 @@ SELECT
     scope_dropped_attributes_count, scope_schema_url, service_name,
     name, description, unit, attributes_map(point.attributes),
     time32(point.startTimeUnixNano), time32(point.timeUnixNano), point.flags,
-    number_value(point), aggregation_temporality, is_monotonic,
-    arrayMap(attributes -> attributes_map(attributes), point.exemplars.filteredAttributes),
-    arrayMap(time -> time32(time), point.exemplars.timeUnixNano),
-    arrayMap(exemplar -> number_value(exemplar), point.exemplars),
-    arrayMap(id -> if(id = '', '0000000000000000', id_text(id)), point.exemplars.spanId),
-    arrayMap(id -> if(id = '', '00000000000000000000000000000000', id_text(id)), point.exemplars.traceId)
+    arrayMap(attributes -> attributes_map(attributes), point.exemplars.filteredAttributes), -- only: full
+    arrayMap(time -> time32(time), point.exemplars.timeUnixNano), -- only: full
+    arrayMap(exemplar -> number_value(exemplar), point.exemplars), -- only: full
+    arrayMap(id -> if(id = '', '0000000000000000', id_text(id)), point.exemplars.spanId), -- only: full
+    arrayMap(id -> if(id = '', '00000000000000000000000000000000', id_text(id)), point.exemplars.traceId), -- only: full
+    number_value(point), aggregation_temporality, is_monotonic
 FROM
 {points}

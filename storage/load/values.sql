@@ -6,6 +6,4 @@
         abs(number) >= 1e21, replaceOne(toString(number), 'e', 'e+'),
         toString(number))) AS number_text,
     (pairs -> CAST((pairs.key, arrayMap(any -> any_text(any), pairs.value)), 'Map(LowCardinality(String), String)'))
-        AS attributes_map,
-    (nanoseconds -> fromUnixTimestamp64Nano(toInt64(nanoseconds))) AS time64,
-    (nanoseconds -> toDateTime(intDiv(nanoseconds, 1000000000))) AS time32
+        AS attributes_map

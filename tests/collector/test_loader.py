@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -20,7 +20,6 @@ from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import Frame, WriteAheadLog, segments_in
 from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
-from storage.otlp import Encoding
 from storage.store import Store
 from tests.collector.conftest import Ask
 from tests.collector.payloads import gauge_request, trace_request
@@ -44,7 +43,7 @@ class FaultyStore:
         self.files: list[Path] = []
         self.fail_after: int | None = None
 
-    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: Encoding = "protobuf") -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, **form: Any) -> None:
         self.tokens.append(token)
         if isinstance(payload, Path):
             self.files.append(payload)
@@ -56,7 +55,7 @@ class FaultyStore:
             raise self.errors.pop(0)
         if POISON.encode() in (payload.read_bytes() if isinstance(payload, Path) else payload):
             raise UndecodableError("the engine cannot decode the payload: poison (in file/uri /tmp/x): While …")
-        self.store.load_otlp(table, payload, token=token, encoding=encoding)
+        self.store.load_otlp(table, payload, token=token, **form)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
@@ -158,8 +157,8 @@ def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
     class TearingStore(FaultyStore):
         """A store whose disk is full, unnoticed, while it writes the first part."""
 
-        def load_otlp(self, table: str, payload: bytes | Path, *, token: str, encoding: Encoding = "protobuf") -> None:
-            super().load_otlp(table, payload, token=token, encoding=encoding)
+        def load_otlp(self, table: str, payload: bytes | Path, *, token: str, **form: Any) -> None:
+            super().load_otlp(table, payload, token=token, **form)
             if not torn:
                 (part,) = ask("SELECT path FROM system.parts WHERE active AND table = 'otel_traces'")
                 (Path(part["path"]) / "data.bin").write_bytes(b"")

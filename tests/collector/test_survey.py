@@ -157,6 +157,55 @@ def test_deltas_take_a_look_at_each() -> None:
     assert checked_metrics(payload, ACCEPTED).delta_points == 2
 
 
+@pytest.mark.parametrize("kind", METRIC_KINDS)
+@pytest.mark.parametrize("value", ["", "0", None, 0, False, 0.0, b"", [], {}, ["a"]])
+def test_metrics_are_plain_while_all_their_values_are_texts(kind: str, value: Any) -> None:
+    request = plain_request(kind)
+    add_attributes(getattr(_metric_of(request), kind).data_points[1].attributes, {"pod": value})
+    payload = request.SerializeToString()
+    assert survey("metrics", payload).is_plain == isinstance(value, str)
+    assert checked_metrics(payload, ACCEPTED).is_plain == isinstance(value, str)
+
+
+@pytest.mark.parametrize("kind", METRIC_KINDS)
+def test_points_with_exemplars_are_not_plain(kind: str) -> None:
+    request = plain_request(kind)
+    assert survey("metrics", request.SerializeToString()).is_plain
+    if kind != "summary":
+        getattr(_metric_of(request), kind).data_points[1].exemplars.add(time_unix_nano=7)
+        assert not survey("metrics", request.SerializeToString()).is_plain
+
+
+def test_resources_and_scopes_have_values_too() -> None:
+    request = plain_request("gauge")
+    add_attributes(request.resource_metrics[0].resource.attributes, {"service.name": "chat"})
+    add_attributes(request.resource_metrics[0].scope_metrics[0].scope.attributes, {"kind": "engine"})
+    assert survey("metrics", request.SerializeToString()).is_plain
+    for attributes in (
+        request.resource_metrics[0].resource.attributes,
+        request.resource_metrics[0].scope_metrics[0].scope.attributes,
+    ):
+        add_attributes(attributes, {"process.pid": 7})
+        assert not survey("metrics", request.SerializeToString()).is_plain
+        del attributes[-1]
+
+
+def test_a_value_that_is_written_twice_is_not_plain() -> None:
+    number, text = b"\x18\x07", _field(1, b"seven")
+    for value in (number + text, text + number, text + text):
+        point = b"\x19" + NOW.to_bytes(8, "little") + _field(7, _field(1, b"gpu") + _field(2, value))
+        assert not survey("metrics", _field(1, _field(2, _field(2, _field(5, _field(1, point)))))).is_plain
+
+
+def plain_request(kind: str) -> Any:
+    """Two points of one text each."""
+    request = request_of("metrics", [(kind, 2, [(NOW, 0, "0")] * 2)])
+    del request.resource_metrics[0].resource.attributes[:]  # there is a number among them
+    for point in getattr(_metric_of(request), kind).data_points if kind != "summary" else ():
+        del point.exemplars[:]
+    return request
+
+
 def test_records_that_were_only_observed_are_told_by_that_time() -> None:
     payload = request_of("logs", [("gauge", 0, [(0, NOW, "0"), (0, NOW - 1, "0")])]).SerializeToString()
     told = survey("logs", payload)

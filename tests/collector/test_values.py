@@ -65,7 +65,8 @@ def stored(store: Store, ask: Ask, signal: str, payload: bytes, encoding: Encodi
     checked = CHECKS[signal](payload, ANY_TIME, encoding)
     tables = {}
     for table, count in checked.items.items():
-        store.load_otlp(table, checked.payload, token=f"{table}-{hash(payload)}", encoding=encoding)
+        token = f"{table}-{hash(payload)}"
+        store.load_otlp(table, checked.payload, token=token, encoding=encoding, is_plain=checked.is_plain)
         tables[table] = ask(f"SELECT {columns_of(table)} FROM {table}")
         assert len(tables[table]) == count
     return tables
@@ -340,7 +341,7 @@ def test_whatever_the_door_accepts_the_engine_can_store(
     checked = CHECKS[signal](payload, accepted, encoding)
     for table in checked.items:
         token = f"any-{table}-{hash(checked.payload)}"
-        store.load_otlp(table, checked.payload, token=token, encoding=encoding)
+        store.load_otlp(table, checked.payload, token=token, encoding=encoding, is_plain=checked.is_plain)
 
 
 def timed_items(resource: Any, signal: str) -> list[Any]:

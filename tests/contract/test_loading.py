@@ -1,10 +1,13 @@
 """OTLP payloads become rows of the upstream tables: every column, once a token."""
 
+from typing import Any
+
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from collector.survey import survey
 from storage.errors import UndecodableError
 from storage.otlp import ENCODINGS, OTLP_TABLES, Encoding
 from storage.store import Store
@@ -249,6 +252,33 @@ def test_a_payload_fills_each_table_with_its_own_kind_of_metric(any_store: Store
     for table in tables:
         any_store.load_otlp(table, payload, token="one-of-each")
     assert {table: ask(f"SELECT count() FROM {table}") for table in tables} == {table: [(1,)] for table in tables}
+
+
+def _without_exemplars(metric: Metric) -> Metric:
+    for point_ in getattr(metric, str(metric.WhichOneof("data"))).data_points:
+        del point_.exemplars[:]
+    return metric
+
+
+_OF_TEXTS: Any = {"attributes": {"gpu": "3", "pod": ""}}
+_PLAIN = {
+    "otel_metrics_gauge": metrics(gauge("g", point(1.5, **_OF_TEXTS), point(7)), scope=_SCOPE),
+    "otel_metrics_sum": metrics(counter("c", [point(1.5, **_OF_TEXTS), point(7)]), scope=_SCOPE),
+    "otel_metrics_histogram": metrics(_without_exemplars(histogram()), scope=_SCOPE),
+    "otel_metrics_exponential_histogram": metrics(_without_exemplars(exponential_histogram()), scope=_SCOPE),
+    "otel_metrics_summary": metrics(summary(), scope=_SCOPE),
+}
+
+
+@pytest.mark.parametrize("table", _PLAIN)
+def test_what_is_loaded_as_plain_makes_the_rows_of_a_full_load(any_store: Store, ask: Ask, table: str) -> None:
+    assert survey("metrics", _PLAIN[table]).is_plain
+    any_store.load_otlp(table, _PLAIN[table], token="full")
+    of_full_load = ask(f"SELECT * FROM {table} ORDER BY ALL")
+    any_store.execute(f"TRUNCATE TABLE {table}")
+    any_store.load_otlp(table, _PLAIN[table], token="plain", is_plain=True)
+    assert ask(f"SELECT * FROM {table} ORDER BY ALL") == of_full_load
+    assert of_full_load
 
 
 def test_requests_one_after_the_other_are_one_payload(any_store: Store, ask: Ask) -> None:

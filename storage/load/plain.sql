@@ -1,0 +1,2 @@
+-- Where all values are texts.
+    (pairs -> CAST((pairs.key, pairs.value.stringValue), 'Map(LowCardinality(String), String)')) AS attributes_map
