@@ -65,8 +65,10 @@ _COLUMN_TYPES = {
     "bytes": "String",
 }
 
-# The files of functions of each form of the statements.
-_FUNCTIONS = {
+_Form = Encoding | Literal["plain"]
+"""How requests are decoded: an encoding, or metrics in protobuf whose values are texts and that have no exemplars."""
+
+_FUNCTIONS: dict[_Form, tuple[str, ...]] = {
     "protobuf": ("protobuf", "values", "times"),
     "json": ("json", "values", "times"),
     "plain": ("protobuf", "plain", "times"),
@@ -86,13 +88,6 @@ _UNREAD_FIELDS = {
     "ExponentialHistogramDataPoint": {"zero_threshold"},
 }
 _UNREAD_SCOPE_FIELDS = {"traces": {"attributes", "dropped_attributes_count"}, "logs": {"dropped_attributes_count"}}
-# What else a plain request does not hold.
-_UNREAD_FIELDS_OF_PLAIN = {
-    "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
-    "NumberDataPoint": {"exemplars"},
-    "HistogramDataPoint": {"exemplars"},
-    "ExponentialHistogramDataPoint": {"exemplars"},
-}
 # Text that repeats from item to item is decoded into a dictionary. It is also how the engine gets the last of several
 # texts for one field; of a plain String it makes none.
 _REPEATED_TEXT = {
@@ -118,6 +113,16 @@ _REPEATED_TEXT = {
 # nobody should send, are refused by the engine when it is asked to tell.
 _ONEOFS_TOLD = {"AnyValue", "NumberDataPoint", "Exemplar", "Metric"}
 
+# Of a plain request it is known before that each value is one text (collector/survey.py).
+_UNREAD_FIELDS_OF_PLAIN = {
+    "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
+    "NumberDataPoint": {"exemplars"},
+    "HistogramDataPoint": {"exemplars"},
+    "ExponentialHistogramDataPoint": {"exemplars"},
+}
+_ONEOFS_TOLD_OF_PLAIN = _ONEOFS_TOLD - {"AnyValue"}
+_REPEATED_TEXT_OF_PLAIN = _REPEATED_TEXT - {"KeyValue.key"}  # cheaper all at once, when the maps are made
+
 
 @cache
 def proto_schema(signal: str) -> tuple[str, str]:
@@ -138,20 +143,19 @@ def load_statement(table: str, encoding: Encoding, *, is_plain: bool = False) ->
     That of plain requests, metrics in protobuf whose values are texts and whose points have no exemplars, decodes
     nothing else.
     """
+    form: _Form = "plain" if is_plain else encoding
     kind = _metric_kind(table)
-    profile = "plain" if is_plain else "full"
-    text = sql.load_statement(table.removeprefix("otel_"), profile)
+    text = sql.load_statement(table.removeprefix("otel_"), "plain" if is_plain else "full")
     if kind is not None:
         text = text.replace("{points}", _metric_points(kind))
-    functions = ",\n".join(map(sql.load_statement, _FUNCTIONS["plain" if is_plain else encoding]))
-    return text.replace("{functions}", functions).replace("{source}", _source(table, encoding, is_plain=is_plain))
+    functions = ",\n".join(map(sql.load_statement, _FUNCTIONS[form]))
+    return text.replace("{functions}", functions).replace("{source}", _source(table, form))
 
 
 @cache
 def column_structure(table: str, encoding: Encoding, *, is_plain: bool = False) -> str:
     """What the engine decodes of an export request for one table: the only column of a request and its type."""
-    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, encoding, is_plain=is_plain)
-    return column
+    return _structure(table, "plain" if is_plain else encoding)
 
 
 def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
@@ -163,13 +167,18 @@ def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
     return [field for field in message.fields if field.name not in unread]
 
 
-def _source(table: str, encoding: Encoding, *, is_plain: bool) -> str:
-    structure = column_structure(table, encoding, is_plain=is_plain)
-    if encoding == "protobuf":
+def _source(table: str, form: _Form) -> str:
+    structure = _structure(table, form)
+    if form != "json":
         return f"input({sql.quoted(structure)})"
     column, type_name = structure.split(" ", 1)
     text = sql.load_statement("json_documents").replace("{column}", column)
     return text.replace("{name}", sql.quoted(column)).replace("{type}", sql.quoted(type_name))
+
+
+def _structure(table: str, form: _Form) -> str:
+    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, form)
+    return column
 
 
 def _add_message(message: Descriptor, messages: dict[str, str]) -> None:
@@ -200,34 +209,34 @@ def _flat_name(message: Descriptor) -> str:
     return str(message.full_name).replace(".", "_")
 
 
-def _columns(message: Descriptor, table: str, encoding: Encoding, *, is_plain: bool) -> list[str]:
+def _columns(message: Descriptor, table: str, form: _Form) -> list[str]:
     name = _short_name(message)
-    unread = _UNREAD_FIELDS_OF_PLAIN.get(name, set()) if is_plain else set()
     columns = []
-    if name in _ONEOFS_TOLD and encoding == "protobuf" and not (is_plain and name == "AnyValue"):
+    if form != "json" and name in (_ONEOFS_TOLD_OF_PLAIN if form == "plain" else _ONEOFS_TOLD):
         (oneof,) = message.oneofs
         members = [f"'{field.json_name}' = {field.number}" for field in oneof.fields]
         columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
+    unread = _UNREAD_FIELDS_OF_PLAIN.get(name, set()) if form == "plain" else set()
     if name == "Metric":
-        unread = set(METRIC_KINDS) - {_metric_kind(table)}
+        unread = unread | set(METRIC_KINDS) - {_metric_kind(table)}
     columns += [
-        f"{field.json_name} {_column_type(field, name, table, encoding, is_plain=is_plain)}"
+        f"{field.json_name} {_column_type(field, name, table, form)}"
         for field in read_fields(message, OTLP_TABLES[table])
         if field.name not in unread
     ]
     return columns
 
 
-def _column_type(field: FieldDescriptor, message: str, table: str, encoding: Encoding, *, is_plain: bool) -> str:
+def _column_type(field: FieldDescriptor, message: str, table: str, form: _Form) -> str:
     if field.message_type is not None:
-        element = f"Tuple({', '.join(_columns(field.message_type, table, encoding, is_plain=is_plain))})"
+        element = f"Tuple({', '.join(_columns(field.message_type, table, form))})"
     elif field.enum_type is not None:
         element = "Int32"
-    elif f"{message}.{field.name}" in _REPEATED_TEXT:
+    elif f"{message}.{field.name}" in (_REPEATED_TEXT_OF_PLAIN if form == "plain" else _REPEATED_TEXT):
         element = "LowCardinality(String)"
     else:
         element = _COLUMN_TYPES[_PROTO_TYPES[field.type]]
-        if encoding == "json" and message in _ONEOFS_TOLD and field.containing_oneof is not None:
+        if form == "json" and message in _ONEOFS_TOLD and field.containing_oneof is not None:
             element = f"Nullable({element})"  # JSON names the member that is set
     return f"Array({element})" if field.is_repeated else element
 
