@@ -7,6 +7,9 @@ all CPU time of the server's process, every thread of the engine included: recei
 write `otel_metrics_*`, and the views behind them (samples, series, samples an hour). Once with merges stopped, and once
 with merges on, until nothing is left to merge; and without the views. The client's CPU time is not counted.
 
+Machines differ, and shared ones change by the hour. So spans of `benchmarks.ingest` are sent in turns with the points:
+how many points are taken in for each span, in the same CPU time, says more than either figure.
+
 The requests are what an OpenTelemetry Collector sends that scrapes a fleet of GPU nodes every 15 s and batches by 5,000
 points: per node a dcgm-exporter (8 GPUs), a node-exporter and 8 vLLM replicas, with 6 to 8 attributes a point. Of 100
 points 42 are gauges, 51 sums, and 7 histograms of 20 bounds. The same 40,000 series come again in each round, with
@@ -27,10 +30,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import ingest
 from benchmarks.ingest import add_attributes
 from benchmarks.server import WARM_UP_REQUESTS, Measurement, Payload, machine, measure, median, zipped
 
 POINTS_A_REQUEST = 5_000
+SPANS_A_RUN = 300_000
 ROUNDS = 8
 INTERVAL_S = 15
 GPUS = 8
@@ -229,7 +234,13 @@ def payload(seed: int, rounds: int) -> Payload:
 # -- the report --------------------------------------------------------------------------------------------------------
 
 
-def report(console: Console, runs: Sequence[Measurement], bare: Sequence[Measurement], sent: Payload) -> dict[str, Any]:
+def report(
+    console: Console,
+    runs: Sequence[Measurement],
+    bare: Sequence[Measurement],
+    of_spans: Sequence[Measurement],
+    sent: Payload,
+) -> dict[str, Any]:
     """Print what was measured, and on what; the figures."""
     console.print(machine())
     console.print(
@@ -238,17 +249,28 @@ def report(console: Console, runs: Sequence[Measurement], bare: Sequence[Measure
         f"{sum(map(len, sent.bodies)) / sent.distinct_items:.0f} gzipped; {len(sent.bodies)} distinct requests of "
         f"{POINTS_A_REQUEST * WARM_UP_REQUESTS:,} series; 42 % gauges, 51 % sums, 7 % histograms"
     )
-    table = Table(title="OTLP/HTTP to queryable rows: data points per CPU-second")
+    table = Table(title="OTLP/HTTP to queryable rows: items per CPU-second")
     table.add_column("what")
-    for heading in ("runs", "points a run", "median", "lowest", "highest"):
+    for heading in ("runs", "items a run", "median", "lowest", "highest"):
         table.add_column(heading, justify="right")
     merged = [run.items_per_cpu_second_with_merges for run in runs if run.items_per_cpu_second_with_merges]
     rates = [run.items_per_cpu_second for run in runs]
     bare_rates = [run.items_per_cpu_second for run in bare]
-    for what, found in (("Tailsight", rates), ("until all is merged", merged), ("without views", bare_rates)):
+    span_rates = [run.items_per_cpu_second for run in of_spans]
+    for what, found, items in (
+        ("points", rates, runs[0].items),
+        ("points, until all is merged", merged, runs[0].items),
+        ("points, without views", bare_rates, runs[0].items),
+        ("spans of bench-ingest, in turns", span_rates, of_spans[0].items),
+    ):
         shown = (statistics.median(found), min(found), max(found))
-        table.add_row(what, str(len(found)), f"{runs[0].items:,}", *(f"{rate:,.0f}" for rate in shown))
+        table.add_row(what, str(len(found)), f"{items:,}", *(f"{rate:,.0f}" for rate in shown))
     console.print(table)
+    ratios = [rate / of_spans for rate, of_spans in zip(rates, span_rates, strict=True)]
+    console.print(
+        f"For each span, {statistics.median(ratios):.2f} points are taken in in the same CPU time "
+        f"({min(ratios):.2f} to {max(ratios):.2f})."
+    )
     last = runs[-1]
     console.print(
         f"The server's peak RSS was {max(run.peak_rss_mib for run in runs):.0f} MiB. In the last run the last row "
@@ -258,6 +280,8 @@ def report(console: Console, runs: Sequence[Measurement], bare: Sequence[Measure
         "points_per_cpu_second": median(rates),
         "points_per_cpu_second_with_merges": median(merged),
         "points_per_cpu_second_without_views": median(bare_rates),
+        "spans_per_cpu_second": median(span_rates),
+        "points_for_each_span": median(ratios, 2),
         "points_per_second_wall": median(run.items / run.wall_s for run in runs),
         "peak_rss_mib": round(max(run.peak_rss_mib for run in runs)),
         "runs": len(runs),
@@ -276,14 +300,17 @@ def main() -> None:
     arguments = parser.parse_args()
     count, points = (1, 120_000) if arguments.quick else (arguments.runs, arguments.points)
     console = Console()
-    runs, bare = [], []
+    runs, bare, of_spans = [], [], []
     with console.status("building requests") as status:
         sent = payload(1, 2 if arguments.quick else ROUNDS)
+        spans = SPANS_A_RUN // 10 if arguments.quick else SPANS_A_RUN
+        sent_spans = ingest.payload(1, -(-min(spans, ingest.DISTINCT_SPANS) // ingest.SPANS_A_REQUEST))
         for run in range(count):
             status.update(f"run {run + 1} of {count}")
             runs.append(measure(sent, points))
+            of_spans.append(measure(sent_spans, spans, with_merges=False))
             bare.append(measure(sent, points, with_views=False, with_merges=False))
-    print(json.dumps(report(console, runs, bare, sent)))
+    print(json.dumps(report(console, runs, bare, of_spans, sent)))
 
 
 if __name__ == "__main__":
