@@ -266,7 +266,7 @@ def report(
         shown = (statistics.median(found), min(found), max(found))
         table.add_row(what, str(len(found)), f"{items:,}", *(f"{rate:,.0f}" for rate in shown))
     console.print(table)
-    ratios = [rate / of_spans for rate, of_spans in zip(rates, span_rates, strict=True)]
+    ratios = [points / spans for points, spans in zip(rates, span_rates, strict=True)]
     console.print(
         f"For each span, {statistics.median(ratios):.2f} points are taken in in the same CPU time "
         f"({min(ratios):.2f} to {max(ratios):.2f})."

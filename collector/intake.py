@@ -58,7 +58,13 @@ class Intake:
         written: Future[None]
         if checked.items:
             frame = Frame(
-                now, checked.items, checked.payload, encoding, checked.days, checked.carried_bytes, checked.is_plain
+                now,
+                checked.items,
+                checked.payload,
+                encoding=encoding,
+                days=checked.days,
+                carried_bytes=checked.carried_bytes,
+                is_plain=checked.is_plain,
             )
             written = self._wal.append(signal, frame)
         else:

@@ -27,7 +27,7 @@ from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
 from storage.errors import StoreError, StoreUnavailableError, UndecodableError
-from storage.otlp import Encoding
+from storage.otlp import Encoding, Form
 from storage.recovery import WrittenParts, forget_known_series, forget_lost_inserts
 from storage.store import Store
 
@@ -148,16 +148,16 @@ class Loader:
         """
         if token in settled:
             return
+        form: Form = "plain" if all(frame.is_plain for frame in frames) else segment.encoding
         try:
             payload = file or b"".join(frame.payload for frame in frames)
-            is_plain = all(frame.is_plain for frame in frames)
-            self._store.load_otlp(table, payload, encoding=segment.encoding, is_plain=is_plain, token=token)
+            self._store.load_otlp(table, payload, form=form, token=token)
         except UndecodableError as error:
             self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
             self._failed_loads[table] += 1
             # Is it the data or the store? A store at fault fails here too, and the segment waits.
             nothing = _NOTHING[segment.encoding]
-            self._store.load_otlp(table, nothing, encoding=segment.encoding, token=f"{token}/nothing")
+            self._store.load_otlp(table, nothing, form=form, token=f"{token}/nothing")
             exhausted = self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX
             halves = () if exhausted else smaller(segment.signal, table, frames)
             for name, half in zip("ab", halves, strict=False):

@@ -84,7 +84,7 @@ class CheckedRequest:
         carried_bytes: what its items take at most when each carries a copy of its resource, as rows do.
         ends_before_start: spans that are kept with a duration of 0.
         delta_points: points of delta sums, which are kept in their table and become no samples.
-        is_plain: told of metrics in protobuf: all values are texts, and no point has exemplars.
+        is_plain: it may be decoded as plain (`storage.otlp.Form`).
     """
 
     payload: bytes
@@ -122,7 +122,6 @@ def checked_traces(payload: bytes, accepted: TimeRange, encoding: Encoding = "pr
         days=_days(starts),
         carried_bytes=_carried_bytes(request, request.message.resource_spans, len(starts)),
         ends_before_start=sum(map(operator.lt, ends, starts)),
-        is_plain=request.is_plain,
     )
 
 
@@ -146,7 +145,7 @@ def checked_logs(payload: bytes, accepted: TimeRange, encoding: Encoding = "prot
         times = [_record_time(record) for scope in scopes for record in scope.log_records or ()]
     items = {"otel_logs": len(times)} if times else _nothing(encoding, payload, rejections)
     carried_bytes = _carried_bytes(request, request.message.resource_logs, len(times))
-    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes, is_plain=request.is_plain)
+    return CheckedRequest(request.payload(), items, rejections, _days(times), carried_bytes)
 
 
 def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "protobuf") -> CheckedRequest:
@@ -179,7 +178,7 @@ def checked_metrics(payload: bytes, accepted: TimeRange, encoding: Encoding = "p
         _days(times),
         carried_bytes,
         delta_points=deltas,
-        is_plain=request.is_plain,
+        is_plain=isinstance(request, _ProtobufRequest) and request.survey.is_plain,
     )
 
 
@@ -231,11 +230,6 @@ class _ProtobufRequest:
             ) from None
         self._is_changed = self.survey.has_composites and rewrite_composites(message)
         return message
-
-    @property
-    def is_plain(self) -> bool:
-        """As of its survey."""
-        return self.survey.is_plain
 
     @staticmethod
     def size_bytes(message: Any) -> int:

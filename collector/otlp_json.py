@@ -108,8 +108,6 @@ class JsonRequest:
         UndecodableError: when the payload is no such request; says where, and what was found there.
     """
 
-    is_plain = False  # nobody has looked
-
     def __init__(self, signal: str, payload: bytes) -> None:
         self._signal = signal
         self._payload = payload

@@ -25,12 +25,13 @@ DELTA = 1
 """Of AggregationTemporality: a point tells what came since the one before."""
 
 _COMPOSITE = "Composite"
-# Of these all are kept, and of each member of a oneof: 0 is told from none. Of other fields, the last stands for all.
+# Of these all are kept; of any other field, the last stands for all.
 _KEPT = {
     *("start_time_unix_nano", "end_time_unix_nano", "time_unix_nano", "observed_time_unix_nano"),
     "aggregation_temporality",
-    "key",
 }
+# Of metrics these too: keys are counted against texts, and of a value 0 is told from none.
+_KEPT_MESSAGES_OF_METRICS = {"KeyValue", "AnyValue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Survey:
         times: what their days are told by (Unix nanoseconds): of spans when they started; of points each time once.
         resource_bytes: the length of each resource.
         has_composites: an array or a map may be among the values.
-        is_plain: of metrics: all values are texts, and no point has exemplars. Where a value has two texts and another
-            one, which is not told.
+        is_plain: it may be decoded as `storage.otlp.Form` says. Only a request written to deceive is taken for plain
+            and is not: one value or key in several pieces, beside another that has none.
         is_told: False when it takes a look at each item to tell what there is: one has no time or several, a metric has
             data of two kinds, or deltas are to be counted. Only a request that is written to deceive escapes that, with
             as many too few as too many, or with times in packed form, which are none: then its own counts are wrong,
@@ -126,7 +127,8 @@ _TELLERS: Mapping[str, Callable[[Any, bytes, int], _Told]] = {
 
 def _is_plain(metrics: Any) -> bool:
     return not any(points.HasField("exemplars") for points in _holders("metrics", "exemplars")(metrics)) and all(
-        len(pairs.key) == len(pairs.value.string_value) and len(pairs.value.ListFields()) <= 1
+        len(pairs.key) == len(pairs.value.string_value)
+        and all(field.name == "string_value" for field, _ in pairs.value.ListFields())
         for pairs in _holders("metrics", "key")(metrics)
     )
 
@@ -145,22 +147,23 @@ def _merged_type(signal: str) -> Any:
     """The class of a request in which no message is repeated. Of arrays and maps, only that there is one is told."""
     file = FileDescriptorProto(name=f"tailsight/{signal}.proto", package=f"tailsight.{signal}", syntax="proto3")
     file.message_type.add(name=_COMPOSITE)
-    return _class_of(file, _add_merged(file, REQUESTS[signal]))
+    return _class_of(file, _add_merged(file, REQUESTS[signal], signal))
 
 
-def _add_merged(file: FileDescriptorProto, message: Descriptor) -> str:
+def _add_merged(file: FileDescriptorProto, message: Descriptor, signal: str) -> str:
     """Add a message and all that it holds to a file; its name there."""
     name = str(message.full_name).replace(".", "_")
     if name in {added.name for added in file.message_type}:
         return name
     added = file.message_type.add(name=name)
+    is_kept_whole = signal == "metrics" and message.name in _KEPT_MESSAGES_OF_METRICS
     for field in message.fields:
         if field.name in COMPOSITES:
             _add_message_field(file, added, field, _COMPOSITE)
         elif field.message_type is not None:
-            _add_message_field(file, added, field, _add_merged(file, field.message_type))
+            _add_message_field(file, added, field, _add_merged(file, field.message_type, signal))
         else:
-            is_repeated = field.is_repeated or field.containing_oneof is not None or field.name in _KEPT
+            is_repeated = field.is_repeated or field.name in _KEPT or is_kept_whole
             label = FieldDescriptorProto.LABEL_REPEATED if is_repeated else FieldDescriptorProto.LABEL_OPTIONAL
             kind: Any = FieldDescriptorProto.TYPE_INT32 if field.enum_type is not None else field.type
             added.field.add(name=field.name, number=field.number, type=kind, label=label)

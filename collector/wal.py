@@ -5,6 +5,8 @@ a marker, the length and CRC-32 of what follows, when it was received (Unix nano
 its items, how much they carry, whether it is plain, its items by upstream table, and its bytes. A reader finds the next
 frame behind damage by the marker.
 
+Version 3 of the layout, which does not say whether a frame is plain, is read too.
+
 The magic number, and all of a frame but its request, is written as a field that no export request has. So a whole
 segment of protobuf is itself one export request, and the engine can be given the file as it lies there.
 
@@ -44,7 +46,7 @@ _STOPPING = "the collector is stopping: retry, its successor will answer"
 # Field 15 of a message, length-delimited: https://protobuf.dev/programming-guides/encoding/#length-types.
 _UNKNOWN_FIELD = 15 << 3 | 2
 _VERSIONED = b"TAILWAL"
-_MAGIC = bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + b"4"
+_MAGIC, _MAGIC_3 = (bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + version for version in (b"4", b"3"))
 _MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
 _PREFIX = struct.Struct("<BB4sII")  # field, its length, marker, length of content, CRC-32 of that length and content
 _BEFORE_MARKER_BYTES = 2
@@ -68,7 +70,11 @@ _STREAMS: Mapping[str, tuple[str, Encoding]] = {
 }
 _STREAM_NAMES = {stream: name for name, stream in _STREAMS.items()}
 _SEGMENT_NAME = re.compile(rf"({'|'.join(_STREAMS)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
-_FRAME_HEADERS = {signal: struct.Struct(f"<Q2HQ?{len(tables)}I") for signal, tables in SIGNAL_TABLES.items()}
+# Those of this version and of the one before; they differ in length.
+_FRAME_HEADERS = {
+    signal: (struct.Struct(f"<Q2HQ?{len(tables)}I"), struct.Struct(f"<Q2HQ{len(tables)}I"))
+    for signal, tables in SIGNAL_TABLES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Frame:
         days: the first and the last day (since 1970-01-01, UTC) that its items start in: the partitions they go to.
             None when the door did not tell.
         carried_bytes: what its items take at most when each carries a copy of its resource, as rows do.
-        is_plain: told of metrics in protobuf: all values are texts, and no point has exemplars.
+        is_plain: it may be decoded as plain (`storage.otlp.Form`).
     """
 
     received_unix_ns: int
@@ -156,7 +162,7 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     file = segment.path.read_bytes()
     data = file[:size_bytes]
     frames = []
-    whole_bytes = len(_MAGIC) if data.startswith(_MAGIC) else 0
+    whole_bytes = len(_MAGIC) if data.startswith((_MAGIC, _MAGIC_3)) else 0
     marker = data.find(_MARKER)
     while marker >= 0:
         start = marker - _BEFORE_MARKER_BYTES
@@ -171,28 +177,29 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
 
 def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, int]:
     """The frame that begins there, None when it is not whole, and where to look for the next."""
-    header = _FRAME_HEADERS[segment.signal]
+    tables = SIGNAL_TABLES[segment.signal]
     content_start = start + _PREFIX.size
     behind_marker = start + _BEFORE_MARKER_BYTES + len(_MARKER)
     if start < 0 or content_start > len(data):
         return None, behind_marker
     field, field_bytes, _, length, checksum = _PREFIX.unpack_from(data, start)
     end = content_start + length
-    if (field, field_bytes) != (_UNKNOWN_FIELD, _field_bytes(header)) or length < header.size or end > len(data):
+    header = next((one for one in _FRAME_HEADERS[segment.signal] if _field_bytes(one) == field_bytes), None)
+    if field != _UNKNOWN_FIELD or header is None or length < header.size or end > len(data):
         return None, behind_marker
     content = memoryview(data)[content_start:end]
     if _checksum(content) != checksum:
         return None, behind_marker
-    received_unix_ns, first_day, last_day, carried_bytes, is_plain, *counts = header.unpack_from(content)
+    received_unix_ns, first_day, last_day, carried_bytes, *told = header.unpack_from(content)
     days = (first_day, last_day)
     frame = Frame(
         received_unix_ns,
-        {table: count for table, count in zip(SIGNAL_TABLES[segment.signal], counts, strict=True) if count},
+        {table: count for table, count in zip(tables, told[-len(tables) :], strict=True) if count},
         content[header.size :],
         segment.encoding,
         None if days == _DAYS_NOT_TOLD else days,
         carried_bytes,
-        is_plain,
+        is_plain=any(told[: -len(tables)]),
     )
     return frame, end
 
@@ -206,7 +213,7 @@ def _checksum(*content: bytes | memoryview) -> int:
 
 def encoded_frame(signal: str, frame: Frame) -> tuple[bytes, bytes | memoryview]:
     """The bytes of one frame in a segment of that signal: what comes before its payload, and the payload."""
-    layout = _FRAME_HEADERS[signal]
+    layout, _ = _FRAME_HEADERS[signal]
     counts = [frame.items.get(table, 0) for table in SIGNAL_TABLES[signal]]
     header = layout.pack(
         frame.received_unix_ns, *(frame.days or _DAYS_NOT_TOLD), frame.carried_bytes, frame.is_plain, *counts
@@ -604,7 +611,7 @@ def _check_versions(folder: Path, segments: Iterable[Segment]) -> None:
     for segment in segments:
         with segment.path.open("rb") as file:
             head = file.read(len(_MAGIC))
-        if _VERSIONED in head and head != _MAGIC:
+        if _VERSIONED in head and head not in (_MAGIC, _MAGIC_3):
             others.append(segment.path.name)
     if others:
         raise LogUnavailableError(

@@ -1,10 +1,12 @@
 """OTLP for the engine: the load statement of each table, made from the official descriptors.
 
-One text of SQL loads both encodings. Fields bear the names that OTLP/JSON gives them: protobuf knows numbers only, so
-its names are ours to choose. What differs, ids and which member of a value is set, is a function of the same name in
-`load/protobuf.sql` and `load/json.sql`.
+One text of SQL loads requests of every form. Fields bear the names that OTLP/JSON gives them: protobuf knows numbers
+only, so its names are ours to choose. What differs, ids and the texts of values, is a function of the same name in
+files of `load/` (`_DECODINGS`); a line that is marked `-- only: full` is left out of plain ones.
 """
 
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -21,6 +23,10 @@ Encoding = Literal["protobuf", "json"]
 
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
+Form = Literal["protobuf", "json", "plain"]
+"""How requests are decoded: by their encoding; or as plain ones, which are metrics in protobuf, where all values are
+texts and no point has exemplars."""
+
 OTLP_TABLES: dict[str, str] = {
     "otel_traces": "traces",
     "otel_logs": "logs",
@@ -32,8 +38,8 @@ OTLP_TABLES: dict[str, str] = {
 }
 """The upstream tables that OTLP is loaded into, with the signal that fills each."""
 
-INPUT_FORMATS: dict[Encoding, str] = {"protobuf": "ProtobufSingle", "json": "LineAsString"}
-"""The engine's format for requests of each encoding, one after the other."""
+INPUT_FORMATS: dict[Form, str] = {"protobuf": "ProtobufSingle", "plain": "ProtobufSingle", "json": "LineAsString"}
+"""The engine's format for requests of each form, one after the other."""
 
 REQUESTS: dict[str, Descriptor] = {
     "traces": ExportTraceServiceRequest.DESCRIPTOR,
@@ -65,14 +71,6 @@ _COLUMN_TYPES = {
     "bytes": "String",
 }
 
-_Form = Encoding | Literal["plain"]
-"""How requests are decoded: an encoding, or metrics in protobuf whose values are texts and that have no exemplars."""
-
-_FUNCTIONS: dict[_Form, tuple[str, ...]] = {
-    "protobuf": ("protobuf", "values", "times"),
-    "json": ("json", "values", "times"),
-    "plain": ("protobuf", "plain", "times"),
-}
 # Fields the tables have no column for. Arrays and maps have become JSON text before the log (collector/composites.py).
 _UNREAD_FIELDS = {
     "AnyValue": {"array_value", "kvlist_value", "string_value_strindex"},
@@ -113,15 +111,55 @@ _REPEATED_TEXT = {
 # nobody should send, are refused by the engine when it is asked to tell.
 _ONEOFS_TOLD = {"AnyValue", "NumberDataPoint", "Exemplar", "Metric"}
 
-# Of a plain request it is known before that each value is one text (collector/survey.py).
-_UNREAD_FIELDS_OF_PLAIN = {
-    "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
-    "NumberDataPoint": {"exemplars"},
-    "HistogramDataPoint": {"exemplars"},
-    "ExponentialHistogramDataPoint": {"exemplars"},
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """What differs from form to form.
+
+    Attributes:
+        functions: the files of `load/` that a statement has its functions from.
+        oneofs_told: messages of which a column of its own tells which member is set.
+        nullable_oneofs: messages of which the member that is set is the one not null.
+        repeated_text: what is decoded into a dictionary.
+        unread: fields that are passed over, by message, besides those without a column.
+    """
+
+    functions: tuple[str, ...]
+    oneofs_told: Set[str]
+    nullable_oneofs: Set[str]
+    repeated_text: Set[str]
+    unread: Mapping[str, Set[str]]
+
+
+_NONE: Set[str] = frozenset()
+_DECODINGS: dict[Form, _Decoding] = {
+    "protobuf": _Decoding(
+        functions=("protobuf", "protobuf_values", "values", "times"),
+        oneofs_told=_ONEOFS_TOLD,
+        nullable_oneofs=_NONE,
+        repeated_text=_REPEATED_TEXT,
+        unread={},
+    ),
+    "json": _Decoding(
+        functions=("json", "values", "times"),
+        oneofs_told=_NONE,
+        nullable_oneofs=_ONEOFS_TOLD,
+        repeated_text=_REPEATED_TEXT,
+        unread={},
+    ),
+    "plain": _Decoding(
+        functions=("protobuf", "plain_values", "times"),
+        oneofs_told=_ONEOFS_TOLD - {"AnyValue"},
+        nullable_oneofs=_NONE,
+        repeated_text=_REPEATED_TEXT - {"KeyValue.key"},  # cheaper all at once, when the maps are made
+        unread={
+            "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
+            "NumberDataPoint": {"exemplars"},
+            "HistogramDataPoint": {"exemplars"},
+            "ExponentialHistogramDataPoint": {"exemplars"},
+        },
+    ),
 }
-_ONEOFS_TOLD_OF_PLAIN = _ONEOFS_TOLD - {"AnyValue"}
-_REPEATED_TEXT_OF_PLAIN = _REPEATED_TEXT - {"KeyValue.key"}  # cheaper all at once, when the maps are made
 
 
 @cache
@@ -137,25 +175,27 @@ def proto_schema(signal: str) -> tuple[str, str]:
 
 
 @cache
-def load_statement(table: str, encoding: Encoding, *, is_plain: bool = False) -> str:
+def load_statement(table: str, form: Form) -> str:
     """The INSERT that decodes export requests into one of `OTLP_TABLES`, reading from `input('structure')`.
 
-    That of plain requests, metrics in protobuf whose values are texts and whose points have no exemplars, decodes
-    nothing else.
+    Raises:
+        ValueError: when requests for that table are never of that form.
     """
-    form: _Form = "plain" if is_plain else encoding
     kind = _metric_kind(table)
-    text = sql.load_statement(table.removeprefix("otel_"), "plain" if is_plain else "full")
+    if form == "plain" and kind is None:
+        raise ValueError(f"{table} is loaded as protobuf or json: only metrics are plain")
+    text = sql.load_statement(table.removeprefix("otel_"), "plain" if form == "plain" else "full")
     if kind is not None:
         text = text.replace("{points}", _metric_points(kind))
-    functions = ",\n".join(map(sql.load_statement, _FUNCTIONS[form]))
+    functions = ",\n".join(map(sql.load_statement, _DECODINGS[form].functions))
     return text.replace("{functions}", functions).replace("{source}", _source(table, form))
 
 
 @cache
-def column_structure(table: str, encoding: Encoding, *, is_plain: bool = False) -> str:
+def column_structure(table: str, form: Form) -> str:
     """What the engine decodes of an export request for one table: the only column of a request and its type."""
-    return _structure(table, "plain" if is_plain else encoding)
+    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, form)
+    return column
 
 
 def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
@@ -167,18 +207,13 @@ def read_fields(message: Descriptor, signal: str) -> list[FieldDescriptor]:
     return [field for field in message.fields if field.name not in unread]
 
 
-def _source(table: str, form: _Form) -> str:
-    structure = _structure(table, form)
+def _source(table: str, form: Form) -> str:
+    structure = column_structure(table, form)
     if form != "json":
         return f"input({sql.quoted(structure)})"
     column, type_name = structure.split(" ", 1)
     text = sql.load_statement("json_documents").replace("{column}", column)
     return text.replace("{name}", sql.quoted(column)).replace("{type}", sql.quoted(type_name))
-
-
-def _structure(table: str, form: _Form) -> str:
-    (column,) = _columns(REQUESTS[OTLP_TABLES[table]], table, form)
-    return column
 
 
 def _add_message(message: Descriptor, messages: dict[str, str]) -> None:
@@ -209,16 +244,16 @@ def _flat_name(message: Descriptor) -> str:
     return str(message.full_name).replace(".", "_")
 
 
-def _columns(message: Descriptor, table: str, form: _Form) -> list[str]:
+def _columns(message: Descriptor, table: str, form: Form) -> list[str]:
     name = _short_name(message)
+    decoding = _DECODINGS[form]
     columns = []
-    if form != "json" and name in (_ONEOFS_TOLD_OF_PLAIN if form == "plain" else _ONEOFS_TOLD):
+    if name in decoding.oneofs_told:
         (oneof,) = message.oneofs
         members = [f"'{field.json_name}' = {field.number}" for field in oneof.fields]
         columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
-    unread = _UNREAD_FIELDS_OF_PLAIN.get(name, set()) if form == "plain" else set()
-    if name == "Metric":
-        unread = unread | set(METRIC_KINDS) - {_metric_kind(table)}
+    other_kinds = set(METRIC_KINDS) - {_metric_kind(table)} if name == "Metric" else set()
+    unread = decoding.unread.get(name, set()) | other_kinds
     columns += [
         f"{field.json_name} {_column_type(field, name, table, form)}"
         for field in read_fields(message, OTLP_TABLES[table])
@@ -227,17 +262,18 @@ def _columns(message: Descriptor, table: str, form: _Form) -> list[str]:
     return columns
 
 
-def _column_type(field: FieldDescriptor, message: str, table: str, form: _Form) -> str:
+def _column_type(field: FieldDescriptor, message: str, table: str, form: Form) -> str:
+    decoding = _DECODINGS[form]
     if field.message_type is not None:
         element = f"Tuple({', '.join(_columns(field.message_type, table, form))})"
     elif field.enum_type is not None:
         element = "Int32"
-    elif f"{message}.{field.name}" in (_REPEATED_TEXT_OF_PLAIN if form == "plain" else _REPEATED_TEXT):
+    elif f"{message}.{field.name}" in decoding.repeated_text:
         element = "LowCardinality(String)"
     else:
         element = _COLUMN_TYPES[_PROTO_TYPES[field.type]]
-        if form == "json" and message in _ONEOFS_TOLD and field.containing_oneof is not None:
-            element = f"Nullable({element})"  # JSON names the member that is set
+        if message in decoding.nullable_oneofs and field.containing_oneof is not None:
+            element = f"Nullable({element})"
     return f"Array({element})" if field.is_repeated else element
 
 

@@ -42,9 +42,11 @@ _LOAD_SETTINGS: dict[str, str] = {
     "max_partitions_per_insert_block": "0",  # bounded at the door: collector accepts a limited span of time
     "query_plan_enable_optimizations": "0",  # there is nothing to find a better plan for; looking costs 5 ms
 }
-_ENCODING_SETTINGS: Mapping[otlp.Encoding, Mapping[str, str]] = {
-    # Every branch is worked out for every value: keeping account of which is needed costs a sixth of the whole load.
-    "protobuf": {"short_circuit_function_evaluation": "disable"},
+# Every branch is worked out for every value: keeping account of which is needed costs a sixth of the whole load.
+_EVERY_BRANCH = {"short_circuit_function_evaluation": "disable"}
+_FORM_SETTINGS: Mapping[otlp.Form, Mapping[str, str]] = {
+    "protobuf": _EVERY_BRANCH,
+    "plain": _EVERY_BRANCH,
     "json": {},  # here one branch is the parsing of a document, which must stay an exception
 }
 
@@ -138,8 +140,7 @@ class Store:
         payload: bytes | Path,
         *,
         token: str,
-        encoding: otlp.Encoding = "protobuf",
-        is_plain: bool = False,
+        form: otlp.Form = "protobuf",
     ) -> None:
         """Decode concatenated OTLP export requests in the engine and append one upstream table's rows, once.
 
@@ -152,8 +153,7 @@ class Store:
             payload: any number of export requests, one after the other; in JSON, each on a line of its own. Or the path
                 of a file of them, which an embedded engine reads by itself.
             token: a name that no other payload of this table ever bears.
-            encoding: what all of the requests are written in.
-            is_plain: of metrics in protobuf: all values are texts, and no point has exemplars. It takes a quarter less.
+            form: what all of the requests are.
 
         Raises:
             UndecodableError: when the payload is no OTLP.
@@ -162,13 +162,13 @@ class Store:
         schema, message = otlp.proto_schema(otlp.OTLP_TABLES[table])
         settings = {
             **_LOAD_SETTINGS,
-            **_ENCODING_SETTINGS[encoding],
+            **_FORM_SETTINGS[form],
             "format_schema": schema,
             "format_schema_message_name": message,
             "insert_deduplication_token": token,
         }
-        statement = sql.with_prefix(otlp.load_statement(table, encoding, is_plain=is_plain), self._known_prefix())
-        input_format = otlp.INPUT_FORMATS[encoding]
+        statement = sql.with_prefix(otlp.load_statement(table, form), self._known_prefix())
+        input_format = otlp.INPUT_FORMATS[form]
         if self._engine is not None:
             with _translating():
                 self._engine.insert(Insert(statement, input_format, payload), settings=settings)

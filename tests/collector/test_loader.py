@@ -8,21 +8,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.intake import Intake
 from collector.loader import Loader
 from collector.otlp import TimeRange, checked_metrics, checked_traces
-from collector.settings import WalSettings
+from collector.settings import AcceptedTimes, WalSettings
 from collector.telemetry import Telemetry
 from collector.wal import Frame, WriteAheadLog, segments_in
 from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
+from storage.otlp import Form
 from storage.store import Store
 from tests.collector.conftest import Ask
-from tests.collector.payloads import gauge_request, trace_request
+from tests.collector.payloads import add_attributes, gauge_request, trace_request
 from tests.collector.test_values import every_metric_kind
 
 NOW = time.time_ns()
@@ -41,10 +43,15 @@ class FaultyStore:
         self.errors: list[StoreError] = []
         self.tokens: list[str] = []
         self.files: list[Path] = []
+        self.forms: list[Form] = []
+        self.undecodable: Form | None = None
         self.fail_after: int | None = None
 
-    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, **form: Any) -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, form: Form = "protobuf") -> None:
         self.tokens.append(token)
+        self.forms.append(form)
+        if form == self.undecodable:
+            raise UndecodableError("the engine cannot decode the payload: it knows no such setting")
         if isinstance(payload, Path):
             self.files.append(payload)
         if self.fail_after is not None:
@@ -55,7 +62,7 @@ class FaultyStore:
             raise self.errors.pop(0)
         if POISON.encode() in (payload.read_bytes() if isinstance(payload, Path) else payload):
             raise UndecodableError("the engine cannot decode the payload: poison (in file/uri /tmp/x): While …")
-        self.store.load_otlp(table, payload, token=token, **form)
+        self.store.load_otlp(table, payload, token=token, form=form)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
@@ -123,6 +130,53 @@ def test_one_segment_of_metrics_fills_all_five_tables(wal: WriteAheadLog, loader
     }
 
 
+def plain_request() -> bytes:
+    """Three points whose labels are texts."""
+    request = ExportMetricsServiceRequest.FromString(gauge_request(NOW, points=3))
+    for number, point in enumerate(request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points):
+        del point.attributes[:]
+        add_attributes(point.attributes, {"gpu": str(number)})
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(("others", "form"), [([], "plain"), ([gauge_request(NOW, points=3)], "protobuf")])
+def test_a_segment_is_loaded_as_plain_when_all_of_it_is(
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, ask: Ask, others: list[bytes], form: Form
+) -> None:
+    intake = Intake(wal, AcceptedTimes(), telemetry, now_unix_ns=lambda: NOW)
+    payloads = [plain_request(), *others, plain_request()]
+    for payload in payloads:
+        intake.put("metrics", payload)[1].result(timeout=30)
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
+    for _ in range(2):  # as after a crash between the load and the removal
+        loader.load(segment)
+    assert set(faulty.forms) == {form}
+    assert spans_count(ask, "otel_metrics_gauge") == spans_count(ask, "tailsight_samples") == 3 * len(payloads)
+    labels = {row["gpu"] for row in ask("SELECT Attributes['gpu'] AS gpu FROM otel_metrics_gauge")}
+    assert labels - {""} == {"0", "1", "2"}
+
+
+def test_a_store_that_can_load_nothing_as_plain_puts_nothing_into_quarantine(
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, ask: Ask
+) -> None:
+    frame = Frame(NOW, {"otel_metrics_gauge": 3}, plain_request(), days=(TODAY, TODAY), is_plain=True)
+    wal.append("metrics", frame).result(timeout=30)
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    faulty.undecodable = "plain"
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
+    with pytest.raises(UndecodableError):
+        loader.load(segment)
+    assert spans_count(ask, "tailsight_quarantine") == 0
+    faulty.undecodable = None
+    loader.load(segment)
+    assert spans_count(ask, "otel_metrics_gauge") == 3
+
+
 def test_a_segment_that_is_loaded_again_changes_nothing(
     wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask
 ) -> None:
@@ -157,8 +211,8 @@ def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
     class TearingStore(FaultyStore):
         """A store whose disk is full, unnoticed, while it writes the first part."""
 
-        def load_otlp(self, table: str, payload: bytes | Path, *, token: str, **form: Any) -> None:
-            super().load_otlp(table, payload, token=token, **form)
+        def load_otlp(self, table: str, payload: bytes | Path, *, token: str, form: Form = "protobuf") -> None:
+            super().load_otlp(table, payload, token=token, form=form)
             if not torn:
                 (part,) = ask("SELECT path FROM system.parts WHERE active AND table = 'otel_traces'")
                 (Path(part["path"]) / "data.bin").write_bytes(b"")

@@ -118,6 +118,14 @@ def test_samples_and_up_come_into_the_log(
     assert counted("dropped_samples_total", job="gpus", reason="unreadable") == 1
 
 
+def test_what_is_scraped_is_plain(wal: WriteAheadLog, telemetry: Telemetry) -> None:
+    assert scrape_once(wal, telemetry, DCGM) == "ok"
+    wal.rotate(30)
+    segment = wal.take(0)
+    assert segment is not None
+    assert all(frame.is_plain for frame in read_segment(segment).frames)
+
+
 FAILURES: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "hangs before its body": ("timeout", b"", {"hang": True, "length": 100}),
     "hangs amid its body": ("timeout", DCGM, {"hang": True, "length": 10_000}),

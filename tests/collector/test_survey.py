@@ -158,13 +158,28 @@ def test_deltas_take_a_look_at_each() -> None:
 
 
 @pytest.mark.parametrize("kind", METRIC_KINDS)
-@pytest.mark.parametrize("value", ["", "0", None, 0, False, 0.0, b"", [], {}, ["a"]])
-def test_metrics_are_plain_while_all_their_values_are_texts(kind: str, value: Any) -> None:
+@pytest.mark.parametrize("key", ["pod", ""])
+@pytest.mark.parametrize("value", ["", "0", None, 0, 7, False, 0.0, b"", [], {}, ["a"]])
+def test_metrics_are_plain_while_all_their_values_are_texts(kind: str, key: str, value: Any) -> None:
     request = plain_request(kind)
-    add_attributes(getattr(_metric_of(request), kind).data_points[1].attributes, {"pod": value})
+    points = getattr(_metric_of(request), kind).data_points
+    add_attributes(points[1].attributes, {key: value})
+    if not key:  # there is no other then, whose key would be missed
+        del points[0].attributes[:], points[1].attributes[:-1]
     payload = request.SerializeToString()
-    assert survey("metrics", payload).is_plain == isinstance(value, str)
-    assert checked_metrics(payload, ACCEPTED).is_plain == isinstance(value, str)
+    is_plain = isinstance(value, str) if key else value is None  # as many keys as texts
+    assert survey("metrics", payload).is_plain == is_plain
+    assert checked_metrics(payload, ACCEPTED).is_plain == is_plain
+
+
+@given(pairs=st.lists(st.tuples(st.sampled_from(["", "gpu"]), st.sampled_from(["", "0", None, 7, b"id"])), max_size=3))
+def test_what_is_plain_has_texts_only(pairs: list[tuple[str, Any]]) -> None:
+    request = plain_request("gauge")
+    attributes = _metric_of(request).gauge.data_points[1].attributes
+    for key, value in pairs:
+        add_attributes(attributes, {key: value})
+    if survey("metrics", request.SerializeToString()).is_plain:
+        assert {pair.value.WhichOneof("value") for pair in attributes} <= {"string_value", None}
 
 
 @pytest.mark.parametrize("kind", METRIC_KINDS)
@@ -190,7 +205,7 @@ def test_resources_and_scopes_have_values_too() -> None:
         del attributes[-1]
 
 
-def test_a_value_that_is_written_twice_is_not_plain() -> None:
+def test_a_value_that_holds_two_at_a_time_is_not_plain() -> None:
     number, text = b"\x18\x07", _field(1, b"seven")
     for value in (number + text, text + number, text + text):
         point = b"\x19" + NOW.to_bytes(8, "little") + _field(7, _field(1, b"gpu") + _field(2, value))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import secrets
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -15,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.otlp import CHECKS, TimeRange
-from storage.otlp import ENCODINGS, Encoding
+from storage.otlp import ENCODINGS, Encoding, Form
 from storage.store import Store
 from tests import reference_otlp
 from tests.collector.conftest import Ask
@@ -66,7 +67,7 @@ def stored(store: Store, ask: Ask, signal: str, payload: bytes, encoding: Encodi
     tables = {}
     for table, count in checked.items.items():
         token = f"{table}-{hash(payload)}"
-        store.load_otlp(table, checked.payload, token=token, encoding=encoding, is_plain=checked.is_plain)
+        store.load_otlp(table, checked.payload, token=token, form="plain" if checked.is_plain else encoding)
         tables[table] = ask(f"SELECT {columns_of(table)} FROM {table}")
         assert len(tables[table]) == count
     return tables
@@ -277,6 +278,31 @@ def test_whatever_attributes_hold_is_stored_value_for_value(
     )
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    of_points=st.lists(
+        st.dictionaries(st.sampled_from(["", "gpu", "pod"]), st.text(max_size=200) | st.none() | st.integers(0, 1)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_is_plain_makes_the_rows_that_it_makes_in_full(
+    store: Store, ask: Ask, of_points: list[dict[str, Any]]
+) -> None:
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="power")
+    for attributes in of_points:
+        add_attributes(metric.gauge.data_points.add(time_unix_nano=NOW, as_int=1).attributes, attributes)
+    payload = request.SerializeToString()
+    rows = []
+    for form in ("plain" if CHECKS["metrics"](payload, ANY_TIME, "protobuf").is_plain else "protobuf", "protobuf"):
+        store.execute("TRUNCATE TABLE otel_metrics_gauge")
+        store.load_otlp("otel_metrics_gauge", payload, token=secrets.token_hex(), form=cast("Form", form))
+        rows.append(ask("SELECT * FROM otel_metrics_gauge ORDER BY ALL"))
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == len(of_points)
+
+
 def fill(message: Any, randomness: Random, encoding: Encoding, depth: int = 0) -> None:
     """Set random fields of any message to random values, extreme ones among them."""
     for field in message.DESCRIPTOR.fields:
@@ -341,7 +367,7 @@ def test_whatever_the_door_accepts_the_engine_can_store(
     checked = CHECKS[signal](payload, accepted, encoding)
     for table in checked.items:
         token = f"any-{table}-{hash(checked.payload)}"
-        store.load_otlp(table, checked.payload, token=token, encoding=encoding, is_plain=checked.is_plain)
+        store.load_otlp(table, checked.payload, token=token, form="plain" if checked.is_plain else encoding)
 
 
 def timed_items(resource: Any, signal: str) -> list[Any]:

@@ -4,10 +4,12 @@ import contextlib
 import itertools
 import os
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -221,6 +223,28 @@ def test_a_whole_segment_is_one_export_request(
     assert [len(resources) for _, resources in request.ListFields()] == [3]
     request.DiscardUnknownFields()
     assert request.SerializeToString() == payload * 3
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_what_is_plain_is_still_so_when_it_is_read(tmp_path: Path, telemetry: Telemetry, *, is_plain: bool) -> None:
+    frame = Frame(7, {"otel_metrics_sum": 2}, b"\x0a\x00", days=(9, 10), is_plain=is_plain)
+    with opened(tmp_path, telemetry) as wal:
+        append(wal, frame, "metrics")
+    assert read_segment(only_segment(tmp_path)).frames == (frame,)
+
+
+def test_the_log_of_the_version_before_is_read_too(tmp_path: Path, telemetry: Telemetry) -> None:
+    header = struct.pack("<Q2HQ5I", 7, 9, 10, 640, 0, 2, 0, 0, 0)
+    payload = b"\x0a\x00"
+    checksum = zlib.crc32(struct.pack("<I", len(header + payload)) + header + payload)
+    prefix = b"\xf5\xfaWF" + struct.pack("<II", len(header + payload), checksum)
+    frame = bytes([15 << 3 | 2, len(prefix + header)]) + prefix + header + payload
+    segment = Segment(tmp_path / "metrics-00000000000000000001-00000000.wal")
+    segment.path.write_bytes(b"\x7a\x08TAILWAL3" + frame * 2)
+    theirs = Frame(7, {"otel_metrics_sum": 2}, payload, days=(9, 10), carried_bytes=640)
+    assert read_segment(segment) == Contents((theirs, theirs), 0, is_all_of_file=True)
+    with opened(tmp_path, telemetry) as wal:
+        assert wal.take(0) == segment
 
 
 def test_a_log_that_another_version_wrote_is_left_as_it_is(tmp_path: Path, telemetry: Telemetry) -> None:

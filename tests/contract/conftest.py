@@ -61,7 +61,7 @@ def load(request: pytest.FixtureRequest, any_store: Store) -> Load:
 
     def load(table: str, payload: bytes) -> None:
         sent = as_json(table, payload) if encoding == "json" else payload
-        any_store.load_otlp(table, sent, token=f"{request.node.name}/{table}", encoding=encoding)
+        any_store.load_otlp(table, sent, token=f"{request.node.name}/{table}", form=encoding)
 
     return load
 

@@ -287,7 +287,7 @@ def test_every_table_of_the_door_is_one_of_ours(theirs: Store, encoding: Encodin
     for _ in range(2):  # the second time changes nothing
         for table, payload in PAYLOADS.items():
             sent = as_json(table, payload) if encoding == "json" else payload
-            theirs.load_otlp(table, sent, token=f"{encoding}/{table}", encoding=encoding)
+            theirs.load_otlp(table, sent, token=f"{encoding}/{table}", form=encoding)
     raw = {table: rows for table, rows in _held(theirs).items() if "otel" in table and not table.endswith("_ts")}
     histograms = ("otel_metrics_histogram", "otel_metrics_exponential_histogram", "otel_metrics_summary")
     assert raw == {f"tailsight_{table}": 1 if table in histograms else 2 for table in PAYLOADS}

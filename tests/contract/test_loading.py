@@ -276,7 +276,7 @@ def test_what_is_loaded_as_plain_makes_the_rows_of_a_full_load(any_store: Store,
     any_store.load_otlp(table, _PLAIN[table], token="full")
     of_full_load = ask(f"SELECT * FROM {table} ORDER BY ALL")
     any_store.execute(f"TRUNCATE TABLE {table}")
-    any_store.load_otlp(table, _PLAIN[table], token="plain", is_plain=True)
+    any_store.load_otlp(table, _PLAIN[table], token="plain", form="plain")
     assert ask(f"SELECT * FROM {table} ORDER BY ALL") == of_full_load
     assert of_full_load
 
@@ -290,7 +290,7 @@ def test_requests_one_after_the_other_are_one_payload(any_store: Store, ask: Ask
 def test_json_requests_one_a_line_are_one_payload(any_store: Store, ask: Ask) -> None:
     requests = (traces(span(name), resource={"service.name": name}) for name in ("one", "two"))
     payload = b"".join(as_json("otel_traces", request) for request in requests)
-    any_store.load_otlp("otel_traces", payload, token="lines", encoding="json")
+    any_store.load_otlp("otel_traces", payload, token="lines", form="json")
     assert ask("SELECT ServiceName FROM otel_traces ORDER BY 1") == [("one",), ("two",)]
 
 
@@ -300,7 +300,7 @@ def test_a_line_that_is_no_json_for_the_engine_is_undecodable_and_leaves_nothing
 ) -> None:
     payload = as_json("otel_traces", PAYLOADS["otel_traces"]) + line.encode() + b"\n"
     with pytest.raises(UndecodableError, match="a document is no JSON"):
-        any_store.load_otlp("otel_traces", payload, token=f"bad-{line}", encoding="json")
+        any_store.load_otlp("otel_traces", payload, token=f"bad-{line}", form="json")
     assert ask("SELECT count() FROM otel_traces") == [(0,)]
 
 
@@ -326,12 +326,12 @@ def test_the_same_token_twice_changes_nothing_and_another_doubles(
 ) -> None:
     payload = as_json(table, PAYLOADS[table]) if encoding == "json" else PAYLOADS[table]
     counts = _COUNTS.get(table, f"SELECT count() FROM {table}")
-    any_store.load_otlp(table, payload, token="segment-1", encoding=encoding)
+    any_store.load_otlp(table, payload, token="segment-1", form=encoding)
     (once,) = ask(counts)
     assert all(once)
-    any_store.load_otlp(table, payload, token="segment-1", encoding=encoding)
+    any_store.load_otlp(table, payload, token="segment-1", form=encoding)
     assert ask(counts) == [once]
-    any_store.load_otlp(table, payload, token="segment-2", encoding=encoding)
+    any_store.load_otlp(table, payload, token="segment-2", form=encoding)
     assert ask(counts) == [tuple(2 * int(str(count)) for count in once)]
 
 

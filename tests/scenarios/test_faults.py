@@ -25,6 +25,7 @@ from collector.service import Collector
 from collector.settings import CollectorSettings, WalSettings
 from collector.wal import read_segment, segments_in
 from storage.open import OWNER, open_store
+from storage.otlp import Form
 from storage.settings import StoreSettings
 from storage.store import Store
 from tests.scenarios.senders import (
@@ -253,9 +254,9 @@ class SlowStore:
         self._store = store
         self.is_let = threading.Event()
 
-    def load_otlp(self, table: str, payload: bytes | Path, **options: str) -> None:
+    def load_otlp(self, table: str, payload: bytes | Path, *, token: str, form: Form = "protobuf") -> None:
         self.is_let.wait(60)
-        self._store.load_otlp(table, payload, **options)  # type: ignore[arg-type]
+        self._store.load_otlp(table, payload, token=token, form=form)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)

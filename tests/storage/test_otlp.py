@@ -197,6 +197,20 @@ def test_whether_a_value_is_set_is_told_where_0_and_absent_differ() -> None:
     assert attribute["value"].startswith("Enum8('unset' = 0, 'stringValue' = 1, 'boolValue' = 2")
 
 
+def test_only_metrics_are_plain() -> None:
+    with pytest.raises(ValueError, match="otel_traces is loaded as protobuf or json"):
+        otlp.load_statement("otel_traces", "plain")
+
+
+@pytest.mark.parametrize("table", [table for table, signal in otlp.OTLP_TABLES.items() if signal == "metrics"])
+def test_a_plain_request_is_decoded_as_what_it_may_hold(table: str) -> None:
+    structure = _parsed(otlp.column_structure(table, "plain"))
+    (request,) = structure.values()
+    assert request["resource"]["attributes"] == {"key": "String", "value": {"stringValue": "String"}}
+    assert "exemplars" not in otlp.load_statement(table, "plain")
+    assert "throwIf" not in otlp.load_statement(table, "plain")
+
+
 def test_json_tells_what_is_set_by_what_is_not_null() -> None:
     metrics = _parsed(otlp.column_structure("otel_metrics_gauge", "json"))
     gauge = metrics["resourceMetrics"]["scopeMetrics"]["metrics"]["gauge"]["dataPoints"]
