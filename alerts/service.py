@@ -39,11 +39,19 @@ _KIND, _NAME = "alerting", "state"
 
 @dataclass(frozen=True, slots=True)
 class KnownAlert:
-    """An alert as it stands: whom it reaches, and what keeps it quiet."""
+    """An alert as it stands: whom it reaches, and what keeps it quiet.
+
+    Attributes:
+        alert: the alert.
+        receivers: of the routes that it takes.
+        suppressed: by silences, or by another alert.
+        is_out_of_hours: none of its routes tells anybody at this time.
+    """
 
     alert: Alert
     receivers: tuple[str, ...]
     suppressed: Suppressed
+    is_out_of_hours: bool = False
 
 
 class Alerting:
@@ -146,11 +154,14 @@ class Alerting:
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)
-        route = self._config.route
-        return [
-            KnownAlert(alert, tuple(one.options.receiver for one in route.match(alert.labels)), suppressed)
-            for alert, suppressed in firing
-        ]
+        closed = self._dispatcher.out_of_hours(now)
+        known = []
+        for alert, suppressed in firing:
+            routes = self._config.route.match(alert.labels)
+            receivers = tuple(one.options.receiver for one in routes)
+            is_out_of_hours = all(one.index in closed for one in routes)
+            known.append(KnownAlert(alert, receivers, suppressed, is_out_of_hours))
+        return known
 
     def reach(self, labels: Labels) -> tuple[list[Reached], Suppressed]:
         """Where an alert of these labels would go if it fired now, and what would keep it quiet."""

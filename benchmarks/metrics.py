@@ -285,10 +285,13 @@ def report(
         "points_per_second_wall": median(run.items / run.wall_s for run in runs),
         "peak_rss_mib": round(max(run.peak_rss_mib for run in runs)),
         "runs": len(runs),
-        "measurements": [
-            {name: value if value is None else round(value, 3) for name, value in asdict(run).items()} for run in runs
-        ],
+        "measurements": [_rounded(run) for run in runs],
+        "measurements_of_spans": [_rounded(run) for run in of_spans],
     }
+
+
+def _rounded(run: Measurement) -> dict[str, Any]:
+    return {name: value if value is None else round(value, 3) for name, value in asdict(run).items()}
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ def _cause(cause: Cause, indicator: Indicator) -> Component:
                 [
                     html.Span(str(cause.rank), className="rank"),
                     html.H3([icon(CAUSE_ICONS[cause.kind]), text.cause_title(cause.kind)]),
-                    _confidence(cause.confidence) if known else None,
+                    _confidence(cause.confidence) if known and cause.rank == 1 else None,  # others have no scale
                 ],
                 className="cause-head",
             ),

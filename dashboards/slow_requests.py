@@ -1,7 +1,7 @@
 """The slow requests of an incident: what they have in common, and where the time of the slowest went."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,17 @@ _TRACES_MAX = 8
 _STAGES = (("queue_ms", "queue"), ("prefill_ms", "prefill"), ("transfer_ms", "transfer"), ("decode_ms", "decode"))
 
 
-def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | None, now: datetime) -> list[Component]:
+TraceLink = Callable[[str], str | None]
+"""Where the trace of an id is seen whole, where a site has said it (`dashboards.trace_url`)."""
+
+
+def show_slow_requests(
+    store: Store,
+    incident: Incident,
+    threshold_ms: float | None,
+    now: datetime,
+    trace_link: TraceLink = lambda _: None,
+) -> list[Component]:
     """Both panels; only the named traces when the requests are no longer kept.
 
     Args:
@@ -35,15 +45,16 @@ def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | N
         incident: whose requests.
         threshold_ms: the objective; None when there is none: then the usual p99 tells slow from the rest.
         now: the clock.
+        trace_link: where traces lead.
     """
     one_in = _one_in(incident)
     requests = _read(store, incident, now, one_in)
     if requests.is_empty():
-        return _named_traces(incident.exemplar_trace_ids)
+        return _named_traces(incident.exemplar_trace_ids, trace_link)
     requests = stage_split(requests)
     sample = "" if one_in == 1 else f"; a sample, one request in {one_in:,}"
     if incident.indicator is Indicator.ERRORS:
-        return _show_failures(requests, incident, sample)
+        return _show_failures(requests, incident, sample, trace_link)
     # A spike may stay below the objective: then that tells nothing apart.
     promised = threshold_ms is not None and threshold_ms < incident.peak_ms_p99
     slow_over_ms = threshold_ms if promised and threshold_ms is not None else incident.baseline_ms_p99
@@ -52,17 +63,17 @@ def show_slow_requests(store: Store, incident: Incident, threshold_ms: float | N
     slowest = requests.sort(VALUES[incident.indicator], descending=True, nulls_last=True)
     return [
         in_common(shared, f"slow is over {meaning}, {text.duration_ms(slow_over_ms)}, or failed{sample}"),
-        traces_table(slowest.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids),
+        traces_table(slowest.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids, trace_link),
     ]
 
 
-def _show_failures(requests: pl.DataFrame, incident: Incident, sample: str) -> list[Component]:
+def _show_failures(requests: pl.DataFrame, incident: Incident, sample: str, trace_link: TraceLink) -> list[Component]:
     failed = requests.filter("is_error").sort("latency_ms", descending=True, nulls_last=True)
     shared = contrast(requests, math.inf, Indicator.LATENCY, _DIMENSIONS)  # no time is too long: only failures count
     return [
         in_common(shared, f"failed requests against the others{sample}", "failed"),
         *(
-            [traces_table(failed.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids)]
+            [traces_table(failed.head(_TRACES_MAX), incident.indicator, incident.exemplar_trace_ids, trace_link)]
             if failed.height
             else []
         ),
@@ -111,13 +122,16 @@ def in_common(table: pl.DataFrame, note: str, word: str = "slow") -> Component:
     return panel(title, html.Div(groups, className="contrasts"), note=note, aside=legend)
 
 
-def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequence[str]) -> Component:
+def traces_table(
+    slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequence[str], trace_link: TraceLink
+) -> Component:
     """The slowest requests with where their time went.
 
     Args:
         slowest: a frame of `read_requests` with the columns of `stage_split`.
         indicator: which time counts.
         exemplars: trace ids that the incident itself names.
+        trace_link: where traces lead.
     """
     column = VALUES[indicator]
     # The time to the first token ends before the first decode step.
@@ -137,7 +151,10 @@ def traces_table(slowest: pl.DataFrame, indicator: Indicator, exemplars: Sequenc
         html.Tr(
             [
                 html.Td(
-                    [html.Code(row["trace_id"]), badge("example", "calm") if row["trace_id"] in exemplars else None]
+                    [
+                        _trace(row["trace_id"], trace_link),
+                        badge("example", "calm") if row["trace_id"] in exemplars else None,
+                    ]
                 ),
                 html.Td(text.duration_ms(row[column]), className="number"),
                 html.Td(_split_bar(row, stages, longest_ms)),
@@ -205,10 +222,16 @@ def _split_bar(row: dict[str, Any], stages: Sequence[tuple[str, str]], longest_m
     )
 
 
-def _named_traces(trace_ids: Sequence[str]) -> list[Component]:
+def _trace(trace_id: str, trace_link: TraceLink) -> Component:
+    link = trace_link(trace_id)
+    shown = html.Code(trace_id)
+    return shown if link is None else html.A(shown, href=link, target="_blank", rel="noreferrer")
+
+
+def _named_traces(trace_ids: Sequence[str], trace_link: TraceLink) -> list[Component]:
     if not trace_ids:
         return []
-    items = html.Ul([html.Li(html.Code(trace_id)) for trace_id in trace_ids], className="trace-ids")
+    items = html.Ul([html.Li(_trace(trace_id, trace_link)) for trace_id in trace_ids], className="trace-ids")
     return [panel("Example traces", items, note="the requests themselves are no longer kept")]
 
 

@@ -208,7 +208,7 @@ def _row(known: KnownAlert, now: datetime, *, silenced_elsewhere: bool) -> Compo
         badge(*look),
         title,
         text.since(alert.starts_at, now),
-        ", ".join(known.receivers),
+        "Alertmanager" if silenced_elsewhere else ", ".join(known.receivers),
         _state(known, silenced_elsewhere=silenced_elsewhere),
         None if known.suppressed.silenced_by else silence,
     )
@@ -224,6 +224,8 @@ def _state(known: KnownAlert, *, silenced_elsewhere: bool) -> Component:
     if quiet.inhibited_by is not None:
         by = ", ".join(f"{name}={value}" for name, value in sorted(quiet.inhibited_by.items()))
         return html.Span("Said by a greater one", className="note", title=by)
+    if known.is_out_of_hours and not silenced_elsewhere:
+        return html.Span("Firing, told later", className="note", title="outside the time intervals of its route")
     return html.Span([html.Span(className="dot dot-critical"), "Firing"], className="state")
 
 

@@ -375,4 +375,4 @@ def _where(context: PageContext, incident: Incident) -> Component:
 
 def _requests(context: PageContext, incident: Incident) -> list[Component]:
     threshold_ms = context.threshold_ms(incident.service, incident.indicator)
-    return show_slow_requests(context.store, incident, threshold_ms, context.now())
+    return show_slow_requests(context.store, incident, threshold_ms, context.now(), context.settings.trace_link)

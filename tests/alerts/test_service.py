@@ -156,6 +156,22 @@ def test_every_alert_carries_the_labels_of_this_site(clean_store: Store, tmp_pat
     assert receiver.told[0]["alerts"][0]["labels"]["cluster"] == "eu-1"
 
 
+def test_an_alert_whose_route_tells_nobody_at_this_time_is_known_as_such(clean_store: Store, tmp_path: Path) -> None:
+    config = """
+route:
+  receiver: oncall
+  routes: [{matchers: [severity=ticket], receiver: office, active_time_intervals: [that year]}]
+receivers: [{name: oncall}, {name: office}]
+time_intervals: [{name: that year, time_intervals: [{years: ['2000']}]}]
+"""
+    service = alerting(clean_store, settings_of(tmp_path, config))
+    service.tell([alert(severity="page"), alert(severity="ticket")])
+    assert {(known.receivers, known.is_out_of_hours) for known in service.alerts()} == {
+        (("oncall",), False),
+        (("office",), True),
+    }
+
+
 def test_where_alertmanager_alone_tells_people_its_own_form_silences(clean_store: Store) -> None:
     settings = AlertsSettings(
         alertmanagers=("http://alertmanager-0:9093",),

@@ -1,5 +1,6 @@
 """The page of the alerts: what can be done to one that fires."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.dispatch import Suppressed
@@ -30,3 +31,16 @@ def test_where_alertmanager_tells_people_its_form_silences_and_our_silence_is_to
     assert FORM in links(body)
     assert "Silence 1 h" not in words(body)
     assert "Silenced here only" in words(table([firing("s-1")], NOW, silenced_elsewhere=True))
+
+
+def test_where_alertmanager_tells_people_that_is_whom_an_alert_reaches() -> None:
+    assert "oncall" in words(table([firing()], NOW))
+    body = words(table([firing()], NOW, silenced_elsewhere=True))
+    assert "Alertmanager" in body
+    assert "oncall" not in body
+
+
+def test_an_alert_whose_route_tells_nobody_at_this_time_says_so() -> None:
+    late = replace(firing(), is_out_of_hours=True)
+    assert "Firing, told later" in words(table([late], NOW))
+    assert "told later" not in words(table([late], NOW, silenced_elsewhere=True)), "its routes are not asked"

@@ -29,6 +29,7 @@ def test_causes_come_by_rank_with_confidence_and_evidence() -> None:
     assert "1 Bad link 93 % gpu-07-03/mlx5_2/1 it has a bad link" in told
     assert "Symbol errors 0.37 → 85.4 /s , 50 s earlier" in told
     assert told.index("Bad link") < told.index("KV cache full")
+    assert "KV cache full gpu-07-03/mlx5_2/1" in told, "a further cause bears no number: only the first is calibrated"
 
 
 def test_a_cause_says_how_much_of_the_trouble_it_explains_where_that_is_known() -> None:

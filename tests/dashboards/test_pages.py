@@ -373,6 +373,16 @@ def test_of_an_incident_whose_requests_are_gone_the_named_traces_are_left(filled
     old = replace(fixture_data.incident(), model="gone", exemplar_trace_ids=("4bf92f35", "77a2"))
     (named,) = show_slow_requests(filled_store, old, None, fixture_data.NOW)
     assert words(named) == "Example traces the requests themselves are no longer kept 4bf92f35 77a2"
+    assert links(named) == []
+    settings = DashboardSettings(trace_url="https://jaeger.example/trace/{trace_id}?uiEmbed=v0")
+    (named,) = show_slow_requests(filled_store, old, None, fixture_data.NOW, settings.trace_link)
+    assert links(named)[0] == "https://jaeger.example/trace/4bf92f35?uiEmbed=v0"
+
+
+@pytest.mark.parametrize("url", ["https://jaeger.example/trace", "jaeger.example/{trace_id}", "javascript:{trace_id}"])
+def test_a_trace_url_that_leads_to_no_trace_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="leads to no trace"):
+        DashboardSettings(trace_url=url)
 
 
 def test_another_window_of_the_incidents_service_can_be_explained(pages: Asker) -> None:
