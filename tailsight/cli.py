@@ -25,7 +25,7 @@ from rich.table import Table
 from collector.errors import CollectorError
 from domain.address import shown
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind
-from domain.incident import Incident, Indicator, explanation_to_document, to_document
+from domain.incident import Incident, Indicator, Status, explanation_to_document, to_document
 from domain.money import usd_text
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 from storage.errors import StoreError
@@ -282,6 +282,36 @@ def explain(
     for ruled_out in explanation.ruled_out:
         head = "   " if ruled_out.why.startswith(NOT_LOOKED_AT) else "   not "
         _out.print(f"[dim]{head}{ruled_out.kind}: {escape(ruled_out.why)}[/]", highlight=False)
+
+
+@app.command()
+def incidents(
+    incident_id: Annotated[str | None, typer.Argument(help="One of them, to be told whole.")] = None,
+    *,
+    hours: Annotated[float, typer.Option(help="How far back to list them.", min=0.1, max=24 * 366)] = 24.0,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List what goes on and what did in the last day, or tell one incident whole. Changes nothing."""
+    from reports.incident import incident_report
+    from storage.readers import read_incident, read_incidents
+
+    now = datetime.now(UTC)
+    with _store(config) as (store, _):
+        if incident_id is None:
+            found = read_incidents(store, Window(now - timedelta(hours=hours), now))
+        elif one := read_incident(store, incident_id):
+            found = [one]
+        else:
+            _fail(f"there is no incident {incident_id!r}: `tailsight incidents` lists those of a day", Exit.WRONG_USE)
+    if as_json:
+        _say_json({"incidents": [to_document(one) for one in found]})
+    elif incident_id is not None:
+        _out.print(Markdown(incident_report(found[0])))
+    elif found:
+        _tell_incidents(sorted(found, key=lambda one: one.status is not Status.OPEN))
+    else:
+        _out.print(f"No incident in the last {hours:g} hours.")
 
 
 def _sure(cause: Cause) -> str:
@@ -985,18 +1015,25 @@ def _tell_incidents(incidents: list[Incident]) -> None:
     if not incidents:
         _out.print("No spike in this window.")
         return
-    table = Table("incident", "began, UTC", "service", "p99, ms", "cause", "sure")
+    table = Table("incident", "began, UTC", "lasted", "service", "p99, ms", "cause", "sure")
     for incident in incidents:
         cause = incident.cause
         table.add_row(
             incident.id,
             f"{incident.started_at:%m-%d %H:%M:%S}",
+            _lasted(incident),
             escape(f"{incident.service} {incident.indicator}"),
             f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
             escape(f"{cause.kind}\n{cause.entity.name}"),
             _sure(cause).strip(),
         )
     _out.print(table)
+
+
+def _lasted(incident: Incident) -> str:
+    if incident.ended_at is None:
+        return "goes on"
+    return duration_text((incident.ended_at - incident.started_at).total_seconds() * 1e3)
 
 
 def _tell_bill(costs: Any, pricing: Any) -> None:

@@ -12,6 +12,7 @@ from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, Objective, Period
 from tests.analytics.slo_documents.test_pyrra import PYRRA
+from tests.domain.examples import PAGING, UNEXPLAINED
 
 ROOT = Path(__file__).parents[2]
 HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
@@ -166,6 +167,38 @@ def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> 
     assert tailsight("migrate", TAILSIGHT_STORE=store).returncode == FINE
     finished = tailsight("analyze", *HOUR, "--json", TAILSIGHT_STORE=store)
     assert (finished.returncode, finished.stdout) == (FINE, '{\n  "incidents": []\n}\n')
+
+
+def test_incidents_are_listed_and_told_whole(tmp_path: Path) -> None:
+    store = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}"}
+    assert tailsight("migrate", **store).returncode == FINE
+    assert "No incident in the last 24 hours" in tailsight("incidents", **store).stdout
+    written = f"""
+from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from storage.open import open_store
+from storage.readers import write_incidents
+from storage.settings import StoreSettings
+from tests.domain.examples import PAGING, UNEXPLAINED
+now = datetime.now(UTC)
+store = open_store(StoreSettings(url={store["TAILSIGHT_STORE"]!r}))
+begun = [replace(one, started_at=now - timedelta(hours=1), detected_at=now) for one in (PAGING, UNEXPLAINED)]
+over = replace(begun[1], ended_at=now - timedelta(minutes=50))
+write_incidents(store, [over, begun[0]], now)
+"""
+    subprocess.run([sys.executable, "-c", written], check=True, cwd=ROOT, env=environment(), timeout=240)
+    listed = tailsight("incidents", **store).stdout
+    assert listed.index(PAGING.id) < listed.index(UNEXPLAINED.id), "what goes on comes first"
+    assert listed.count("goes on") == 1
+    assert "10 min" in listed
+    assert {one["id"] for one in json.loads(tailsight("incidents", "--json", **store).stdout)["incidents"]} == {
+        PAGING.id,
+        UNEXPLAINED.id,
+    }
+    assert "Next steps" in tailsight("incidents", PAGING.id, **store).stdout
+    unknown = tailsight("incidents", "inc-none", **store)
+    assert unknown.returncode == WRONG_USE
+    assert "there is no incident 'inc-none'" in unknown.stderr
 
 
 def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: Path) -> None:
