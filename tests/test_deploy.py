@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from alerts.settings import SILENT
+from api.auth import ALERTMANAGER_HOOK
 from collector.compression import ENCODINGS
 from collector.settings import CollectorSettings
+from tailsight.settings import read_settings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -130,6 +134,15 @@ def test_a_service_that_others_wait_for_tells_its_health(service: str) -> None:
     of_its_image = "build" in SERVICES[service] and "\nHEALTHCHECK " in DOCKERFILE
 
     assert own or of_its_image or service not in waited_for
+
+
+def test_links_in_alerts_lead_to_ports_that_compose_publishes() -> None:
+    own = {name: re.sub(r"\$\{\w+\}", "x", value) for name, value in SERVICES["tailsight"]["environment"].items()}
+    settings = read_settings(None, own)
+    silences, pages = urlsplit(settings.alerts.alertmanager_for_people or ""), urlsplit(settings.web.public_url or "")
+
+    assert [silences.netloc] == [port.rpartition(":")[0] for port in SERVICES["alertmanager"]["ports"]]
+    assert [pages.netloc] == [port.rpartition(":")[0] for port in SERVICES["tailsight"]["ports"]]
 
 
 def test_the_store_password_has_no_default() -> None:
@@ -313,6 +326,26 @@ def test_the_collector_is_reached_on_the_ports_it_listens_on() -> None:
 
 def test_alertmanager_tells_nobody_until_it_is_told_whom() -> None:
     assert ALERTMANAGER["receivers"] == [{"name": ALERTMANAGER["route"]["receiver"]}]
+
+
+def test_alertmanager_groups_and_inhibits_as_our_own_router_does() -> None:
+    ours = yaml.safe_load(SILENT)
+
+    assert ALERTMANAGER["route"]["group_by"] == ours["route"]["group_by"]
+    assert ALERTMANAGER["inhibit_rules"] == ours["inhibit_rules"]
+
+
+def test_the_receiver_on_call_notes_at_tailsight_that_somebody_was_notified() -> None:
+    text = (DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    uncommented = yaml.safe_load(re.sub(r"^(  )# (?=routes:| *- |  +\w+:)", r"\1", text, flags=re.MULTILINE))
+    assert uncommented["route"]["routes"] == [{"matchers": ['severity="page"'], "receiver": "on-call"}]
+    [hook] = uncommented["receivers"][1]["webhook_configs"]
+    port = SERVICES["tailsight"]["ports"][0].rpartition(":")[2]
+
+    assert hook["url"] == f"http://tailsight:{port}{ALERTMANAGER_HOOK}"
+    assert hook["http_config"]["authorization"]["credentials_file"] == TOKEN_PATH
+    assert Path(TOKEN_PATH).name in SERVICES["alertmanager"]["secrets"]
+    assert SERVICES["tailsight"]["environment"]["TAILSIGHT_ALERTS__HOOKS__ALERTMANAGER_TOKEN_FILE"] == TOKEN_PATH
 
 
 # Prometheus
