@@ -358,12 +358,31 @@ def test_the_rules_that_watch_tailsight_ask_for_metrics_that_it_has() -> None:
     assert set().union(*asked.values()) <= known
     assert {rule["labels"]["severity"] for rule in rules} == {"page", "ticket"}
     assert [name for name, metrics in asked.items() if not metrics] == ["TailsightDown"]
+    operate = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
+    [for_alerting] = [line for line in operate.splitlines() if line.startswith("| the same, for alerting |")]
+    assert set(re.findall(r"`(tailsight_\w+)", for_alerting)) <= set().union(*asked.values())
+
+
+def test_the_scrape_configuration_at_the_head_of_the_rules_shows_our_token_and_names_the_job_that_they_ask_for() -> (
+    None
+):
+    head = RULES.read_text(encoding="utf-8").partition("\ngroups:")[0]
+    shown = yaml.safe_load("\n".join(re.findall(r"^#   (.*)", head, flags=re.MULTILINE)))
+    [job] = shown["scrape_configs"]
+
+    assert f'up{{job="{job["job_name"]}"}}' in RULES.read_text(encoding="utf-8")
+    assert set(job["authorization"]) == {"credentials_file"}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on PATH (Debian: prometheus)")
-def test_prometheus_takes_the_rules() -> None:
-    checked = subprocess.run(["promtool", "check", "rules", RULES], check=False, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "rules", RULES), ("test", "rules", ROOT / "tests/deploy/tailsight.rules_test.yml")],
+    ids=["check", "test"],
+)
+def test_prometheus_takes_the_rules_and_they_fire_when_they_should(arguments: tuple[str | Path, ...]) -> None:
+    checked = subprocess.run(["promtool", *arguments], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 # Dockerfile
