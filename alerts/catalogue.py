@@ -41,7 +41,7 @@ _ALL = (
         (
             "Do the next step of the first cause when its evidence convinces you.",
             "Cause unknown: open two of the traces that the alert names, and see in which stage the time went.",
-            "Acknowledge it, so that others know that somebody has it in hand.",
+            "Note on its page that you look into it, and acknowledge where it paged you: the note stops no escalation.",
         ),
     ),
     AlertKind(

@@ -51,7 +51,10 @@ def _note_first_told(store: Store, incident_id: str, now: datetime) -> None:
 
 
 def acknowledge(store: Store, incident_id: str, by: str, at: datetime, now: datetime) -> dict[str, Any]:
-    """Somebody has it in hand; the earliest one counts. All that is noted then."""
+    """Somebody has it in hand; the earliest one counts. All that is noted then.
+
+    A note and no more: what is told again, or escalates elsewhere, goes on.
+    """
 
     def change(known: dict[str, Any]) -> dict[str, Any]:
         if "acknowledged_at" in known and from_rfc3339(known["acknowledged_at"]) <= at:

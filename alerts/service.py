@@ -127,9 +127,9 @@ class Alerting:
 
     def _of_this_site(self, alert: Alert) -> Alert:
         labels, annotations = {**alert.labels, **self._settings.labels}, alert.annotations
-        if self.is_told_by_alertmanager_alone and "silence_url" in annotations:
-            people_reach = shown(self._settings.alertmanager_url or self._settings.alertmanagers[0]).rstrip("/")
-            annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, people_reach)}
+        alertmanager = self._settings.alertmanager_for_people
+        if self.is_told_by_alertmanager_alone and alertmanager is not None and "silence_url" in annotations:
+            annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, alertmanager)}
         return replace(alert, labels=labels, annotations=annotations)
 
     def hold(self, names: Collection[str] | None = None) -> None:

@@ -131,6 +131,12 @@ class AlertsSettings(BaseModel):
         return self
 
     @property
+    def alertmanager_for_people(self) -> str | None:
+        """Where people reach Alertmanager, as it may be shown; None when there is none."""
+        url = self.alertmanager_url or next(iter(self.alertmanagers), None)
+        return None if url is None else shown(url).rstrip("/")
+
+    @property
     def config(self) -> AlertingConfig:
         """The configuration of our own router; one that tells nobody when there is no file."""
         return parse_config(SILENT) if self._config is None else self._config

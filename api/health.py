@@ -11,9 +11,12 @@ from pydantic import BaseModel, Field
 from api.context import Context, Given, LoaderState
 from api.times import Moment
 from storage.errors import StoreError
-from storage.readers import read_freshness
+from storage.readers import FRESHNESS_DAYS, read_freshness
 
 router = APIRouter(tags=["health"])
+
+
+_LOOKED_AT = f"the last {FRESHNESS_DAYS[-1]} days"
 
 
 class Liveness(BaseModel):
@@ -35,8 +38,8 @@ class Readiness(BaseModel):
 
     ready: bool
     checks: list[CheckDocument]
-    newest_request_at: Moment | None = Field(description="null when there was none in the last day")
-    newest_sample_at: Moment | None = Field(description="null when there was none in the last day")
+    newest_request_at: Moment | None = Field(description=f"null when there was none in {_LOOKED_AT}")
+    newest_sample_at: Moment | None = Field(description=f"null when there was none in {_LOOKED_AT}")
     data_lag_s: float | None = Field(
         description="age of the newest of both; null when there is none. Old data alone is no reason to be unready: "
         "senders must still reach us"
@@ -63,6 +66,13 @@ _UNREADY_EXAMPLE = {
     "newest_sample_at": None,
     "data_lag_s": None,
 }
+
+
+_METRICS_EXAMPLE = """\
+# HELP tailsight_collector_accepted_items_total Spans, data points and log records in the log, by upstream table
+# TYPE tailsight_collector_accepted_items_total counter
+tailsight_collector_accepted_items_total{table="otel_traces"} 59420.0
+"""
 
 
 @router.get(
@@ -107,7 +117,7 @@ def get_readiness(given: Given, response: Response) -> dict[str, Any]:
             "content": {
                 "text/plain": {
                     "schema": {"type": "string"},
-                    "example": "# TYPE tailsight_accepted_total counter\ntailsight_accepted_total 59420.0\n",
+                    "example": _METRICS_EXAMPLE,
                 }
             },
         }

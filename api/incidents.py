@@ -204,7 +204,10 @@ _NOTES_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"applicati
     responses=_NOTES_RESPONSE,
 )
 def acknowledge_incident(given: Given, incident_id: IncidentId, acknowledgement: Acknowledgement) -> dict[str, Any]:
-    """Somebody has it in hand. The first one counts for the time to acknowledge; notes add up."""
+    """Notes who has it in hand. The first one counts for the time to acknowledge; notes add up.
+
+    It stops no repeat and no escalation: acknowledge in PagerDuty too, or silence the alert.
+    """
     _known_incident(given, incident_id)
     now = given.now()
     noted = acknowledge(given.store, incident_id, acknowledgement.by, now, now)

@@ -1,7 +1,7 @@
 """Who has an incident in hand: when it began, was seen, told and taken in hand, as a line of time; and the notes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
+from alerts.decide import silence_url
 from alerts.handling import acknowledge, add_note
+from alerts.service import KnownAlert
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import icon
@@ -24,16 +26,15 @@ _NOTE_MAX, _NAME_MAX = 4_000, 100
 
 
 def layout() -> Component:
-    """Where the line of time and the notes go, and the form for a note: it stays while the rest is drawn anew."""
+    """Where the line of time, the buttons and the notes go. What one writes in stays while the rest is drawn anew."""
+    name = html.Label(
+        ["Your name", dcc.Input(id="note-by", maxLength=_NAME_MAX, persistence=True)], className="name-field"
+    )
     form = html.Details(
         [
             html.Summary([icon("chevrons-up-down"), "Add a note"]),
             html.Div(
                 [
-                    html.Label(
-                        ["Your name", dcc.Input(id="note-by", maxLength=_NAME_MAX, persistence=True)],
-                        className="name-field",
-                    ),
                     html.Label(
                         ["Note", dcc.Textarea(id="note-text", maxLength=_NOTE_MAX, rows=2)], className="note-words"
                     ),
@@ -45,7 +46,14 @@ def layout() -> Component:
         className="add-note",
     )
     return html.Section(
-        [html.Div(id="incident-handling"), form], id="handling-panel", className="panel handling", hidden=True
+        [
+            html.Div(id="incident-handling"),
+            html.Div([name, html.Div(id="handling-buttons"), form], className="handling-actions"),
+            html.Div(id="incident-notes"),
+        ],
+        id="handling-panel",
+        className="panel handling",
+        hidden=True,
     )
 
 
@@ -55,6 +63,8 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(
         app,
         Output("incident-handling", "children"),
+        Output("handling-buttons", "children"),
+        Output("incident-notes", "children"),
         Output("handling-panel", "hidden"),
         Output("note-text", "value"),
         Input("url", "pathname"),
@@ -70,7 +80,7 @@ def register(app: Dash, context: PageContext) -> None:
         incident_id, now = incident_id_of(path), context.now()
         incident = await asyncio.to_thread(read_incident, context.store, incident_id) if incident_id else None
         if incident is None:
-            return None, True, no_update
+            return None, None, None, True, no_update
         asked = ctx.triggered_id if any(one["value"] for one in ctx.triggered) else None
         who, words, written = (by or "").strip() or _BY, (note or "").strip(), no_update
         if isinstance(asked, dict) and asked["of"] == incident.id:
@@ -78,8 +88,12 @@ def register(app: Dash, context: PageContext) -> None:
         elif asked == "note-save" and words:
             await asyncio.to_thread(add_note, context.store, incident.id, who, words, now, now)
             written = ""
-        notes = await asyncio.to_thread(read_incident_notes, context.store, [incident.id])
-        return handling(incident, notes.get(incident.id, {}), now), False, written
+        noted = (await asyncio.to_thread(read_incident_notes, context.store, [incident.id])).get(incident.id, {})
+        silence = None
+        if context.alerting is not None:
+            elsewhere = context.alerting.is_told_by_alertmanager_alone
+            silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
+        return line(incident, noted, now), buttons(incident, noted, silence), notes(noted, now), False, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +127,65 @@ def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
     return [*known, *(one for one in found if one.at is None)]
 
 
-def handling(incident: Incident, noted: dict[str, Any], now: datetime) -> Component:
-    """The line of time, a button where somebody is to take it in hand, and the notes."""
-    waits = incident.status is Status.OPEN and not noted.get("acknowledged_at")
-    button = html.Button(
-        [icon("check"), "Acknowledge"],
-        id={"type": "acknowledge", "of": incident.id},
-        className="button",
-        title="Say that somebody has it in hand; the first one counts",
-    )
-    line = html.Ol(_points(moments(incident, noted), now), className="moments", **{"aria-label": "Handling"})
-    return html.Div(
-        [
-            html.Div([line, button if waits else None], className="handling-line"),
-            html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes"),
-        ]
-    )
+def line(incident: Incident, noted: dict[str, Any], now: datetime) -> Component:
+    """The line of time."""
+    return html.Ol(_points(moments(incident, noted), now), className="moments", **{"aria-label": "Handling"})
+
+
+def buttons(incident: Incident, noted: dict[str, Any], silence: str | None) -> list[Component]:
+    """To take it in hand, while nobody has; to silence its alert, where that can be done."""
+    found: list[Component] = []
+    if incident.status is Status.OPEN and not noted.get("acknowledged_at"):
+        found.append(
+            html.Button(
+                [icon("check"), "Acknowledge"],
+                id={"type": "acknowledge", "of": incident.id},
+                className="button",
+                title="Notes who looks into it, the first one counts; acknowledge in PagerDuty too: this stops no "
+                "repeat and no escalation",
+            )
+        )
+    if silence is not None:
+        found.append(
+            html.A(
+                [icon("bell-off"), "Silence"],
+                href=silence,
+                className="button",
+                title="Opens the form for a silence, filled in; the next incident of this service, indicator and "
+                "severity is kept quiet too",
+            )
+        )
+    return found
+
+
+def silence_link(alerts: Sequence[KnownAlert], incident_id: str, *, silenced_elsewhere: bool = False) -> str | None:
+    """The form that silences the alert of an incident; None where none fires, or it is kept quiet already.
+
+    Where Alertmanager alone tells people it is Alertmanager's form; else ours, at the address that this page has.
+    """
+    known = next((one for one in alerts if _is_of(one.alert.labels, incident_id)), None)
+    if known is None:
+        return None
+    if silenced_elsewhere:
+        return known.alert.annotations.get("silence_url")
+    return None if known.suppressed.silenced_by else silence_url(known.alert.labels, "")
+
+
+def _is_of(labels: Mapping[str, str], incident_id: str) -> bool:
+    """Is it the incident's own alert: tickets of devices name the incident that they wait under, too."""
+    return labels["alertname"] == "TailsightLatencySpike" and labels.get("incident") == incident_id
+
+
+def acknowledged(noted: Mapping[str, Any], now: datetime) -> str | None:
+    """Who took it in hand and when, `ann, 02:47`; None when nobody did."""
+    if not noted.get("acknowledged_at"):
+        return None
+    return f"{noted.get('acknowledged_by') or 'somebody'}, {text.since(from_rfc3339(noted['acknowledged_at']), now)}"
+
+
+def notes(noted: dict[str, Any], now: datetime) -> Component:
+    """What people noted, in order of time."""
+    return html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes")
 
 
 def _points(points: Sequence[Moment], now: datetime) -> list[Component]:

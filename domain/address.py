@@ -24,6 +24,19 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def is_of_this_machine(host: str) -> bool:
+    """Does this address, put into a link, lead elsewhere nowhere: loopback, or all addresses (0.0.0.0, ::)."""
+    try:
+        return is_loopback(host) or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def http_url(host: str, port: int) -> str:
+    """`http://127.0.0.1:8080`, `http://[::1]:8080`."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def is_http(url: str) -> bool:
     """Is it a URL of HTTP with a host, and with a port from 1 to 65535 where it names one."""
     try:

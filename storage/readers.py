@@ -455,10 +455,14 @@ def read_request_key_values(store: Store, since: datetime) -> pl.DataFrame:
     return store.query("request_key_values", KEY_VALUES, since=since)
 
 
+FRESHNESS_DAYS = (1, 35)
+"""How far back the newest data are looked for; most often a day is enough, and quick."""
+
+
 def read_freshness(store: Store, now: datetime) -> dict[str, datetime | None]:
-    """The newest request and the newest sample of the last five weeks; None where there is none."""
+    """The newest request and the newest sample of the last `FRESHNESS_DAYS`; None where there is none."""
     known: dict[str, datetime | None] = {}
-    for days in (1, 35):  # most often a day is enough, and quick
+    for days in FRESHNESS_DAYS:
         frame = store.query("freshness", FRESHNESS, start=now - timedelta(days=days))
         known = dict(frame.iter_rows())
         if all(newest is not None for newest in known.values()):

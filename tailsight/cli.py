@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
-from domain.address import shown
+from domain.address import http_url, shown
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind
 from domain.incident import Incident, Indicator, Status, explanation_to_document, to_document
 from domain.money import usd_text
@@ -157,7 +157,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
     """Say what is wrong with a configuration file, and what will not do what it seems to."""
     from alerts.checks import unheard_pages, unreadable_secrets
     from analytics.burn_rates import never_pages
-    from tailsight.settings import listens_openly, read_settings
+    from tailsight.settings import links_of_this_machine, listens_openly, read_settings
 
     settings = read_settings(file)
     openly = listens_openly(settings)
@@ -172,6 +172,8 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
     elif not alerts.alertmanagers:
         told = "nobody is told of any alert: set alerts.alertmanagers or alerts.config_file"
         _err.print(f"[dim]note:[/] {told}", highlight=False)
+    misleading = links_of_this_machine(settings)
+    warnings += [] if misleading is None else [misleading]
     for warning in warnings:
         _warn(warning)
     _out.print(escape(f"{file} can be used, with the warnings above" if warnings else f"{file} is fine"))
@@ -709,7 +711,7 @@ def report_weekly(
         _fail("--format needs --out: a folder to write into", Exit.WRONG_USE)
     now = datetime.now(UTC)
     with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
-        url = settings.web.public_url or f"http://{settings.web.host}:{settings.web.port}"
+        url = settings.web.public_url or http_url(settings.web.host, settings.web.port)
         reports = WeeklyReports(
             store,
             settings.reports.weekly,
@@ -805,8 +807,9 @@ def simulate(
 def doctor(*, config: Config = None) -> None:
     """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series."""
     from collector.cardinality import find_excesses
-    from storage.readers import read_freshness
+    from storage.readers import FRESHNESS_DAYS, read_freshness
     from storage.upstream import sources
+    from tailsight.settings import links_of_this_machine
 
     now = datetime.now(UTC)
     with _store(config) as (store, settings):
@@ -819,12 +822,19 @@ def doctor(*, config: Config = None) -> None:
             )
         _tell_retention(store, settings)
         _tell_who_is_told(settings.alerts)
+        misleading = links_of_this_machine(settings)
+        if misleading is not None:
+            _warn(misleading)
         excesses = find_excesses(store, settings.collector.cardinality, now)
         for excess in excesses:
             _out.print(f"[red]too many[/] {escape(str(excess))}", highlight=False)
         stale = bool(excesses)
         for source, newest in read_freshness(store, now).items():
-            age = "none in the last day" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
+            age = (
+                f"none in the last {FRESHNESS_DAYS[-1]} days"
+                if newest is None
+                else f"{(now - newest).total_seconds():.0f} s old"
+            )
             stale = stale or newest is None or now - newest > timedelta(minutes=5)
             _out.print(escape(f"newest of {source}: {age}"))
     _end(Exit.TROUBLE if stale else Exit.FINE)

@@ -43,7 +43,7 @@ from analytics.spikes import SpikeSettings
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
-from domain.address import is_http, is_loopback, shown
+from domain.address import http_url, is_http, is_loopback, is_of_this_machine, shown
 from domain.cost import PriceMode
 from domain.incident import Indicator
 from domain.slo import Objective
@@ -429,6 +429,18 @@ def listens_openly(settings: Settings) -> str | None:
                 f"auth.token_file: a file that holds it), or listen on 127.0.0.1"
             )
     return None
+
+
+def links_of_this_machine(settings: Settings) -> str | None:
+    """Why links in alerts lead nobody here: alerts are told, and no address of ours is set; None when fine."""
+    alerts, web = settings.alerts, settings.web
+    is_told = bool(alerts.alertmanagers) or any(alerts.config.receivers.values())
+    if not is_told or web.public_url is not None or not is_of_this_machine(web.host):
+        return None
+    return (
+        f"alerts are told, and web.public_url is not set: links in them lead to {http_url(web.host, web.port)}, which "
+        "leads here on this machine only. Set it to where people reach the pages"
+    )
 
 
 def _doors(settings: Settings, field: str) -> dict[str, Any]:

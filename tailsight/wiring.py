@@ -36,6 +36,7 @@ from api.context import Health, LoaderState
 from collector.service import Collector
 from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
+from domain.address import http_url
 from domain.incident import Incident, Status
 from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
@@ -109,7 +110,7 @@ class Application:
         settings = self._settings
         web, otlp, otlp_grpc = settings.web, settings.collector.otlp_http, settings.collector.otlp_grpc
         self._sockets["web"] = opened.enter_context(_listen(web.host, web.port, "web.port"))
-        self._web_url = web.public_url or _url(*self._sockets["web"].getsockname()[:2])
+        self._web_url = web.public_url or http_url(*self._sockets["web"].getsockname()[:2])
         self._sockets["otlp"] = opened.enter_context(_listen(otlp.host, otlp.port, "collector.otlp_http.port"))
         if otlp_grpc.port:  # gRPC opens its port by itself, and later; one that is taken is told now
             _listen(otlp_grpc.host, otlp_grpc.port, "collector.otlp_grpc.port").close()
@@ -172,8 +173,8 @@ class Application:
     @property
     def addresses(self) -> Addresses:
         """Where people and senders reach it; a free port for gRPC is known once it is started."""
-        otlp = _url(*self._sockets["otlp"].getsockname()[:2])
-        otlp_grpc = _url(self._settings.collector.otlp_grpc.host, self.collector.otlp_grpc.port)
+        otlp = http_url(*self._sockets["otlp"].getsockname()[:2])
+        otlp_grpc = http_url(self._settings.collector.otlp_grpc.host, self.collector.otlp_grpc.port)
         return Addresses(self._web_url, otlp, otlp_grpc)
 
     @property
@@ -473,10 +474,6 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
         ) from None
     listener.listen(1024)
     return listener
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _read_topology(store: Store, file: Path) -> None:

@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from alerts.settings import SILENT
+from api.auth import ALERTMANAGER_HOOK
 from collector.compression import ENCODINGS
 from collector.settings import CollectorSettings
+from tailsight.settings import read_settings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -130,6 +134,15 @@ def test_a_service_that_others_wait_for_tells_its_health(service: str) -> None:
     of_its_image = "build" in SERVICES[service] and "\nHEALTHCHECK " in DOCKERFILE
 
     assert own or of_its_image or service not in waited_for
+
+
+def test_links_in_alerts_lead_to_ports_that_compose_publishes() -> None:
+    own = {name: re.sub(r"\$\{\w+\}", "x", value) for name, value in SERVICES["tailsight"]["environment"].items()}
+    settings = read_settings(None, own)
+    silences, pages = urlsplit(settings.alerts.alertmanager_for_people or ""), urlsplit(settings.web.public_url or "")
+
+    assert [silences.netloc] == [port.rpartition(":")[0] for port in SERVICES["alertmanager"]["ports"]]
+    assert [pages.netloc] == [port.rpartition(":")[0] for port in SERVICES["tailsight"]["ports"]]
 
 
 def test_the_store_password_has_no_default() -> None:
@@ -315,6 +328,26 @@ def test_alertmanager_tells_nobody_until_it_is_told_whom() -> None:
     assert ALERTMANAGER["receivers"] == [{"name": ALERTMANAGER["route"]["receiver"]}]
 
 
+def test_alertmanager_groups_and_inhibits_as_our_own_router_does() -> None:
+    ours = yaml.safe_load(SILENT)
+
+    assert ALERTMANAGER["route"]["group_by"] == ours["route"]["group_by"]
+    assert ALERTMANAGER["inhibit_rules"] == ours["inhibit_rules"]
+
+
+def test_the_receiver_on_call_notes_at_tailsight_that_somebody_was_notified() -> None:
+    text = (DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    uncommented = yaml.safe_load(re.sub(r"^(  )# (?=routes:| *- |  +\w+:)", r"\1", text, flags=re.MULTILINE))
+    assert uncommented["route"]["routes"] == [{"matchers": ['severity="page"'], "receiver": "on-call"}]
+    [hook] = uncommented["receivers"][1]["webhook_configs"]
+    port = SERVICES["tailsight"]["ports"][0].rpartition(":")[2]
+
+    assert hook["url"] == f"http://tailsight:{port}{ALERTMANAGER_HOOK}"
+    assert hook["http_config"]["authorization"]["credentials_file"] == TOKEN_PATH
+    assert Path(TOKEN_PATH).name in SERVICES["alertmanager"]["secrets"]
+    assert SERVICES["tailsight"]["environment"]["TAILSIGHT_ALERTS__HOOKS__ALERTMANAGER_TOKEN_FILE"] == TOKEN_PATH
+
+
 # Prometheus
 
 
@@ -325,12 +358,31 @@ def test_the_rules_that_watch_tailsight_ask_for_metrics_that_it_has() -> None:
     assert set().union(*asked.values()) <= known
     assert {rule["labels"]["severity"] for rule in rules} == {"page", "ticket"}
     assert [name for name, metrics in asked.items() if not metrics] == ["TailsightDown"]
+    operate = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
+    [for_alerting] = [line for line in operate.splitlines() if line.startswith("| the same, for alerting |")]
+    assert set(re.findall(r"`(tailsight_\w+)", for_alerting)) <= set().union(*asked.values())
+
+
+def test_the_scrape_configuration_at_the_head_of_the_rules_shows_our_token_and_names_the_job_that_they_ask_for() -> (
+    None
+):
+    head = RULES.read_text(encoding="utf-8").partition("\ngroups:")[0]
+    shown = yaml.safe_load("\n".join(re.findall(r"^#   (.*)", head, flags=re.MULTILINE)))
+    [job] = shown["scrape_configs"]
+
+    assert f'up{{job="{job["job_name"]}"}}' in RULES.read_text(encoding="utf-8")
+    assert set(job["authorization"]) == {"credentials_file"}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on PATH (Debian: prometheus)")
-def test_prometheus_takes_the_rules() -> None:
-    checked = subprocess.run(["promtool", "check", "rules", RULES], check=False, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "rules", RULES), ("test", "rules", ROOT / "tests/deploy/tailsight.rules_test.yml")],
+    ids=["check", "test"],
+)
+def test_prometheus_takes_the_rules_and_they_fire_when_they_should(arguments: tuple[str | Path, ...]) -> None:
+    checked = subprocess.run(["promtool", *arguments], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 # Dockerfile

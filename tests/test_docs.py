@@ -30,7 +30,7 @@ from tests.documents import yaml_blocks
 
 _ROOT = Path(__file__).parents[1]
 _DOCS = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")])
-_LINK = re.compile(r"\]\((?!https?:|#|/api)([^)#]+)")
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
 def _settings_page() -> str:

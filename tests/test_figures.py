@@ -30,6 +30,7 @@ def told_in_the_readme(start: str) -> float:
         ("two causes at once", "two causes at once: both within three, all pairs"),
         ("what the cause is known by", "signals removed"),
         ("of another make", "another make, seed 9"),
+        ("the same, seed 10", "another make, seed 10"),
         ("PetShop", "PetShop: first"),
     ],
 )

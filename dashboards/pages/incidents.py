@@ -1,8 +1,9 @@
 """All incidents of a time, newest first."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
@@ -12,6 +13,7 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import badge, empty_state, fact, page_link
 from dashboards.context import PageContext
+from dashboards.handling import acknowledged
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
 from domain.incident import Incident, Status
@@ -50,7 +52,7 @@ def register(app: Dash, context: PageContext) -> None:
         window = state.window(now, INCIDENTS_RANGE)
         found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
         notes = await asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found])
-        return note(found, state), handling(incident_times(found, notes)) if found else [], table(found, now)
+        return note(found, state), handling(incident_times(found, notes)) if found else [], table(found, now, notes)
 
 
 def note(found: Sequence[Incident], state: PageState) -> str:
@@ -81,8 +83,8 @@ def _time_fact(name: str, time: Times, meaning: str) -> Component:
     return fact(name, text.lasting(time.median_s), f"p90 {text.lasting(time.p90_s)}, n {time.count}", title=title)
 
 
-def table(found: Sequence[Incident], now: datetime) -> Component:
-    """One row an incident; the whole row is the link."""
+def table(found: Sequence[Incident], now: datetime, notes: Mapping[str, Mapping[str, Any]]) -> Component:
+    """One row an incident; the whole row is the link. `notes` are by incident, as `read_incident_notes` gives them."""
     if not found:
         return empty_state(
             "circle-check",
@@ -93,14 +95,14 @@ def table(found: Sequence[Incident], now: datetime) -> Component:
         html.Table(
             [
                 html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
-                html.Tbody([_row(incident, now) for incident in found]),
+                html.Tbody([_row(incident, now, notes.get(incident.id, {})) for incident in found]),
             ]
         ),
         className="panel table rows",
     )
 
 
-def _row(incident: Incident, now: datetime) -> Component:
+def _row(incident: Incident, now: datetime, noted: Mapping[str, Any]) -> Component:
     word, tone, icon_name = SEVERITIES[incident.severity]
     going_on = incident.status is Status.OPEN
     cells = (
@@ -111,11 +113,18 @@ def _row(incident: Incident, now: datetime) -> Component:
         text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
         text.likely_cause(incident),
-        html.Span([html.Span(className="dot dot-critical"), "Open"], className="state")
-        if going_on
-        else html.Span("Resolved", className="state note"),
+        [
+            html.Span([html.Span(className="dot dot-critical"), "Open"], className="state")
+            if going_on
+            else html.Span("Resolved", className="state note"),
+            _in_hand(acknowledged(noted, now)),
+        ],
     )
     return html.Tr([html.Td(cell, className=_column(head)) for head, cell in zip(_HEADS, cells, strict=True)])
+
+
+def _in_hand(by: str | None) -> Component | None:
+    return None if by is None else html.Div(by, className="note in-hand", title=f"Acknowledged by {by} UTC")
 
 
 def _column(head: str) -> str:

@@ -1,12 +1,15 @@
 """Alive is one thing, able to work another."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.context import Health, LoaderState
 from api.health import data_lag_s
+from storage.readers import FRESHNESS_DAYS
 from storage.store import Store
 from tests.api.clock import NOW
 
@@ -84,3 +87,19 @@ def test_metrics_are_prometheus_text(ask: Any) -> None:
 
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert response.text == "# TYPE tailsight_up gauge\ntailsight_up 1.0\n"
+
+
+def test_the_example_of_metrics_is_of_ours(ask: Any) -> None:
+    told = ask.get("/api/openapi.json").json()["paths"]["/metrics"]["get"]["responses"]["200"]
+    metrics = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    named = set(re.findall(r"tailsight_\w+", told["content"]["text/plain"]["example"]))
+
+    assert len(named) == 1
+    assert all(f"`{name}`" in metrics for name in named)
+
+
+def test_how_far_back_the_newest_data_are_looked_for_is_told_as_it_is(ask: Any) -> None:
+    told = ask.get("/api/openapi.json").json()["components"]["schemas"]["Readiness"]["properties"]
+
+    assert FRESHNESS_DAYS[-1] == 35
+    assert told["newest_request_at"]["description"] == "null when there was none in the last 35 days"

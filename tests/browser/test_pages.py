@@ -270,11 +270,16 @@ def test_an_alert_is_silenced_for_an_hour_and_told_again_at_a_click(open_page: O
 
 def test_an_incident_is_acknowledged_at_a_click_once(open_page: OpenPage) -> None:
     page = open_page(_OPEN)
-    handling = page.locator("#incident-handling")
+    handling = page.locator("#handling-panel")
     expect(handling).to_contain_text("by nobody yet")
+    handling.get_by_label("Your name").fill("Ann")
     handling.get_by_role("button", name="Acknowledge").click()
     expect(handling.get_by_role("listitem").filter(has_text="Acknowledged")).to_contain_text("03:07:00 UTC")
-    expect(handling.get_by_role("button")).to_have_count(0)
+    expect(handling.get_by_role("listitem").filter(has_text="Acknowledged")).to_contain_text("by Ann")
+    expect(handling.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    handling.get_by_role("link", name="Silence").click()
+    expect(page.get_by_label("Alerts of these labels")).to_have_value(re.compile('service="chat"'))
+    expect(open_page("/incidents").locator(".column-state").filter(has_text="Open")).to_contain_text("Ann, 03:07")
 
 
 def test_the_line_of_time_is_in_order_and_says_what_has_not_come(open_page: OpenPage) -> None:

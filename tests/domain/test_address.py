@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.address import host_name, is_http, is_loopback, shown
+from domain.address import host_name, http_url, is_http, is_loopback, is_of_this_machine, shown
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,20 @@ def test_this_machine_is_known(host: str) -> None:
 @pytest.mark.parametrize("host", [None, "", "0.0.0.0", "::", "10.0.0.9", "localhost.evil.example", "127.0.0.1.nip.io"])
 def test_no_other_is_taken_for_it(host: str | None) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
+def test_a_link_to_such_a_host_leads_here_only_on_this_machine(host: str) -> None:
+    assert is_of_this_machine(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.9", "2001:db8::1", "tailsight.example.com"])
+def test_a_link_to_any_other_leads_here_from_elsewhere(host: str) -> None:
+    assert not is_of_this_machine(host)
+
+
+def test_an_address_of_ipv6_stands_in_brackets_in_a_url() -> None:
+    assert [http_url(host, 8080) for host in ("::1", "localhost")] == ["http://[::1]:8080", "http://localhost:8080"]
 
 
 @pytest.mark.parametrize("url", ["http://am-0", "HTTPS://am-0:9093/x", "http://ann:s3cret@am-0:9093", "http://[::1]:1"])

@@ -113,6 +113,43 @@ def test_a_page_that_reaches_nobody_and_a_secret_that_is_not_there_are_told(tmp_
     assert "goes to the receiver" not in tailsight("check-config", str(file)).stderr
 
 
+TOLD_OF_LINKS = "warning: alerts are told, and web.public_url is not set: links in them lead to http://"
+
+
+@pytest.mark.parametrize(
+    ("text", "leads"),
+    [
+        ("alerts: {alertmanagers: ['http://a:9093']}", "127.0.0.1:8080, which leads here on this machine only."),
+        (
+            "{alerts: {alertmanagers: ['http://a:9093']}, web: {host: '::', port: 9090}, auth: {token: of-ours}}",
+            "[::]:9090, which",
+        ),
+        ("{alerts: {alertmanagers: ['http://a:9093']}, web: {public_url: 'https://t.example'}}", None),
+        ("{alerts: {alertmanagers: ['http://a:9093']}, web: {host: 10.1.2.3}, auth: {token: of-ours}}", None),
+        ("web: {port: 9090}", None),
+    ],
+)
+def test_links_in_alerts_that_lead_nobody_here_are_told_and_are_no_fault(
+    tmp_path: Path, text: str, leads: str | None
+) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(text)
+    finished = tailsight("check-config", str(file))
+    assert finished.returncode == FINE
+    assert (TOLD_OF_LINKS in finished.stderr) == (leads is not None)
+    assert f"{TOLD_OF_LINKS}{leads}" in finished.stderr or leads is None
+
+
+def test_the_doctor_tells_of_links_that_lead_nobody_here_and_how_far_back_it_looked(tmp_path: Path) -> None:
+    own = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}", "TAILSIGHT_ALERTS__ALERTMANAGERS": "['http://a:9093']"}
+    assert tailsight("migrate", **own).returncode == FINE
+    told = tailsight("doctor", **own)
+    assert f"{TOLD_OF_LINKS}127.0.0.1:8080" in told.stderr
+    assert "newest of requests: none in the last 35 days" in told.stdout
+    quiet = tailsight("doctor", **own, TAILSIGHT_WEB__PUBLIC_URL="https://t.example")
+    assert "public_url" not in quiet.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [

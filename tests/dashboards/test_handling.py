@@ -1,0 +1,80 @@
+"""Who has an incident in hand: what its page offers, and what it says that this stops."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from dash import html
+from dash.development.base_component import Component
+
+from alerts.decide import incident_alert
+from alerts.devices import device_alerts
+from alerts.dispatch import Suppressed
+from alerts.service import KnownAlert
+from dashboards.handling import acknowledged, buttons, layout, silence_link
+from dashboards.pages.incidents import table
+from domain.incident import Status
+from tests.alerts.test_devices import LINK
+from tests.dashboards.reading import links, words
+from tests.domain.examples import PAGING
+
+NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
+NOTED = {"acknowledged_at": "2026-11-23T02:47:30Z", "acknowledged_by": "ann"}
+OWN_LABELS = 'alertname="TailsightLatencySpike",indicator="ttft",model="llama-70b",service="chat",severity="page"'
+
+
+def firing(*silenced_by: str) -> list[KnownAlert]:
+    alert = incident_alert(PAGING, "http://0.0.0.0:8080", NOW)
+    assert alert is not None
+    found = [*device_alerts([replace(LINK, incident=PAGING.id)], "", NOW), alert]
+    return [KnownAlert(one, ("oncall",), Suppressed(silenced_by, None)) for one in found]
+
+
+def holding(component: Component, ids: set[str]) -> list[Component]:
+    """The components that have all of these ids below them, the outermost first."""
+    within = [one for one in component._traverse() if isinstance(one, Component)]
+    return [one for one in (component, *within) if ids <= {getattr(inner, "id", None) for inner in one._traverse()}]
+
+
+def test_the_button_says_that_it_notes_and_stops_nothing() -> None:
+    (button,) = buttons(PAGING, {}, None)
+    assert words(button) == "Acknowledge"
+    assert "acknowledge in PagerDuty too: this stops no repeat and no escalation" in button.title
+
+
+@pytest.mark.parametrize(
+    ("incident", "noted"), [(PAGING, NOTED), (replace(PAGING, status=Status.RESOLVED, ended_at=NOW), {})]
+)
+def test_what_somebody_has_in_hand_or_is_over_has_no_such_button(incident: Any, noted: dict[str, Any]) -> None:
+    assert buttons(incident, noted, None) == []
+
+
+def test_the_name_stands_beside_the_button_and_is_folded_under_nothing() -> None:
+    beside = holding(layout(), {"note-by", "handling-buttons"})
+    assert beside[-1].className == "handling-actions"
+    assert not any(isinstance(one, html.Details) for one in holding(layout(), {"note-by"}))
+
+
+def test_the_silence_link_is_a_form_here_that_is_filled_in_with_the_labels_of_the_incidents_own_alert() -> None:
+    link = silence_link(firing(), PAGING.id) or ""
+    assert urlsplit(link)[:3] == ("", "", "/alerts"), "it leads to the address that the page has"
+    assert parse_qs(urlsplit(link).query)["silence"] == [f"{{{OWN_LABELS}}}"]
+    assert links(buttons(PAGING, NOTED, link)) == [link]
+
+
+def test_where_alertmanager_alone_tells_people_the_link_is_the_one_of_the_alert_quiet_here_or_not() -> None:
+    own = firing("s-1")[-1]
+    assert silence_link([own], PAGING.id, silenced_elsewhere=True) == own.alert.annotations["silence_url"]
+
+
+def test_there_is_no_silence_link_where_no_alert_fires_or_it_is_quiet() -> None:
+    assert silence_link(firing(), "inc-another") is None
+    assert silence_link(firing("s-1"), PAGING.id) is None
+
+
+def test_the_list_says_who_has_an_incident_in_hand_and_since_when() -> None:
+    assert acknowledged(NOTED, NOW) == "ann, 02:47"
+    assert words(table([PAGING], NOW, {PAGING.id: NOTED})).endswith("Open ann, 02:47")
+    assert words(table([PAGING], NOW, {})).endswith("Open")
