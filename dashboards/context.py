@@ -12,6 +12,7 @@ from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
 from dashboards.settings import DashboardSettings
+from domain.freshness import Looks
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from storage.store import Store
@@ -68,7 +69,8 @@ class PageContext:
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
     so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
     `pricing` is how the bill is made, `counts` what the analysis has counted already; None counts anew.
-    `reports` is None where none are made; `report_problems` are what went wrong with the newest.
+    `reports` is None where none are made; `report_problems` are what went wrong with the newest. `looks` are those of
+    the analysis of this process; None when it has none.
     """
 
     store: Store
@@ -82,6 +84,7 @@ class PageContext:
     counts: RecentCounts | None = None
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
+    looks: Callable[[], Looks | None] = lambda: None
 
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""

@@ -773,7 +773,11 @@ def simulate(
 
 @app.command()
 def doctor(*, config: Config = None) -> None:
-    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series."""
+    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series.
+
+    It names the services that nothing pages for, too.
+    """
+    from analytics.jobs.objectives import services_without_objective, without_objective_words
     from collector.cardinality import find_excesses
     from storage.readers import read_freshness
     from storage.upstream import sources
@@ -789,12 +793,15 @@ def doctor(*, config: Config = None) -> None:
             )
         _tell_retention(store, settings)
         _tell_who_is_told(settings.alerts)
+        missing = services_without_objective(store, _objectives(store, settings, now), now)
+        if missing:
+            _out.print(f"[yellow]{escape(without_objective_words(missing))}[/]", highlight=False)
         excesses = find_excesses(store, settings.collector.cardinality, now)
         for excess in excesses:
             _out.print(f"[red]too many[/] {escape(str(excess))}", highlight=False)
         stale = bool(excesses)
         for source, newest in read_freshness(store, now).items():
-            age = "none in the last day" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
+            age = "none in the last five weeks" if newest is None else f"{(now - newest).total_seconds():.0f} s old"
             stale = stale or newest is None or now - newest > timedelta(minutes=5)
             _out.print(escape(f"newest of {source}: {age}"))
     _end(Exit.TROUBLE if stale else Exit.FINE)
