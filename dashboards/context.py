@@ -1,6 +1,6 @@
 """What every page needs to answer: the store, the clock, the objectives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +11,7 @@ from analytics.cost.price_book import shipped_prices
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
+from dashboards.freshness import Gap, gaps
 from dashboards.settings import DashboardSettings
 from domain.freshness import Looks
 from domain.incident import Indicator
@@ -89,6 +90,10 @@ class PageContext:
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""
         return next((one for one in self.objectives() if one.name == name), None)
+
+    def unseen(self, newest: Mapping[str, datetime | None], now: datetime) -> list[Gap]:
+        """What is not seen now, by the newest data of each kind."""
+        return gaps(newest, self.looks(), now, self.settings.stale_after_s)
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective.

@@ -16,7 +16,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
-from dashboards.freshness import Gap, gaps, unjudged
+from dashboards.freshness import Gap, unjudged
 from dashboards.gpus import at_cadence, read_activity, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
 from dashboards.traffic import Traffic, traffic_of
@@ -257,7 +257,7 @@ def _unjudged(
     context: PageContext, newest: dict[str, datetime | None], now: datetime, service: str | None
 ) -> list[Gap]:
     firing = [one.alert for one in context.alerting.alerts()] if context.alerting is not None else []
-    return unjudged(gaps(newest, context.looks(), now, context.settings.stale_after_s), firing, service)
+    return unjudged(context.unseen(newest, now), firing, service)
 
 
 def _traffic(store: Store, now: datetime, state: PageState) -> Traffic | None:

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
+from dashboards.freshness import gaps
 from dashboards.pages.alerts import table
 from domain.alert import Alert
+from domain.freshness import Looks
 from tests.dashboards.reading import links, words
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -30,3 +32,11 @@ def test_where_alertmanager_tells_people_its_form_silences_and_our_silence_is_to
     assert FORM in links(body)
     assert "Silence 1 h" not in words(body)
     assert "Silenced here only" in words(table([firing("s-1")], NOW, silenced_elsewhere=True))
+
+
+def test_where_nothing_fires_it_says_that_all_is_well_or_what_is_not_seen() -> None:
+    assert words(table([], NOW)) == "Nothing fires Budgets burn as they may, and data comes in."
+    blind = gaps({}, Looks(NOW - timedelta(minutes=5), 30), NOW, 120)
+    assert words(table([], NOW, unseen=blind)) == (
+        "Nothing fires Blind: no look since 02:55 UTC. Nothing that happened since then is found or paged."
+    )

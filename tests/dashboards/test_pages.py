@@ -16,6 +16,7 @@ from alerts.settings import AlertsSettings
 from analytics.traffic_stops import StoppedTraffic
 from dashboards import shell
 from dashboards.app import create_dashboard
+from dashboards.freshness import gaps
 from dashboards.pages.incident import pinned_window, read_percentiles
 from dashboards.settings import DashboardSettings
 from dashboards.slow_requests import show_slow_requests
@@ -123,14 +124,14 @@ def test_an_incidents_page_pins_its_own_window_and_offers_no_range(pages: Asker)
 
 def test_freshness_is_live_stale_blind_or_unknown() -> None:
     now = fixture_data.NOW
-    newest = {"requests": now - timedelta(seconds=600), "samples": now}
-    assert words(shell.freshness(newest, None, now, 900)) == "Live, 02:57:00 UTC"
-    stale = shell.freshness(newest, None, now, 60)
+    newest = {"requests": _ago(now, 10), "samples": now}
+    assert words(shell.freshness(newest, [])) == "Live, 02:57:00 UTC"
+    stale = shell.freshness(newest, gaps(newest, None, now, 60))
     assert words(stale) == "Requests stale 10 min"
     assert "dot-warning" in classes(stale)
-    blind = shell.freshness(newest, Looks(now - timedelta(minutes=5), 30), now, 60)
+    blind = shell.freshness(newest, gaps(newest, Looks(_ago(now, 5), 30), now, 60))
     assert words(blind) == "Blind: no look since 03:02 UTC · Requests stale 10 min"
-    assert words(shell.freshness({"requests": None}, None, now, 60)) == "No data yet"
+    assert words(shell.freshness({"requests": None}, [])) == "No data yet"
 
 
 # -- overview ------------------------------------------------------------------------------------------------------
