@@ -13,7 +13,7 @@ from analytics.jobs.objectives import services_without_objective, slo_statuses, 
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, empty_state, page_link, spark
+from dashboards.components import badge, cell_of, empty_state, icon, page_link, spark
 from dashboards.context import PageContext
 from dashboards.severity import STATES
 from dashboards.state import parse_state, slo_path
@@ -84,7 +84,10 @@ def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
 
 def missing_note(services: Sequence[str]) -> Component | None:
     """The services that nothing is promised of; None when there are none."""
-    return html.P(text.sentence(f"{without_objective_words(services)}."), className="note") if services else None
+    if not services:
+        return None
+    words = text.sentence(f"{without_objective_words(services)}.")
+    return html.Ul(html.Li([icon("bell-off", "tone-warning"), html.Span(words)]), className="held")
 
 
 def _row(status: SloStatus, now: datetime) -> Component:
