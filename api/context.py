@@ -11,6 +11,7 @@ from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
 from api.settings import ApiSettings
 from domain.cause import Explanation
+from domain.freshness import Looks
 from domain.incident import Incident, Indicator
 from domain.slo import Objective
 from domain.window import Window
@@ -38,9 +39,13 @@ class LoaderState:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the process knows of itself: the state of its loader, None in a role that has no loader."""
+    """What the process knows of itself: the state of its loader and the looks of its analysis.
+
+    Each is None in a role that does not have it.
+    """
 
     loader: Callable[[], LoaderState | None]
+    looks: Callable[[], Looks | None] = lambda: None
 
 
 class RenderedReport(Protocol):

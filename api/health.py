@@ -1,6 +1,6 @@
 """Health: is the process alive, can it do its work, and its own metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from api.context import Context, Given, LoaderState
 from api.times import Moment
+from domain.freshness import known_until
 from storage.errors import StoreError
 from storage.readers import FRESHNESS_DAYS, read_freshness
 
@@ -34,15 +35,19 @@ class CheckDocument(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the process can do its work, and how old the newest data are."""
+    """Whether the process can do its work, and how old the newest data and the newest look at them are."""
 
     ready: bool
     checks: list[CheckDocument]
     newest_request_at: Moment | None = Field(description=f"null when there was none in {_LOOKED_AT}")
     newest_sample_at: Moment | None = Field(description=f"null when there was none in {_LOOKED_AT}")
+    newest_look_at: Moment | None = Field(
+        description="when the analysis last looked and all went well; null before that, and where it does not run. An "
+        "old one is no reason to be unready, but nothing is found meanwhile"
+    )
     data_lag_s: float | None = Field(
-        description="age of the newest of both; null when there is none. Old data alone is no reason to be unready: "
-        "senders must still reach us"
+        description="age of the newest request or of the newest sample, whichever is older; null when there is "
+        "neither. Old data alone is no reason to be unready: senders must still reach us"
     )
 
 
@@ -54,7 +59,8 @@ _READY_EXAMPLE = {
     ],
     "newest_request_at": "2026-11-23T02:59:58.120Z",
     "newest_sample_at": "2026-11-23T02:59:45Z",
-    "data_lag_s": 1.88,
+    "newest_look_at": "2026-11-23T02:59:40.310Z",
+    "data_lag_s": 15.0,
 }
 _UNREADY_EXAMPLE = {
     "ready": False,
@@ -64,6 +70,7 @@ _UNREADY_EXAMPLE = {
     ],
     "newest_request_at": None,
     "newest_sample_at": None,
+    "newest_look_at": None,
     "data_lag_s": None,
 }
 
@@ -100,7 +107,7 @@ async def get_health() -> dict[str, str]:
     },
 )
 def get_readiness(given: Given, response: Response) -> dict[str, Any]:
-    """Whether the store answers and the loader keeps up, and how old the newest data are. Needs no token."""
+    """Whether the store answers and the loader keeps up, and how old the newest data and look are. Needs no token."""
     document = readiness(given)
     if not document["ready"]:
         response.status_code = 503
@@ -137,7 +144,7 @@ def readiness(given: Context) -> dict[str, Any]:
         checks = [{"name": "store", "ok": True, "detail": "answers"}]
     except StoreError as error:
         checks = [{"name": "store", "ok": False, "detail": str(error)}]
-    loader = given.health.loader()
+    loader, looks = given.health.loader(), given.health.looks()
     if loader is not None:
         checks.append(loader_check(loader, given.settings.loading_lag_seconds_max))
     return {
@@ -145,7 +152,8 @@ def readiness(given: Context) -> dict[str, Any]:
         "checks": checks,
         "newest_request_at": newest.get("requests"),
         "newest_sample_at": newest.get("samples"),
-        "data_lag_s": data_lag_s(list(newest.values()), now),
+        "newest_look_at": looks.newest_at if looks is not None else None,
+        "data_lag_s": data_lag_s(newest, now),
     }
 
 
@@ -161,7 +169,7 @@ def loader_check(loader: LoaderState, lag_seconds_max: float) -> dict[str, Any]:
     return {"name": "loader", "ok": True, "detail": waits}
 
 
-def data_lag_s(newest: Sequence[datetime | None], now: datetime) -> float | None:
-    """Seconds since the newest of these times; None when there is none, 0 when it lies ahead of `now`."""
-    known = [time for time in newest if time is not None]
-    return max(0.0, (now - max(known)).total_seconds()) if known else None
+def data_lag_s(newest: Mapping[str, datetime | None], now: datetime) -> float | None:
+    """Seconds for which some kind of data has not come in; None when none ever did, 0 when all lie ahead of `now`."""
+    last = known_until(newest)
+    return None if last is None else max(0.0, (now - last).total_seconds())

@@ -47,6 +47,7 @@ from dashboards.pages import (
 )
 from dashboards.serving import BodyLimit, CacheControl, Compressed, SecurityHeaders, content_security_policy
 from dashboards.settings import DashboardSettings
+from domain.freshness import Looks
 from domain.slo import Objective
 from storage.errors import StoreError
 from storage.store import Store
@@ -92,6 +93,7 @@ def create_dashboard(
     counts: RecentCounts | None = None,
     weekly_reports: WeeklyReports | None = None,
     report_problems: Callable[[], Sequence[str]] = tuple,
+    looks: Callable[[], Looks | None] = lambda: None,
 ) -> Dash:
     """Put the pages on `api`: `/`, `/incidents`, `/slos`, `/alerts`, `/cost`, `/reports`, `/data`, and those beneath.
 
@@ -110,6 +112,7 @@ def create_dashboard(
         counts: what the analysis has counted already, so that pages need not count it again.
         weekly_reports: the reports of weeks; None where none are made.
         report_problems: what went wrong with making or sending the newest.
+        looks: those of the analysis of this process; None when it has none.
     """
     guards = list(api.user_middleware)
     app = Dash(
@@ -139,6 +142,7 @@ def create_dashboard(
         counts,
         weekly_reports,
         report_problems,
+        looks,
     )
     for module in (shell, overview, incidents, incident, slos, slo, alerts, routes, reports, data):
         module.register(app, context)

@@ -1,6 +1,6 @@
 """What every page needs to answer: the store, the clock, the objectives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -11,7 +11,9 @@ from analytics.cost.price_book import shipped_prices
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
+from dashboards.freshness import Gap, gaps
 from dashboards.settings import DashboardSettings
+from domain.freshness import Looks
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from storage.store import Store
@@ -68,7 +70,8 @@ class PageContext:
     `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
     so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
     `pricing` is how the bill is made, `counts` what the analysis has counted already; None counts anew.
-    `reports` is None where none are made; `report_problems` are what went wrong with the newest.
+    `reports` is None where none are made; `report_problems` are what went wrong with the newest. `looks` are those of
+    the analysis of this process; None when it has none.
     """
 
     store: Store
@@ -82,10 +85,15 @@ class PageContext:
     counts: RecentCounts | None = None
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
+    looks: Callable[[], Looks | None] = lambda: None
 
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""
         return next((one for one in self.objectives() if one.name == name), None)
+
+    def unseen(self, newest: Mapping[str, datetime | None], now: datetime) -> list[Gap]:
+        """What is not seen now, by the newest data of each kind."""
+        return gaps(newest, self.looks(), now, self.settings.stale_after_s)
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective.

@@ -1,6 +1,7 @@
 """What surrounds every page: the head with service, range and freshness, the navigation, the clock that refreshes."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
+from dashboards.freshness import Gap
 from dashboards.pages import (
     alerts,
     cost,
@@ -45,6 +47,7 @@ from dashboards.state import (
     parse_state,
     slo_name_of,
 )
+from domain.freshness import known_until
 from domain.incident import Incident, Status
 from domain.window import Window
 from storage.readers import read_freshness, read_incidents, read_services
@@ -234,19 +237,15 @@ def service_menu(path: str | None, state: PageState, services: list[str]) -> Chi
     )
 
 
-def freshness(newest: dict[str, datetime | None], now: datetime, stale_after_s: int) -> list[Component]:
-    """Live, stale or no data, with the time of the newest data."""
-    times = [moment for moment in newest.values() if moment is not None]
-    if not times:
+def freshness(newest: Mapping[str, datetime | None], unseen: Sequence[Gap]) -> list[Component]:
+    """What is not seen now, the worst first; else live until when, or no data."""
+    if unseen:
+        worst, *others = (html.Span(gap.words, title=gap.meaning) for gap in unseen)
+        rest = [html.Span(["· ", other], className="wide-only") for other in others]
+        return [html.Span(className="dot dot-warning"), worst, *rest]
+    last = known_until(newest)
+    if last is None:
         return [html.Span(className="dot"), html.Span("No data yet")]
-    last = max(times)
-    age_s = (now - last).total_seconds()
-    if age_s > stale_after_s:
-        return [
-            html.Span(className="dot dot-warning"),
-            html.Span(f"Stale, last data {text.lasting(age_s)} ago"),
-            html.Span(f" at {text.since(last, now)} UTC", className="wide-only"),
-        ]
     return [html.Span(className="dot dot-good"), html.Span(f"Live, {text.clock_seconds(last)} UTC")]
 
 
@@ -273,7 +272,7 @@ def register(app: Dash, context: PageContext) -> None:
         )
         return (
             navigation(path, parse_state(search), len(going_on)),
-            freshness(newest, now, context.settings.stale_after_s),
+            freshness(newest, context.unseen(newest, now)),
         )
 
     # Not at each tick: a menu that is open would close.

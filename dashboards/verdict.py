@@ -1,11 +1,13 @@
-"""The one sentence at the top of the overview: what burns, worst first, or that nothing does. Pure."""
+"""The one sentence at the top of the overview: what burns, worst first, what is not seen, or that all is well. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dashboards import text
+from dashboards.freshness import Gap
 from dashboards.severity import SEVERITIES, STATES
+from domain.freshness import known_until
 from domain.incident import Incident, Severity
 from domain.slo import SloState, SloStatus
 
@@ -24,32 +26,32 @@ class Verdict:
 
 
 def verdict(
-    statuses: Sequence[SloStatus], going_on: Sequence[Incident], newest: Mapping[str, datetime | None], now: datetime
+    statuses: Sequence[SloStatus],
+    going_on: Sequence[Incident],
+    newest: Mapping[str, datetime | None],
+    now: datetime,
+    unseen: Sequence[Gap] = (),
 ) -> Verdict:
-    """The verdict on everything shown: open incidents first, then objectives, then calm."""
+    """The verdict on everything shown: open incidents first, then objectives in trouble, what is not seen, calm."""
     if going_on:
-        return _burning(min(going_on, key=_badness), statuses, len(going_on) - 1, now)
+        return _with_gaps(_burning(min(going_on, key=_badness), statuses, len(going_on) - 1, now), unseen)
     ordered = worst_first(statuses)
     judged = [status for status in ordered if status.state is not SloState.NO_DATA]
-    times = [moment for moment in newest.values() if moment]
-    seen = f"Last data {text.clock_seconds(max(times))} UTC." if times else "No data in the last day."
+    last = known_until(newest)
+    seen = f"Last data {text.clock_seconds(last)} UTC." if last else "No data in the last five weeks."
+    if judged and judged[0].state is not SloState.MET:
+        return _with_gaps(_objective_in_trouble(judged[0], seen), unseen)
+    if unseen:
+        return _unseen(unseen, judged)
     if not judged:
         return Verdict(
             "unknown", "Nothing to judge yet", ((f"No objective has data in its window. {seen}", False),), None
         )
-    worst = judged[0]
-    if worst.state is not SloState.MET:
-        return _objective_in_trouble(worst, seen)
-    lowest = min(judged, key=_budget)
     unjudged = len(ordered) - len(judged)
     return Verdict(
         "good",
         "All objectives met" if not unjudged else f"All objectives with data met, {unjudged} without data",
-        (
-            ("Lowest budget ", False),
-            (text.percent_floor(lowest.budget_left_ratio), True),
-            (f" left, {lowest.objective.service} {text.objective_title(lowest.objective)}. {seen}", False),
-        ),
+        (*_lowest_budget(judged), (f" {seen}", False)),
         None,
     )
 
@@ -114,6 +116,28 @@ def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now
         details.append((f" {others} more open {'incident' if others == 1 else 'incidents'}.", False))
     tone = "critical" if incident.severity is Severity.PAGE else "warning"
     return Verdict(tone, headline, tuple(details), incident.id)
+
+
+def _unseen(unseen: Sequence[Gap], judged: Sequence[SloStatus]) -> Verdict:
+    """What is not seen, in place of a claim that all is well; budgets are those of what had come in."""
+    worst, *others = unseen
+    found = Verdict("warning", worst.words, ((worst.meaning, False),), None)
+    known = ((" By what is known: ", False), *_lowest_budget(judged, "lowest")) if judged else ()
+    found = _with_gaps(found, others)
+    return replace(found, details=(*found.details, *known))
+
+
+def _with_gaps(found: Verdict, unseen: Sequence[Gap]) -> Verdict:
+    return replace(found, details=(*found.details, *((f" {gap.words}.", True) for gap in unseen)))
+
+
+def _lowest_budget(judged: Sequence[SloStatus], lowest_word: str = "Lowest") -> tuple[tuple[str, bool], ...]:
+    lowest = min(judged, key=_budget)
+    return (
+        (f"{lowest_word} budget ", False),
+        (text.percent_floor(lowest.budget_left_ratio), True),
+        (f" left, {lowest.objective.service} {text.objective_title(lowest.objective)}.", False),
+    )
 
 
 def _objective_in_trouble(status: SloStatus, seen: str) -> Verdict:

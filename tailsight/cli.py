@@ -805,7 +805,11 @@ def simulate(
 
 @app.command()
 def doctor(*, config: Config = None) -> None:
-    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series."""
+    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series.
+
+    It names the services that nothing pages for, too.
+    """
+    from analytics.jobs.objectives import services_without_objective, without_objective_words
     from collector.cardinality import find_excesses
     from storage.readers import FRESHNESS_DAYS, read_freshness
     from storage.upstream import sources
@@ -825,6 +829,9 @@ def doctor(*, config: Config = None) -> None:
         misleading = links_of_this_machine(settings)
         if misleading is not None:
             _warn(misleading)
+        missing = services_without_objective(store, _objectives(store, settings, now), now)
+        if missing:
+            _out.print(f"[yellow]{escape(without_objective_words(missing))}[/]", highlight=False)
         excesses = find_excesses(store, settings.collector.cardinality, now)
         for excess in excesses:
             _out.print(f"[red]too many[/] {escape(str(excess))}", highlight=False)

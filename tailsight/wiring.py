@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from collector.service import Collector
 from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
 from domain.address import http_url
+from domain.freshness import Looks
 from domain.incident import Incident, Status
 from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
@@ -93,6 +94,7 @@ class Application:
         self._job = settings.analytics.to_job(settings.knowledge.known, self._pricing)
         self._registry = CollectorRegistry()
         self._analysis = _AnalysisTelemetry(self._registry)
+        self._looks: Looks | None = None  # before the analysis begins
         self._catching_up = _CatchUpTelemetry(self._registry)
         self._sockets: dict[str, socket.socket] = {}
         with contextlib.ExitStack() as opened:
@@ -243,7 +245,7 @@ class Application:
             self.store,
             settings.api,
             now=_now,
-            health=Health(loader=lambda: LoaderState(*self.collector.loading())),
+            health=Health(loader=lambda: LoaderState(*self.collector.loading()), looks=lambda: self._looks),
             metrics_text=lambda: generate_latest(self._registry),
             objectives=self.objectives,
             explain=partial(explain_window, settings=self._job),
@@ -268,6 +270,7 @@ class Application:
             counts=self._counts,
             weekly_reports=self.weekly_reports,
             report_problems=self._weekly_delivery.problems,
+            looks=lambda: self._looks,
         )
         return {"web": web, "otlp": self.collector.otlp_app}
 
@@ -347,18 +350,20 @@ class Application:
 
     async def _analyze_forever(self) -> None:
         settings = self._settings.analytics
+        looks = self._looks = Looks(_now(), settings.interval_s)
         while True:
             began = time.monotonic()
             now = _now()
             try:
                 await asyncio.to_thread(self.analyze_now, Window(now - timedelta(seconds=settings.lookback_s), now))
             except Exception:
-                # The next look may go well; that this one did not is seen at /metrics.
+                # The next look may go well; that this one did not is seen at /metrics, and soon on each page.
                 log.exception("analysis_failed")
                 self.alerting.hold()
                 self._analysis.runs.labels("failed").inc()
             else:
                 self._analysis.runs.labels("done").inc()
+                self._looks = replace(looks, newest_at=_now())
                 self._analysis.last_success.set(time.time())
             self._analysis.seconds.observe(time.monotonic() - began)
             await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))

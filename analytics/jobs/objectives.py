@@ -59,9 +59,9 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
     99.9 % of requests succeed, and 99 % see their first token (or, where none is told, finish) within half as long
     again as the usual p99 of five minutes, rounded up.
     """
-    window = Window(now - timedelta(days=1), now)
+    window = Window(now - _DAY, now)
     objectives = []
-    for service in read_services(store, window)["service"].unique(maintain_order=True):
+    for service in _services(store, window):
         objectives.append(Objective(f"{service}-availability", service, Indicator.ERRORS, 0.999, 30))
         latency = read_latency(store, window, service, step_s=SLO_STEP_S)
         for indicator in (Indicator.TTFT, Indicator.LATENCY):
@@ -71,6 +71,25 @@ def default_objectives(store: Store, now: datetime) -> tuple[Objective, ...]:
                 objectives.append(Objective(f"{service}-{indicator}", service, indicator, 0.99, 30, threshold_ms))
                 break
     return tuple(objectives)
+
+
+def services_without_objective(store: Store, objectives: Sequence[Objective], now: datetime) -> list[str]:
+    """The services with requests in the last day that none of these objectives is of, by name: no burn rate pages."""
+    promised = {one.service for one in objectives}
+    return [one for one in _services(store, Window(now - _DAY, now)) if one not in promised]
+
+
+def without_objective_words(services: Sequence[str]) -> str:
+    """What that means for those services, of which there is one at least; without a full stop."""
+    return (
+        "with requests in the last day and no objective, so nothing pages for them when they fail or get slow: "
+        f"{', '.join(services)}"
+    )
+
+
+def _services(store: Store, window: Window) -> list[str]:
+    """By name."""
+    return list(read_services(store, window)["service"].unique(maintain_order=True))
 
 
 def kept_objectives(store: Store) -> tuple[Objective, ...]:

@@ -19,11 +19,13 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import badge, cell_of, empty_state, icon, page_link, panel
 from dashboards.context import PageContext
+from dashboards.freshness import Gap
 from dashboards.severity import SEVERITIES
 from dashboards.state import incident_path, parse_state
 from domain.alert import DeadLetter
 from domain.incident import Severity
 from domain.window import rfc3339
+from storage.readers import read_freshness
 
 _HEADS = ("Severity", "Alert", "Since (UTC)", "Tells", "State", "")
 _WIDE = ("Alert",)
@@ -103,10 +105,11 @@ def register(app: Dash, context: PageContext) -> None:
         known = [one for one in _alerts(context) if state.service in (None, one.alert.labels.get("service"))]
         silences = [one for one in _silences(context) if one.ends_at > now]
         tells_nobody = context.alerting is None or context.alerting.tells_nobody
+        newest = await asyncio.to_thread(read_freshness, context.store, now)
         elsewhere = context.alerting is not None and context.alerting.is_told_by_alertmanager_alone
         return (
             note(known, tells_nobody=tells_nobody),
-            table(known, now, silenced_elsewhere=elsewhere),
+            table(known, now, silenced_elsewhere=elsewhere, unseen=context.unseen(newest, now)),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),
             told,
@@ -174,10 +177,16 @@ def note(known: Sequence[KnownAlert], *, tells_nobody: bool) -> str:
     return f"{len(known)} firing" + (f", {quiet} of them quiet" if quiet else "")
 
 
-def table(known: Sequence[KnownAlert], now: datetime, *, silenced_elsewhere: bool = False) -> Component:
-    """One row an alert; where Alertmanager alone tells people, its form is where one is silenced."""
+def table(
+    known: Sequence[KnownAlert], now: datetime, *, silenced_elsewhere: bool = False, unseen: Sequence[Gap] = ()
+) -> Component:
+    """One row an alert; where Alertmanager alone tells people, its form is where one is silenced.
+
+    Without any alert it says what is `unseen`, or that all is well.
+    """
     if not known:
-        return empty_state("bell", "Nothing fires", html.P("Budgets burn as they may, and data comes in."))
+        words = [f"{gap.words}. {gap.meaning}" for gap in unseen] or ["Budgets burn as they may, and data comes in."]
+        return empty_state("bell", "Nothing fires", [html.P(one) for one in words])
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     ordered = sorted(known, key=lambda one: (one.alert.labels.get("severity", ""), one.alert.starts_at))
     rows = [_row(one, now, silenced_elsewhere=silenced_elsewhere) for one in ordered]

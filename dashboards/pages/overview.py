@@ -16,6 +16,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
+from dashboards.freshness import Gap, unjudged
 from dashboards.gpus import at_cadence, read_activity, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
 from dashboards.traffic import Traffic, traffic_of
@@ -97,7 +98,7 @@ def register(app: Dash, context: PageContext) -> None:
             )
         return (
             f"{text.day_and_clock(now)} UTC",
-            verdict_banner(verdict(statuses, going_on, newest, now)),
+            verdict_banner(verdict(statuses, going_on, newest, now, _unjudged(context, newest, now, state.service))),
             [objective_card(status, going_on) for status in worst_first(statuses)],
             budgets_note(statuses),
             figures.budget_burn_down(statuses, {s.objective.name: line_tone(s, going_on) for s in statuses}, now),
@@ -250,6 +251,13 @@ def _statuses(context: PageContext, now: datetime, service: str | None) -> list[
 
 def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident]:
     return read_incidents(store, Window(now - timedelta(days=7), now), service=service, status=Status.OPEN)
+
+
+def _unjudged(
+    context: PageContext, newest: dict[str, datetime | None], now: datetime, service: str | None
+) -> list[Gap]:
+    firing = [one.alert for one in context.alerting.alerts()] if context.alerting is not None else []
+    return unjudged(context.unseen(newest, now), firing, service)
 
 
 def _traffic(store: Store, now: datetime, state: PageState) -> Traffic | None:

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from alerts.decide import promise
-from analytics.jobs.objectives import slo_statuses
+from analytics.jobs.objectives import services_without_objective, slo_statuses, without_objective_words
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, empty_state, page_link, spark
+from dashboards.components import badge, cell_of, empty_state, icon, page_link, spark
 from dashboards.context import PageContext
 from dashboards.severity import STATES
 from dashboards.state import parse_state, slo_path
@@ -40,6 +41,7 @@ def layout() -> Component:
             html.Header(
                 [html.H1("Objectives"), html.Span(id="objectives-note", className="note")], className="page-head"
             ),
+            html.Div(id="objectives-missing"),
             html.Div(id="objectives-table"),
         ]
     )
@@ -51,14 +53,18 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(
         app,
         Output("objectives-note", "children"),
+        Output("objectives-missing", "children"),
         Output("objectives-table", "children"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
     )
-    async def show_objectives(search: str | None, _ticks: int | None) -> tuple[str, Component]:
+    async def show_objectives(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
-        statuses = await asyncio.to_thread(_statuses, context, now, state.service)
-        return f"{text.day_and_clock(now)} UTC", table(worst_first(statuses), now)
+        statuses, missing = await asyncio.gather(
+            asyncio.to_thread(_statuses, context, now, state.service),
+            asyncio.to_thread(_missing, context, now, state.service),
+        )
+        return f"{text.day_and_clock(now)} UTC", missing_note(missing), table(worst_first(statuses), now)
 
 
 def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
@@ -74,6 +80,14 @@ def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
         html.Table([html.Thead(head), html.Tbody([_row(status, now) for status in statuses])]),
         className="panel table listing",
     )
+
+
+def missing_note(services: Sequence[str]) -> Component | None:
+    """The services that nothing is promised of; None when there are none."""
+    if not services:
+        return None
+    words = text.sentence(f"{without_objective_words(services)}.")
+    return html.Ul(html.Li([icon("bell-off", "tone-warning"), html.Span(words)]), className="held")
 
 
 def _row(status: SloStatus, now: datetime) -> Component:
@@ -127,3 +141,8 @@ def _spent_at(status: SloStatus, now: datetime) -> str:
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [one for one in context.objectives() if service in (None, one.service)]
     return slo_statuses(context.store, objectives, now, context.counts)
+
+
+def _missing(context: PageContext, now: datetime, service: str | None) -> list[str]:
+    missing = services_without_objective(context.store, context.objectives(), now)
+    return [one for one in missing if service in (None, one)]

@@ -9,6 +9,7 @@ import pytest
 
 from api.context import Health, LoaderState
 from api.health import data_lag_s
+from domain.freshness import Looks
 from storage.readers import FRESHNESS_DAYS
 from storage.store import Store
 from tests.api.clock import NOW
@@ -34,6 +35,7 @@ def test_ready_says_how_old_the_newest_data_are(ask: Any, clean_store: Store, in
         ],
         "newest_request_at": "2026-11-23T02:59:30Z",
         "newest_sample_at": None,
+        "newest_look_at": None,
         "data_lag_s": 30.0,
     }
 
@@ -78,8 +80,29 @@ def test_a_store_that_cannot_be_reached_is_a_reason(make_asker: Any, unreachable
     assert "the store does not answer" in check["detail"]
 
 
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        (Looks(NOW - timedelta(days=1), 30, NOW - timedelta(hours=3)), "2026-11-23T00:00:00Z"),
+        (Looks(NOW - timedelta(days=1), 30), None),
+        (None, None),
+    ],
+)
+def test_the_newest_look_is_told_and_an_old_one_is_no_reason_to_be_unready(
+    make_asker: Any, looks: Looks | None, told: str | None
+) -> None:
+    response = make_asker(health=Health(lambda: None, looks=lambda: looks)).get("/readyz")
+
+    assert (response.status_code, response.json()["newest_look_at"]) == (200, told)
+
+
+def test_the_lag_is_that_of_the_kind_of_data_that_is_further_behind() -> None:
+    newest = {"requests": NOW - timedelta(minutes=7), "samples": NOW - timedelta(seconds=5)}
+    assert data_lag_s(newest, NOW) == 420.0
+
+
 def test_data_from_a_clock_ahead_of_ours_lag_by_nothing() -> None:
-    assert data_lag_s([None, NOW + timedelta(seconds=5)], NOW) == 0.0
+    assert data_lag_s({"requests": None, "samples": NOW + timedelta(seconds=5)}, NOW) == 0.0
 
 
 def test_metrics_are_prometheus_text(ask: Any) -> None:

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
+from dashboards.freshness import gaps
 from dashboards.pages.alerts import table
 from domain.alert import Alert
+from domain.freshness import Looks
 from tests.dashboards.reading import links, words
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -44,3 +46,11 @@ def test_an_alert_whose_route_tells_nobody_at_this_time_says_so() -> None:
     late = replace(firing(), is_out_of_hours=True)
     assert "Firing, told later" in words(table([late], NOW))
     assert "told later" not in words(table([late], NOW, silenced_elsewhere=True)), "its routes are not asked"
+
+
+def test_where_nothing_fires_it_says_that_all_is_well_or_what_is_not_seen() -> None:
+    assert words(table([], NOW)) == "Nothing fires Budgets burn as they may, and data comes in."
+    blind = gaps({}, Looks(NOW - timedelta(minutes=5), 30), NOW, 120)
+    assert words(table([], NOW, unseen=blind)) == (
+        "Nothing fires Blind: no look since 02:55 UTC. Nothing that happened since then is found or paged."
+    )

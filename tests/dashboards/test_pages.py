@@ -2,19 +2,27 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
+from alerts.decide import traffic_stopped_alerts
+from alerts.service import Alerting
+from alerts.settings import AlertsSettings
+from analytics.traffic_stops import StoppedTraffic
 from dashboards import shell
 from dashboards.app import create_dashboard
+from dashboards.freshness import gaps
 from dashboards.pages.incident import pinned_window, read_percentiles
 from dashboards.settings import DashboardSettings
 from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_path
-from domain.incident import Indicator
+from domain.freshness import Looks
+from domain.incident import Indicator, Severity
 from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
@@ -57,6 +65,18 @@ def later(runner: asyncio.Runner, filled_store: Store) -> Asker:
         now=lambda: now,
     )
     return Asker(runner, api)
+
+
+def _pages_at(runner: asyncio.Runner, store: Store, now: datetime, **given: Any) -> Asker:
+    """The pages over the made-up cloud at another time."""
+    api = FastAPI()
+    objectives = given.pop("objectives", lambda: fixture_data.OBJECTIVES)
+    create_dashboard(api, store, DashboardSettings(), objectives=objectives, now=lambda: now, **given)
+    return Asker(runner, api)
+
+
+def _ago(now: datetime, minutes: float) -> datetime:
+    return now - timedelta(minutes=minutes)
 
 
 def _overview(pages: Asker, search: str = "") -> dict[str, Any]:
@@ -102,12 +122,16 @@ def test_an_incidents_page_pins_its_own_window_and_offers_no_range(pages: Asker)
     assert answer["service-menu"]["children"] is None
 
 
-def test_freshness_is_live_stale_or_unknown() -> None:
+def test_freshness_is_live_stale_blind_or_unknown() -> None:
     now = fixture_data.NOW
-    newest = {"requests": now - timedelta(seconds=600), "samples": None}
-    assert words(shell.freshness(newest, now, 900)) == "Live, 02:57:00 UTC"
-    assert words(shell.freshness(newest, now, 60)) == "Stale, last data 10 min ago at 02:57 UTC"
-    assert words(shell.freshness({"requests": None}, now, 60)) == "No data yet"
+    newest = {"requests": _ago(now, 10), "samples": now}
+    assert words(shell.freshness(newest, [])) == "Live, 02:57:00 UTC"
+    stale = shell.freshness(newest, gaps(newest, None, now, 60))
+    assert words(stale) == "Requests stale 10 min"
+    assert "dot-warning" in classes(stale)
+    blind = shell.freshness(newest, gaps(newest, Looks(_ago(now, 5), 30), now, 60))
+    assert words(blind) == "Blind: no look since 03:02 UTC · Requests stale 10 min"
+    assert words(shell.freshness({"requests": None}, [])) == "No data yet"
 
 
 # -- overview ------------------------------------------------------------------------------------------------------
@@ -139,6 +163,51 @@ def test_the_overview_of_one_service_leaves_the_others_out(pages: Asker) -> None
     answer = _overview(pages, "?service=rerank")
     assert words(answer["overview-verdict"]["children"]).startswith("All objectives met")
     assert len(answer["overview-objectives"]["children"]) == 2
+
+
+def test_the_overview_and_the_head_tell_what_is_not_seen(runner: asyncio.Runner, filled_store: Store) -> None:
+    now = fixture_data.NOW
+    blind = _pages_at(runner, filled_store, now, looks=lambda: Looks(now - timedelta(hours=9), 30, _ago(now, 2.5)))
+    told = words(_overview(blind, "?service=rerank")["overview-verdict"]["children"])
+    assert told.startswith("Blind: last look 03:04 UTC Nothing that happened since then is found or paged.")
+    assert "objectives met" not in told
+    head = blind.callback(*_HEAD, url__pathname="/", url__search="", tick__n_intervals=1)
+    assert words(head["freshness"]["children"]) == "Blind: last look 03:04 UTC"
+    assert "Blind: last look 03:04 UTC" in words(_overview(blind)["overview-verdict"]["children"])
+    looking = _pages_at(runner, filled_store, now, looks=lambda: Looks(now - timedelta(hours=9), 30, _ago(now, 1)))
+    told = words(_overview(looking, "?service=rerank")["overview-verdict"]["children"])
+    assert told.startswith("All objectives met")
+
+
+def test_the_overview_of_a_service_without_traffic_does_not_say_that_all_is_well(
+    runner: asyncio.Runner, filled_store: Store
+) -> None:
+    now = fixture_data.NOW
+    alerting = Alerting(filled_store, AlertsSettings(), CollectorRegistry(), lambda: now)
+    stopped = StoppedTraffic("rerank", _ago(now, 8), 120)
+    alerting.tell(traffic_stopped_alerts([stopped], Severity.PAGE, "", now))
+    asker = _pages_at(runner, filled_store, now, alerting=alerting)
+    told = words(_overview(asker, "?service=rerank")["overview-verdict"]["children"])
+    assert told.startswith("rerank has had no request for 8")
+    assert "By what is known: lowest budget" in told
+    assert "objectives met" not in told
+
+
+def test_the_overview_tells_that_requests_stopped_while_samples_go_on(
+    runner: asyncio.Runner, filled_store: Store
+) -> None:
+    later = fixture_data.NOW + timedelta(minutes=7)
+    sample = {"metric": "dcgm_fi_dev_gpu_util", "series_id": 1, "time": later - timedelta(seconds=10), "value": 50.0}
+    filled_store.insert("tailsight_samples", pl.DataFrame([sample], schema_overrides={"series_id": pl.UInt64}))
+    try:
+        asker = _pages_at(runner, filled_store, later)
+        head = asker.callback(*_HEAD, url__pathname="/", url__search="", tick__n_intervals=1)
+        assert words(head["freshness"]["children"]).startswith("Requests stale 7 min")
+        told = words(_overview(asker, "?service=rerank")["overview-verdict"]["children"])
+        assert told.startswith("Requests stale 7 min")
+        assert "whether objectives are met since then is not known" in told
+    finally:
+        filled_store.execute("DELETE FROM tailsight_samples WHERE time > '2026-11-23 03:08:00'")
 
 
 def test_the_strip_shows_traffic_and_what_is_not_told_as_unknown(pages: Asker) -> None:
@@ -404,3 +473,25 @@ def test_the_pinned_window_keeps_its_columns_few_and_whole() -> None:
         assert window.seconds / step_s <= 121
         assert window.start.timestamp() % step_s == 0
         assert window.start < incident.started_at < window.end
+
+
+# -- objectives ----------------------------------------------------------------------------------------------------
+
+
+def test_the_objectives_name_the_services_that_nothing_is_promised_of(
+    runner: asyncio.Runner, filled_store: Store
+) -> None:
+    chat_only = [one for one in fixture_data.OBJECTIVES if one.service == "chat"]
+    asker = _pages_at(runner, filled_store, fixture_data.NOW, objectives=lambda: chat_only)
+    told = (
+        "With requests in the last day and no objective, so nothing pages for them when they fail or get slow: rerank."
+    )
+    assert words(_missing(asker, "")) == told
+    assert words(_missing(asker, "?service=rerank")) == told
+    assert _missing(asker, "?service=chat") is None
+    assert _missing(_pages_at(runner, filled_store, fixture_data.NOW), "") is None
+
+
+def _missing(asker: Asker, search: str) -> Any:
+    outputs = ("objectives-note.children", "objectives-missing.children", "objectives-table.children")
+    return asker.callback(*outputs, url__search=search, tick__n_intervals=1)["objectives-missing"]["children"]

@@ -111,7 +111,7 @@ def test_a_name_that_no_objective_has_is_answered_by_a_way_back(slo_pages: Asker
 def test_alerts_and_rows_lead_to_the_page(slo_pages: Asker) -> None:
     path = slo_path(slo_data.ACME.name)
     assert slo_url(slo_data.ACME, "https://tailsight.test") == f"https://tailsight.test{path}"
-    outputs = ("objectives-note.children", "objectives-table.children")
+    outputs = ("objectives-note.children", "objectives-missing.children", "objectives-table.children")
     answer = slo_pages.callback(*outputs, url__search="", tick__n_intervals=1)
     assert path in links(answer["objectives-table"]["children"])
 

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from dashboards.freshness import Gap
 from dashboards.verdict import Verdict, budget_gone_in, line_tone, look_of, status_of, verdict, worst_first
 from domain.cause import CauseKind
 from domain.incident import Indicator, Severity
@@ -9,6 +10,8 @@ from domain.slo import SloState
 from tests.dashboards.frames import NOON, cause, incident, minutes_ago, objective, status
 
 _SEEN = {"requests": NOON, "samples": None}
+_BLIND = Gap("looks", "Blind: last look 11:55 UTC", "Nothing that happened since then is found or paged.")
+_STALE = Gap("requests", "Requests stale 7 min", "None came in since 11:53 UTC.")
 
 
 def _words(found: Verdict) -> str:
@@ -61,6 +64,32 @@ def test_an_objective_without_data_is_never_counted_as_met() -> None:
     assert verdict([unknown], [], {"requests": None}, NOON).tone == "unknown"
     mixed = verdict([unknown, status()], [], _SEEN, NOON)
     assert mixed.headline == "All objectives with data met, 1 without data"
+
+
+def test_nothing_is_claimed_to_be_met_while_something_is_not_seen() -> None:
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, [_BLIND, _STALE])
+    assert (found.tone, found.headline) == ("warning", "Blind: last look 11:55 UTC")
+    assert _words(found) == (
+        "Nothing that happened since then is found or paged. Requests stale 7 min. "
+        "By what is known: lowest budget 42 % left, chat TTFT < 800 ms."
+    )
+    without = verdict([], [], _SEEN, NOON, [_STALE])
+    assert (without.tone, without.headline) == ("warning", "Requests stale 7 min")
+    assert _words(without) == "None came in since 11:53 UTC."
+
+
+def test_trouble_stays_the_headline_and_what_is_not_seen_stands_beside_it() -> None:
+    burning = verdict([], [incident()], _SEEN, NOON, [_BLIND])
+    assert (burning.tone, burning.incident_id) == ("critical", "chat-1")
+    assert _words(burning).endswith("Bad link on gpu-07-03/mlx5_2/1. Blind: last look 11:55 UTC.")
+    missed = verdict([status(state=SloState.MISSED, left=-0.1)], [], _SEEN, NOON, [_STALE])
+    assert missed.headline == "chat missed its objective TTFT < 800 ms"
+    assert _words(missed).endswith("Last data 12:00:00 UTC. Requests stale 7 min.")
+
+
+def test_the_last_data_are_those_of_the_kind_that_is_furthest_behind() -> None:
+    found = verdict([status()], [], {"requests": minutes_ago(1), "samples": NOON}, NOON)
+    assert _words(found).endswith("Last data 11:59:00 UTC.")
 
 
 def test_objectives_are_ordered_by_state_then_by_what_is_left() -> None:

@@ -131,6 +131,34 @@ print("done")
     assert finished.stdout == "done\n", finished.stderr
 
 
+def test_ready_tells_when_the_analysis_looked_last_and_not_when_it_failed(tmp_path: Path) -> None:
+    program = """
+import time, httpx
+def newest_look(application):
+    answer = httpx.get(f"{application.addresses.web_url}/readyz")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["newest_look_at"]
+
+given = document | {"analytics": {"interval_s": 0.2}}
+application = Application(Settings.model_validate(given))
+application.start()
+began = datetime.now(UTC)
+while (looked := newest_look(application)) is None and (datetime.now(UTC) - began).seconds < 60:
+    time.sleep(0.1)
+assert datetime.fromisoformat(looked) <= datetime.now(UTC), looked
+application.store.execute("DROP TABLE otel.tailsight_incidents")  # no look can go well any more
+while "outcome=\\"failed\\"" not in httpx.get(f"{application.addresses.web_url}/metrics").text:
+    time.sleep(0.1)
+last = newest_look(application)
+time.sleep(1)
+assert newest_look(application) == last
+application.stop()
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
 def test_whatever_ends_by_itself_ends_the_application_and_is_named(tmp_path: Path) -> None:
     program = """
 for name in ("server of web", "server of gateway", "analysis"):
