@@ -50,9 +50,9 @@ def gaps(newest: Mapping[str, datetime | None], looks: Looks | None, now: dateti
 
 
 def unjudged(found: Sequence[Gap], firing: Iterable[Alert], service: str | None) -> list[Gap]:
-    """The gaps that keep objectives from being judged: those of `gaps`, and those that an alert tells.
+    """The gaps that keep objectives from being judged: looks that are overdue, and what an alert tells.
 
-    Objectives rest on requests, so samples are missed when their alert fires, not before.
+    Data is missed when its alert fires, not before: traffic may pause for minutes, at night all the more.
 
     Args:
         found: what `gaps` found.
@@ -62,7 +62,8 @@ def unjudged(found: Sequence[Gap], firing: Iterable[Alert], service: str | None)
     told = [_gap_of(alert) for alert in firing if _hides(alert, service)]
     late = {gap.of for gap in told}
     known = {gap.of for gap in found}
-    return [gap for gap in found if gap.of != _SAMPLES or gap.of in late] + [gap for gap in told if gap.of not in known]
+    missed = [gap for gap in found if gap.of == _LOOKS or gap.of in late]
+    return missed + [gap for gap in told if gap.of not in known]
 
 
 def _hides(alert: Alert, service: str | None) -> bool:

@@ -256,8 +256,10 @@ def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident
 def _unjudged(
     context: PageContext, newest: dict[str, datetime | None], now: datetime, service: str | None
 ) -> list[Gap]:
-    firing = [one.alert for one in context.alerting.alerts()] if context.alerting is not None else []
-    return unjudged(context.unseen(newest, now), firing, service)
+    unseen = context.unseen(newest, now)
+    if context.alerting is None:  # no alert would tell that data is late
+        return unseen
+    return unjudged(unseen, [one.alert for one in context.alerting.alerts()], service)
 
 
 def _traffic(store: Store, now: datetime, state: PageState) -> Traffic | None:

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import pytest
+
 from alerts.decide import data_late_alert, traffic_stopped_alerts
 from analytics.traffic_stops import StoppedTraffic
 from dashboards.freshness import Gap, gaps, unjudged
@@ -48,10 +50,16 @@ def test_overdue_looks_are_the_worst_and_told_with_the_last_or_with_their_beginn
     assert gaps(_LIVE, Looks(minutes_ago(600), 30, minutes_ago(1)), NOON, 120) == []
 
 
-def test_stale_samples_keep_no_objective_from_being_judged_until_their_alert_fires() -> None:
-    stale = gaps(_LIVE | {"samples": minutes_ago(7)}, None, NOON, 120)
+@pytest.mark.parametrize("kind", ["requests", "samples"])
+def test_stale_data_keeps_no_objective_from_being_judged_until_its_alert_fires(kind: str) -> None:
+    stale = gaps(_LIVE | {kind: minutes_ago(7)}, None, NOON, 120)
     assert unjudged(stale, [], None) == []
-    assert unjudged(stale, [_late("samples", 7)], None) == stale, "told once, as the head tells it"
+    assert unjudged(stale, [_late(kind, 7)], None) == stale, "told once, as the head tells it"
+
+
+def test_while_nobody_looks_no_objective_is_judged() -> None:
+    blind = gaps(_LIVE, Looks(minutes_ago(5), 30), NOON, 120)
+    assert unjudged(blind, [], None) == blind != []
 
 
 def test_late_data_is_told_while_its_alert_fires_even_where_nothing_counts_as_stale_yet() -> None:
