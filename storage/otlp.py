@@ -2,10 +2,10 @@
 
 One text of SQL loads requests of every form. Fields bear the names that OTLP/JSON gives them: protobuf knows numbers
 only, so its names are ours to choose. What differs, ids and the texts of values, is a function of the same name in
-files of `load/` (`_DECODINGS`); a line that is marked `-- only: full` is left out of plain ones.
+files of `load/` (`_DECODINGS`); plain requests have no exemplars.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
@@ -88,25 +88,30 @@ _UNREAD_FIELDS = {
 _UNREAD_SCOPE_FIELDS = {"traces": {"attributes", "dropped_attributes_count"}, "logs": {"dropped_attributes_count"}}
 # Text that repeats from item to item is decoded into a dictionary. It is also how the engine gets the last of several
 # texts for one field; of a plain String it makes none.
-_REPEATED_TEXT = {
-    "InstrumentationScope.name",
-    "InstrumentationScope.version",
-    "KeyValue.key",
-    "LogRecord.event_name",
-    "LogRecord.severity_text",
-    "Metric.description",
-    "Metric.name",
-    "Metric.unit",
-    "ResourceLogs.schema_url",
-    "ResourceMetrics.schema_url",
-    "ScopeLogs.schema_url",
-    "ScopeMetrics.schema_url",
-    "Span.Event.name",
-    "Span.Link.trace_state",
-    "Span.name",
-    "Span.trace_state",
-    "Status.message",
-}
+_REPEATED_TEXT = frozenset(
+    {
+        "InstrumentationScope.name",
+        "InstrumentationScope.version",
+        "KeyValue.key",
+        "LogRecord.event_name",
+        "LogRecord.severity_text",
+        "Metric.description",
+        "Metric.name",
+        "Metric.unit",
+        "ResourceLogs.schema_url",
+        "ResourceMetrics.schema_url",
+        "ScopeLogs.schema_url",
+        "ScopeMetrics.schema_url",
+        "Span.Event.name",
+        "Span.Link.trace_state",
+        "Span.name",
+        "Span.trace_state",
+        "Status.message",
+    }
+)
+_EXEMPLAR_COLUMNS = (
+    "Exemplars.FilteredAttributes, Exemplars.TimeUnix, Exemplars.Value, Exemplars.SpanId, Exemplars.TraceId"
+)
 # Which member of these oneofs is set tells 0, '' and false apart from absent. Two at a time, which protobuf allows and
 # nobody should send, are refused by the engine when it is asked to tell.
 _ONEOFS_TOLD = {"AnyValue", "NumberDataPoint", "Exemplar", "Metric"}
@@ -121,43 +126,31 @@ class _Decoding:
         oneofs_told: messages of which a column of its own tells which member is set.
         nullable_oneofs: messages of which the member that is set is the one not null.
         repeated_text: what is decoded into a dictionary.
-        unread: fields that are passed over, by message, besides those without a column.
+        unread: what is passed over besides what has no column.
+
+    Texts and fields are named `Message.field`.
     """
 
     functions: tuple[str, ...]
-    oneofs_told: Set[str]
-    nullable_oneofs: Set[str]
-    repeated_text: Set[str]
-    unread: Mapping[str, Set[str]]
+    oneofs_told: Set[str] = frozenset()
+    nullable_oneofs: Set[str] = frozenset()
+    repeated_text: Set[str] = _REPEATED_TEXT
+    unread: Set[str] = frozenset()
 
 
-_NONE: Set[str] = frozenset()
 _DECODINGS: dict[Form, _Decoding] = {
-    "protobuf": _Decoding(
-        functions=("protobuf", "protobuf_values", "values", "times"),
-        oneofs_told=_ONEOFS_TOLD,
-        nullable_oneofs=_NONE,
-        repeated_text=_REPEATED_TEXT,
-        unread={},
-    ),
-    "json": _Decoding(
-        functions=("json", "values", "times"),
-        oneofs_told=_NONE,
-        nullable_oneofs=_ONEOFS_TOLD,
-        repeated_text=_REPEATED_TEXT,
-        unread={},
-    ),
+    "protobuf": _Decoding(("protobuf", "protobuf_values", "values", "times"), oneofs_told=_ONEOFS_TOLD),
+    "json": _Decoding(("json", "values", "times"), nullable_oneofs=_ONEOFS_TOLD),
     "plain": _Decoding(
-        functions=("protobuf", "plain_values", "times"),
+        ("protobuf", "plain_values", "times"),
         oneofs_told=_ONEOFS_TOLD - {"AnyValue"},
-        nullable_oneofs=_NONE,
         repeated_text=_REPEATED_TEXT - {"KeyValue.key"},  # cheaper all at once, when the maps are made
-        unread={
-            "AnyValue": {"bool_value", "int_value", "double_value", "bytes_value"},
-            "NumberDataPoint": {"exemplars"},
-            "HistogramDataPoint": {"exemplars"},
-            "ExponentialHistogramDataPoint": {"exemplars"},
-        },
+        unread=frozenset(
+            {
+                *(f"AnyValue.{kind}_value" for kind in ("bool", "int", "double", "bytes")),
+                *(f"{kind}DataPoint.exemplars" for kind in ("Number", "Histogram", "ExponentialHistogram")),
+            }
+        ),
     ),
 }
 
@@ -184,9 +177,12 @@ def load_statement(table: str, form: Form) -> str:
     kind = _metric_kind(table)
     if form == "plain" and kind is None:
         raise ValueError(f"{table} is loaded as protobuf or json: only metrics are plain")
-    text = sql.load_statement(table.removeprefix("otel_"), "plain" if form == "plain" else "full")
+    text = sql.load_statement(table.removeprefix("otel_"))
     if kind is not None:
         text = text.replace("{points}", _metric_points(kind))
+    exemplars = {"exemplar_columns": _EXEMPLAR_COLUMNS, "exemplars": sql.load_statement("exemplars")}
+    for name, filled_in in exemplars.items():
+        text = text.replace(f"{{{name}}}", f"{filled_in},\n    " if form != "plain" else "")
     functions = ",\n".join(map(sql.load_statement, _DECODINGS[form].functions))
     return text.replace("{functions}", functions).replace("{source}", _source(table, form))
 
@@ -253,11 +249,10 @@ def _columns(message: Descriptor, table: str, form: Form) -> list[str]:
         members = [f"'{field.json_name}' = {field.number}" for field in oneof.fields]
         columns.append(f"{oneof.name} Enum8('unset' = 0, {', '.join(members)})")
     other_kinds = set(METRIC_KINDS) - {_metric_kind(table)} if name == "Metric" else set()
-    unread = decoding.unread.get(name, set()) | other_kinds
     columns += [
         f"{field.json_name} {_column_type(field, name, table, form)}"
         for field in read_fields(message, OTLP_TABLES[table])
-        if field.name not in unread
+        if field.name not in other_kinds and f"{name}.{field.name}" not in decoding.unread
     ]
     return columns
 

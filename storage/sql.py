@@ -25,9 +25,9 @@ def rows_max(name: str) -> int | None:
 
 
 @cache
-def load_statement(name: str, profile: str = "full") -> str:
-    """The text of `load/NAME.sql` in one of the profiles full and plain; what stands in braces is to be filled in."""
-    return _of_profile(_read(_HERE / "load" / f"{name}.sql"), profile)
+def load_statement(name: str) -> str:
+    """The text of `load/NAME.sql`; what stands in braces is still to be filled in."""
+    return _read(_HERE / "load" / f"{name}.sql")
 
 
 def schema_steps() -> list[Path]:
@@ -57,8 +57,14 @@ def statements(text: str, profile: str) -> list[str]:
 
     The profiles of a schema file are those of indexes (lean, upstream); of a view, `view` and `catch_up`.
     """
-    kept = _of_profile(text, profile)
-    return [part.strip() for part in _without_comments(kept).split(";\n") if part.strip()]
+    kept = []
+    for line in text.splitlines():
+        marked = _ONLY.match(line)
+        if marked is None:
+            kept.append(line)
+        elif marked["profile"] == profile:
+            kept.append(marked["line"])
+    return [part.strip() for part in _without_comments("\n".join(kept)).split(";\n") if part.strip()]
 
 
 def with_prefix(text: str, prefix: str) -> str:
@@ -74,17 +80,6 @@ def quoted(text: str) -> str:
 def identifier(name: str) -> str:
     """A name of SQL, whatever is in it."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _of_profile(text: str, profile: str) -> str:
-    kept = []
-    for line in text.splitlines():
-        marked = _ONLY.match(line)
-        if marked is None:
-            kept.append(line)
-        elif marked["profile"] == profile:
-            kept.append(marked["line"])
-    return "\n".join(kept)
 
 
 def _read(path: Path) -> str:

@@ -3,8 +3,7 @@ INSERT INTO otel_metrics_sum
 (
     ResourceAttributes, ResourceSchemaUrl, ScopeName, ScopeVersion, ScopeAttributes, ScopeDroppedAttrCount, ScopeSchemaUrl,
     ServiceName, MetricName, MetricDescription, MetricUnit, Attributes, StartTimeUnix, TimeUnix, Flags,
-    Exemplars.FilteredAttributes, Exemplars.TimeUnix, Exemplars.Value, Exemplars.SpanId, Exemplars.TraceId, -- only: full
-    Value, AggregationTemporality, IsMonotonic
+    {exemplar_columns}Value, AggregationTemporality, IsMonotonic
 )
 WITH
     {functions}
@@ -13,11 +12,6 @@ SELECT
     scope_dropped_attributes_count, scope_schema_url, service_name,
     name, description, unit, attributes_map(point.attributes),
     time32(point.startTimeUnixNano), time32(point.timeUnixNano), point.flags,
-    arrayMap(attributes -> attributes_map(attributes), point.exemplars.filteredAttributes), -- only: full
-    arrayMap(time -> time32(time), point.exemplars.timeUnixNano), -- only: full
-    arrayMap(exemplar -> number_value(exemplar), point.exemplars), -- only: full
-    arrayMap(id -> if(id = '', '0000000000000000', id_text(id)), point.exemplars.spanId), -- only: full
-    arrayMap(id -> if(id = '', '00000000000000000000000000000000', id_text(id)), point.exemplars.traceId), -- only: full
-    number_value(point), aggregation_temporality, is_monotonic
+    {exemplars}number_value(point), aggregation_temporality, is_monotonic
 FROM
 {points}
