@@ -29,6 +29,7 @@ _PART_STEPS_MIN = 4  # of a spike that is told in two parts
 _RISE_RATIO_MIN = 1.5
 _RISE_GAIN_MIN = 5.0  # e to that: so much likelier are two shares of slow requests than one
 _OTHERS_MIN, _BEGIN_TOGETHER = 2, timedelta(seconds=60)
+_LEADS_IN, _LEADS_IN_GAP = timedelta(seconds=240), timedelta(seconds=60)
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
 
@@ -454,6 +455,31 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
         return None
     at: datetime = counts["time"][split]
     return at
+
+
+def led_in_by_failures(spike: Spike, others: Sequence[Spike]) -> Spike:
+    """The spike, begun with the failures that it followed upon.
+
+    When replicas crash, what they served fails first, and then what the others get in its place waits.
+    """
+    if spike.indicator is Indicator.ERRORS:
+        return spike
+    leads = [
+        one
+        for one in others
+        if one.indicator is Indicator.ERRORS
+        and (one.service, one.model) == (spike.service, spike.model)
+        and one.window.start < spike.window.start <= one.window.end + _LEADS_IN_GAP
+        and spike.window.start - one.window.start <= _LEADS_IN
+    ]
+    if not leads:
+        return spike
+    first = min(leads, key=lambda one: one.window.start)
+    return replace(
+        spike,
+        window=Window(first.window.start, spike.window.end),
+        detected_at=min(first.detected_at, spike.detected_at),
+    )
 
 
 def until_failures_end(spike: Spike, others: Sequence[Spike]) -> Spike:

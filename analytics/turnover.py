@@ -2,10 +2,11 @@
 
 A replica serves while it starts requests. Whether a silence means that it does not is told by what the others serve
 meanwhile: if by its usual share eight requests were to be expected, none comes by chance once in three thousand
-(Poisson). Where that is too little to tell, an engine that no longer reports has gone.
+(Poisson). Where that is too little to tell, an engine that no longer reports has gone; it has too when a router that
+does not know it yet sends requests there, which all fail.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -121,9 +122,8 @@ class Turnover:
         return found
 
     def _fails(self, row: int, steps: range, usual: float) -> bool:
-        """Did more requests of a replica fail in these steps than by chance (binomial, one-sided)."""
-        failed, asked = int(self.failed[row, steps].sum()), int(self.asked[row, steps].sum())
-        return failed >= _FAILURES_MIN and bool(binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
+        """Did more requests of a replica fail in these steps than by chance."""
+        return _is_no_chance(int(self.failed[row, steps].sum()), int(self.asked[row, steps].sum()), usual)
 
 
 def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Grid) -> Turnover:
@@ -143,6 +143,9 @@ def turnover(requests: pl.DataFrame, matrices: Sequence[SignalMatrix], grid: Gri
     for row, name in enumerate(names):
         engine = engines.get(name, _UNHEARD)
         serving[row] = _serving(counts[name], everyone - counts[name], engine, grid.step_s)
+        if name in failures:
+            for missed in _missed_while_all_fails(counts[name], failures[name], engine):
+                serving[row, missed] = False
         alive[row] = serving[row] | engine.there(grid.steps)
     nothing = np.zeros(grid.steps, dtype=np.int64)
     asked, failed = (
@@ -171,32 +174,34 @@ class _Engine:
 
     Attributes:
         reported: the steps with a sample, ascending: (samples,).
-        patience_steps: so long without a sample, several scrapes were missed.
+        spread_steps: the usual way from one to the next, at least 1.
     """
 
     reported: NDArray[np.intp]
-    patience_steps: int
+    spread_steps: int
 
     @staticmethod
     def of(reported: NDArray[np.intp]) -> "_Engine":
-        """One with samples in these steps; the usual way from one to the next tells how often it is scraped."""
-        spread = max(int(np.median(np.diff(reported))), 1) if len(reported) > 1 else 1
-        return _Engine(reported, _MISSED_SCRAPES * spread)
+        """One with samples in these steps."""
+        return _Engine(reported, max(int(np.median(np.diff(reported))), 1) if len(reported) > 1 else 1)
 
     def there(self, steps: int) -> NDArray[np.bool_]:
         """In which steps it was there by its samples, a few missed scrapes notwithstanding: (steps,)."""
         there = np.zeros(steps, dtype=bool)
         for first, following in pairwise([*self.reported, steps]):
-            there[first : following if following - first <= self.patience_steps else first + 1] = True
+            patience = _MISSED_SCRAPES * self.spread_steps
+            there[first : following if following - first <= patience else first + 1] = True
         return there
 
-    def is_silent(self, first: int, end: int) -> bool:
-        """Did it miss several scrapes in a row in this stretch, of which requests say nothing."""
+    def silence(self, first: int, end: int, missed: int = _MISSED_SCRAPES) -> slice:
+        """The longest stretch of these steps without a sample; empty where so many scrapes were not missed in it."""
         begin, stop = np.searchsorted(self.reported, (first, end))
         if begin == 0:  # it had not reported before either: nothing can be missed
-            return False
-        longest = int(np.diff([first - 1, *self.reported[begin:stop], end]).max()) - 1
-        return longest >= self.patience_steps
+            return slice(first, first)
+        heard = np.array([first - 1, *self.reported[begin:stop], end])
+        longest = int(np.diff(heard).argmax())
+        stretch = slice(int(heard[longest]) + 1, int(heard[longest + 1]))
+        return stretch if stretch.stop - stretch.start >= missed * self.spread_steps else slice(first, first)
 
 
 _UNHEARD = _Engine.of(np.zeros(0, dtype=np.intp))
@@ -223,10 +228,34 @@ def _serving(own: NDArray[np.int64], others: NDArray[np.int64], engine: _Engine,
     per_other = own[there].sum() / beside if beside else 0.0  # its requests for each one of the others'
     served = np.concatenate([[0], np.cumsum(others)])
     serving = np.ones(len(own), dtype=bool)
-    for last, following in zip([-1, *seen], [*seen, len(own)], strict=True):
-        first = int(last) + 1
-        expected = per_other * (served[following] - served[first])
-        silent = (following - first) * step_s >= _GAP_MIN_S and expected >= _EXPECTED_IN_A_GAP
-        if silent or (following > first and engine.is_silent(first, int(following))):
-            serving[first:following] = False
+    for first, end in _gaps(own):
+        expected = per_other * (served[end] - served[first])
+        silent = (end - first) * step_s >= _GAP_MIN_S and expected >= _EXPECTED_IN_A_GAP
+        missed = engine.silence(first, end)
+        if silent or missed.stop > missed.start:
+            serving[first:end] = False
     return serving
+
+
+def _missed_while_all_fails(asked: NDArray[np.int64], failed: NDArray[np.int64], engine: _Engine) -> Iterator[slice]:
+    """The steps in which all requests of a replica fail and its engine is silent: then one missed scrape is enough."""
+    for first, end in _gaps(asked - failed):
+        here, before = slice(first, end), slice(0, first)
+        usual = (failed[before].sum() + 0.5) / (asked[before].sum() + 1)
+        if _is_no_chance(int(failed[here].sum()), int(asked[here].sum()), usual):
+            yield engine.silence(first, end, missed=1)
+
+
+def _is_no_chance(failed: int, asked: int, usual: float) -> bool:
+    """Did more requests fail than by chance, by the share that usually fails (binomial, one-sided)."""
+    return failed >= _FAILURES_MIN and bool(binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
+
+
+def _gaps(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The stretches of steps without a count: first step, and the one after the last."""
+    some = np.flatnonzero(counts).tolist()
+    return [
+        (last + 1, following)
+        for last, following in zip([-1, *some], [*some, len(counts)], strict=True)
+        if following > last + 1
+    ]

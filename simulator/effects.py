@@ -124,7 +124,6 @@ EFFECTS: Mapping[tuple[CauseKind | Harmless, str], tuple[Effect, ...]] = {
     (CauseKind.NETWORK_SATURATION, ""): _FEWER_BYTES,
     (CauseKind.NETWORK_CONGESTION, ""): _FEWER_BYTES,
     (CauseKind.NETWORK_LINK_FAULT, ""): _FEWER_BYTES,
-    (CauseKind.STRAGGLER, "rank"): _ALL_STEPS,
     (CauseKind.STRAGGLER, "replica"): _ALL_STEPS,
     (CauseKind.STRAGGLER, "imbalance"): (Effect(Lever.BIAS),),
     (CauseKind.PROMPT_MIX_SHIFT, "prompts"): (Effect(Lever.PROMPTS),),

@@ -285,17 +285,14 @@ def _prompt_mix(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
 def _straggler(cloud: Cloud, randomness: random.Random, started_at: datetime) -> Plan:
     replica = randomness.choice(cloud.replicas)
     service = replica.service
-    variant = randomness.choice(("rank", "replica", "imbalance"))
+    variant = randomness.choice(("replica", "replica", "imbalance"))
     if variant == "imbalance":
         wanted = randomness.uniform(1.2, 2.0) * service.replica_requests_per_s / _usual(service, started_at)
         fair = 1.0 / len(cloud.replicas_of(service.name))
         return Plan(
             _on_replica(replica), min(max((wanted - fair) / (1 - fair), 0.4), 1.0), randomness.uniform(2, 20), variant
         )
-    entity = _on_replica(replica)
-    if variant == "rank":
-        entity = Entity(EntityKind.GPU, randomness.choice(replica.gpus).uuid)
-    return Plan(entity, randomness.uniform(3.0, 7.0), randomness.uniform(2, 20), variant)
+    return Plan(_on_replica(replica), randomness.uniform(3.0, 7.0), randomness.uniform(2, 20), variant)
 
 
 def _cold_start(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:

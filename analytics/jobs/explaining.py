@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -34,6 +34,7 @@ from storage.store import Store
 
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual
+_AFTERMATH_S = 120  # who has gone is told by what comes no more
 _REQUESTS_MAX = 250_000  # of more, a sample is read: what is told of a thousand slow ones varies little
 _TRACES = 400  # of usual time and of the spike, looked through for calls
 _CALLS_S = 1800
@@ -53,7 +54,7 @@ EVIDENCE_SERIES: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One window of one service, with the requests in it and in the history before it.
+    """One window of one service, with the requests in it, in the history before it, and in two minutes after it.
 
     `excluded` is what was unusual in that history, `one_in` how many requests each row of `requests` stands for.
     """
@@ -66,6 +67,15 @@ class Case:
     one_in: int
     requests: pl.DataFrame
     scope: Scope
+
+    @property
+    def seen(self) -> Window:
+        """From usual time on to the end of the window, and as far beyond it as requests were read."""
+        last = self.requests["time"].max()
+        end = self.window.end
+        if isinstance(last, datetime):
+            end = min(max(end, last), with_aftermath(self.window).end)
+        return Window(self.reference.start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,11 @@ def whole_and_reference(window: Window, history_s: float) -> tuple[Window, Windo
     """The window with the history before it, and what of that is usual time."""
     whole = window.widened(before_s=history_s)
     return whole, Window(whole.start, window.start - timedelta(seconds=min(_LEAD_S, history_s / 10)))
+
+
+def with_aftermath(window: Window) -> Window:
+    """The window, and after it the two minutes that tell who has gone in its last moments."""
+    return window.widened(after_s=_AFTERMATH_S)
 
 
 def explain_window(
@@ -167,7 +182,7 @@ def _read_case(
     whole, reference = whole_and_reference(window, settings.spikes.history_s)
     seen = read_services(store, whole, service)
     one_in = sampling(seen)
-    requests = stage_split(read_requests(store, whole, service, None, one_in))
+    requests = stage_split(read_requests(store, with_aftermath(whole), service, None, one_in))
     scope = localise(requests, indicator, window, reference, excluded, one_in)
     return Case(service, window, reference, indicator, excluded, one_in, requests, scope)
 
@@ -180,7 +195,7 @@ def explain_case(store: Store, case: Case, settings: AnalyzeSettings, called_by:
 
 def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     """All that the store knows of a case and its surroundings, before anything is blamed."""
-    whole = Window(case.reference.start, case.window.end)
+    whole = case.seen
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     knowledge = settings.knowledge
     series = read_series(store, whole, knowledge.metrics, knowledge.labels)

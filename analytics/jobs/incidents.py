@@ -12,7 +12,7 @@ from analytics.causes import not_explained
 from analytics.cost.jobs import Pricing, request_cost_usd
 from analytics.faint_spikes import find_faint_spikes
 from analytics.incidents import BudgetDamage, incident_of, is_incident, one_for_shared_cause, reconcile
-from analytics.jobs.explaining import AnalyzeSettings, Case, explain_case, sampling, whole_and_reference
+from analytics.jobs.explaining import AnalyzeSettings, Case, explain_case, sampling, whole_and_reference, with_aftermath
 from analytics.jobs.objectives import SLO_STEP_S, slo_counts
 from analytics.scope import VALUES, Slowness, localise, slowness, stage_split, within
 from analytics.spikes import (
@@ -21,6 +21,7 @@ from analytics.spikes import (
     are_together,
     begun_with_others,
     find_spikes,
+    led_in_by_failures,
     one_for_overlapping,
     rise_within,
     until_failures_end,
@@ -225,7 +226,15 @@ def _begun_and_ended(
             continue
         if not _slowness_of(requests, later, found[spike], history_s, later.window).is_unusual:
             unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
-    return {until_failures_end(begun(spike), unusual): found[spike] for spike in one_for_overlapping(unusual)}
+    whole = {
+        until_failures_end(led_in_by_failures(begun(spike), unusual), unusual): found[spike]
+        for spike in one_for_overlapping(unusual)
+    }
+    # Failures that it began with are a part of it, and no earlier spike.
+    return {
+        spike: tuple(before for before in earlier if before.end <= spike.window.start)
+        for spike, earlier in whole.items()
+    }
 
 
 def _with_levels(spike: Spike, case: Case) -> Spike:
@@ -278,7 +287,11 @@ class _RecentRequests:
         self._known: tuple[int, Window, pl.DataFrame] | None = None
 
     def of(self, model: str | None, window: Window) -> tuple[int, pl.DataFrame]:
-        """One in how many is read, and those of the window and the model (or of none) with `stage_split` columns."""
+        """One in how many is read, and those of the window and the model (or of none) with `stage_split` columns.
+
+        Of the window, what lies beyond the end of the look is left out.
+        """
+        window = Window(window.start, min(window.end, self._until))
         one_in = sampling(self._counts.filter(within(window)))
         if self._known is None or self._known[0] != one_in or not _covers(self._known[1], window):
             end = min(self._until, window.end + timedelta(seconds=_STRETCH_S))
@@ -314,7 +327,7 @@ def _covers(one: Window, other: Window) -> bool:
 
 def _case_of(requests: _RecentRequests, spike: Spike, excluded: tuple[Window, ...], history_s: float) -> Case:
     whole, reference = whole_and_reference(spike.window, history_s)
-    one_in, read = requests.of(spike.model, whole)
+    one_in, read = requests.of(spike.model, with_aftermath(whole))
     scope = localise(read, spike.indicator, spike.window, reference, excluded, one_in)
     return Case(spike.service, spike.window, reference, spike.indicator, excluded, one_in, read, scope)
 

@@ -49,7 +49,7 @@ from benchmarks.causes.scoring import interval
 from benchmarks.causes.seeded_peers import others_say
 from benchmarks.server import machine
 from domain.cause import CauseKind
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity
 from domain.incident import Incident
 from domain.window import Window
 from simulator.cloud import Cloud, build_cloud
@@ -126,15 +126,11 @@ class Answer:
     why_not: str
     ablated: dict[str, tuple[CauseKind, Entity]] = field(default_factory=dict)
     others: dict[str, tuple[CauseKind, Entity]] = field(default_factory=dict)
-    also_right: dict[Entity, Entity] = field(default_factory=dict)
 
     def names(self, first: int, *, entity: bool) -> int:
         """How many of the true causes are among the first so many."""
         named = [(one.kind, one.entity) for one in self.said[:first]]
-        return sum(
-            any(one is kind and (not entity or on in (where, self.also_right.get(where))) for one, on in named)
-            for kind, where in self.truth
-        )
+        return sum(any(one is kind and (not entity or on == where) for one, on in named) for kind, where in self.truth)
 
 
 def cases(suites: Sequence[str], seeds: int, kinds: Sequence[CauseKind]) -> list[Case]:
@@ -212,18 +208,7 @@ def play(store: Store, case: Case, played: "Played") -> Answer:
         ),
         ablated=ablated,
         others=others,
-        also_right=_also_right(cloud, faults),
     )  # fmt: skip
-
-
-def _also_right(cloud: Cloud, faults: Sequence[Fault]) -> dict[Entity, Entity]:
-    """What may be said in place of an entity: of a straggling GPU its replica (contract: gpu or replica)."""
-    pods = {gpu.uuid: replica.pod for replica in cloud.replicas for gpu in replica.gpus}
-    return {
-        fault.entity: Entity(EntityKind.REPLICA, pods[fault.entity.name])
-        for fault in faults
-        if fault.kind is CauseKind.STRAGGLER and fault.entity.name in pods
-    }
 
 
 def _felt(store: Store, cloud: Cloud, faults: Sequence[Fault]) -> bool:
@@ -528,10 +513,7 @@ def _is_right(one: Answer) -> bool:
 
 def _hits(said: Sequence[tuple[Answer, CauseKind, Entity]]) -> tuple[str, str]:
     kinds = [kind == one.truth[0][0] for one, kind, _ in said]
-    both = [
-        kind == one.truth[0][0] and entity in (one.truth[0][1], one.also_right.get(one.truth[0][1]))
-        for one, kind, entity in said
-    ]
+    both = [(kind, entity) == one.truth[0] for one, kind, entity in said]
     return f"{np.mean(kinds):.3f}", f"{np.mean(both):.3f}"
 
 

@@ -11,6 +11,7 @@ from analytics.spikes import (
     SpikeSettings,
     begun_with_others,
     find_spikes,
+    led_in_by_failures,
     one_for_overlapping,
     rise_within,
     until_failures_end,
@@ -255,6 +256,28 @@ def test_shares_that_wander_by_themselves_seldom_rise_again() -> None:
         counts = pl.DataFrame({"time": [at(STEP_S * step) for step in range(60)], "requests": 30, "slow": slow})
         found += rise_within(counts) is not None
     assert found <= 20
+
+
+def test_a_spike_of_times_begins_with_the_failures_that_it_follows_upon() -> None:
+    def spike(indicator: Indicator, first: int, end: int, model: str | None = None) -> Spike:
+        window = Window(at(first), at(end))
+        return Spike(
+            "chat", model, indicator, window, at(first + 30), ongoing=False, baseline_ms_p99=200.0, peak_ms_p99=9000.0
+        )
+
+    slow = spike(Indicator.TTFT, 660, 990)
+    failed = spike(Indicator.ERRORS, 600, 645)
+    begun = led_in_by_failures(slow, [slow, failed])
+    assert (begun.window, begun.detected_at, begun.indicator) == (Window(at(600), at(990)), at(630), Indicator.TTFT)
+    for other in (
+        spike(Indicator.ERRORS, 500, 585),  # over for more than a minute
+        spike(Indicator.ERRORS, 300, 645),  # had failed for long
+        spike(Indicator.LATENCY, 600, 645),
+        spike(Indicator.ERRORS, 600, 645, "small"),
+        spike(Indicator.ERRORS, 675, 690),
+    ):
+        assert led_in_by_failures(slow, [slow, other]) == slow
+    assert led_in_by_failures(failed, [failed, spike(Indicator.ERRORS, 500, 570)]) == failed
 
 
 def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:

@@ -94,13 +94,27 @@ def test_a_missed_scrape_takes_no_replica_away() -> None:
     assert seen(rows, [engine("b", [step for step in ALL if step not in (65, 66)])]).lost(GRID, SPIKE) == frozenset()
 
 
+def test_a_replica_that_fails_all_it_is_still_sent_has_gone_with_the_first_scrape_that_is_missed() -> None:
+    rows = [*served("a", ALL), *served("b", ALL)]
+    all_fail = failing(rows, "b", range(76, STEPS))
+    scraped = [engine("b", range(0, end, 2)) for end in (STEPS, 77)]
+    assert [list(seen(all_fail, [of_b]).serving[1, -4:]) for of_b in scraped] == [
+        [True] * 4,
+        [True, False, False, False],
+    ]
+    assert crashed(all_fail, [scraped[1]]) == {"b": 1.0, "chat": 1}
+    assert crashed(all_fail, [scraped[0]]) == {}, "it reports: a release that fails has not gone"
+    assert crashed(failing(rows, "b", [*range(76, 78), 79]), [scraped[1]]) == {}, "one that answers has not gone"
+    assert crashed(rows, [scraped[1]]) == {}
+
+
 def failing(rows: list[dict[str, Any]], replica: str, steps: Sequence[int]) -> list[dict[str, Any]]:
     times = {at(step * STEP_S + number) for step in steps for number in range(3)}
     return [row | {"is_error": row["replica"] == replica and row["time"] in times} for row in rows]
 
 
-def crashed(rows: list[dict[str, Any]]) -> dict[str, float]:
-    found = seen(rows).crashes("chat", GRID, SPIKE, KNOWLEDGE)
+def crashed(rows: list[dict[str, Any]], matrices: Sequence[SignalMatrix] = ()) -> dict[str, float]:
+    found = seen(rows, matrices).crashes("chat", GRID, SPIKE, KNOWLEDGE)
     return {shift.entity.name: shift.during for shift in found if shift.moved()}
 
 
