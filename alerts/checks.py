@@ -1,4 +1,4 @@
-"""What an alerting configuration may say and would regret: a page that reaches nobody, a secret that cannot be read."""
+"""Who is told by an alerting configuration, and what it would regret: a page unheard, a secret that cannot be read."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,27 @@ from pydantic import BaseModel
 
 from alerts.catalogue import ALERTS
 from alerts.config import AlertingConfig
+from alerts.settings import AlertsSettings
+from domain.address import shown
 from domain.incident import Severity
+
+TELLS_NOBODY = ("nobody is told of any alert", "set alerts.alertmanagers or alerts.config_file")
+"""What it means that `who_is_told` is empty, and what to do."""
 
 _OURS = (Severity.PAGE.value, Severity.TICKET.value)
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def who_is_told(settings: AlertsSettings) -> list[str]:
+    """Who hears of alerts, in words; empty when nobody does."""
+    told = []
+    if settings.alertmanagers:
+        places = ", ".join(map(shown, settings.alertmanagers))
+        told.append(f"alerts go to Alertmanager at {places}, whose own routes decide who is told")
+    kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
+    if kinds:
+        told.append(f"our own router tells by {', '.join(kinds)}")
+    return told
 
 
 def unheard_pages(config: AlertingConfig, services: Sequence[str] = ()) -> list[str]:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import Counter as Counts
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -234,7 +235,7 @@ class Alerting:
             notifications = self._dispatcher.step(now)
             documents = self._feed.due(now) if self._settings.alertmanagers else []
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
-            self._telemetry.dead_letters.set(len(self._dispatcher.dead_letters))
+            self._telemetry.tell_dead_letters(self._dispatcher.dead_letters)
         not_noted, self._not_noted = self._not_noted, []
         for notification, at in not_noted:
             sending.create_task(self._note(notification, at))
@@ -311,9 +312,20 @@ class _Telemetry:
             ["url", "outcome"],
             registry=registry,
         )
-        self.dead_letters = Gauge(
-            "tailsight_notification_dead_letters", "Notifications that no receiver took", registry=registry
+        self._dead_letters = Gauge(
+            "tailsight_notification_dead_letters",
+            "Notifications that a receiver has not taken",
+            ["receiver"],
+            registry=registry,
         )
+        self._receivers: set[str] = set()
+
+    def tell_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
+        """How many there are of each receiver: 0 once it took what it had refused."""
+        counts = Counts(letter.receiver for letter in letters)
+        self._receivers |= counts.keys()
+        for receiver in self._receivers:
+            self._dead_letters.labels(receiver).set(counts[receiver])
 
 
 def known_alert_document(known: KnownAlert) -> dict[str, Any]:

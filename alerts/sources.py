@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.decide import (
     budget_alerts,
@@ -265,11 +265,18 @@ class SourceFailures:
             ["source"],
             registry=registry,
         )
+        self._newest = Gauge(
+            "tailsight_alert_sources_failed_timestamp_seconds",
+            "When a source of alerts could last not be asked",
+            ["source"],
+            registry=registry,
+        )
 
     def __call__(self, name: str, error: Exception) -> None:
         """One failure of the source of that name."""
         log.error("alerts_failed: %s", name, exc_info=error)
         self._counter.labels(name).inc()
+        self._newest.labels(name).set_to_current_time()
 
 
 # -- The sources ------------------------------------------------------------------------------------------------------

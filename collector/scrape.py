@@ -35,7 +35,8 @@ class _Known:
     target: ScrapeTarget
     reader: Reader
     log: SeriesLog
-    down_since_s: float | None = None
+    down_since_unix_ns: int | None = None
+    down_result: str | None = None
     is_other_source: bool = False
 
 
@@ -190,7 +191,8 @@ class Scraper:
             await known.log.put(exposition.beside(told), time_unix_ns)
         except CollectorError as failure:
             result, error = "not_logged", error or failure
-        self._report(known, error)
+        self._report(known, error, time_unix_ns)
+        self._tell_down(known, result if error is not None else None)
         self._telemetry.scrapes.labels(target.job, result).inc()
         for reason, count in exposition.dropped.items():
             self._telemetry.dropped_samples.labels(target.job, reason).inc(count)
@@ -249,6 +251,7 @@ class Scraper:
 
     async def _end_series(self, known: _Known) -> None:
         """Say of each series of a target that is gone that it has ended."""
+        self._tell_down(known, None)
         try:
             await known.log.put(Exposition(), self._now_unix_ns())
         except CollectorError as error:
@@ -257,16 +260,25 @@ class Scraper:
         except Exception:  # a defect in one must not end the scraping of all others
             log.exception("ending the series of %s failed", shown(known.target.url))
 
-    def _report(self, known: _Known, error: CollectorError | None) -> None:
+    def _report(self, known: _Known, error: CollectorError | None, time_unix_ns: int) -> None:
         """Tell once when a target begins to fail, and once when it is back; its counter tells of the rest."""
         name = f"{known.target.job} target {shown(known.target.url)}"
         if error is not None:
-            log.log(logging.WARNING if known.down_since_s is None else logging.DEBUG, "%s %s", name, error)
-            known.down_since_s = known.down_since_s or time.monotonic()
-        elif known.down_since_s is not None:
-            down_ms = 1e3 * (time.monotonic() - known.down_since_s)
+            log.log(logging.WARNING if known.down_since_unix_ns is None else logging.DEBUG, "%s %s", name, error)
+            known.down_since_unix_ns = known.down_since_unix_ns or time_unix_ns
+        elif known.down_since_unix_ns is not None:
+            down_ms = (time_unix_ns - known.down_since_unix_ns) / 1e6
             log.warning("%s is back; it had failed for %s", name, duration_text(down_ms))
-            known.down_since_s = None
+            known.down_since_unix_ns = None
+
+    def _tell_down(self, known: _Known, result: str | None) -> None:
+        """At /metrics: since when it is down, and what came of its last scrape; None: it is not, or not wanted."""
+        labels = known.target.job, shown(known.target.url)
+        if known.down_result not in (None, result):
+            self._telemetry.target_down_since.remove(*labels, known.down_result)
+        if result is not None and known.down_since_unix_ns is not None:
+            self._telemetry.target_down_since.labels(*labels, result).set(known.down_since_unix_ns / 1e9)
+        known.down_result = result
 
 
 async def _always(targets: Sequence[ScrapeTarget]) -> AsyncIterator[Sequence[ScrapeTarget]]:

@@ -135,6 +135,12 @@ class Telemetry:
             ["job"],
             registry=registry,
         )
+        self.target_down_since = Gauge(
+            "tailsight_collector_scrape_target_down_since_timestamp_seconds",
+            "Since when a target fails, by what came of its last scrape; only targets that do",
+            ["job", "target", "result"],
+            registry=registry,
+        )
         self.discovery_failures = Counter(
             "tailsight_collector_discovery_failures_total",
             "Files, pods and answers of the API server in which no target could be found, by reason",

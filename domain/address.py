@@ -37,6 +37,11 @@ def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def local_url(host: str, port: int) -> str:
+    """`http_url` as this machine reaches it by itself: loopback where all addresses are listened on (0.0.0.0, ::)."""
+    return http_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104  # nothing is bound
+
+
 def is_http(url: str) -> bool:
     """Is it a URL of HTTP with a host, and with a port from 1 to 65535 where it names one."""
     try:

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlencode, urlsplit
@@ -24,11 +24,15 @@ OWNER = "tailsight"
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
-    """Where the owner of an embedded store answers ClickHouse's HTTP interface; the token allows writing."""
+    """Where the owner of an embedded store answers ClickHouse's HTTP interface; the token allows writing.
+
+    `web_url` is where its pages and `/metrics` are, as this machine reaches them; None for an owner without any.
+    """
 
     url: str
     token: str
     pid: int
+    web_url: str | None = None
 
 
 def open_store(settings: StoreSettings) -> Store:
@@ -101,14 +105,14 @@ def open_owned(settings: StoreSettings) -> Store:
     return store
 
 
-def write_gateway_address(path: Path, port: int) -> GatewayAddress:
-    """Leave word, for this user's processes only, where the gateway of the store in `path` answers."""
-    address = GatewayAddress(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24), os.getpid())
+def write_gateway_address(path: Path, port: int, web_url: str | None = None) -> GatewayAddress:
+    """Leave word, for this user's processes only, where the gateway of the store in `path` answers, and its pages."""
+    address = GatewayAddress(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24), os.getpid(), web_url)
     file = path / "gateway.json"
     file.unlink(missing_ok=True)
     handle = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as stream:
-        json.dump({"url": address.url, "token": address.token, "pid": address.pid}, stream)
+        json.dump(asdict(address), stream)
     return address
 
 
@@ -116,7 +120,7 @@ def read_gateway_address(path: Path) -> GatewayAddress | None:
     """Where the owner's gateway answers; None when there is no word of it."""
     try:
         document = json.loads((path / "gateway.json").read_text())
-        return GatewayAddress(document["url"], document["token"], document["pid"])
+        return GatewayAddress(document["url"], document["token"], document["pid"], document.get("web_url"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
-from domain.address import http_url, shown
+from domain.address import http_url
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind
 from domain.incident import Incident, Indicator, Status, explanation_to_document, to_document
 from domain.money import usd_text
@@ -155,7 +155,7 @@ def serve(*, config: Config = None) -> None:
 @app.command("check-config")
 def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
     """Say what is wrong with a configuration file, and what will not do what it seems to."""
-    from alerts.checks import unheard_pages, unreadable_secrets
+    from alerts.checks import TELLS_NOBODY, unheard_pages, unreadable_secrets
     from analytics.burn_rates import never_pages
     from tailsight.settings import links_of_this_machine, listens_openly, read_settings
 
@@ -170,8 +170,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
         warnings += [] if alerts.alertmanagers else unheard_pages(alerts.config, services)
         warnings += unreadable_secrets(alerts.config)
     elif not alerts.alertmanagers:
-        told = "nobody is told of any alert: set alerts.alertmanagers or alerts.config_file"
-        _err.print(f"[dim]note:[/] {told}", highlight=False)
+        _err.print(f"[dim]note:[/] {': '.join(TELLS_NOBODY)}", highlight=False)
     misleading = links_of_this_machine(settings)
     warnings += [] if misleading is None else [misleading]
     for warning in warnings:
@@ -188,6 +187,7 @@ def migrate(
     from storage.migrate import migrate as run_pending
     from storage.migrate import pending_steps, steps_of_new
     from storage.upstream import sources
+    from tailsight.doctor import kept
     from tailsight.settings import read_settings
 
     if dry_run:
@@ -201,7 +201,8 @@ def migrate(
     with _store(config, make=True) as (store, settings), _progress(quiet=False) as tell:
         steps = run_pending(store)
         _out.print("\n".join(f"applied {step.name}" for step in steps) or "nothing to do: the store is up to date")
-        _tell_retention(store, settings)
+        for check in kept(store, settings):
+            _out.print(escape(check.says), highlight=False)
         if _serves_elsewhere(store, settings) or not sources(store):
             return
         for done in CatchUp(store, settings.store.catch_up).history(datetime.now(UTC)):
@@ -804,57 +805,42 @@ def simulate(
 
 
 @app.command()
-def doctor(*, config: Config = None) -> None:
-    """Check that the configuration can be used, the store answers, data is fresh and no metric has too many series.
+def doctor(*, config: Config = None, as_json: Json = False) -> None:
+    """Look at the configuration, the process that serves and the store: what is wrong, and what to do about it.
 
-    It names the services that nothing pages for, too.
+    Trouble stands now, and makes the exit status 1; a warning is what has happened since the process began, or what may
+    be meant so.
     """
-    from analytics.jobs.objectives import services_without_objective, without_objective_words
-    from collector.cardinality import find_excesses
-    from storage.readers import FRESHNESS_DAYS, read_freshness
-    from storage.upstream import sources
-    from tailsight.settings import links_of_this_machine
+    from dataclasses import asdict
 
-    now = datetime.now(UTC)
-    with _store(config) as (store, settings):
-        _out.print(escape(f"store {shown(settings.store.url)} answers"))
-        for table in sources(store):
-            kind = "attributes as JSON" if table.dialect.json else "attributes as maps"
-            _out.print(
-                escape(f"reads {table.signal} from {table.name}, {kind}; made by others, left as it is"),
-                highlight=False,
-            )
-        _tell_retention(store, settings)
-        _tell_who_is_told(settings.alerts)
-        misleading = links_of_this_machine(settings)
-        if misleading is not None:
-            _warn(misleading)
-        missing = services_without_objective(store, _objectives(store, settings, now), now)
-        if missing:
-            _out.print(f"[yellow]{escape(without_objective_words(missing))}[/]", highlight=False)
-        excesses = find_excesses(store, settings.collector.cardinality, now)
-        for excess in excesses:
-            _out.print(f"[red]too many[/] {escape(str(excess))}", highlight=False)
-        stale = bool(excesses)
-        for source, newest in read_freshness(store, now).items():
-            age = (
-                f"none in the last {FRESHNESS_DAYS[-1]} days"
-                if newest is None
-                else f"{(now - newest).total_seconds():.0f} s old"
-            )
-            stale = stale or newest is None or now - newest > timedelta(minutes=5)
-            _out.print(escape(f"newest of {source}: {age}"))
-    _end(Exit.TROUBLE if stale else Exit.FINE)
+    from tailsight.doctor import State, examine
+    from tailsight.settings import read_settings
+
+    settings = read_settings(config)
+    checks = examine(settings, lambda: _opened(settings), datetime.now(UTC))
+    if as_json:
+        _say_json({"checks": [asdict(check) for check in checks]})
+    else:
+        _tell_checks(checks)
+    _end(Exit.TROUBLE if any(check.state is State.TROUBLE for check in checks) else Exit.FINE)
 
 
 @contextmanager
 def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, Any]]:
     """The store and the settings. Only what asks to `make` one gets a new store, or one to bring up to date."""
-    from storage.migrate import pending_steps
-    from storage.open import open_store
     from tailsight.settings import read_settings
 
     settings = read_settings(config)
+    with _opened(settings, make=make) as store:
+        yield store, settings
+
+
+@contextmanager
+def _opened(settings: Any, *, make: bool = False) -> Iterator[Any]:
+    """The store of these settings, as `_store` has it."""
+    from storage.migrate import pending_steps
+    from storage.open import open_store
+
     path = settings.store.embedded_path
     if path is not None and not make and not path.is_dir():
         raise SettingsError(
@@ -868,43 +854,33 @@ def _store(config: Path | None, *, make: bool = False) -> Iterator[tuple[Any, An
         if missing:
             lacking = ", ".join(missing)
             raise SettingsError(f"the store lacks {lacking}: run `tailsight migrate`, or start `tailsight serve`")
-        yield store, settings
+        yield store
     finally:
         store.close()
 
 
-def _tell_who_is_told(settings: Any) -> bool:
-    """Who hears of alerts at all; False when nobody does."""
-    kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
-    if settings.alertmanagers:
-        places = escape(", ".join(map(shown, settings.alertmanagers)))
-        _out.print(f"alerts go to Alertmanager at {places}, whose own routes decide who is told", highlight=False)
-    if kinds:
-        _out.print(f"our own router tells by {', '.join(kinds)}", highlight=False)
-    if not settings.alertmanagers and not kinds:
-        _out.print(
-            "[red]nobody is told of any alert[/]: set alerts.alertmanagers or alerts.config_file", highlight=False
-        )
-        return False
-    return True
+_COLOURS = {"fine": "green", "warning": "yellow", "trouble": "red"}
 
 
-def _tell_retention(store: Any, settings: Any) -> None:
-    """How long each family of tables is kept, and what it holds now."""
-    from storage.retention import Family, disk_of, read_days
+def _tell_checks(checks: Any) -> None:
+    for check in checks:
+        state = f"[{_COLOURS[check.state]}]{check.state:<8}[/]"
+        _out.print(f"{state} [bold]{escape(check.name)}[/]: {escape(check.says)}", highlight=False, soft_wrap=True)
+        if check.do is not None:
+            _out.print(f"{'':8} → {escape(check.do)}", highlight=False, soft_wrap=True)
+    states = [check.state for check in checks]
+    count = {state: states.count(state) for state in _COLOURS}
+    _out.print(
+        f"{len(states)} checks: {', '.join(f'{many} {state}' for state, many in count.items())}", highlight=False
+    )
 
-    days = read_days(store)
-    for family in Family:
-        own = [day for day in days if day.family is family]
-        held = "none yet"
-        if own:
-            held = f"since {min(day.day for day in own)}, {sum(day.size_bytes for day in own) / 1e6:,.1f} MB"
-        kept = settings.store.retention.days_by_family[family.value]
-        _out.print(f"{family} kept for {kept} days: {held}", highlight=False)
-    path = settings.store.embedded_path
-    if path is not None:
-        allowed = settings.store.retention.disk_full_ratio
-        _out.print(f"disk {disk_of(path).used_ratio:.1%} full; over {allowed:.0%} the oldest days go", highlight=False)
+
+def _tell_who_is_told(settings: Any) -> None:
+    """Who hears of alerts at all."""
+    from alerts.checks import TELLS_NOBODY, who_is_told
+
+    told = who_is_told(settings)
+    _out.print("; ".join(map(escape, told)) or f"[red]{': '.join(TELLS_NOBODY)}[/]", highlight=False)
 
 
 def _serves_elsewhere(store: Any, settings: Any) -> bool:
@@ -918,9 +894,9 @@ def _say_sql(steps: Any) -> None:
 
 
 def _objectives(store: Any, settings: Any, now: datetime) -> Any:
-    from analytics.jobs.objectives import chosen, default_objectives, kept_objectives
+    from analytics.jobs.objectives import standing_objectives
 
-    return chosen(settings.promised, kept_objectives(store)) or default_objectives(store, now)
+    return standing_objectives(store, settings.promised, now)
 
 
 def _check_known(store: Any, service: str, window: Window) -> None:

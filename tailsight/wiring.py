@@ -15,12 +15,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import yaml
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
 from alerts.dispatch import Notification
@@ -36,7 +37,7 @@ from api.context import Health, LoaderState
 from collector.service import Collector
 from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
-from domain.address import http_url
+from domain.address import http_url, local_url
 from domain.freshness import Looks
 from domain.incident import Incident, Status
 from domain.slo import Objective
@@ -93,6 +94,8 @@ class Application:
         self._pricing = settings.cost.to_job()
         self._job = settings.analytics.to_job(settings.knowledge.known, self._pricing)
         self._registry = CollectorRegistry()
+        _BuildTelemetry(self._registry)
+        ProcessCollector(registry=self._registry)
         self._analysis = _AnalysisTelemetry(self._registry)
         self._looks: Looks | None = None  # before the analysis begins
         self._catching_up = _CatchUpTelemetry(self._registry)
@@ -167,7 +170,8 @@ class Application:
         self._apps = self._asgi_apps()
         if path is not None:
             self._sockets["gateway"] = opened.enter_context(_listen("127.0.0.1", 0, "gateway"))
-            address = write_gateway_address(path, self._sockets["gateway"].getsockname()[1])
+            web_url = local_url(*self._sockets["web"].getsockname()[:2])
+            address = write_gateway_address(path, self._sockets["gateway"].getsockname()[1], web_url)
             gateway = Gateway(self.store, address.token)
             opened.callback(gateway.close)
             self._apps["gateway"] = gateway
@@ -385,6 +389,14 @@ class Application:
                 for table, rows in done.rows.items():
                     self._catching_up.rows.labels(table).inc(rows)
             await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))
+
+
+class _BuildTelemetry:
+    """What runs, at /metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        build = Gauge("tailsight_build_info", "Always 1; the version that runs", ["version"], registry=registry)
+        build.labels(version("tailsight")).set(1)
 
 
 class _AnalysisTelemetry:

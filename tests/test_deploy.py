@@ -156,8 +156,10 @@ def test_the_store_password_has_no_default() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_a_configuration_is_a_yaml_mapping(path: Path) -> None:
-    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+def test_a_configuration_is_a_yaml_mapping_or_several(path: Path) -> None:
+    documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    assert documents
+    assert all(isinstance(document, dict) for document in documents)
 
 
 # deploy/otel-collector/

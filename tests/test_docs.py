@@ -25,7 +25,7 @@ from storage.store import Store
 from tailsight.cli import app
 from tailsight.settings import KnowledgeSettings, Settings
 from tailsight.upkeep import _UpkeepTelemetry
-from tailsight.wiring import _AnalysisTelemetry, _CatchUpTelemetry
+from tailsight.wiring import _AnalysisTelemetry, _BuildTelemetry, _CatchUpTelemetry
 from tests.documents import yaml_blocks
 
 _ROOT = Path(__file__).parents[1]
@@ -99,7 +99,8 @@ def _metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "What `tailsight serve` tells of itself at `/metrics`. What to look at first is in [operate.md](operate.md).",
+        "What `tailsight serve` tells of itself at `/metrics`, beside the usual `process_*` (memory, CPU time, files).",
+        "What to look at first is in [operate.md](operate.md).",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",
@@ -117,7 +118,8 @@ def own_metrics() -> list[Any]:
     Telemetry(registry)
     CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
     SourceFailures(registry)
-    for telemetry in (_UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry, _AlertingTelemetry, _WeeklyTelemetry):
+    wired = (_BuildTelemetry, _UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry)
+    for telemetry in (*wired, _AlertingTelemetry, _WeeklyTelemetry):
         telemetry(registry)
     return list(registry._collector_to_names)
 

@@ -112,6 +112,11 @@ def chosen(configured: Sequence[Objective], kept: Sequence[Objective]) -> tuple[
     return tuple((told | {one.name: one for one in configured if one.file is not None}).values())
 
 
+def standing_objectives(store: Store, configured: Sequence[Objective], now: datetime) -> Sequence[Objective]:
+    """Those that hold at a moment: of the configuration and of the store; without any, a first promise a service."""
+    return chosen(configured, kept_objectives(store)) or default_objectives(store, now)
+
+
 def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
     """The stretches that are left out of the judgement of objectives, by id; those that were taken back are not."""
     found = (exclusion_of(document) for document in read_documents(store, SLO_EXCLUSIONS).values())

@@ -189,11 +189,17 @@ def test_where_alertmanager_alone_tells_people_its_own_form_silences(clean_store
 def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     clock = Clock()
     receiver.answers.append(Answer(404))
-    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    registry = CollectorRegistry()
+    service = Alerting(clean_store, router_settings(tmp_path, receiver), registry, clock)
     service.tell([alert(ends=timedelta(hours=1))])
-    assert runs(service, lambda: bool(service.dead_letters()))
+
+    def counted() -> float | None:
+        return registry.get_sample_value("tailsight_notification_dead_letters", {"receiver": "oncall"})
+
+    assert runs(service, lambda: counted() == 1)
     clock.ahead = timedelta(minutes=10)
-    assert runs(service, lambda: bool(receiver.told))
+    assert runs(service, lambda: counted() == 0)
+    assert receiver.told
     assert service.dead_letters() == ()
 
 

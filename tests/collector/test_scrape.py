@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from prometheus_client import CollectorRegistry
 
 from collector.intake import Intake
 from collector.scrape import Scraper
@@ -216,6 +217,33 @@ def test_a_failing_target_is_told_of_once(
     asyncio.run(scrape())
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert counted("scrapes_total", job="gpus", result="empty") == 3
+
+
+def test_a_target_is_told_as_down_with_its_last_result_until_it_is_back(
+    wal: WriteAheadLog, telemetry: Telemetry, registry: CollectorRegistry
+) -> None:
+    seconds = iter((100, 115, 130, 145))
+
+    async def scrape() -> list[dict[str, float]]:
+        """Since when it is down by result, after each scrape."""
+        scraper = Scraper(
+            Intake(wal, AcceptedTimes(), telemetry), ScrapeSettings(), telemetry, lambda: next(seconds) * 10**9
+        )
+        told = []
+        async with answering([NODE, b"", b"no metrics at all", NODE]) as url, scraper.session() as session:
+            target = ScrapeTarget(job="nodes", url=url.replace("://", "://ann:s3cret@"))
+            for _ in range(4):
+                await scraper.scrape(session, target)
+                told.append(down_since(url))
+        return told
+
+    def down_since(url: str) -> dict[str, float]:
+        name = "tailsight_collector_scrape_target_down_since_timestamp_seconds"
+        samples = [sample for family in registry.collect() for sample in family.samples if sample.name == name]
+        assert [sample for sample in samples if (sample.labels["job"], sample.labels["target"]) != ("nodes", url)] == []
+        return {sample.labels["result"]: sample.value for sample in samples}
+
+    assert asyncio.run(scrape()) == [{}, {"empty": 115.0}, {"empty": 115.0}, {}]
 
 
 def test_counters_are_watched_since_the_first_scrape(wal: WriteAheadLog, telemetry: Telemetry, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.address import host_name, http_url, is_http, is_loopback, is_of_this_machine, shown
+from domain.address import host_name, http_url, is_http, is_loopback, is_of_this_machine, local_url, shown
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,13 @@ def test_a_link_to_any_other_leads_here_from_elsewhere(host: str) -> None:
 
 def test_an_address_of_ipv6_stands_in_brackets_in_a_url() -> None:
     assert [http_url(host, 8080) for host in ("::1", "localhost")] == ["http://[::1]:8080", "http://localhost:8080"]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:80"), ("::", "http://[::1]:80"), ("10.0.0.9", "http://10.0.0.9:80")]
+)
+def test_where_all_addresses_are_listened_on_this_machine_asks_by_loopback(host: str, url: str) -> None:
+    assert local_url(host, 80) == url
 
 
 @pytest.mark.parametrize("url", ["http://am-0", "HTTPS://am-0:9093/x", "http://ann:s3cret@am-0:9093", "http://[::1]:1"])

@@ -147,11 +147,11 @@ def test_a_server_has_no_owner() -> None:
 
 def test_word_of_the_gateway_is_for_this_user_only_and_has_a_new_token_each_time(tmp_path: Path) -> None:
     first = write_gateway_address(tmp_path, 4321)
-    second = write_gateway_address(tmp_path, 4321)
+    second = write_gateway_address(tmp_path, 4321, "http://127.0.0.1:8080")
     file = tmp_path / "gateway.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read_gateway_address(tmp_path) == second
-    assert second.url == "http://127.0.0.1:4321"
+    assert (second.url, second.web_url) == ("http://127.0.0.1:4321", "http://127.0.0.1:8080")
     assert second.pid == os.getpid()
     assert first.token != second.token
     assert len(second.token) >= 32

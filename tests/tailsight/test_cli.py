@@ -15,21 +15,6 @@ from tests.analytics.slo_documents.test_pyrra import PYRRA
 from tests.domain.examples import PAGING, UNEXPLAINED
 
 ROOT = Path(__file__).parents[2]
-REQUESTS_OF_TWO_SERVICES = """
-import sys
-from datetime import UTC, datetime, timedelta
-import numpy as np
-from storage.migrate import migrate
-from storage.open import open_owned
-from storage.settings import StoreSettings
-from tests.contract.request_rows import insert_requests
-store = open_owned(StoreSettings(url=sys.argv[1]))
-migrate(store)
-for service in ("chat", "rerank"):
-    began = datetime.now(UTC) - timedelta(minutes=1)
-    insert_requests(store, began, np.arange(20.0), service=[service] * 20, latency_ms=[100.0] * 20)
-store.close()
-"""
 HOUR = ("--from", "2026-11-23T02:00:00Z", "--to", "2026-11-23T03:00:00Z")
 FINE, TROUBLE, WRONG_USE = 0, 1, 2
 
@@ -155,16 +140,6 @@ def test_links_in_alerts_that_lead_nobody_here_are_told_and_are_no_fault(
     assert f"{TOLD_OF_LINKS}{leads}" in finished.stderr or leads is None
 
 
-def test_the_doctor_tells_of_links_that_lead_nobody_here_and_how_far_back_it_looked(tmp_path: Path) -> None:
-    own = {"TAILSIGHT_STORE": f"chdb://{tmp_path / 'data'}", "TAILSIGHT_ALERTS__ALERTMANAGERS": "['http://a:9093']"}
-    assert tailsight("migrate", **own).returncode == FINE
-    told = tailsight("doctor", **own)
-    assert f"{TOLD_OF_LINKS}127.0.0.1:8080" in told.stderr
-    assert "newest of requests: none in the last 35 days" in told.stdout
-    quiet = tailsight("doctor", **own, TAILSIGHT_WEB__PUBLIC_URL="https://t.example")
-    assert "public_url" not in quiet.stderr
-
-
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [
@@ -265,24 +240,6 @@ def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: P
     assert slo["credit"] is None
     shown = tailsight("slo", **promised).stdout
     assert all(window in shown for window in windows)
-
-
-def test_the_doctor_names_the_services_that_nothing_pages_for(tmp_path: Path) -> None:
-    url = f"chdb://{tmp_path / 'data'}"
-    command = [sys.executable, "-c", REQUESTS_OF_TWO_SERVICES, url]
-    written = subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=240
-    )
-    assert written.returncode == 0, written.stderr
-    chat = "[{name: chat, service: chat, indicator: errors, target_ratio: 0.999}]"
-    told = tailsight("doctor", TAILSIGHT_STORE=url, TAILSIGHT_OBJECTIVES=chat)
-    words = (
-        "with requests in the last day and no objective, so nothing pages for them when they fail or get slow: rerank"
-    )
-    assert words in told.stdout.splitlines(), told.stderr
-    proposed = tailsight("doctor", TAILSIGHT_STORE=url)
-    assert "store" in proposed.stdout
-    assert "no objective" not in proposed.stdout
 
 
 def test_an_imported_slo_has_its_meaning_filled_in_before_it_is_taken(tmp_path: Path) -> None:
