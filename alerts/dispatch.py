@@ -17,6 +17,7 @@ from alerts.matchers import Labels, all_match
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import VALID, Alert, DeadLetter, alert_document, alert_of
+from domain.incident import Severity
 from domain.window import from_rfc3339, rfc3339
 
 _KEEP_RESOLVED = timedelta(minutes=30)
@@ -199,7 +200,7 @@ class Dispatcher:
             return
         told = [alert for alert in group.alerts.values() if not _suppression(alert.labels, inhibitor, silences)]
         if told:
-            told.sort(key=lambda alert: (alert.starts_at, sorted(alert.labels.items())))
+            told.sort(key=_weight)
             for place, integration in enumerate(self.config.receivers[group.route.options.receiver]):
                 self._ask(group, place, integration, told, now)
         if not group.pending:
@@ -417,6 +418,12 @@ class Dispatcher:
                     place = (route.index, tuple(sorted(labels.items())))
                     group = self._groups.setdefault(place, _Group(route, labels, now, has_flushed=True))
                     group.alerts[alert.fingerprint] = alert
+
+
+def _weight(alert: Alert) -> tuple[Any, ...]:
+    """By what a group is ordered: what wakes somebody before the rest, there an incident first, which knows why."""
+    is_page = alert.labels.get("severity") == Severity.PAGE.value
+    return not is_page, "incident" not in alert.labels, alert.starts_at, sorted(alert.labels.items())
 
 
 def _is_of(letter: DeadLetter, notification: Notification) -> bool:

@@ -24,6 +24,7 @@ from alerts.matchers import Labels
 from alerts.receivers.messages import HttpMessage
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
+from alerts.titles import heading
 from domain.address import shown
 from domain.alert import VALID, Alert, DeadLetter
 from domain.window import rfc3339
@@ -127,6 +128,8 @@ class Alerting:
 
     def _of_this_site(self, alert: Alert) -> Alert:
         labels, annotations = {**alert.labels, **self._settings.labels}, alert.annotations
+        if "summary" in annotations:  # Alertmanager and webhooks make their titles of it
+            annotations = {**annotations, "summary": heading(alert)}
         alertmanager = self._settings.alertmanager_for_people
         if self.is_told_by_alertmanager_alone and alertmanager is not None and "silence_url" in annotations:
             annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, alertmanager)}

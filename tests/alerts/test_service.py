@@ -19,6 +19,7 @@ from alerts.dispatch import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.silences import new_silence
+from alerts.titles import TITLE_MAX
 from domain.window import rfc3339
 from storage.errors import StoreUnavailableError
 from storage.store import Store
@@ -148,12 +149,17 @@ def test_what_fired_before_a_restart_is_not_over_because_nobody_looked(
     assert restarted.alerts() == []
 
 
-def test_every_alert_carries_the_labels_of_this_site(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
+def test_every_alert_carries_the_labels_of_this_site_and_a_summary_that_is_a_title(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
     settings = router_settings(tmp_path, receiver).model_copy(update={"labels": {"cluster": "eu-1"}})
     service = alerting(clean_store, settings)
-    service.tell([alert(severity="page")])
+    service.tell([alert(severity="page", annotations={"summary": f"{'a' * 300}: slow"})])
     runs(service, lambda: bool(receiver.told))
-    assert receiver.told[0]["alerts"][0]["labels"]["cluster"] == "eu-1"
+    (told,) = receiver.told[0]["alerts"]
+    assert told["labels"]["cluster"] == "eu-1"
+    assert len(told["annotations"]["summary"]) == TITLE_MAX
+    assert told["annotations"]["summary"].endswith("a: slow")
 
 
 def test_an_alert_whose_route_tells_nobody_at_this_time_is_known_as_such(clean_store: Store, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> N
     told = json.loads(first.stdout)["told"]
     begun = [one for one in told if one["reason"] == "first notification"]
     assert sorted((one["at"], one["receiver"], one["kind"]) for one in begun) == TOLD_FIRST
-    assert all(one["summary"].startswith("Time to first token of chat: p99 4.1 s") for one in told)
+    assert all(one["summary"].startswith("chat: TTFT p99 4.1 s") for one in told)
     assert tailsight("route", "replay", *HOUR, "--config", str(config), "--json").stdout == first.stdout
     shown = tailsight("route", "replay", *HOUR, "--config", str(config))
     assert "1 alerts" in shown.stdout
