@@ -50,7 +50,7 @@ class AlertmanagerFeed:
         due = [one for one in self._known.values() if one.sent_at is None or now - one.sent_at >= RESEND]
         for one in due:
             one.sent_at = now
-        return [_document(one.alert, now) for one in due]
+        return [posted_alert(one.alert, now) for one in due]
 
     def next_due(self) -> datetime | None:
         """When there is something to post next; None without an alert."""
@@ -58,7 +58,8 @@ class AlertmanagerFeed:
         return min(times, default=None)
 
 
-def _document(alert: Alert, now: datetime) -> dict[str, Any]:
+def posted_alert(alert: Alert, now: datetime) -> dict[str, Any]:
+    """An alert as it is posted now: of one that fires the end lies four minutes ahead, or as soon as it is known."""
     ends_at = min(alert.ends_at, now + VALID) if alert.is_firing(now) else alert.ends_at
     return {
         "labels": dict(alert.labels),

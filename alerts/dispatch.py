@@ -36,6 +36,7 @@ class Reason(StrEnum):
     ALL_RESOLVED = "all alerts resolved"
     SOME_RESOLVED = "some alerts resolved"
     REPEAT = "repeat interval passed"
+    TEST = "a test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Notification:
     alerts: tuple[Alert, ...]
     at: datetime
     reason: Reason
+
+    @property
+    def is_test(self) -> bool:
+        """Does it tell of nothing that there is."""
+        return self.reason is Reason.TEST
 
     @property
     def firing(self) -> tuple[Alert, ...]:

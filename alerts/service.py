@@ -253,10 +253,7 @@ class Alerting:
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            given = self._config.given
-            if not given.external_url:
-                given = given.model_copy(update={"external_url": self._web_url()})
-            await deliver(notification, given, client)
+            await deliver(notification, self._config.given.linking_to(self._web_url()), client)
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)

@@ -19,12 +19,15 @@ _NAME_LEAST = 22  # to so many characters a long name is cut, and no further: no
 def title(notification: "Notification") -> str:
     """`[FIRING:2] line of the first alert (and 1 more)`, in at most `TITLE_MAX` characters.
 
-    Where the page of a group is over and a ticket of it fires on, it says so: `[FIRING:1, page over] …`.
+    Where the page of a group is over and a ticket of it fires on, it says so: `[FIRING:1, page over] …`. What is only a
+    test is `[TEST] …`, whatever else it is.
     """
     firing, resolved = notification.firing, notification.resolved
     told = firing or resolved
     fallen = ", page over" if _has_page(resolved) and not _has_page(firing) else ""
     head = f"[FIRING:{len(firing)}{fallen}]" if firing else "[RESOLVED]"
+    if notification.is_test:
+        head = "[TEST]"
     rest = [f"and {len(told) - 1} more"] if len(told) > 1 else []
     rest += [f"{len(resolved)} resolved"] if firing and resolved else []
     tail = f" ({', '.join(rest)})" if rest else ""
