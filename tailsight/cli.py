@@ -438,11 +438,7 @@ def _routes_told(reached: list[Any]) -> list[dict[str, str]]:
 
 def _quiet(reached: Any) -> str | None:
     """What keeps a route quiet; None when it tells."""
-    if reached.muted_by is not None:
-        return f"quiet: muted by {reached.muted_by}"
-    return (
-        f"quiet: active only in {', '.join(reached.route.options.active_time_intervals)}" if reached.inactive else None
-    )
+    return None if reached.quiet is None else f"quiet: {reached.quiet}"
 
 
 @route_app.command("send")
