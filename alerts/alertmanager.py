@@ -6,11 +6,12 @@ alerts API says so).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.alert import VALID, Alert
+from domain.address import shown
+from domain.alert import VALID, Alert, Hearing
 from domain.window import rfc3339
 
 RESEND = timedelta(seconds=60)
@@ -20,8 +21,11 @@ PATH = "/api/v2/alerts"
 
 @dataclass(slots=True)
 class _Known:
+    """An alert, when it was posted last, and when each peer took it last, by its URL."""
+
     alert: Alert
     sent_at: datetime | None = None
+    taken_at: dict[str, datetime] = field(default_factory=dict)
 
 
 class AlertmanagerFeed:
@@ -29,6 +33,7 @@ class AlertmanagerFeed:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._refused: dict[str, str] = {}
 
     def post(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts; what has changed is due at once."""
@@ -43,14 +48,34 @@ class AlertmanagerFeed:
             known.alert = alert
             known.sent_at = known.sent_at if is_same else None
 
-    def due(self, now: datetime) -> list[dict[str, Any]]:
-        """The documents to POST to every peer now."""
+    def due(self, now: datetime) -> dict[str, dict[str, Any]]:
+        """The documents to POST to every peer now, by the fingerprints of their alerts."""
         for name in [name for name, one in self._known.items() if one.alert.ends_at + KEEP_RESOLVED < now]:
             del self._known[name]
-        due = [one for one in self._known.values() if one.sent_at is None or now - one.sent_at >= RESEND]
-        for one in due:
+        due = {name: one for name, one in self._known.items() if one.sent_at is None or now - one.sent_at >= RESEND}
+        for one in due.values():
             one.sent_at = now
-        return [_document(one.alert, now) for one in due]
+        return {name: posted_alert(one.alert, now) for name, one in due.items()}
+
+    def taken(self, url: str, fingerprints: Iterable[str], now: datetime) -> None:
+        """A peer took these."""
+        self._refused.pop(url, None)
+        for name in fingerprints:
+            if (known := self._known.get(name)) is not None:
+                known.taken_at[url] = now
+
+    def refused(self, url: str, error: str) -> None:
+        """A peer did not take what was due."""
+        self._refused[url] = error
+
+    def hearing(self, url: str, fingerprint: str) -> Hearing:
+        """When a peer took an alert last; and why not yet."""
+        known = self._known.get(fingerprint)
+        if known is not None and url in known.taken_at:
+            return Hearing(shown(url), "alertmanager", known.taken_at[url])
+        why = f"not taken: {self._refused[url]}" if url in self._refused else "about to be posted"
+        next_at = known.sent_at + RESEND if known is not None and known.sent_at is not None else None
+        return Hearing(shown(url), "alertmanager", None, why, next_at)
 
     def next_due(self) -> datetime | None:
         """When there is something to post next; None without an alert."""
@@ -58,7 +83,8 @@ class AlertmanagerFeed:
         return min(times, default=None)
 
 
-def _document(alert: Alert, now: datetime) -> dict[str, Any]:
+def posted_alert(alert: Alert, now: datetime) -> dict[str, Any]:
+    """An alert as it is posted now: of one that fires the end lies four minutes ahead, or as soon as it is known."""
     ends_at = min(alert.ends_at, now + VALID) if alert.is_firing(now) else alert.ends_at
     return {
         "labels": dict(alert.labels),

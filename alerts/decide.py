@@ -25,18 +25,7 @@ from domain.quantity import move_text
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 
-_INDICATOR_WORDS = {
-    Indicator.TTFT: "Time to first token",
-    Indicator.LATENCY: "Latency",
-    Indicator.TPOT: "Time per output token",
-    Indicator.ERRORS: "Errors",
-    Indicator.THROUGHPUT: "Throughput",
-    Indicator.GOODPUT: "Goodput",
-    Indicator.GPU_AVAILABILITY: "GPU availability",
-    Indicator.DATA_FRESHNESS: "Data freshness",
-}
-
-
+_INDICATOR_WORDS = {Indicator.TTFT: "TTFT", Indicator.TPOT: "time per token"}  # the others bear their names
 _EVIDENCE_TOLD, _CAUSES_TOLD, _TENANTS_TOLD, _TRACES_TOLD = 2, 3, 3, 3
 _STAYS_FACTOR = 1.5  # a forecast that wavers about the horizon is one ticket
 
@@ -57,7 +46,7 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
     known = knowledge or shipped_knowledge()
     cause = incident.cause
     annotations = {
-        "summary": f"{_INDICATOR_WORDS[incident.indicator]} of {incident.service}: {_felt(incident)}",
+        "summary": f"{incident.service}: {_felt(incident)}; {_likeliest(cause)}",
         "impact": _impact(incident),
         "cause": cause.summary,
         "since": rfc3339(incident.started_at),
@@ -99,8 +88,17 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
 def _felt(incident: Incident) -> str:
     """What users feel: a percentile beside the usual one; of failures their share, for what fails has no time."""
     if incident.indicator is Indicator.ERRORS:
-        return f"{incident.slow_requests_ratio:.0%} of requests fail"
-    return f"p99 {duration_text(incident.peak_ms_p99)}, usual {duration_text(incident.baseline_ms_p99)}"
+        percent = incident.slow_requests_ratio * 100
+        return f"{percent:.0f} % of requests fail" if percent >= 1 else f"{percent:.1g} % of requests fail"
+    what = _INDICATOR_WORDS.get(incident.indicator, incident.indicator.value)
+    return f"{what} p99 {duration_text(incident.peak_ms_p99)}, usually {duration_text(incident.baseline_ms_p99)}"
+
+
+def _likeliest(cause: Cause) -> str:
+    """`network_link_fault on gpu-07-03/mlx5_2/1, 93 %`: the cause in the few words that a title has for it."""
+    if cause.kind is CauseKind.UNKNOWN:
+        return "cause unknown"
+    return f"{cause.kind.value} on {cause.entity.name}, {cause.confidence * 100:.0f} %"
 
 
 def _impact(incident: Incident) -> str:
@@ -196,12 +194,15 @@ def burn_alert(
     }
     annotations["runbook_url"] = runbook_url(web_url, "SLOBurnRate")
     beside = [one for one in incidents if _beside(one, burn, now)]
-    if beside:
-        nearest = max(beside, key=partial(_nearness, objective))
-        page = page_for(nearest, web_url, knowledge)
-        annotations |= {name: page.annotations[name] for name in _SHARED if page and name in page.annotations}
-        if nearest.ended_at is not None and "cause" in annotations:
-            annotations["cause"] = f"Over since {nearest.ended_at:%d %b %H:%M} UTC: {annotations['cause']}"
+    nearest = max(beside, key=partial(_nearness, objective), default=None)
+    page = None if nearest is None else page_for(nearest, web_url, knowledge)
+    if nearest is not None and page is not None:
+        annotations |= {name: page.annotations[name] for name in _SHARED if name in page.annotations}
+        annotations["summary"] += f"; {_likeliest(nearest.cause)}"
+        if nearest.ended_at is not None:
+            over = f"over since {nearest.ended_at:%d %b %H:%M} UTC"
+            annotations["summary"] += f", {over}"
+            annotations["cause"] = f"{over[:1].upper()}{over[1:]}: {annotations['cause']}"
             annotations.pop("next_step", None)
     labels = {
         "alertname": "SLOBurnRate",
@@ -341,12 +342,13 @@ def runaway_alert(runaway: SpendRunaway, web_url: str, now: datetime) -> Alert:
     )
     whose = f"{runaway.dimension} {runaway.scope}" if runaway.dimension is not None else runaway.scope
     more = f", {spend.impact_ratio:.0%} more" if spend.impact_ratio is not None else ""
+    why = _why_dearer(runaway)
     labels = {"alertname": "TailsightCostRunaway", "severity": "ticket", "scope": runaway.scope}
     if runaway.dimension is not None:
         labels["dimension"] = runaway.dimension
     annotations = {
-        "summary": f"GPU spending of {whose}: {beyond} beyond what was to be expected",
-        "impact": f"{actual} spent where {expected} was to be expected{more}{_why_dearer(runaway)}",
+        "summary": f"GPU spending of {whose}: {beyond} more than expected{why}",
+        "impact": f"{actual} spent where {expected} was to be expected{more}{why}",
         "cost": f"{beyond} so far",
         "since": rfc3339(spend.began_at),
         "next_step": ALERTS["TailsightCostRunaway"].first[0],
@@ -380,9 +382,11 @@ def budget_alerts(statuses: Sequence[BudgetStatus], web_url: str, now: datetime)
         is_spent = status.state is BudgetState.MISSED
         ahead = "" if status.forecast is None else f", {usd_text(status.forecast.median_usd)} by its end as it looks"
         labels = {"alertname": "TailsightBudgetOverspent", "severity": "ticket", "budget": budget.name}
+        spent = f"{usd_text(status.spent_usd)} of {usd_text(budget.amount_usd)} spent{ahead}"
+        verdict = "is spent" if is_spent else "will be overspent"
         annotations = {
-            "summary": f"The {budget.period}'s budget {budget.name} {'is spent' if is_spent else 'will be overspent'}",
-            "cost": f"{usd_text(status.spent_usd)} of {usd_text(budget.amount_usd)} spent{ahead}",
+            "summary": f"The {budget.period}'s budget {budget.name} {verdict}: {spent}",
+            "cost": spent,
             "since": rfc3339(status.start),
             "next_step": ALERTS["TailsightBudgetOverspent"].first[0],
             "cost_url": f"{web_url}/cost",

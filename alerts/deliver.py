@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+import threading
 from contextlib import AsyncExitStack
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -19,16 +20,24 @@ _TIMEOUT_S = 10.0  # to connect, and for each read
 _WHOLE_TIMEOUT_S = 30.0
 _RETRY_AFTER_MOST_S = 3600.0  # longer no page may wait, whatever is asked for
 _TOLD_MAX = 300
+_SECRET_LEAST = 8  # characters; what is shorter is no secret, and common in answers
 _SMTPS_PORT = "465"
+_ADDING = threading.Lock()
 
 
 class DeliveryError(Exception):
-    """A receiver did not take it; `retryable` when the same may be taken later, and not before `retry_after_s`."""
+    """A receiver did not take it; `retryable` when the same may be taken later, and not before `retry_after_s`.
 
-    def __init__(self, message: str, *, retryable: bool, retry_after_s: float = 0.0) -> None:
+    `is_reached` says whether the receiver itself answered so; None where that cannot be told.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after_s: float = 0.0, is_reached: bool | None = False
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.is_reached = is_reached
 
 
 async def deliver(notification: Notification, given: GlobalSettings, client: httpx.AsyncClient) -> None:
@@ -72,13 +81,15 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
             )
             answer = await client.send(request, stream=True, follow_redirects=http.follow_redirects)
             stack.push_async_callback(answer.aclose)
-            told = await _beginning(answer)
+            told = _without_secrets(await _beginning(answer), message, answer.request)[:_TOLD_MAX]
     except TimeoutError as error:
         raise DeliveryError(f"no whole answer in {_WHOLE_TIMEOUT_S:g} s", retryable=True) from error
     except OSError as error:
         raise DeliveryError(f"a certificate cannot be used: {error}", retryable=True) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise DeliveryError(f"no URL to POST to: {error}", retryable=False) from error
+    except httpx.LocalProtocolError as error:  # which quotes the header, with the secret in it
+        raise DeliveryError("a secret has characters that no header may have, or is empty", retryable=True) from error
     except httpx.HTTPError as error:
         raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error
     if answer.request.method != "POST":  # 301 to 303 make a GET without a body of it, which tells nobody anything
@@ -86,14 +97,16 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
         raise DeliveryError(
             f"HTTP {first.status_code} leads to {answer.url.host}, by GET: give the URL that takes a POST",
             retryable=False,
+            is_reached=True,
         )
     if answer.is_success:
         return
     retryable = answer.status_code >= 500 or answer.status_code in _RETRIED
     raise DeliveryError(
-        f"HTTP {answer.status_code}: {told}",
+        f"HTTP {answer.status_code}: {told.strip() or answer.reason_phrase}",
         retryable=retryable,
         retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0,
+        is_reached=True,
     )
 
 
@@ -104,7 +117,19 @@ async def _beginning(answer: httpx.Response) -> str:
         body += chunk
         if len(body) >= _TOLD_MAX * 4:
             break
-    return body.decode(errors="replace")[:_TOLD_MAX]
+    return body.decode(errors="replace")
+
+
+def _without_secrets(told: str, message: HttpMessage, request: httpx.Request) -> str:
+    """An answer without what it repeats of our secrets: token, key, path of a URL (`Cannot POST /services/T0/B0/x`)."""
+    url = httpx.URL(message.url)
+    secrets = [message.url, url.raw_path.decode(), url.path, *request.headers.get("Authorization", "").split()]
+    if isinstance(message.document, dict):
+        secrets.append(message.document.get("routing_key") or "")
+    for secret in secrets:
+        if len(secret) >= _SECRET_LEAST:
+            told = told.replace(secret, "…")
+    return told
 
 
 def _trusted(tls: TlsSettings) -> ssl.SSLContext:
@@ -145,9 +170,10 @@ def _mail(message: MailMessage) -> None:
                 server.login(message.username, message.password or "")
             server.send_message(mail)
     except (smtplib.SMTPAuthenticationError, smtplib.SMTPRecipientsRefused, smtplib.SMTPNotSupportedError) as error:
-        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=False) from error
+        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=False, is_reached=True) from error
     except (smtplib.SMTPException, OSError, ValueError) as error:
-        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error
+        is_answer = isinstance(error, smtplib.SMTPResponseException)
+        raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True, is_reached=is_answer) from error
 
 
 def _mail_server(message: MailMessage) -> smtplib.SMTP:
@@ -163,7 +189,13 @@ def _by_apprise(message: AppriseMessage) -> None:
     import apprise  # noqa: PLC0415  # hundreds of modules, for those who use it
 
     service = apprise.Apprise()
-    if not service.add(message.url):
+    with _ADDING:
+        apprise.logger.disabled = True  # it quotes a URL that it cannot read, with the tokens in it
+        try:
+            is_known = service.add(message.url)
+        finally:
+            apprise.logger.disabled = False
+    if not is_known:
         raise DeliveryError("Apprise knows no service for this URL", retryable=False)
     if not service.notify(title=message.title, body=message.text, notify_type=message.kind):
-        raise DeliveryError("the service behind the URL of Apprise did not take it", retryable=True)
+        raise DeliveryError("the service behind the URL of Apprise did not take it", retryable=True, is_reached=None)

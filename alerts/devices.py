@@ -16,7 +16,7 @@ from domain.alert import VALID, Alert
 from domain.entity import Entity, EntityKind, names_text
 from domain.window import rfc3339
 
-_NAMES_MAX = 5
+_NAMES_MAX, _SERVICES_TITLED = 5, 2
 _FIRST: Mapping[str, str] = {
     "off_the_bus": "Cordon {node} and take {replicas} away from it, to start elsewhere; no reset reaches what is off "
     "the bus, so reboot the node once its other GPUs serve nobody; if it comes again, open a hardware ticket.",
@@ -72,7 +72,7 @@ def _alert(
         labels["incident"] = worst.incident
     what = worst.device.name + (f" on {worst.node}" if is_gpu and worst.node else "")
     annotations = {
-        "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}",
+        "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
         "impact": _impact(worst),
         "cause": "; ".join(dict.fromkeys(fault.reason[:1].upper() + fault.reason[1:] for fault in faults)),
         "faults": ", ".join(fault.rule.name for fault in faults),
@@ -85,6 +85,14 @@ def _alert(
     if worst.incident is not None:
         url = annotations["incident_url"] = f"{web_url}/incidents/{quote(worst.incident, safe='')}"
     return Alert(labels, annotations, since, now + VALID, now, generator_url=url)
+
+
+def _felt_by(fault: DeviceFault) -> str:
+    """Whom it may hurt, in the few words that a title has for it."""
+    if fault.services:
+        return f"serves {names_text(fault.services, _SERVICES_TITLED)}"
+    count = len(fault.replicas)
+    return f"under {count} replica{'' if count == 1 else 's'}" if count else "no replica known on it"
 
 
 def _impact(fault: DeviceFault) -> str:

@@ -16,7 +16,8 @@ from alerts.inhibition import Inhibitor
 from alerts.matchers import Labels, all_match
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
-from domain.alert import VALID, Alert, DeadLetter, alert_document, alert_of
+from domain.alert import VALID, Alert, DeadLetter, Hearing, alert_document, alert_of
+from domain.incident import Severity
 from domain.window import from_rfc3339, rfc3339
 
 _KEEP_RESOLVED = timedelta(minutes=30)
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     ALL_RESOLVED = "all alerts resolved"
     SOME_RESOLVED = "some alerts resolved"
     REPEAT = "repeat interval passed"
+    TEST = "a test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class Notification:
     reason: Reason
 
     @property
+    def is_test(self) -> bool:
+        """Does it tell of nothing that there is."""
+        return self.reason is Reason.TEST
+
+    @property
     def firing(self) -> tuple[Alert, ...]:
         """Those that fire."""
         return tuple(alert for alert in self.alerts if alert.is_firing(self.at))
@@ -63,11 +70,19 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What an integration was told of a group last."""
+    """What an integration was told of a group last; and when of alerts that were left out then, because held back."""
 
     firing: frozenset[str]
     resolved: frozenset[str]
     at: datetime
+    left_out: Mapping[str, datetime] = field(default_factory=dict)
+
+    def heard_at(self, alert: Alert, name: str) -> datetime | None:
+        """When it was told last that an alert fires; None: not since it does."""
+        if name in self.firing:
+            return self.at
+        at = self.left_out.get(name)
+        return at if at is not None and at >= alert.starts_at else None
 
 
 @dataclass(slots=True)
@@ -79,6 +94,7 @@ class _Pending:
     deadline: datetime
     attempts: int = 0
     is_out: bool = False
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -125,6 +141,17 @@ class Reached:
     firing: tuple[Alert, ...]
     muted_by: str | None
     inactive: bool
+
+    @property
+    def quiet(self) -> str | None:
+        """What keeps the route quiet now, in words; None when it tells."""
+        return _quiet_words(self.route, self.muted_by, inactive=self.inactive)
+
+
+def _quiet_words(route: Route, muted_by: str | None, *, inactive: bool) -> str | None:
+    if muted_by is not None:
+        return f"muted by {muted_by}"
+    return f"active only in {', '.join(route.options.active_time_intervals)}" if inactive else None
 
 
 class Dispatcher:
@@ -199,7 +226,7 @@ class Dispatcher:
             return
         told = [alert for alert in group.alerts.values() if not _suppression(alert.labels, inhibitor, silences)]
         if told:
-            told.sort(key=lambda alert: (alert.starts_at, sorted(alert.labels.items())))
+            told.sort(key=_weight)
             for place, integration in enumerate(self.config.receivers[group.route.options.receiver]):
                 self._ask(group, place, integration, told, now)
         if not group.pending:
@@ -219,7 +246,7 @@ class Dispatcher:
             return
         sent = [alert for alert in alerts if integration.send_resolved or alert.is_firing(now)]
         if not sent:  # only told to forget what fired
-            self._told[receiver, place, group.key] = _Told(firing, resolved, now)
+            self._remember((receiver, place, group.key), firing, resolved, now)
             return
         timeout_s = max(group.route.options.group_interval_s, _TIMEOUT_LEAST_S)
         group.pending[place] = _Pending(
@@ -231,11 +258,19 @@ class Dispatcher:
         """The receiver took it."""
         group, pending = self._pending(notification)
         if pending is not None and group is not None:
-            self._told[notification.receiver, notification.place, group.key] = _Told(
-                pending.firing, pending.resolved, now
-            )
+            known_as = (notification.receiver, notification.place, group.key)
+            self._remember(known_as, pending.firing, pending.resolved, now)
             self._done(group, notification.place)
         self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it was told after all
+
+    def _remember(
+        self, known_as: tuple[str, int, str], firing: frozenset[str], resolved: frozenset[str], now: datetime
+    ) -> None:
+        left_out: dict[str, datetime] = {}
+        if (before := self._told.get(known_as)) is not None:
+            heard = {**before.left_out, **dict.fromkeys(before.firing, before.at)}
+            left_out = {name: heard[name] for name in heard.keys() & self.alerts.keys() - firing - resolved}
+        self._told[known_as] = _Told(firing, resolved, now, left_out)
 
     def failed(
         self, notification: Notification, now: datetime, error: str, *, retryable: bool, retry_after_s: float = 0.0
@@ -250,7 +285,7 @@ class Dispatcher:
         delay_s = min(_RETRY_FIRST_S * _RETRY_FACTOR ** (pending.attempts - 1), _RETRY_MOST_S)
         due = now + timedelta(seconds=max(delay_s, retry_after_s))
         if retryable and due <= pending.deadline:
-            pending.due, pending.is_out = due, False
+            pending.due, pending.is_out, pending.error = due, False, error
             return
         group.has_failed = True
         if retry_after_s:
@@ -313,16 +348,56 @@ class Dispatcher:
         """Where an alert of these labels would go if it fired now, and what would keep it quiet everywhere."""
         found = []
         for route in self.config.route.match(labels):
-            group_labels = route.options.group_labels(labels)
-            known = self._groups.get((route.index, tuple(sorted(group_labels.items()))))
-            firing = () if known is None else tuple(one for one in known.alerts.values() if one.is_firing(now))
-            found.append(
-                Reached(
-                    route, _Group(route, group_labels, now).key, group_labels, firing,
-                    self._muted_by(route, now), self._is_inactive(route, now),
-                )
-            )  # fmt: skip
+            group = self._group_of(route, labels, now)
+            firing = tuple(one for one in group.alerts.values() if one.is_firing(now))
+            muted_by, inactive = self._muted_by(route, now), self._is_inactive(route, now)
+            found.append(Reached(route, group.key, group.labels, firing, muted_by, inactive))
         return found, _suppression(labels, self._inhibitor(now), self._active_silences(now))
+
+    def hearings(self, alerts: Iterable[tuple[Alert, Suppressed]], now: datetime) -> list[tuple[Hearing, ...]]:
+        """Of each alert, what every integration of the routes that it takes has had of it, and why not yet."""
+        quiet = {
+            route.index: _quiet_words(route, self._muted_by(route, now), inactive=self._is_inactive(route, now))
+            for route in self.config.route.walk()
+        }
+        letters = {(one.receiver, one.place, one.group_key): one for one in self.dead_letters}
+        return [self._hearings(alert, suppressed, quiet, letters, now) for alert, suppressed in alerts]
+
+    def _hearings(
+        self,
+        alert: Alert,
+        suppressed: Suppressed,
+        quiet: Mapping[int, str | None],
+        letters: Mapping[tuple[str, int, str], DeadLetter],
+        now: datetime,
+    ) -> tuple[Hearing, ...]:
+        found: dict[tuple[str, int], Hearing] = {}  # where two routes lead to one receiver, what it heard by either
+        name, held = alert.fingerprint, "silenced" if suppressed.silenced_by else "inhibited" if suppressed else None
+        for route in self.config.route.match(alert.labels):
+            receiver, group = route.options.receiver, self._group_of(route, alert.labels, now)
+            key = group.key
+            integrations = self.config.receivers[receiver]
+            if not integrations:
+                found[receiver, 0] = Hearing(receiver, None, None, "nothing to tell by")
+            for place, integration in enumerate(integrations):
+                told = self._told.get((receiver, place, key))
+                at = None if told is None else told.heard_at(alert, name)
+                why: tuple[str, datetime | None] = ("", None)
+                if at is None:
+                    stays = held or quiet[route.index]
+                    why = (
+                        (stays, None) if stays else _waits_for(group, place, name, letters.get((receiver, place, key)))
+                    )
+                before = found.get((receiver, place))
+                if before is None or before.told_at is None or (at is not None and at > before.told_at):
+                    found[receiver, place] = Hearing(receiver, integration.kind, at, *why)
+        return tuple(found.values())
+
+    def _group_of(self, route: Route, labels: Labels, now: datetime) -> _Group:
+        """The group that an alert of these labels joins; a new one where there is none."""
+        group_labels = route.options.group_labels(labels)
+        known = self._groups.get((route.index, tuple(sorted(group_labels.items()))))
+        return known or _Group(route, group_labels, now)
 
     def out_of_hours(self, now: datetime) -> frozenset[int]:
         """The routes, by their index, that tell nobody at this time."""
@@ -378,6 +453,7 @@ class Dispatcher:
                     "firing": sorted(told.firing),
                     "resolved": sorted(told.resolved),
                     "at": told.at.isoformat(),
+                    "left_out": {name: at.isoformat() for name, at in told.left_out.items()},
                 }
                 for (receiver, place, key), told in self._told.items()
             ],
@@ -398,9 +474,9 @@ class Dispatcher:
             self.silences[silence.id] = silence
         for one in document.get("told", ()):
             key = (one["receiver"], one["place"], one["group"])
-            self._told[key] = _Told(
-                frozenset(one["firing"]), frozenset(one["resolved"]), datetime.fromisoformat(one["at"])
-            )
+            left_out = {name: datetime.fromisoformat(at) for name, at in one.get("left_out", {}).items()}
+            at = datetime.fromisoformat(one["at"])
+            self._told[key] = _Told(frozenset(one["firing"]), frozenset(one["resolved"]), at, left_out)
         self.dead_letters = [
             DeadLetter(**{**one, "failed_at": datetime.fromisoformat(one["failed_at"])})
             for one in document.get("dead_letters", ())
@@ -417,6 +493,23 @@ class Dispatcher:
                     place = (route.index, tuple(sorted(labels.items())))
                     group = self._groups.setdefault(place, _Group(route, labels, now, has_flushed=True))
                     group.alerts[alert.fingerprint] = alert
+
+
+def _weight(alert: Alert) -> tuple[Any, ...]:
+    """By what a group is ordered: what wakes somebody before the rest, there an incident first, which knows why."""
+    is_page = alert.labels.get("severity") == Severity.PAGE.value
+    return not is_page, "incident" not in alert.labels, alert.starts_at, sorted(alert.labels.items())
+
+
+def _waits_for(group: _Group, place: int, name: str, letter: DeadLetter | None) -> tuple[str, datetime | None]:
+    """Why an integration was not told of an alert yet, though nothing holds it back; and when it is tried next."""
+    pending = group.pending.get(place)
+    if pending is not None and name in pending.firing:
+        return (f"not taken so far: {pending.error}", pending.due) if pending.error else ("being sent", None)
+    due = max(group.next_flush, group.not_before.get(place, group.next_flush))
+    if letter is not None:
+        return f"not taken: {letter.error}", due
+    return f"waits for its group ({'group_interval' if group.has_flushed else 'group_wait'})", due
 
 
 def _is_of(letter: DeadLetter, notification: Notification) -> bool:

@@ -14,6 +14,7 @@ from alerts.dispatch import Dispatcher, Notification, Reason
 from alerts.matchers import Labels
 from alerts.settings import AlertsSettings
 from alerts.sources import AlertSources, Moment, SpendFindings, Telling
+from alerts.titles import heading
 from analytics.burn_rates import BurnAlert
 from analytics.cost.jobs import Pricing
 from analytics.device_faults import DeviceFault
@@ -99,7 +100,7 @@ def _told(notification: Notification, now: datetime) -> Told:
         reason=notification.reason,
         firing_count=len(notification.firing),
         resolved_count=len(notification.resolved),
-        summary=first.annotations.get("summary") or first.labels.get("alertname", ""),
+        summary=heading(first),
     )
 
 

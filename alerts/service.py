@@ -25,8 +25,9 @@ from alerts.matchers import Labels
 from alerts.receivers.messages import HttpMessage
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
+from alerts.titles import heading
 from domain.address import shown
-from domain.alert import VALID, Alert, DeadLetter
+from domain.alert import VALID, Alert, DeadLetter, Hearing
 from domain.window import rfc3339
 from storage.readers import change_document, read_document
 from storage.store import Store
@@ -47,12 +48,14 @@ class KnownAlert:
         receivers: of the routes that it takes.
         suppressed: by silences, or by another alert.
         is_out_of_hours: none of its routes tells anybody at this time.
+        hearings: when each way to tell somebody told of it last, or why not yet.
     """
 
     alert: Alert
     receivers: tuple[str, ...]
     suppressed: Suppressed
     is_out_of_hours: bool = False
+    hearings: tuple[Hearing, ...] = ()
 
 
 class Alerting:
@@ -128,6 +131,8 @@ class Alerting:
 
     def _of_this_site(self, alert: Alert) -> Alert:
         labels, annotations = {**alert.labels, **self._settings.labels}, alert.annotations
+        if "summary" in annotations:  # Alertmanager and webhooks make their titles of it
+            annotations = {**annotations, "summary": heading(alert)}
         alertmanager = self._settings.alertmanager_for_people
         if self.is_told_by_alertmanager_alone and alertmanager is not None and "silence_url" in annotations:
             annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, alertmanager)}
@@ -155,13 +160,18 @@ class Alerting:
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)
+            told = self._dispatcher.hearings(firing, now)
+            posted = [
+                [self._feed.hearing(url, one.fingerprint) for url in self._settings.alertmanagers] for one, _ in firing
+            ]
         closed = self._dispatcher.out_of_hours(now)
         known = []
-        for alert, suppressed in firing:
+        for (alert, suppressed), by_us, by_alertmanager in zip(firing, told, posted, strict=True):
+            hearings = (*(() if self.is_told_by_alertmanager_alone else by_us), *by_alertmanager)
             routes = self._config.route.match(alert.labels)
             receivers = tuple(one.options.receiver for one in routes)
             is_out_of_hours = all(one.index in closed for one in routes)
-            known.append(KnownAlert(alert, receivers, suppressed, is_out_of_hours))
+            known.append(KnownAlert(alert, receivers, suppressed, is_out_of_hours, hearings))
         return known
 
     def reach(self, labels: Labels) -> tuple[list[Reached], Suppressed]:
@@ -233,7 +243,7 @@ class Alerting:
         now = self._now()
         with self._lock:
             notifications = self._dispatcher.step(now)
-            documents = self._feed.due(now) if self._settings.alertmanagers else []
+            documents = self._feed.due(now)
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
             self._telemetry.tell_dead_letters(self._dispatcher.dead_letters)
         not_noted, self._not_noted = self._not_noted, []
@@ -251,10 +261,7 @@ class Alerting:
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            given = self._config.given
-            if not given.external_url:
-                given = given.model_copy(update={"external_url": self._web_url()})
-            await deliver(notification, given, client)
+            await deliver(notification, self._config.given.linking_to(self._web_url()), client)
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)
@@ -283,16 +290,20 @@ class Alerting:
             log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
             self._not_noted.append((notification, at))
 
-    async def _push(self, url: str, documents: list[dict[str, Any]], client: httpx.AsyncClient) -> None:
+    async def _push(self, url: str, documents: dict[str, dict[str, Any]], client: httpx.AsyncClient) -> None:
         http = self._settings.alertmanager_http_config
         try:
-            await send(HttpMessage(url + PATH, documents, http.headers(), http), client)
+            await send(HttpMessage(url + PATH, list(documents.values()), http.headers(), http), client)
         except (DeliveryError, OSError) as error:  # an OSError is of a file of secrets
             # All are posted again in a minute.
             log.warning("alertmanager_not_reached url=%s error=%s", shown(url), error)
             self._telemetry.pushes.labels(shown(url), "failed").inc()
+            with self._lock:
+                self._feed.refused(url, str(error))
         else:
             self._telemetry.pushes.labels(shown(url), "done").inc()
+            with self._lock:
+                self._feed.taken(url, documents, self._now())
 
 
 class _Telemetry:
@@ -329,7 +340,7 @@ class _Telemetry:
 
 
 def known_alert_document(known: KnownAlert) -> dict[str, Any]:
-    """An alert in the fields of Alertmanager's API v2 (gettableAlert)."""
+    """An alert in the fields of Alertmanager's API v2 (gettableAlert), and when it was told to whom."""
     alert, quiet = known.alert, known.suppressed
     return {
         "labels": dict(alert.labels),
@@ -344,5 +355,15 @@ def known_alert_document(known: KnownAlert) -> dict[str, Any]:
             "silencedBy": list(quiet.silenced_by),
             "inhibitedBy": [dict(quiet.inhibited_by)] if quiet.inhibited_by is not None else [],
         },
+        "told": [
+            {
+                "receiver": one.receiver,
+                "integration": one.integration,
+                "at": None if one.told_at is None else rfc3339(one.told_at),
+                "whyNot": one.why_not or None,
+                "nextAt": None if one.next_at is None else rfc3339(one.next_at),
+            }
+            for one in known.hearings
+        ],
         "generatorURL": alert.generator_url,
     }

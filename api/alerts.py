@@ -40,8 +40,24 @@ class AlertStatus(BaseModel):
     inhibitedBy: list[dict[str, str]] = Field(description="labels of the alert that says it already")  # noqa: N815
 
 
+class HearingDocument(BaseModel):
+    """When one way to tell somebody told of an alert last, or why not yet."""
+
+    receiver: str = Field(description="its name; of an Alertmanager its URL")
+    integration: str | None = Field(
+        description="pagerduty, slack, …; alertmanager: it was given the alert, and tells by its own routes; null of a "
+        "receiver that has nothing to tell by"
+    )
+    at: Moment | None = Field(description="when it took a notification last in which the alert fires; null: not yet")
+    whyNot: str | None = Field(  # noqa: N815  # as its neighbours
+        description="silenced, inhibited, muted by …, active only in …, waits for its group (group_wait or "
+        "group_interval), being sent, not taken: …, nothing to tell by; null once it was told"
+    )
+    nextAt: Moment | None = Field(description="when it is tried next, where that is known")  # noqa: N815
+
+
 class AlertDocument(BaseModel):
-    """An alert in the fields of Alertmanager's API v2."""
+    """An alert in the fields of Alertmanager's API v2, and when it was told to whom."""
 
     labels: dict[str, str]
     annotations: dict[str, str]
@@ -51,6 +67,10 @@ class AlertDocument(BaseModel):
     fingerprint: str
     receivers: list[Named]
     status: AlertStatus
+    told: list[HearingDocument] = Field(
+        description="one for each integration of its receivers, and for each Alertmanager; where Alertmanager alone "
+        "tells, for those only"
+    )
     generatorURL: str  # noqa: N815
 
 
@@ -127,7 +147,8 @@ _ALERT: dict[str, Any] = {
         "indicator": "ttft",
     },
     "annotations": {
-        "summary": "chat: the budget of chat-ttft burns 31.2 times too fast",
+        "summary": "chat: the budget of chat-ttft burns 31.2 times too fast; "
+        "network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
         "cause": "gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 per second",
     },
     "startsAt": "2026-11-23T02:43:00Z",
@@ -136,6 +157,22 @@ _ALERT: dict[str, Any] = {
     "fingerprint": "f4e3a1b2c3d4e5f6",
     "receivers": [{"name": "oncall"}],
     "status": {"state": "active", "silencedBy": [], "inhibitedBy": []},
+    "told": [
+        {
+            "receiver": "oncall",
+            "integration": "pagerduty",
+            "at": "2026-11-23T02:43:31Z",
+            "whyNot": None,
+            "nextAt": None,
+        },
+        {
+            "receiver": "oncall",
+            "integration": "slack",
+            "at": None,
+            "whyNot": "not taken: HTTP 403: invalid_token",
+            "nextAt": "2026-11-23T03:03:31Z",
+        },
+    ],
     "generatorURL": "http://127.0.0.1:8080/slos/chat-ttft",
 }
 _SILENCE: dict[str, Any] = {
@@ -161,7 +198,7 @@ def _example(document: Any) -> dict[int | str, dict[str, Any]]:
     responses=_example({"alerts": [_ALERT], "dead_letters_count": 0, "next_cursor": None}),
 )
 def list_alerts(given: Given, question: Annotated[PageQuestion, Query()]) -> dict[str, Any]:
-    """What fires now, in pages by fingerprint, with its receivers, and what keeps it quiet."""
+    """What fires now, in pages by fingerprint: its receivers, when each was told, and what keeps it quiet."""
     limit = page_items(question.limit, given.settings)
     page, next_cursor = page_after(given.alerting.alerts(), lambda one: one.alert.fingerprint, question.cursor, limit)
     return {

@@ -63,7 +63,7 @@ _ALERTMANAGER_EXAMPLE: dict[str, Any] = {
         {
             "status": "firing",
             "labels": {"alertname": "TailsightLatencySpike", "incident": "inc-9f2c41d07b", "severity": "page"},
-            "annotations": {"summary": "Time to first token of chat: p99 4.1 s, usual 540 ms"},
+            "annotations": {"summary": "chat: TTFT p99 4.1 s, usually 540 ms; cause unknown"},
             "startsAt": "2026-11-23T02:41:20Z",
             "endsAt": "0001-01-01T00:00:00Z",
             "fingerprint": "f4e3a1b2c3d4e5f6",

@@ -75,6 +75,25 @@ class DeadLetter:
     place: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What one way to tell somebody has had of an alert that fires.
+
+    Attributes:
+        receiver: by its name; an Alertmanager by its URL.
+        integration: pagerduty, slack, …, or alertmanager; None of a receiver that has nothing to tell by.
+        told_at: when it took a notification last in which the alert fires; None: not yet.
+        why_not: why not yet; empty once it was told.
+        next_at: when it is tried next; None where it was told, or where that is not known.
+    """
+
+    receiver: str
+    integration: str | None
+    told_at: datetime | None
+    why_not: str = ""
+    next_at: datetime | None = None
+
+
 def alert_document(alert: Alert) -> dict[str, Any]:
     """An alert as JSON has it: the fields of Alertmanager's API v2, and whether its end is only a timeout."""
     return {

@@ -380,31 +380,23 @@ def route_test(
     as_json: Json = False,
 ) -> None:
     """Say which receivers an alert of these labels would reach, and which of them are quiet at that time."""
-    from alerts.dispatch import Dispatcher
     from tailsight.settings import read_settings
 
     settings = read_settings(config).alerts
-    alerting = settings.config
-    labels = [*labels, *(more or ())]
-    wrong = [label for label in labels if "=" not in label]
-    if wrong:
-        _fail(f"{wrong[0]!r} is no label; write name=value", Exit.WRONG_USE)
-    given = dict(label.split("=", 1) for label in labels)
+    alerting, given = settings.config, _labels([*labels, *(more or ())])
     try:
         moment = from_rfc3339(at) if at else datetime.now(UTC)
     except ValueError as error:
         _fail(f"--at {error}", Exit.WRONG_USE)
-    reached, _ = Dispatcher(alerting).reach(given, moment)
-    quiet = [_quiet(one) for one in reached]
+    reached = _reached(settings, given, moment)
     if as_json:
-        told = [{"receiver": one.route.options.receiver, "route": one.route.key} for one in reached]
-        _say_json({"routes": [one | ({"quiet": why} if why else {}) for one, why in zip(told, quiet, strict=True)]})
+        _say_json({"routes": _routes_told(reached)})
         return
     table = Table(
         "receiver", "told by", rfc3339(moment) if at else "now", "route", "grouped by", "waits", "again after"
     )
-    for one, why in zip(reached, quiet, strict=True):
-        options = one.route.options
+    for one in reached:
+        options, why = one.route.options, _quiet(one)
         kinds = ", ".join(integration.kind for integration in alerting.receivers[options.receiver]) or "nobody"
         times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
         grouped_by = ", ".join(options.group_by) or "all in one"
@@ -425,13 +417,111 @@ def route_test(
     _tell_who_is_told(settings)
 
 
+def _labels(given: list[str]) -> dict[str, str]:
+    wrong = [label for label in given if not label.partition("=")[0] or "=" not in label]
+    if wrong:
+        _fail(f"{wrong[0]!r} is no label; write name=value", Exit.WRONG_USE)
+    return dict(label.split("=", 1) for label in given)
+
+
+def _reached(settings: Any, labels: dict[str, str], moment: datetime) -> list[Any]:
+    """The routes that an alert of these labels reaches, with the labels of this site that every alert bears."""
+    from alerts.dispatch import Dispatcher
+
+    reached, _ = Dispatcher(settings.config).reach({**labels, **settings.labels}, moment)
+    return reached
+
+
+def _routes_told(reached: list[Any]) -> list[dict[str, str]]:
+    told = [({"receiver": one.route.options.receiver, "route": one.route.key}, _quiet(one)) for one in reached]
+    return [one | ({"quiet": why} if why else {}) for one, why in told]
+
+
 def _quiet(reached: Any) -> str | None:
     """What keeps a route quiet; None when it tells."""
-    if reached.muted_by is not None:
-        return f"quiet: muted by {reached.muted_by}"
-    return (
-        f"quiet: active only in {', '.join(reached.route.options.active_time_intervals)}" if reached.inactive else None
+    return None if reached.quiet is None else f"quiet: {reached.quiet}"
+
+
+@route_app.command("send")
+def route_send(
+    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Further labels.")] = None,
+    *,
+    receiver: Annotated[
+        str | None, typer.Option(help="The one to be told; else those that the labels reach, and every Alertmanager.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labels of the test, e.g. severity=page service=chat; an alertname counts for our routes only."
+        ),
+    ] = None,
+    open_s: Annotated[
+        float, typer.Option(help="Seconds until PagerDuty and webhooks are told that it is over.", min=0, max=600)
+    ] = 30,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Send a test to those who would be told, and say whether each took it. What it opens is resolved again."""
+    from alerts.trial import NAME, Outcome, is_left_open, run_trial, trial_alert
+    from tailsight.settings import read_settings
+
+    settings, given = read_settings(config), _labels([*(labels or ()), *(more or ())])
+    alerts, now = settings.alerts, datetime.now(UTC).replace(microsecond=0)
+    known = alerts.config.receivers if alerts.config_file is not None else {}
+    if receiver is not None and receiver not in known:
+        there_are = ", ".join(known) or "none, for alerts.config_file is not set"
+        _fail(f"there is no receiver {receiver!r}; there are {there_are}", Exit.WRONG_USE)
+    reached = _reached(alerts, {"alertname": NAME} | given, now) if known and receiver is None else []
+    names = [receiver] if receiver is not None else [one.route.options.receiver for one in reached]
+    receivers = {name: known[name] for name in names}
+    opens = open_s and any(is_left_open(one) for integrations in receivers.values() for one in integrations)
+    if opens and not as_json:
+        _err.print(f"[dim]what it opens is resolved again in {open_s:g} s[/]", highlight=False)
+    by = _who_runs_this()
+    tried = run_trial(
+        alerts if receiver is None else alerts.model_copy(update={"alertmanagers": ()}),
+        receivers,
+        trial_alert({**given, **alerts.labels}, by, now),
+        settings.web.public_url or http_url(settings.web.host, settings.web.port),
+        open_s,
+        lambda: datetime.now(UTC),
     )
+    if as_json:
+        told = [{"receiver": one.receiver, "by": one.kind, "outcome": one.outcome, "note": one.note} for one in tried]
+        _say_json({"sent_at": rfc3339(now), "sent_by": by, "routes": _routes_told(reached), "told": told})
+    else:
+        _tell_tried(tried, reached, [name for name, integrations in receivers.items() if not integrations])
+    if not tried:
+        lacks = "give a receiver something" if known else "set alerts.alertmanagers or alerts.config_file"
+        _fail(f"nobody was told, for there is nothing to tell by: {lacks}", Exit.TROUBLE)
+    _end(Exit.FINE if all(one.outcome is Outcome.TAKEN for one in tried) else Exit.TROUBLE)
+
+
+def _tell_tried(tried: list[Any], reached: list[Any], nobodies: list[str]) -> None:
+    for one in tried:
+        colour, mark = ("green", ", ") if one.outcome == "taken" else ("red", ": ")
+        note = f"{mark}{escape(one.note)}" if one.note else ""
+        told = f"{escape(one.receiver)} by {one.kind}: [{colour}]{one.outcome}[/]{note}"
+        _out.print(told, highlight=False, soft_wrap=True)
+    for name in nobodies:
+        _out.print(f"{escape(name)}: nobody, it has nothing to tell by", highlight=False, soft_wrap=True)
+    for one in reached:
+        if (why := _quiet(one)) is not None:
+            told = f"{escape(one.route.options.receiver)} is {escape(why)}; what is no test would wait"
+            _out.print(f"[dim]{told}[/]", highlight=False, soft_wrap=True)
+
+
+def _who_runs_this() -> str:
+    """`ann@laptop`."""
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 @route_app.command("replay")

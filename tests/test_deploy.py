@@ -341,6 +341,8 @@ def test_the_receiver_on_call_notes_at_tailsight_that_somebody_was_notified() ->
     text = (DEPLOY / "alertmanager/alertmanager.yml").read_text(encoding="utf-8")
     uncommented = yaml.safe_load(re.sub(r"^(  )# (?=routes:| *- |  +\w+:)", r"\1", text, flags=re.MULTILINE))
     assert uncommented["route"]["routes"] == [{"matchers": ['severity="page"'], "receiver": "on-call"}]
+    [pagerduty] = uncommented["receivers"][1]["pagerduty_configs"]
+    assert ".Annotations.summary" in pagerduty["description"], "its default is made of labels, which know no cause"
     [hook] = uncommented["receivers"][1]["webhook_configs"]
     port = SERVICES["tailsight"]["ports"][0].rpartition(":")[2]
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import AppriseMessage, facts, heading, links, status, title
+from alerts.receivers.messages import AppriseMessage, facts, links, status
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings
+from alerts.titles import heading, title
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification

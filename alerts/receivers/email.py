@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alerts.receivers.messages import MailMessage, facts, heading, links, title
+from alerts.receivers.messages import MailMessage, facts, links
 from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
+from alerts.titles import heading, title
 from domain.alert import Alert
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def message(notification: "Notification", given: GlobalSettings) -> MailMessage:
         require_tls=given.smtp_require_tls,
         sender=settings.sender or given.smtp_from,
         to=tuple(address.strip() for address in settings.to.split(",")),
-        subject=" ".join(title(notification).split()),
+        subject=title(notification),
         text="\n\n\n".join(_text(alert) for alert in notification.alerts) + "\n",
         html=_document(notification),
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, HttpSettings
-from domain.alert import Alert
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
@@ -75,15 +74,6 @@ def status(notification: "Notification") -> str:
     return "firing" if notification.firing else "resolved"
 
 
-def title(notification: "Notification") -> str:
-    """`[FIRING:2] summary of the first`, short enough for a lock screen."""
-    firing = len(notification.firing)
-    head = f"[FIRING:{firing}]" if firing else "[RESOLVED]"
-    words = heading((notification.firing or notification.alerts)[0])
-    more = len(notification.alerts) - 1
-    return f"{head} {words}" + (f" (and {more} more)" if more else "")
-
-
 _FACTS = {
     "impact": "Impact",
     "cause": "Cause",
@@ -105,11 +95,6 @@ def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
     if "cause" in told and annotations.get("cause_confidence"):
         told["cause"] += f" ({annotations['cause_confidence']} sure)"
     return [(_FACTS[name], text) for name, text in told.items()]
-
-
-def heading(alert: Alert) -> str:
-    """What it is, in one line."""
-    return " ".join((alert.annotations.get("summary") or alert.labels.get("alertname", "alert")).split())
 
 
 def cut(text: str, most: int) -> str:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.messages import HttpMessage, facts, http_message, links, status
 from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
+from alerts.titles import heading, title
 from domain.window import rfc3339
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
-_SUMMARY_MAX = 1024  # Events API v2
 _OTHERS_MAX = 20
 _SEVERITIES = {"page": "critical", "critical": "critical", "ticket": "warning", "warning": "warning", "info": "info"}
 
@@ -53,7 +53,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
             "client": "Tailsight",
             "client_url": given.external_url,
             "payload": {
-                "summary": cut(title(notification), _SUMMARY_MAX),
+                "summary": title(notification),
                 "source": first.labels.get("service") or first.labels.get("node") or "tailsight",
                 "severity": severity,
                 "component": first.labels.get("slo") or first.labels.get("alertname", ""),

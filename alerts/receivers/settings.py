@@ -119,6 +119,10 @@ class GlobalSettings(_Settings):
     smtp_auth_password_file: Path | None = Field(None, description="a file that holds it")
     smtp_require_tls: bool = Field(default=True, description="refuse to send mail in clear text")
 
+    def linking_to(self, web_url: str) -> "GlobalSettings":
+        """The same, with links to these pages unless it says another place."""
+        return self if self.external_url else self.model_copy(update={"external_url": web_url})
+
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """The secret as it stands, or as its file says; None without either.

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.messages import HttpMessage, cut, facts, http_message, links, status
 from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
+from alerts.titles import heading, title
 from domain.alert import Alert
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5  # told in full; the rest is a count
-_HEADER_MAX, _TEXT_MAX, _FIELD_MAX = 150, 2900, 1900  # Slack's limits: 150, 3,000, 2,000
+_TEXT_MAX, _FIELD_MAX = 2900, 1900  # Slack's limits: 3,000 and 2,000; a title has less than its 150 of a header
 _SIDE_BY_SIDE = ("Since", "Promised", "Budget", "Budget spent", "Cost")
 
 
@@ -31,12 +32,9 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     settings = notification.integration.settings
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers
     shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
-    blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": cut(title(notification), _HEADER_MAX)}}
-    ]
-    is_told = len(shown) == 1 and len(title(notification)) <= _HEADER_MAX
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title(notification)}}]
     for place, alert in enumerate(shown):
-        blocks += [{"type": "divider"}, *_blocks(alert)] if place else _blocks(alert, says_what=not is_told)
+        blocks += [{"type": "divider"}, *_blocks(alert)] if place else _blocks(alert, says_what=len(shown) > 1)
     left = len(notification.alerts) - len(shown)
     if left:
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": f"and {left} more alerts"}]})

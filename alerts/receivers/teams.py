@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from alerts.receivers.messages import HttpMessage, cut, facts, heading, http_message, links, status, title
+from alerts.receivers.messages import HttpMessage, cut, facts, http_message, links, status
 from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
+from alerts.titles import heading, title
 
 if TYPE_CHECKING:
     from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5
-_HEADING_MAX, _TEXTS_MAX = 300, 4000  # characters, of all texts together: a message may have 28 kB
+_TEXTS_MAX = 4000  # characters, of all texts together: a message may have 28 kB
 
 
 class TeamsSettings(HttpReceiverSettings):
@@ -35,14 +36,14 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     colour = "Attention" if status(notification) == "firing" else "Good"
     body: list[dict[str, Any]] = [
         {"type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": True, "color": colour,
-         "text": cut(title(notification), _HEADING_MAX)}
+         "text": title(notification)}
     ]  # fmt: skip
     actions: list[dict[str, Any]] = []
     shown = (notification.firing or notification.alerts)[:_ALERTS_MAX]
     for alert in shown:
         if len(shown) > 1:
             body.append({"type": "TextBlock", "weight": "Bolder", "wrap": True, "separator": True,
-                         "text": cut(heading(alert), _HEADING_MAX)})  # fmt: skip
+                         "text": heading(alert)})  # fmt: skip
         told = facts(alert.annotations)
         each_max = _TEXTS_MAX // len(shown) // max(len(told), 1)
         body.append(

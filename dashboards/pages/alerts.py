@@ -14,6 +14,7 @@ from alerts.decide import silencing
 from alerts.matchers import MatcherError, parse_matchers, written
 from alerts.service import KnownAlert
 from alerts.silences import Silence, SilenceError, matcher_document, new_silence
+from alerts.titles import shortened
 from analytics.knowledge import Knowledge, step_text
 from dashboards import text
 from dashboards.callbacks import callback
@@ -22,14 +23,15 @@ from dashboards.context import PageContext
 from dashboards.freshness import Gap
 from dashboards.severity import SEVERITIES
 from dashboards.state import incident_path, parse_state
-from domain.alert import DeadLetter
+from domain.alert import DeadLetter, Hearing
 from domain.incident import Severity
 from domain.window import rfc3339
 from storage.readers import read_freshness
 
-_HEADS = ("Severity", "Alert", "Since (UTC)", "Tells", "State", "")
+_HEADS = ("Severity", "Alert", "Since (UTC)", "Told (UTC)", "State", "")
 _WIDE = ("Alert",)
 _FOR = timedelta(hours=1)
+_WHY_MAX = 80  # characters of a receiver's own words; all of them stand below, under what was not taken
 
 
 def layout() -> Component:
@@ -217,11 +219,26 @@ def _row(known: KnownAlert, now: datetime, *, silenced_elsewhere: bool) -> Compo
         badge(*look),
         title,
         text.since(alert.starts_at, now),
-        "Alertmanager" if silenced_elsewhere else ", ".join(known.receivers),
+        html.Div([_hearing(one, now) for one in known.hearings]),
         _state(known, silenced_elsewhere=silenced_elsewhere),
         None if known.suppressed.silenced_by else silence,
     )
     return html.Tr([cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)])
+
+
+def _hearing(hearing: Hearing, now: datetime) -> Component:
+    """When it was told last by one way, or why not yet."""
+    if hearing.integration is None:
+        return html.Div(f"{hearing.receiver}: {hearing.why_not}", className="note")
+    if hearing.told_at is not None:
+        at = text.since(hearing.told_at, now)
+        if hearing.integration == "alertmanager":
+            return html.Div(f"given to Alertmanager {at}", title=f"{hearing.receiver}, which tells by its own routes")
+        return html.Div(f"{hearing.receiver} by {hearing.integration} {at}")
+    next_at = "" if hearing.next_at is None else f"; next {text.since(hearing.next_at, now)}"
+    why = shortened(hearing.why_not, _WHY_MAX)
+    told = f"{hearing.receiver} by {hearing.integration}: not yet, {why}{next_at}"
+    return html.Div(told, className="note", title=hearing.why_not)
 
 
 def _state(known: KnownAlert, *, silenced_elsewhere: bool) -> Component:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
@@ -24,11 +25,12 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class Answer:
-    """How a receiver answers; after `delay_s`."""
+    """How a receiver answers, after `delay_s`; one that `echoes` repeats what it was sent, as some do who refuse it."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    echoes: bool = False
 
 
 class Receiver:
@@ -45,7 +47,8 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.loads(raw)
                 answer = outer.answers.popleft() if outer.answers else outer.usual
                 outer.asked.append((time.monotonic(), answer.status))
                 outer.paths.append(self.path)
@@ -57,8 +60,11 @@ class Receiver:
                     self.send_response(answer.status)
                     for name, value in answer.headers.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", "0")
+                    head = f"Cannot POST {self.path} of {self.headers['Authorization']}: ".encode()
+                    told = head + raw if answer.echoes else b""
+                    self.send_header("Content-Length", str(len(told)))
                     self.end_headers()
+                    self.wfile.write(told)
                 except ConnectionError:
                     pass  # whoever asked has gone: that is what a stall brings
 
@@ -80,7 +86,59 @@ class Receiver:
 def receiving(usual: Answer = Answer(), tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:  # frozen
     """A receiver that listens."""
     made = Receiver(usual, tls)
-    thread = Thread(target=made.server.serve_forever, daemon=True)
+    thread = Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees that it ends
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.server.server_close()
+        thread.join()
+
+
+class Mailbox:
+    """A mail server, as far as one mail needs one, that keeps what it takes."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self.mails: list[str] = []
+        outer = self
+
+        class Handler(StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"220 here\r\n")
+                data = False
+                text: list[str] = []
+                for raw in self.rfile:
+                    line = raw.decode().rstrip("\r\n")
+                    if data:
+                        if line == ".":
+                            data = False
+                            outer.mails.append("\n".join(text))
+                            self.wfile.write(b"250 taken\r\n")
+                        else:
+                            text.append(line)
+                    elif line.upper().startswith("DATA"):
+                        data = True
+                        self.wfile.write(b"354 go on\r\n")
+                    elif line.upper().startswith("RCPT") and "nobody@" in line:
+                        self.wfile.write(b"550 no such user\r\n")
+                    elif line.upper().startswith("QUIT"):
+                        self.wfile.write(b"221 bye\r\n")
+                        return
+                    else:
+                        self.wfile.write(b"250 ok\r\n")
+
+        self.server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.smarthost = f"127.0.0.1:{self.server.server_address[1]}"
+
+
+@contextmanager
+def mailing(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
+    """A mail server that listens."""
+    made = Mailbox(tls)
+    thread = Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees that it ends
     thread.start()
     try:
         yield made

@@ -21,7 +21,7 @@ from analytics.cost.forecast import Total
 from analytics.cost.runaway import Budget, BudgetState, BudgetStatus, Mover, Runaway, SpendRunaway
 from domain.cause import CauseKind, EntityShare
 from domain.entity import Entity, EntityKind
-from domain.incident import Indicator, Severity, Status
+from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Counted, Objective, Period, PeriodStatus, Selection, SloState, SloStatus
 from domain.window import Window
 from tests.domain.examples import PAGING, UNEXPLAINED
@@ -45,7 +45,7 @@ def test_a_page_says_what_users_feel_why_since_when_and_what_to_do() -> None:
     page = page_for(PAGING, URL)
     assert page is not None
     assert page.annotations == {
-        "summary": "Time to first token of chat: p99 4.1 s, usual 540 ms",
+        "summary": "chat: TTFT p99 4.1 s, usually 540 ms; network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
         "impact": "18,420 slow or failed requests, 31% of all, 41 tenants",
         "cause": PAGING.cause.summary,
         "cause_confidence": "93%",
@@ -143,6 +143,30 @@ def test_a_budget_that_is_spent_in_a_further_window_is_a_ticket_of_how_far() -> 
     assert alert.annotations["budget"] == "200% more than all of it"
 
 
+@pytest.mark.parametrize(
+    ("incident", "summary"),
+    [
+        (replace(UNEXPLAINED, severity=Severity.PAGE), "embeddings: latency p99 310 ms, usually 80 ms; cause unknown"),
+        (
+            replace(PAGING, indicator=Indicator.TPOT, peak_ms_p99=160.0, baseline_ms_p99=40.0),
+            "chat: time per token p99 160 ms, usually 40 ms; network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
+        ),
+        (
+            replace(PAGING, indicator=Indicator.ERRORS),
+            "chat: 31 % of requests fail; network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
+        ),
+        (
+            replace(PAGING, indicator=Indicator.ERRORS, slow_requests_ratio=0.004),
+            "chat: 0.4 % of requests fail; network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
+        ),
+    ],
+)
+def test_the_summary_names_the_service_what_users_feel_and_the_cause_on_what(incident: Incident, summary: str) -> None:
+    page = page_for(incident, URL)
+    assert page is not None
+    assert page.annotations["summary"] == summary
+
+
 def test_the_tenants_that_are_hit_hardest_are_named() -> None:
     where = PAGING.explanation.whereabouts
     assert where is not None
@@ -198,6 +222,9 @@ def test_a_budget_that_burns_carries_what_is_known_of_the_incident_beside_it() -
     ):
         assert alert.annotations[name] == page.annotations[name]
     alone = burn_alert(burning, [], URL, NOW)
+    felt = "chat: the budget of chat-ttft burns 31.2 times too fast"
+    assert alert.annotations["summary"] == f"{felt}; network_link_fault on gpu-07-03/mlx5_2/1, 93 %"
+    assert alone.annotations["summary"] == felt, "no incident, no cause: not even an unknown one"
     assert alone.annotations["runbook_url"] == f"{URL}/alerts#SLOBurnRate"
     assert alone.labels == alert.labels
 
@@ -248,7 +275,7 @@ def test_spending_out_of_hand_says_whose_how_much_and_since_when() -> None:
     assert found.labels == {
         "alertname": "TailsightCostRunaway", "severity": "ticket", "scope": "acme", "dimension": "tenant",
     }  # fmt: skip
-    assert found.annotations["summary"] == "GPU spending of tenant acme: $900 beyond what was to be expected"
+    assert found.annotations["summary"] == "GPU spending of tenant acme: $900 more than expected"
     assert found.annotations["impact"] == "$1,500 spent where $600 was to be expected, 150% more"
     assert (found.starts_at, found.is_firing(NOW)) == (NOW - timedelta(hours=6), True)
 
@@ -285,10 +312,10 @@ def spending_of(state: BudgetState, spent_usd: float | None, ahead_usd: float | 
 def test_a_budget_that_is_or_will_be_overspent_is_a_ticket() -> None:
     (spent,) = budget_alerts([spending_of(BudgetState.MISSED, 1200.0, 1500.0)], URL, NOW)
     assert spent.labels == {"alertname": "TailsightBudgetOverspent", "severity": "ticket", "budget": "fleet"}
-    assert spent.annotations["summary"] == "The month's budget fleet is spent"
     assert spent.annotations["cost"] == "$1,200 of $1,000 spent, $1,500 by its end as it looks"
+    assert spent.annotations["summary"] == f"The month's budget fleet is spent: {spent.annotations['cost']}"
     (at_risk,) = budget_alerts([spending_of(BudgetState.AT_RISK, 700.0, 1100.0)], URL, NOW)
-    assert at_risk.annotations["summary"] == "The month's budget fleet will be overspent"
+    assert at_risk.annotations["summary"].startswith("The month's budget fleet will be overspent: $700 of $1,000")
     assert at_risk.fingerprint == spent.fingerprint
     fine = [spending_of(BudgetState.MET, 10.0, None), spending_of(BudgetState.NO_DATA, None, None)]
     assert budget_alerts(fine, URL, NOW) == []
@@ -306,4 +333,5 @@ def test_a_budgets_page_tells_of_what_goes_on_before_what_is_over() -> None:
     assert "next_step" in told
     alone = burn_alert(burning, [over], URL, NOW).annotations
     assert alone["cause"].startswith(f"Over since {over.ended_at:%d %b %H:%M} UTC: ")
+    assert alone["summary"].endswith(f"93 %, over since {over.ended_at:%d %b %H:%M} UTC")
     assert "next_step" not in alone

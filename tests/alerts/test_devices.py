@@ -47,7 +47,7 @@ def test_a_broken_gpu_is_a_ticket_that_says_what_since_when_who_rides_on_it_and_
         "gpu": "GPU-7c",
         "node": "gpu-07-03",
     }
-    assert alert.annotations["summary"] == "GPU-7c on gpu-07-03: off the bus"
+    assert alert.annotations["summary"] == "GPU-7c on gpu-07-03: off the bus; serves chat"
     assert alert.annotations["cause"] == "All its series vanished while other GPUs of the node still report"
     assert alert.annotations["impact"] == "chat-3, chat-4 of chat ride on it"
     assert alert.annotations["since"] == "2026-11-23T02:51:00Z"
@@ -61,6 +61,20 @@ def test_a_bad_link_is_told_with_the_next_step_of_its_cause() -> None:
     assert alert.labels["port"] == PORT.name
     assert PORT.name in alert.annotations["next_step"]
     assert "{" not in alert.annotations["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("rides", "told_of"),
+    [
+        ({"services": ("chat", "assist", "rerank")}, "serves chat, assist and 1 more"),
+        ({"services": ()}, "under 2 replicas"),
+        ({"services": (), "replicas": ("chat-3",)}, "under 1 replica"),
+        ({"services": (), "replicas": ()}, "no replica known on it"),
+    ],
+)
+def test_the_summary_of_a_device_says_whom_it_may_hurt(rides: dict[str, tuple[str, ...]], told_of: str) -> None:
+    alert = told(replace(GPU, **rides))  # type: ignore[arg-type]
+    assert alert.annotations["summary"] == f"GPU-7c on gpu-07-03: off the bus; {told_of}"
 
 
 def test_each_fault_has_a_next_step_without_gaps() -> None:
@@ -86,7 +100,7 @@ def test_a_device_is_one_alert_whatever_ails_it_and_the_worst_comes_first() -> N
         LINK, state=PortState.REDUCED, since=NOW - timedelta(minutes=20), reason="100 instead of 400 Gb/s"
     )
     both, gpu = device_alerts([reduced, LINK, GPU], URL, NOW)
-    assert both.annotations["summary"] == f"{PORT.name}: bad link, reduced rate"
+    assert both.annotations["summary"] == f"{PORT.name}: bad link, reduced rate; serves chat"
     assert both.annotations["faults"] == "link_errors, link_reduced"
     assert both.annotations["cause"].endswith("84 symbol errors; 100 instead of 400 Gb/s")
     assert both.starts_at == NOW - timedelta(minutes=20)

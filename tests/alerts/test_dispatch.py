@@ -12,7 +12,7 @@ from alerts.dispatch import Dispatcher, Notification, Reason
 from alerts.matchers import Matcher
 from alerts.receivers.webhook import WebhookSettings
 from alerts.silences import Silence
-from domain.alert import Alert
+from domain.alert import Alert, Hearing
 from domain.window import rfc3339
 from tests.alerts.conformance import cases, needs_cases
 
@@ -343,3 +343,100 @@ def test_when_each_integration_took_something_last_survives_a_restart() -> None:
     again.restore(dispatcher.snapshot(at(450)), at(500))
     assert again.last_taken() == {("oncall", 0): at(400), ("audit", 0): at(400)}
     assert Dispatcher(config).last_taken() == {}
+
+
+# -- when each alert was told, or why not yet --------------------------------------------------------------------------
+
+
+def heard(dispatcher: Dispatcher, now_s: float) -> dict[str, list[Hearing]]:
+    """What each alert that fires was told by, by its objective."""
+    firing = dispatcher.firing(at(now_s))
+    every = zip(firing, dispatcher.hearings(firing, at(now_s)), strict=True)
+    return {one.labels.get("slo", ""): list(told_of) for (one, _), told_of in every}
+
+
+def by_webhook(told_s: float | None, why_not: str = "", next_s: float | None = None) -> list[Hearing]:
+    times = [None if seconds is None else at(seconds) for seconds in (told_s, next_s)]
+    return [Hearing("oncall", "webhook", times[0], why_not, times[1])]
+
+
+def silencing(slo: str, until_s: float) -> Silence:
+    return Silence(slo, (Matcher("slo", slo),), at(0), at(until_s), "ann", "known", at(0))
+
+
+def test_an_alert_waits_for_its_group_and_then_says_when_it_was_told_last() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat", slo="a")], at(0))
+    assert heard(dispatcher, 1) == {"a": by_webhook(None, "waits for its group (group_wait)", 10)}
+    (notified,) = dispatcher.step(at(10))
+    assert heard(dispatcher, 10) == {"a": by_webhook(None, "being sent")}
+    dispatcher.delivered(notified, at(11))
+    dispatcher.post([alert(20, service="chat", slo="b")], at(20))
+    assert heard(dispatcher, 20) == {
+        "a": by_webhook(11), "b": by_webhook(None, "waits for its group (group_interval)", 70),
+    }  # fmt: skip
+    told(dispatcher, 70)
+    assert heard(dispatcher, 71) == {"a": by_webhook(70), "b": by_webhook(70)}
+
+
+def test_an_alert_that_is_held_back_says_by_what() -> None:
+    rules = "inhibit_rules: [{source_matchers: [slo=a], target_matchers: [slo=b]}]\n"
+    dispatcher = Dispatcher(parse_config(CONFIG + rules))
+    dispatcher.post([alert(0, service="chat", slo=slo) for slo in "abc"], at(0))
+    dispatcher.silences["c"] = silencing("c", 900)
+    told(dispatcher, 10)
+    assert heard(dispatcher, 11) == {
+        "a": by_webhook(10), "b": by_webhook(None, "inhibited"), "c": by_webhook(None, "silenced"),
+    }  # fmt: skip
+
+
+def test_what_was_told_before_it_was_silenced_was_told_also_after_a_restart() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat", slo="a")], at(0))
+    told(dispatcher, 10)
+    dispatcher.silences["a"] = silencing("a", 900)
+    dispatcher.post([alert(20, service="chat", slo="b")], at(20))
+    (second,) = told(dispatcher, 70)
+    assert [one.labels["slo"] for one in second.alerts] == ["b"]
+    again = Dispatcher(parse_config(CONFIG))
+    again.restore(dispatcher.snapshot(at(80)), at(90))
+    for one in (dispatcher, again):
+        assert heard(one, 91) == {"a": by_webhook(10), "b": by_webhook(70)}
+    dispatcher.post([replace(alert(0, ends_s=200, service="chat", slo="a"), updated_at=at(200))], at(200))
+    dispatcher.post([alert(300, service="chat", slo="a")], at(300))
+    assert heard(dispatcher, 301)["a"] == by_webhook(None, "silenced"), "it began anew: of that nobody was told"
+
+
+def test_what_a_receiver_does_not_take_is_told_with_its_reason_and_the_next_attempt() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, service="chat", slo="a")], at(0))
+    (notified,) = dispatcher.step(at(10))
+    dispatcher.failed(notified, at(10), "HTTP 503", retryable=True, retry_after_s=20)
+    assert heard(dispatcher, 11) == {"a": by_webhook(None, "not taken so far: HTTP 503", 30)}
+    (notified,) = dispatcher.step(at(30))
+    dispatcher.failed(notified, at(30), "HTTP 403", retryable=False)
+    assert heard(dispatcher, 31) == {"a": by_webhook(None, "not taken: HTTP 403", 70)}
+    told(dispatcher, 70)
+    assert heard(dispatcher, 71) == {"a": by_webhook(70)}
+
+
+def test_each_way_to_tell_is_told_of_by_itself_and_a_quiet_route_and_a_receiver_without_any() -> None:
+    text = _TREE.replace("- name: oncall\n  webhook_configs: [{url: 'http://127.0.0.1:9/co'}]", "- name: oncall")
+    dispatcher = Dispatcher(parse_config(text))
+    dispatcher.post([alert(3600, service="chat", severity="page", slo="a")], at(3600))
+    dispatcher.post([alert(3600, service="chat", severity="ticket", slo="b")], at(3600))
+    nobody = Hearing("oncall", None, None, "nothing to tell by")
+    assert heard(dispatcher, 3601) == {
+        "a": [nobody, *[Hearing("audit", "webhook", None, "muted by nights")] * 2],
+        "b": [Hearing("audit", "webhook", None, "active only in office")] * 2,
+    }
+
+
+def test_a_receiver_that_two_routes_lead_to_is_told_of_once_by_the_later_one() -> None:
+    routes = "  routes: [{matchers: [slo=a], continue: true}, {matchers: [service=chat], group_wait: 30s}]\n"
+    dispatcher = Dispatcher(parse_config(CONFIG.replace("receivers:", f"{routes}receivers:")))
+    dispatcher.post([alert(0, service="chat", slo="a")], at(0))
+    told(dispatcher, 10)
+    assert heard(dispatcher, 11) == {"a": by_webhook(10)}
+    told(dispatcher, 30)
+    assert heard(dispatcher, 31) == {"a": by_webhook(30)}

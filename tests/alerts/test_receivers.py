@@ -3,10 +3,8 @@
 import asyncio
 import html
 import json
-import socketserver
 import ssl
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +21,7 @@ from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
 from alerts.receivers.settings import GlobalSettings
 from domain.alert import Alert, fingerprint
-from tests.alerts.loopback import Answer, Receiver, receiving
+from tests.alerts.loopback import Answer, Mailbox, Receiver, mailing, receiving
 from tests.domain.examples import PAGING
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
@@ -327,51 +325,21 @@ def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_
             told_of(receiver, "http_config: {tls_config: {ca_file: /none}}")
 
 
-class _Mailbox(socketserver.StreamRequestHandler):
-    """A mail server, as far as one mail needs one."""
-
-    mails: list[str] = []  # noqa: RUF012  # one test at a time
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 here\r\n")
-        data = False
-        text: list[str] = []
-        for raw in self.rfile:
-            line = raw.decode().rstrip("\r\n")
-            if data:
-                if line == ".":
-                    data = False
-                    _Mailbox.mails.append("\n".join(text))
-                    self.wfile.write(b"250 taken\r\n")
-                else:
-                    text.append(line)
-            elif line.upper().startswith("DATA"):
-                data = True
-                self.wfile.write(b"354 go on\r\n")
-            elif line.upper().startswith("QUIT"):
-                self.wfile.write(b"221 bye\r\n")
-                return
-            else:
-                self.wfile.write(b"250 ok\r\n")
-
-
 @pytest.fixture
-def mail_server() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+def mailbox() -> Iterator[Mailbox]:
+    with mailing() as made:
+        yield made
 
 
-def test_a_mail_is_really_sent(mail_server: int) -> None:
-    more = f"to: a@example.com, smarthost: '127.0.0.1:{mail_server}', from: t@example.com"
+def test_a_mail_is_really_sent(mailbox: Mailbox) -> None:
+    more = f"to: a@example.com, smarthost: '{mailbox.smarthost}', from: t@example.com"
     given = GlobalSettings(smtp_require_tls=False)
     asyncio.run(deliver(notification("email", FIRING, more=more), given, httpx.AsyncClient()))
-    assert "[FIRING:1] chat: time to first token" in _Mailbox.mails[-1]
+    assert "[FIRING:1] chat: time to first token" in mailbox.mails[-1]
 
 
-def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mail_server: int) -> None:
-    more = f"to: a@example.com, smarthost: '127.0.0.1:{mail_server}', from: t@example.com"
+def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mailbox: Mailbox) -> None:
+    more = f"to: a@example.com, smarthost: '{mailbox.smarthost}', from: t@example.com"
     with pytest.raises(DeliveryError) as failed:
         asyncio.run(deliver(notification("email", FIRING, more=more), GlobalSettings(), httpx.AsyncClient()))
     assert not failed.value.retryable
@@ -384,15 +352,11 @@ def test_a_mail_server_at_the_port_of_smtps_is_spoken_to_in_tls_at_once(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        port = server.server_address[1]
-        monkeypatch.setattr("alerts.deliver._SMTPS_PORT", str(port))
-        more = f"to: smtps@example.com, smarthost: '127.0.0.1:{port}', from: t@example.com"
+    with mailing(context) as mailbox:
+        monkeypatch.setattr("alerts.deliver._SMTPS_PORT", mailbox.smarthost.partition(":")[2])
+        more = f"to: smtps@example.com, smarthost: '{mailbox.smarthost}', from: t@example.com"
         asyncio.run(deliver(notification("email", FIRING, more=more), GlobalSettings(), httpx.AsyncClient()))
-        server.shutdown()
-    assert "smtps@example.com" in _Mailbox.mails[-1]
+    assert "smtps@example.com" in mailbox.mails[-1]
 
 
 def test_a_url_that_apprise_does_not_know_is_given_up() -> None:

@@ -19,6 +19,8 @@ from alerts.dispatch import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.silences import new_silence
+from alerts.titles import TITLE_MAX
+from domain.alert import Hearing
 from domain.window import rfc3339
 from storage.errors import StoreUnavailableError
 from storage.store import Store
@@ -48,7 +50,7 @@ def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_pa
     service = alerting(clean_store, settings, told)
     one = alert(severity="page")
     service.tell([one])
-    runs(service, lambda: bool(receiver.told))
+    runs(service, lambda: bool(told))
     assert [body["alerts"][0]["labels"] for body in receiver.told] == [dict(one.labels)]
     assert len(told) == 1
     restarted = alerting(clean_store, settings)
@@ -148,12 +150,17 @@ def test_what_fired_before_a_restart_is_not_over_because_nobody_looked(
     assert restarted.alerts() == []
 
 
-def test_every_alert_carries_the_labels_of_this_site(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
+def test_every_alert_carries_the_labels_of_this_site_and_a_summary_that_is_a_title(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
     settings = router_settings(tmp_path, receiver).model_copy(update={"labels": {"cluster": "eu-1"}})
     service = alerting(clean_store, settings)
-    service.tell([alert(severity="page")])
+    service.tell([alert(severity="page", annotations={"summary": f"{'a' * 300}: slow"})])
     runs(service, lambda: bool(receiver.told))
-    assert receiver.told[0]["alerts"][0]["labels"]["cluster"] == "eu-1"
+    (told,) = receiver.told[0]["alerts"]
+    assert told["labels"]["cluster"] == "eu-1"
+    assert len(told["annotations"]["summary"]) == TITLE_MAX
+    assert told["annotations"]["summary"].endswith("a: slow")
 
 
 def test_an_alert_whose_route_tells_nobody_at_this_time_is_known_as_such(clean_store: Store, tmp_path: Path) -> None:
@@ -270,6 +277,36 @@ def test_an_alertmanager_that_cannot_be_asked_is_refused_without_its_password(gi
     assert "s3c" not in fault["msg"]
 
 
+def test_where_alertmanager_alone_tells_it_is_said_when_each_peer_was_given_an_alert_or_why_not(
+    clean_store: Store, receiver: Receiver
+) -> None:
+    with receiving(Answer(503)) as away:
+        urls = tuple(one.url.rstrip("/").replace("//", "//ann:s3cret@") for one in (receiver, away))
+        clock = Clock()
+        service = alerting(clean_store, AlertsSettings(alertmanagers=urls), clock=clock)
+        service.tell([alert(timedelta(hours=1))])
+        began = clock()
+
+        def given() -> dict[str, Hearing]:
+            (known,) = service.alerts()
+            assert {one.integration for one in known.hearings} == {"alertmanager"}, "our own router tells nobody"
+            return {one.receiver: one for one in known.hearings}
+
+        taken, refused = (one.url.rstrip("/") for one in (receiver, away))
+        assert given()[taken] == Hearing(taken, "alertmanager", None, "about to be posted")
+        assert runs(service, lambda: given()[taken].told_at is not None and "HTTP" in given()[refused].why_not)
+        first = given()[taken].told_at
+        assert first is not None
+        assert began <= first <= clock()
+        assert (given()[refused].told_at, given()[refused].why_not) == (
+            None,
+            "not taken: HTTP 503: Service Unavailable",
+        )
+        clock.ahead += timedelta(seconds=61)
+        away.usual = Answer()
+        assert runs(service, lambda: given()[refused].told_at is not None and given()[taken].told_at != first)
+
+
 # -- receivers in trouble ----------------------------------------------------------------------------------------------
 
 PAGERDUTY = """
@@ -334,6 +371,11 @@ def test_a_receiver_that_never_recovers_leaves_a_dead_letter_and_the_other_is_to
     slack.usual = Answer(403)
     service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
     service.tell([alert(severity="page")])
-    assert runs(service, lambda: bool(pagerduty.told and service.dead_letters()))
+    assert runs(service, lambda: bool(service.dead_letters() and service.last_taken()))
+    (known,) = service.alerts()
+    told, refused = known.hearings
+    assert (told.receiver, told.integration, told.why_not) == ("oncall", "pagerduty", "")
+    assert told.told_at is not None
+    assert (refused.integration, refused.told_at, refused.why_not) == ("slack", None, "not taken: HTTP 403: Forbidden")
     assert {letter.integration for letter in service.dead_letters()} == {"slack"}
     assert len(pagerduty.told) == 1

@@ -1,6 +1,7 @@
 """GET /api/v1/alerts, silences, and the acknowledgement of incidents."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from domain.alert import Alert
 from domain.window import rfc3339
 from storage.readers import write_incidents
 from storage.store import Store
+from tests.alerts.loopback import receiving, runs, settings_of
 from tests.api.clock import NOW
 from tests.api.conftest import Asker
 from tests.domain.examples import PAGING
@@ -46,6 +48,28 @@ def test_what_fires_is_listed_with_its_receivers(ask_alerts: Asker, alerting: Al
     (alert,) = [one for one in answer["alerts"] if one["labels"]["service"] == "chat"]
     assert alert["receivers"] == [{"name": "nobody"}]
     assert alert["status"]["state"] == "active"
+    assert alert["told"] == [
+        {"receiver": "nobody", "integration": None, "at": None, "whyNot": "nothing to tell by", "nextAt": None}
+    ]
+
+
+def test_when_each_alert_was_told_is_listed_or_why_not_yet_and_when_it_will_be(
+    make_asker: Any, clean_store: Store, tmp_path: Path
+) -> None:
+    with receiving() as receiver:
+        text = f"""
+route: {{receiver: a, group_by: [slo], group_wait: 0s, routes: [{{matchers: [slo=late], group_wait: 10m}}]}}
+receivers: [{{name: a, webhook_configs: [{{url: '{receiver.url}'}}]}}]
+"""
+        alerting = Alerting(clean_store, settings_of(tmp_path, text), CollectorRegistry(), lambda: NOW)
+        fire(alerting)
+        fire(alerting, slo="late")
+        assert runs(alerting, lambda: bool(alerting.last_taken()))
+        asker: Asker = make_asker(store=clean_store, alerting=alerting)
+        alerts = asker.get("/api/v1/alerts").json()["alerts"]
+    told = {"receiver": "a", "integration": "webhook", "at": rfc3339(NOW), "whyNot": None, "nextAt": None}
+    waits = {"at": None, "whyNot": "waits for its group (group_wait)", "nextAt": rfc3339(NOW + timedelta(minutes=10))}
+    assert {one["labels"]["slo"]: one["told"] for one in alerts} == {"chat-ttft": [told], "late": [told | waits]}
 
 
 def test_a_silence_keeps_an_alert_quiet_until_it_is_taken_away(ask_alerts: Asker, alerting: Alerting) -> None:

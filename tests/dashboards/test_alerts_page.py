@@ -3,11 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
 from dashboards.freshness import gaps
 from dashboards.pages.alerts import table
-from domain.alert import Alert
+from domain.alert import Alert, Hearing
 from domain.freshness import Looks
 from tests.dashboards.reading import links, words
 
@@ -18,7 +20,8 @@ FORM = "https://am.example/#/silences/new?filter=x"
 def firing(*silenced_by: str) -> KnownAlert:
     labels = {"alertname": "SLOBurnRate", "severity": "page", "service": "chat"}
     alert = Alert(labels, {"summary": "chat burns", "silence_url": FORM}, NOW, NOW + timedelta(minutes=4), NOW)
-    return KnownAlert(alert, ("oncall",), Suppressed(silenced_by, None))
+    told = Hearing("oncall", "pagerduty", NOW - timedelta(minutes=12))
+    return KnownAlert(alert, ("oncall",), Suppressed(silenced_by, None), hearings=(told,))
 
 
 def test_an_alert_that_we_tell_is_silenced_at_a_click() -> None:
@@ -35,11 +38,34 @@ def test_where_alertmanager_tells_people_its_form_silences_and_our_silence_is_to
     assert "Silenced here only" in words(table([firing("s-1")], NOW, silenced_elsewhere=True))
 
 
-def test_where_alertmanager_tells_people_that_is_whom_an_alert_reaches() -> None:
-    assert "oncall" in words(table([firing()], NOW))
-    body = words(table([firing()], NOW, silenced_elsewhere=True))
-    assert "Alertmanager" in body
-    assert "oncall" not in body
+@pytest.mark.parametrize(
+    ("hearing", "told"),
+    [
+        (Hearing("oncall", "pagerduty", NOW - timedelta(minutes=12)), "oncall by pagerduty 02:48"),
+        (Hearing("oncall", "slack", NOW - timedelta(days=1)), "oncall by slack 22 Nov 03:00"),
+        (
+            Hearing("oncall", "slack", None, "waits for its group (group_wait)", NOW + timedelta(seconds=70)),
+            "oncall by slack: not yet, waits for its group (group_wait); next 03:01",
+        ),
+        (Hearing("oncall", "slack", None, "silenced"), "oncall by slack: not yet, silenced"),
+        (Hearing("nobody", None, None, "nothing to tell by"), "nobody: nothing to tell by"),
+        (Hearing("http://am:9093", "alertmanager", NOW), "given to Alertmanager 03:00"),
+        (
+            Hearing("http://am:9093", "alertmanager", None, "not taken: HTTP 503: away"),
+            "http://am:9093 by alertmanager: not yet, not taken: HTTP 503: away",
+        ),
+    ],
+)
+def test_an_alert_says_when_it_was_told_last_to_whom_or_why_not_yet(hearing: Hearing, told: str) -> None:
+    assert told in words(table([replace(firing(), hearings=(hearing,))], NOW))
+
+
+def test_what_a_receiver_answers_at_length_is_told_in_short() -> None:
+    long = Hearing("oncall", "slack", None, f"not taken: HTTP 500: {'word ' * 60}end")
+    told = words(table([replace(firing(), hearings=(long,))], NOW))
+    assert "not taken: HTTP 500:" in told
+    assert "… " in told
+    assert told.count("word") < 20
 
 
 def test_an_alert_whose_route_tells_nobody_at_this_time_says_so() -> None:

@@ -4,8 +4,6 @@ import asyncio
 import email
 import email.policy
 import json
-import socketserver
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +18,7 @@ from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.readers import read_document, write_document
 from storage.store import Store
-from tests.alerts.test_receivers import _Mailbox
+from tests.alerts.loopback import Mailbox, mailing
 from tests.reports.stored_fortnight import OBJECTIVES, PRICING, fill
 from tests.reports.weekly_formats import SAMPLE
 
@@ -248,24 +246,22 @@ def test_without_a_schedule_it_never_is() -> None:
 
 
 @pytest.fixture
-def mail_server() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+def mailbox() -> Iterator[Mailbox]:
+    with mailing() as made:
+        yield made
 
 
-def test_a_mail_has_the_digest_as_text_and_html_and_the_report_as_pdf(scene: Scene, mail_server: int) -> None:
+def test_a_mail_has_the_digest_as_text_and_html_and_the_report_as_pdf(scene: Scene, mailbox: Mailbox) -> None:
     config = (
         "global: {smtp_require_tls: false, smtp_from: tailsight@example.com}\nroute: {receiver: team}\n"
         "receivers: [{name: team, email_configs: "
-        f"[{{to: 'a@example.com, b@example.com', smarthost: '127.0.0.1:{mail_server}'}}]}}]"
+        f"[{{to: 'a@example.com, b@example.com', smarthost: '{mailbox.smarthost}'}}]}}]"
     )
     scene.settings = WeeklySettings(receivers=("team",))
     scene.start(parse_config(config))
     scene.look()
     scene.look(DUE)
-    mail = email.message_from_string(_Mailbox.mails[-1], policy=email.policy.default)
+    mail = email.message_from_string(mailbox.mails[-1], policy=email.policy.default)
     assert mail["Subject"].startswith("Weekly report 2026-W47, prod-us-east: Not all: ")
     assert mail["To"] == "a@example.com, b@example.com"
     text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[attr-defined]

@@ -1,14 +1,21 @@
-"""`tailsight route test` and `route replay`: who is told, and who would have been; exit codes, JSON and errors."""
+"""`tailsight route test`, `send` and `replay`: who is told, and who would have been; exit codes, JSON and errors."""
 
 import json
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from alerts import replay
-from tests.tailsight.test_cli import FINE, HOUR, ROOT, WRONG_USE, environment, tailsight
+from tailsight.cli import app
+from tests.alerts.loopback import Answer, Mailbox, Receiver, mailing, receiving
+from tests.tailsight.test_cli import FINE, HOUR, ROOT, TROUBLE, WRONG_USE, environment, tailsight
 
 ALERTING = """
 route:
@@ -144,6 +151,145 @@ def test_a_tree_that_cannot_be_used_is_told_with_its_file_and_place(config: Path
     assert "alerting.yml" in finished.stderr
 
 
+def test_the_labels_of_this_site_count_for_routes_as_they_do_for_alerts(config: Path) -> None:
+    (config.parent / "alerting.yml").write_text(
+        "{route: {receiver: all, routes: [{matchers: [cluster=eu], receiver: eu}]},"
+        " receivers: [{name: all}, {name: eu}]}"
+    )
+    config.write_text("alerts: {config_file: alerting.yml, labels: {cluster: eu}}")
+    told = CliRunner().invoke(app, ["route", "test", "--labels", "a=b", "--config", str(config), "--json"])
+    assert [one["receiver"] for one in json.loads(told.stdout)["routes"]] == ["eu"]
+
+
+# -- send --------------------------------------------------------------------------------------------------------------
+
+SENDING = """
+global: {{pagerduty_url: '{pagerduty}', slack_api_url: '{slack}services/T0/B0/s3cret', smtp_smarthost: '{smarthost}',
+  smtp_from: tailsight@example.com, smtp_require_tls: false}}
+route:
+  receiver: tickets
+  routes:
+  - {{matchers: [severity="page"], receiver: oncall, continue: true}}
+  - {{matchers: [severity="page", service="chat"], receiver: chat-team, mute_time_intervals: [always]}}
+receivers:
+- {{name: tickets}}
+- {{name: oncall, pagerduty_configs: [{{routing_key: 0123456789abcdef0123456789abcdef}}]}}
+- {{name: chat-team, slack_configs: [{{channel: '#chat'}}], email_configs: [{{to: a@example.com}}]}}
+time_intervals: [{{name: always, time_intervals: [{{years: ['2000:2100']}}]}}]
+"""
+PAGE_OF_CHAT = ("--labels", "severity=page", "service=chat")
+
+
+@dataclass
+class Site:
+    """A configuration, and those whom it tells."""
+
+    config: Path
+    pagerduty: Receiver
+    slack: Receiver
+    mailbox: Mailbox
+    alertmanager: Receiver
+
+    def send(self, *arguments: str) -> Result:
+        found = CliRunner().invoke(app, ["route", "send", *arguments, "--open-s", "0", "--config", str(self.config)])
+        assert isinstance(found.exception, SystemExit | None), found.exception
+        assert "s3cret" not in found.output
+        assert "0123456789abcdef" not in found.output
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with receiving(Answer(202)) as pagerduty, receiving() as slack, mailing() as mailbox, receiving() as alertmanager:
+        (tmp_path / "alerting.yml").write_text(
+            SENDING.format(pagerduty=pagerduty.url, slack=slack.url, smarthost=mailbox.smarthost)
+        )
+        file = tmp_path / "tailsight.yaml"
+        url = alertmanager.url.replace("//", "//ann:s3cret@")
+        file.write_text(f"{{alerts: {{config_file: alerting.yml, alertmanagers: ['{url}']}}}}")
+        yield Site(file, pagerduty, slack, mailbox, alertmanager)
+
+
+def test_a_test_reaches_whom_its_labels_reach_and_every_alertmanager(site: Site) -> None:
+    found = site.send(*PAGE_OF_CHAT)
+    assert found.exit_code == FINE, found.output
+    alertmanager = site.alertmanager.url.rstrip("/")
+    *told, posted, quiet = found.stdout.splitlines()
+    assert told == [
+        "oncall by pagerduty: taken, and resolved again",
+        "chat-team by slack: taken",
+        "chat-team by email: taken",
+    ]
+    assert posted.startswith(f"{alertmanager} by alertmanager: taken, its own routes decide who is told; over at 20")
+    assert quiet == "chat-team is quiet: muted by always; what is no test would wait"
+    assert [event["event_action"] for event in site.pagerduty.told] == ["trigger", "resolve"]
+    assert f"@{socket.gethostname()} at 20" in site.slack.told[0]["text"]
+    assert len(site.mailbox.mails) == len(site.alertmanager.told) == 1
+
+
+def test_a_test_is_told_as_json_to_programs(site: Site) -> None:
+    site.slack.usual = Answer(403, echoes=True)
+    found = site.send(*PAGE_OF_CHAT, "--json")
+    assert found.exit_code == TROUBLE
+    told = json.loads(found.stdout)
+    assert [one["receiver"] for one in told["routes"]] == ["oncall", "chat-team"]
+    assert [(one["receiver"], one["by"], one["outcome"]) for one in told["told"]] == [
+        ("oncall", "pagerduty", "taken"),
+        ("chat-team", "slack", "refused"),
+        ("chat-team", "email", "taken"),
+        (site.alertmanager.url.rstrip("/"), "alertmanager", "taken"),
+    ]
+    assert told["told"][1]["note"].startswith("HTTP 403: Cannot POST … of")
+    assert told["sent_by"].endswith(f"@{socket.gethostname()}")
+
+
+def test_a_receiver_that_is_named_is_told_alone_and_one_that_refuses_is_trouble(site: Site) -> None:
+    site.pagerduty.usual = Answer(400)
+    found = site.send("--receiver", "oncall")
+    assert (found.exit_code, found.stdout) == (TROUBLE, "oncall by pagerduty: refused: HTTP 400: Bad Request\n")
+    assert len(site.pagerduty.asked) == 1, "what was not opened is not resolved"
+    assert site.slack.asked == site.alertmanager.asked == []
+
+
+def test_a_receiver_that_nobody_named_is_wrong_use_and_those_there_are_are_listed(site: Site) -> None:
+    found = site.send("--receiver", "on-call")
+    assert (found.exit_code, found.stdout) == (WRONG_USE, "")
+    assert "there is no receiver 'on-call'; there are tickets, oncall, chat-team" in " ".join(found.stderr.split())
+    site.config.write_text("{}")
+    assert "there are none, for alerts.config_file is not set" in " ".join(site.send("--receiver", "a").stderr.split())
+
+
+@pytest.mark.parametrize("label", ["page", "=page"])
+def test_what_is_no_label_is_wrong_use_and_nothing_is_sent(site: Site, label: str) -> None:
+    found = site.send("--labels", label)
+    assert (found.exit_code, found.stdout) == (WRONG_USE, "")
+    assert f"{label!r} is no label; write name=value" in found.stderr
+    assert site.alertmanager.asked == []
+
+
+def test_where_nobody_can_be_told_that_is_trouble(site: Site) -> None:
+    found = site.send("--receiver", "tickets")
+    assert (found.exit_code, found.stdout) == (TROUBLE, "tickets: nobody, it has nothing to tell by\n")
+    site.config.write_text("{}")
+    found = site.send()
+    assert (found.exit_code, found.stdout) == (TROUBLE, "")
+    assert "set alerts.alertmanagers or alerts.config_file" in " ".join(found.stderr.split())
+
+
+def test_where_alertmanager_alone_tells_only_that_is_told(site: Site) -> None:
+    site.config.write_text(f"{{alerts: {{alertmanagers: ['{site.alertmanager.url}', 'http://127.0.0.1:1']}}}}")
+    found = site.send("severity=ticket")
+    assert found.exit_code == TROUBLE
+    taken, away = found.stdout.splitlines()
+    assert " by alertmanager: taken, " in taken
+    assert away.startswith("http://127.0.0.1:1 by alertmanager: not reached: ConnectError")
+    ((posted,),) = site.alertmanager.told
+    assert posted["labels"] == {"alertname": "TailsightTest", "severity": "ticket"}
+
+
+# -- replay ------------------------------------------------------------------------------------------------------------
+
+
 def test_a_replay_of_a_store_that_is_not_there_makes_none(config: Path) -> None:
     finished = tailsight("route", "replay", *HOUR, "--config", str(config))
     assert finished.returncode == WRONG_USE
@@ -169,7 +315,7 @@ def test_a_replay_says_who_would_have_been_told_what_and_when(config: Path) -> N
     told = json.loads(first.stdout)["told"]
     begun = [one for one in told if one["reason"] == "first notification"]
     assert sorted((one["at"], one["receiver"], one["kind"]) for one in begun) == TOLD_FIRST
-    assert all(one["summary"].startswith("Time to first token of chat: p99 4.1 s") for one in told)
+    assert all(one["summary"].startswith("chat: TTFT p99 4.1 s") for one in told)
     assert tailsight("route", "replay", *HOUR, "--config", str(config), "--json").stdout == first.stdout
     shown = tailsight("route", "replay", *HOUR, "--config", str(config))
     assert "1 alerts" in shown.stdout
