@@ -10,6 +10,7 @@ from dashboards.severity import SEVERITIES, STATES
 from domain.freshness import known_until
 from domain.incident import Incident, Severity
 from domain.slo import SloState, SloStatus
+from storage.readers import FRESHNESS_DAYS
 
 _STATE_ORDER = (SloState.MISSED, SloState.AT_RISK, SloState.NO_DATA, SloState.MET)
 _SEVERITY_ORDER = (Severity.PAGE, Severity.TICKET, Severity.INFO)
@@ -38,7 +39,7 @@ def verdict(
     ordered = worst_first(statuses)
     judged = [status for status in ordered if status.state is not SloState.NO_DATA]
     last = known_until(newest)
-    seen = f"Last data {text.clock_seconds(last)} UTC." if last else "No data in the last five weeks."
+    seen = f"Last data {text.clock_seconds(last)} UTC." if last else f"No data in the last {FRESHNESS_DAYS[-1]} days."
     if judged and judged[0].state is not SloState.MET:
         return _with_gaps(_objective_in_trouble(judged[0], seen), unseen)
     if unseen:

@@ -61,7 +61,9 @@ def test_calm_is_one_line_with_the_lowest_budget_and_the_last_data() -> None:
 
 def test_an_objective_without_data_is_never_counted_as_met() -> None:
     unknown = status(state=SloState.NO_DATA, left=None, history=())
-    assert verdict([unknown], [], {"requests": None}, NOON).tone == "unknown"
+    found = verdict([unknown], [], {"requests": None}, NOON)
+    assert found.tone == "unknown"
+    assert _words(found).endswith("No data in the last 35 days.")
     mixed = verdict([unknown, status()], [], _SEEN, NOON)
     assert mixed.headline == "All objectives with data met, 1 without data"
 
