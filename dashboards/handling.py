@@ -16,6 +16,7 @@ from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import icon
 from dashboards.context import PageContext
+from dashboards.freshness import Gap, hiding_end
 from dashboards.state import incident_id_of
 from domain.incident import Incident, Status
 from domain.window import from_rfc3339
@@ -88,12 +89,22 @@ def register(app: Dash, context: PageContext) -> None:
         elif asked == "note-save" and words:
             await asyncio.to_thread(add_note, context.store, incident.id, who, words, now, now)
             written = ""
-        noted = (await asyncio.to_thread(read_incident_notes, context.store, [incident.id])).get(incident.id, {})
+        known, unseen = await asyncio.gather(
+            asyncio.to_thread(read_incident_notes, context.store, [incident.id]),
+            asyncio.to_thread(context.read_unseen, now, incident.service),
+        )
+        noted, hidden = known.get(incident.id, {}), hiding_end(unseen, incident, context.analysis.spikes.calm)
         silence = None
         if context.alerting is not None:
             elsewhere = context.alerting.is_told_by_alertmanager_alone
             silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
-        return line(incident, noted, now), buttons(incident, noted, silence), notes(noted, now), False, written
+        return (
+            line(incident, noted, now, hidden),
+            buttons(incident, noted, silence, hidden),
+            notes(noted, now),
+            False,
+            written,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +117,28 @@ class Moment:
     detail: str = ""
 
 
-def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
-    """The points of an incident that are known, in order of time, and then those that have not come."""
+def moments(incident: Incident, noted: dict[str, Any], hidden: Gap | None = None) -> list[Moment]:
+    """The points of an incident that are known, in order of time, and then those that have not come.
+
+    Args:
+        incident: whose.
+        noted: of `read_incident_notes`.
+        hidden: the gap since which it is not seen whether it goes on.
+    """
 
     def at(name: str) -> datetime | None:
         return from_rfc3339(noted[name]) if noted.get(name) else None
 
-    is_open = incident.status is Status.OPEN
+    is_open = incident.status is Status.OPEN or hidden is not None
     found = [
         Moment("Impact began", incident.started_at),
         Moment("Detected", incident.detected_at),
         Moment("Notified", at("notified_at"), "not by Tailsight"),
         Moment("Acknowledged", at("acknowledged_at"), "by nobody yet" if is_open else "by nobody",
                f"by {noted['acknowledged_by']}" if noted.get("acknowledged_by") else ""),
-        Moment("Mitigated", incident.ended_at, "goes on"),
+        Moment("Mitigated", incident.ended_at, "goes on")
+        if hidden is None
+        else Moment("Mitigated", None, f"goes on {hidden.as_of}"),
     ]  # fmt: skip
     if noted.get("resolved_at"):
         found.append(Moment("Closed", at("resolved_at"), detail=f"by {noted.get('resolved_by') or 'somebody'}"))
@@ -127,15 +146,18 @@ def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
     return [*known, *(one for one in found if one.at is None)]
 
 
-def line(incident: Incident, noted: dict[str, Any], now: datetime) -> Component:
+def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None) -> Component:
     """The line of time."""
-    return html.Ol(_points(moments(incident, noted), now), className="moments", **{"aria-label": "Handling"})
+    return html.Ol(_points(moments(incident, noted, hidden), now), className="moments", **{"aria-label": "Handling"})
 
 
-def buttons(incident: Incident, noted: dict[str, Any], silence: str | None) -> list[Component]:
-    """To take it in hand, while nobody has; to silence its alert, where that can be done."""
+def buttons(
+    incident: Incident, noted: dict[str, Any], silence: str | None, hidden: Gap | None = None
+) -> list[Component]:
+    """To take it in hand, while nobody has, and it goes on or may; to silence its alert, where that can be done."""
     found: list[Component] = []
-    if incident.status is Status.OPEN and not noted.get("acknowledged_at"):
+    may_go_on = incident.status is Status.OPEN or hidden is not None
+    if may_go_on and not noted.get("acknowledged_at"):
         found.append(
             html.Button(
                 [icon("check"), "Acknowledge"],
