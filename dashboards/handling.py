@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.decide import silence_url
-from alerts.handling import acknowledge, add_note
+from alerts.handling import Moment, acknowledge, add_note, moments
 from alerts.service import KnownAlert
 from dashboards import text
 from dashboards.callbacks import callback
@@ -107,48 +107,28 @@ def register(app: Dash, context: PageContext) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A point on the line of time. `at` is None where it has not come; `missing` says so in words."""
-
-    name: str
-    at: datetime | None
-    missing: str = ""
-    detail: str = ""
-
-
-def moments(incident: Incident, noted: dict[str, Any], hidden: Gap | None = None) -> list[Moment]:
-    """The points of an incident that are known, in order of time, and then those that have not come.
+def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None) -> Component:
+    """The line of time: the points that are known in order of time, then those that have not come.
 
     Args:
         incident: whose.
         noted: of `read_incident_notes`.
+        now: the clock.
         hidden: the gap since which it is not seen whether it goes on.
     """
-
-    def at(name: str) -> datetime | None:
-        return from_rfc3339(noted[name]) if noted.get(name) else None
-
     is_open = incident.status is Status.OPEN or hidden is not None
-    found = [
-        Moment("Impact began", incident.started_at),
-        Moment("Detected", incident.detected_at),
-        Moment("Notified", at("notified_at"), "not by Tailsight"),
-        Moment("Acknowledged", at("acknowledged_at"), "by nobody yet" if is_open else "by nobody",
-               f"by {noted['acknowledged_by']}" if noted.get("acknowledged_by") else ""),
-        Moment("Mitigated", incident.ended_at, "goes on")
-        if hidden is None
-        else Moment("Mitigated", None, f"goes on {hidden.as_of}"),
-    ]  # fmt: skip
-    if noted.get("resolved_at"):
-        found.append(Moment("Closed", at("resolved_at"), detail=f"by {noted.get('resolved_by') or 'somebody'}"))
-    known = sorted((one for one in found if one.at is not None), key=lambda one: one.at or incident.started_at)
-    return [*known, *(one for one in found if one.at is None)]
-
-
-def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None) -> Component:
-    """The line of time."""
-    return html.Ol(_points(moments(incident, noted, hidden), now), className="moments", **{"aria-label": "Handling"})
+    missing = {
+        "Notified": "not by Tailsight",
+        "Acknowledged": "by nobody yet" if is_open else "by nobody",
+        "Mitigated": "goes on" if hidden is None else f"goes on {hidden.as_of}",
+    }
+    reached = moments(incident if hidden is None else replace(incident, ended_at=None), noted)
+    names = {one.name for one in reached}
+    points = [
+        *_points(reached, now),
+        *(_missing(name, words) for name, words in missing.items() if name not in names),
+    ]
+    return html.Ol(points, className="moments", **{"aria-label": "Handling"})
 
 
 def buttons(
@@ -210,22 +190,21 @@ def notes(noted: dict[str, Any], now: datetime) -> Component:
     return html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes")
 
 
-def _points(points: Sequence[Moment], now: datetime) -> list[Component]:
+def _points(reached: Sequence[Moment], now: datetime) -> list[Component]:
     found = []
     earlier: datetime | None = None
-    for one in points:
-        if one.at is None:
-            detail: Any = html.Span(one.missing, className="note")
-        else:
-            after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
-            detail = [
-                html.Strong(_clock(one.at, now)),
-                html.Span(" ".join(part for part in (after, one.detail) if part), className="note"),
-            ]
-            earlier = one.at
-        classes = "moment" if one.at is not None else "moment moment-missing"
-        found.append(html.Li([html.Span(one.name, className="moment-name"), html.Span(detail)], className=classes))
+    for one in reached:
+        after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
+        detail = " ".join(part for part in (after, f"by {one.by}" if one.by else "") if part)
+        told = [html.Strong(_clock(one.at, now)), html.Span(detail, className="note")]
+        found.append(html.Li([html.Span(one.name, className="moment-name"), html.Span(told)], className="moment"))
+        earlier = one.at
     return found
+
+
+def _missing(name: str, words: str) -> Component:
+    told = html.Span(html.Span(words, className="note"))
+    return html.Li([html.Span(name, className="moment-name"), told], className="moment moment-missing")
 
 
 def _clock(at: datetime, now: datetime) -> str:
