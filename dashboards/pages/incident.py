@@ -261,6 +261,7 @@ def head(incident: Incident, now: datetime, hidden: Gap | None = None) -> Compon
             ),
             html.Div(
                 [
+                    _postmortem(incident),
                     html.A(
                         [icon("file-text"), "Report"],
                         href=f"/api/v1{incident_path(incident.id)}/report",
@@ -279,6 +280,26 @@ def head(incident: Incident, now: datetime, hidden: Gap | None = None) -> Compon
         ],
         className="incident-head",
     )
+
+
+def _postmortem(incident: Incident) -> Component:
+    """The two ways to the post-mortem that is begun: into the clipboard, and as a file."""
+    address = f"/api/v1{incident_path(incident.id)}/postmortem?format=md"
+    copy = html.Button(
+        [icon("copy"), "Copy as post-mortem"],
+        className="button",
+        title="All that is known and was noted of it, as Markdown, with headings for the rest",
+        **{"data-copy": address},
+    )
+    save = html.A(
+        icon("download"),
+        href=address,
+        download=f"postmortem-{incident.id}.md",
+        className="button square",
+        title="Download the post-mortem as Markdown",
+        **{"aria-label": "Download the post-mortem as Markdown"},
+    )
+    return html.Div([copy, save], className="button-pair")
 
 
 def _percentile_fact(incident: Incident) -> list[Component]:

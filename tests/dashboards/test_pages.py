@@ -425,7 +425,11 @@ def test_an_incident_is_told_from_severity_to_next_steps(pages: Asker) -> None:
     head = words(answer["incident-head"]["children"])
     assert head.startswith("Page chat-ttft-20261123T024120 Ongoing TTFT p99 at 4.3 s on chat")
     assert "Began 02:41:20 UTC 23 Nov 2026 Lasting 25 min" in head
-    assert links(answer["incident-head"]["children"]) == [f"/api/v1{_OPEN}/report", f"/api/v1{_OPEN}"]
+    assert links(answer["incident-head"]["children"]) == [
+        f"/api/v1{_OPEN}/postmortem?format=md",
+        f"/api/v1{_OPEN}/report",
+        f"/api/v1{_OPEN}",
+    ]
     impact = words(answer["incident-impact"]["children"])
     assert impact.startswith("Slow or failed requests 1,018 31 % of all")
     assert "Error budget spent 37 %" in impact
