@@ -7,7 +7,7 @@ incident, never in it: a later look at the same time finds the incident anew. Wh
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from alerts.dispatch import Notification
 from alerts.receivers.pagerduty import dedup_key
+from analytics.incident_times import seconds_of
+from domain.incident import Incident
 from domain.window import from_rfc3339, rfc3339
 from storage.readers import change_document, change_incident_notes, read_document, read_incident, write_document
 from storage.store import Store
@@ -30,6 +32,50 @@ def incident_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> st
         return labels["incident"]
     head, _, name = urlsplit(annotations.get("incident_url", "")).path.rpartition("/")
     return unquote(name) if head.endswith("/incidents") and name else None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point on the line of time of an incident; `by` is who did it, where a person did."""
+
+    name: str
+    at: datetime
+    by: str | None = None
+
+
+MOMENTS = ("Impact began", "Detected", "Notified", "Acknowledged", "Mitigated", "Closed")
+"""The points of the line, as they usually follow each other. The end of the impact is measured, the last is told."""
+
+
+def moments(incident: Incident, noted: Mapping[str, Any]) -> list[Moment]:
+    """The points that an incident has reached, in order of time.
+
+    Args:
+        incident: what was found.
+        noted: of `storage.readers.read_incident_notes`.
+    """
+
+    def told(key: str) -> datetime | None:
+        return from_rfc3339(noted[f"{key}_at"]) if noted.get(f"{key}_at") else None
+
+    ends = (incident.ended_at, told("resolved"))
+    times = (incident.started_at, incident.detected_at, told("notified"), told("acknowledged"), *ends)
+    by = (None, None, None, noted.get("acknowledged_by"), None, noted.get("resolved_by"))
+    reached = [Moment(name, at, who) for name, at, who in zip(MOMENTS, times, by, strict=True) if at is not None]
+    return sorted(reached, key=lambda one: one.at)
+
+
+def handling_document(incident: Incident, noted: Mapping[str, Any]) -> dict[str, Any]:
+    """What was noted of an incident, and how long its handling took, as the outside reads it; null where not known."""
+    return {
+        "notified_at": noted.get("notified_at"),
+        "acknowledged_at": noted.get("acknowledged_at"),
+        "acknowledged_by": noted.get("acknowledged_by"),
+        "resolved_at": noted.get("resolved_at"),
+        "resolved_by": noted.get("resolved_by"),
+        **asdict(seconds_of(incident, noted)),
+        "notes": [dict(note) for note in noted.get("notes", ())],
+    }
 
 
 def note_notified(store: Store, notification: Notification, now: datetime) -> None:

@@ -36,6 +36,7 @@ from analytics.jobs.objectives import RecentCounts, slo_burns, slo_statuses
 from analytics.knowledge import Knowledge
 from analytics.traffic_stops import StoppedTraffic
 from domain.alert import Alert
+from domain.freshness import LATE_AFTER
 from domain.incident import Incident, Severity
 from domain.slo import Objective, SloStatus
 from domain.window import Window
@@ -59,7 +60,7 @@ TELLS: Mapping[str, tuple[str, ...]] = {
 }
 """The alerts that each source tells, by their names in `alerts.catalogue`."""
 
-_DATA_LATE_S = 300.0
+_DATA_LATE_S = LATE_AFTER.total_seconds()
 _STATUSES_KEPT = timedelta(minutes=5)
 _FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
 _COST_SETTLES = timedelta(minutes=12)  # after an hour's end

@@ -149,7 +149,7 @@ def rises(times: Sequence[datetime], hits: Sequence[int], of: Sequence[int], set
 
 def _calm(settings: SpikeSettings) -> timedelta:
     """After how long without a further sign a rise is over, whatever the evidence: traffic may have ended too."""
-    return timedelta(seconds=_CALM_TIMES * settings.calm_buckets * settings.step_s)
+    return _CALM_TIMES * settings.calm
 
 
 class _Usual:

@@ -33,6 +33,16 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentSeconds:
+    """The times of one incident, in seconds; None where it is still open, or nobody told or acknowledged."""
+
+    to_detect_s: float
+    to_notify_s: float | None
+    to_acknowledge_s: float | None
+    to_mitigate_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentTimes:
     """From the beginning of the impact to detection, and to its end; from notification to acknowledgement."""
 
@@ -49,21 +59,27 @@ def incident_times(incidents: Sequence[Incident], notes: Mapping[str, Mapping[st
         incidents: those that began within the time of interest.
         notes: what was noted of each, by id: `notified_at`, `acknowledged_at` (RFC 3339).
     """
-    detect: list[float | None] = []
-    notify: list[float | None] = []
-    acknowledge: list[float | None] = []
-    resolve: list[float | None] = []
-    for incident in incidents:
-        noted = notes.get(incident.id, {})
-        notified, acknowledged = (
-            from_rfc3339(noted[name]) if noted.get(name) else None for name in ("notified_at", "acknowledged_at")
-        )
-        since = notified or incident.detected_at
-        detect.append((incident.detected_at - incident.started_at).total_seconds())
-        notify.append(None if notified is None else (notified - incident.detected_at).total_seconds())
-        acknowledge.append(None if acknowledged is None else (acknowledged - since).total_seconds())
-        resolve.append(None if incident.ended_at is None else (incident.ended_at - incident.started_at).total_seconds())
-    return IncidentTimes(*(times(each) for each in (detect, notify, acknowledge, resolve)))
+    each = [seconds_of(incident, notes.get(incident.id, {})) for incident in incidents]
+    return IncidentTimes(
+        times([one.to_detect_s for one in each]),
+        times([one.to_notify_s for one in each]),
+        times([one.to_acknowledge_s for one in each]),
+        times([one.to_mitigate_s for one in each]),
+    )
+
+
+def seconds_of(incident: Incident, noted: Mapping[str, Any]) -> IncidentSeconds:
+    """The times of one incident, by what was noted of it; acknowledged from when somebody was told, else detected."""
+    notified, acknowledged = (
+        from_rfc3339(noted[name]) if noted.get(name) else None for name in ("notified_at", "acknowledged_at")
+    )
+    since = notified or incident.detected_at
+    return IncidentSeconds(
+        to_detect_s=(incident.detected_at - incident.started_at).total_seconds(),
+        to_notify_s=None if notified is None else (notified - incident.detected_at).total_seconds(),
+        to_acknowledge_s=None if acknowledged is None else (acknowledged - since).total_seconds(),
+        to_mitigate_s=None if incident.ended_at is None else (incident.ended_at - incident.started_at).total_seconds(),
+    )
 
 
 def times(seconds: Sequence[float | None]) -> Times:

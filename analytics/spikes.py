@@ -60,6 +60,11 @@ class SpikeSettings:
     failures_chance_max: float = 1e-4
     failures_min: int = 2
 
+    @property
+    def calm(self) -> timedelta:
+        """How long after its last raised bucket a spike closes."""
+        return timedelta(seconds=self.calm_buckets * self.step_s)
+
     def of(self, indicator: Indicator) -> "SpikeSettings":
         """The same, with what stands in for this indicator in its place."""
         if indicator is not Indicator.TPOT:
@@ -293,7 +298,7 @@ class _Run:
 def _runs(
     seconds: NDArray[np.float64], raised: NDArray[np.bool_], until_s: float, settings: SpikeSettings
 ) -> list[_Run]:
-    calm_s = settings.calm_buckets * settings.step_s
+    calm_s = settings.calm.total_seconds()
     runs: list[_Run] = []
     current: _Run | None = None
     for i in range(len(raised)):

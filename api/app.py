@@ -1,6 +1,6 @@
 """The API as one application: endpoints, errors, authentication, and its own description."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,8 @@ def create_api(
     metrics_text: Callable[[], bytes],
     objectives: Callable[[], Sequence[Objective]],
     explain: ExplainFunction,
-    render_report: Callable[[Incident], str],
+    render_report: Callable[[Incident, Mapping[str, Any]], str],
+    render_postmortem: Callable[[Incident, Mapping[str, Any]], str],
     alerting: Alerting,
     pricing: Callable[[], Pricing],
     weekly_reports: WeeklyReports,
@@ -75,7 +76,8 @@ def create_api(
         metrics_text: the process's own metrics in the Prometheus text format 0.0.4.
         objectives: what was promised, at this moment.
         explain: `analytics.jobs.explaining.explain_window`.
-        render_report: an incident as Markdown.
+        render_report: an incident and what was noted of it, as Markdown.
+        render_postmortem: the same as a post-mortem that people finish.
         alerting: what fires, and what is kept quiet.
         pricing: what GPUs cost.
         weekly_reports: the reports of weeks.
@@ -100,6 +102,7 @@ def create_api(
         objectives,
         explain,
         render_report,
+        render_postmortem,
         alerting,
         pricing,
         weekly_reports,

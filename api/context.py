@@ -1,9 +1,9 @@
 """What every endpoint is given: the store, the clock, and what the wiring injects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
@@ -124,7 +124,8 @@ class Context:
     metrics_text: Callable[[], bytes]
     objectives: Callable[[], Sequence[Objective]]
     explain: ExplainFunction
-    render_report: Callable[[Incident], str]
+    render_report: Callable[[Incident, Mapping[str, Any]], str]
+    render_postmortem: Callable[[Incident, Mapping[str, Any]], str]
     alerting: Alerting
     pricing: Callable[[], Pricing]
     reports: WeeklyReports

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from alerts.handling import acknowledge, add_note
+from alerts.handling import acknowledge, add_note, handling_document
 from api.causes import EXPLANATION_EXAMPLE, CauseDocument, RuledOutDocument, ScopeDocument
 from api.context import Context, Given
 from api.paging import invalid_cursor, page_items, read_cursor, write_cursor
@@ -88,6 +89,24 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+_POSTMORTEM_EXAMPLE = """\
+# Post-mortem: TTFT p99 at 4.1 s on chat
+
+…
+
+## Timeline
+
+All times are UTC.
+
+- **2026-11-23 02:41:20** Impact began
+- **2026-11-23 02:42:30** Detected
+- **2026-11-23 02:47:30** Acknowledged by ann
+- **2026-11-23 02:47:30** ann: draining gpu-07-03
+
+…
+"""
+
+
 @router.get(
     "",
     summary="Incidents of a window",
@@ -139,9 +158,38 @@ def get_incident(given: Given, incident_id: IncidentId) -> dict[str, Any]:
     },
 )
 def get_report(given: Given, incident_id: IncidentId) -> Response:
-    """One incident as Markdown, for a ticket or a review."""
-    text = given.render_report(_known_incident(given, incident_id))
-    return Response(text, media_type="text/markdown")
+    """One incident as Markdown, for a ticket or a chat."""
+    return Response(given.render_report(*_with_notes(given, incident_id)), media_type="text/markdown")
+
+
+@router.get(
+    "/{incident_id}/postmortem",
+    summary="A post-mortem of one incident, begun",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Markdown",
+            "content": {"text/markdown": {"schema": {"type": "string"}, "example": _POSTMORTEM_EXAMPLE}},
+        }
+    },
+)
+def get_postmortem(
+    given: Given,
+    incident_id: IncidentId,
+    format: Annotated[  # noqa: A002  # as it is asked for
+        Literal["md"], Query(description="md: Markdown, as GitHub has it")
+    ] = "md",
+) -> Response:
+    """What is known of an incident in the order of a post-mortem, with headings for what people alone can tell.
+
+    The same incident with the same notes gives the same bytes.
+    """
+    incident, noted = _with_notes(given, incident_id)
+    headers = {
+        "Content-Disposition": f'inline; filename="postmortem-{quote(incident.id)}.{format}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(given.render_postmortem(incident, noted), media_type="text/markdown", headers=headers)
 
 
 class Acknowledgement(BaseModel):
@@ -176,13 +224,19 @@ class NoteDocument(BaseModel):
 
 
 class IncidentNotes(BaseModel):
-    """What was noted of an incident beside what was found; null where it was not."""
+    """What was noted of an incident beside what was found, and how long its handling took; null where not known."""
 
     notified_at: Moment | None = Field(description="when the first receiver was told")
     acknowledged_at: Moment | None = Field(description="of the earliest acknowledgement")
     acknowledged_by: str | None
     resolved_at: Moment | None = Field(description="when somebody last said that it is over; not what was measured")
     resolved_by: str | None
+    to_detect_s: float = Field(description="from the beginning of the impact")
+    to_notify_s: float | None = Field(description="from detection to the first receiver that was told")
+    to_acknowledge_s: float | None = Field(description="from when somebody was told, else from detection")
+    to_mitigate_s: float | None = Field(
+        description="from the beginning of the impact to its end; null while it goes on"
+    )
     notes: list[NoteDocument] = Field(description="in order of time")
 
 
@@ -192,6 +246,10 @@ _NOTES_EXAMPLE = {
     "acknowledged_by": "ann",
     "resolved_at": None,
     "resolved_by": None,
+    "to_detect_s": 70.0,
+    "to_notify_s": 35.0,
+    "to_acknowledge_s": 265.0,
+    "to_mitigate_s": None,
     "notes": [{"at": "2026-11-23T02:47:30Z", "by": "ann", "text": "draining gpu-07-03", "id": None}],
 }
 _NOTES_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": _NOTES_EXAMPLE}}}}
@@ -208,12 +266,11 @@ def acknowledge_incident(given: Given, incident_id: IncidentId, acknowledgement:
 
     It stops no repeat and no escalation: acknowledge in PagerDuty too, or silence the alert.
     """
-    _known_incident(given, incident_id)
-    now = given.now()
+    incident, now = _known_incident(given, incident_id), given.now()
     noted = acknowledge(given.store, incident_id, acknowledgement.by, now, now)
     if acknowledgement.note is not None:
         noted = add_note(given.store, incident_id, acknowledgement.by, acknowledgement.note, now, now)
-    return _noted(noted)
+    return handling_document(incident, noted)
 
 
 @router.get(
@@ -224,8 +281,7 @@ def acknowledge_incident(given: Given, incident_id: IncidentId, acknowledgement:
 )
 def get_notes(given: Given, incident_id: IncidentId) -> dict[str, Any]:
     """When somebody was told and took it in hand, and what people noted, here and in PagerDuty."""
-    _known_incident(given, incident_id)
-    return _noted(read_incident_notes(given.store, [incident_id]).get(incident_id, {}))
+    return handling_document(*_with_notes(given, incident_id))
 
 
 @router.post(
@@ -236,13 +292,8 @@ def get_notes(given: Given, incident_id: IncidentId) -> dict[str, Any]:
 )
 def post_note(given: Given, incident_id: IncidentId, note: NewNote) -> dict[str, Any]:
     """A note more."""
-    _known_incident(given, incident_id)
-    now = given.now()
-    return _noted(add_note(given.store, incident_id, note.author, note.text, now, now))
-
-
-def _noted(noted: dict[str, Any]) -> dict[str, Any]:
-    return {**dict.fromkeys(IncidentNotes.model_fields), "notes": [], **noted}
+    incident, now = _known_incident(given, incident_id), given.now()
+    return handling_document(incident, add_note(given.store, incident_id, note.author, note.text, now, now))
 
 
 def incidents_after(
@@ -281,6 +332,11 @@ def _known_incident(given: Context, incident_id: str) -> Incident:
     if incident is None:
         raise Problem("not-found", f"no incident {incident_id!r}; GET /api/v1/incidents lists those there are")
     return incident
+
+
+def _with_notes(given: Context, incident_id: str) -> tuple[Incident, dict[str, Any]]:
+    incident = _known_incident(given, incident_id)
+    return incident, read_incident_notes(given.store, [incident_id]).get(incident_id, {})
 
 
 def _cursor(incident: Incident) -> str:

@@ -8,6 +8,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from dashboards import text
+from dashboards.freshness import Gap, as_known
 
 Children: TypeAlias = str | Component | Sequence[str | Component | None] | None
 
@@ -36,6 +37,30 @@ def page_link(children: Children, href: str, class_name: str = "", **attributes:
 def badge(word: str, tone: str, icon_name: str | None = None) -> Component:
     """A status: a colour, a word and, where there is room, an icon."""
     return html.Span([icon(icon_name) if icon_name else None, word], className=f"badge tone-{tone}")
+
+
+def state_badge(word: str, tone: str, icon_name: str | None, hidden: Gap | None) -> Component:
+    """The badge of a state of now: where that is hidden, the state as it was known, and as of when.
+
+    Args:
+        word: the state.
+        tone: its colour; `unknown` claims nothing that could be hidden.
+        icon_name: left out where there is no room.
+        hidden: the gap that hides it; None where it is seen.
+    """
+    if hidden is None or tone == "unknown":
+        return badge(word, tone, icon_name)
+    tone, known_icon = as_known(tone, icon_name or "", hidden)
+    return html.Span(
+        [icon(known_icon) if icon_name else None, state_words(word, hidden)],
+        className=f"badge noted tone-{tone}",
+        title=hidden.meaning,
+    )
+
+
+def state_words(word: str, hidden: Gap | None) -> Component:
+    """The word of a state of now, and as of when, where it is hidden."""
+    return html.Span(word if hidden is None else [word, " ", html.Span(hidden.as_of, className="as-of")])
 
 
 def spark(

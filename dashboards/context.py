@@ -11,11 +11,14 @@ from analytics.cost.price_book import shipped_prices
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts
 from collector.report import IngestReport
-from dashboards.freshness import Gap, gaps
+from dashboards.freshness import Gap, gaps, silence_of
 from dashboards.settings import DashboardSettings
+from domain.alert import Alert
 from domain.freshness import Looks
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
+from domain.window import Window, from_rfc3339
+from storage.readers import read_freshness, read_slo_newest
 from storage.store import Store
 
 
@@ -91,9 +94,28 @@ class PageContext:
         """The objective of that name; None when there is none."""
         return next((one for one in self.objectives() if one.name == name), None)
 
-    def unseen(self, newest: Mapping[str, datetime | None], now: datetime) -> list[Gap]:
-        """What is not seen now, by the newest data of each kind."""
+    def gaps(self, newest: Mapping[str, datetime | None], now: datetime) -> list[Gap]:
+        """What is not seen of anything now, by the newest data of each kind."""
         return gaps(newest, self.looks(), now, self.settings.stale_after_s)
+
+    def unseen(self, newest: Mapping[str, datetime | None], now: datetime, service: str | None = None) -> list[Gap]:
+        """The same, and that a service (any, unless said) is silent; asks the store, so call it in a worker thread."""
+        firing = () if self.alerting is None else [one.alert for one in self.alerting.alerts()]
+        silent = [
+            self._silence(alert, now)
+            for alert in firing
+            if alert.labels["alertname"] == "TailsightTrafficStopped" and service in (None, alert.labels["service"])
+        ]
+        return [*self.gaps(newest, now), *(gap for gap in silent if gap is not None)]
+
+    def read_unseen(self, now: datetime, service: str | None = None) -> list[Gap]:
+        """What is not seen, by the newest data that the store has."""
+        return self.unseen(read_freshness(self.store, now), now, service)
+
+    def _silence(self, alert: Alert, now: datetime) -> Gap | None:
+        stopped = Window(from_rfc3339(alert.annotations["since"]), now)
+        came = read_slo_newest(self.store, stopped, alert.labels["service"], "requests", Selection())
+        return silence_of(alert, max(came["newest"], default=stopped.start), now)
 
     def threshold_ms(self, service: str, indicator: Indicator) -> float | None:
         """What the service's objective for this indicator allows; None when there is no such objective.

@@ -13,11 +13,12 @@ from analytics.cost.runaway import BudgetState, BudgetStatus
 from analytics.cost.variance import Part, Variance
 from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, chart, figure_of, panel
+from dashboards.components import cell_of, chart, figure_of, panel, state_badge
 from dashboards.context import PageContext
 from dashboards.cost_parts import known_hours
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import PARTS, name_of_group
+from dashboards.freshness import SAMPLES, Gap, hiding
 from dashboards.severity import STATES
 from dashboards.state import parse_state
 from domain.cost import NANOUSD
@@ -88,8 +89,10 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
     @callback(app, Output("cost-budgets", "children"), Input("tick", "n_intervals"))
     async def show_budgets(_ticks: int | None) -> Component | None:
         now = context.now()
-        statuses = await asyncio.to_thread(reader.budgets, now)
-        return budgets_panel(statuses, now)
+        statuses, unseen = await asyncio.gather(
+            asyncio.to_thread(reader.budgets, now), asyncio.to_thread(context.read_unseen, now)
+        )
+        return budgets_panel(statuses, now, hiding(unseen, (SAMPLES,)))
 
 
 def is_comparable(costs: Costs, before: Costs) -> bool:
@@ -133,8 +136,16 @@ def signed_usd(nanousd: int) -> str:
     return usd_change_text(nanousd / NANOUSD)
 
 
-def budgets_panel(statuses: Sequence[BudgetStatus] | None, now: datetime) -> Component | None:
-    """One row a budget, worst first; None where none is set. `statuses` is None while the first is being made."""
+def budgets_panel(
+    statuses: Sequence[BudgetStatus] | None, now: datetime, hidden: Gap | None = None
+) -> Component | None:
+    """One row a budget, worst first; None where none is set.
+
+    Args:
+        statuses: None while the first is being made.
+        now: the clock.
+        hidden: the gap since which no GPU tells of itself, so that nothing is spent that we know of.
+    """
     if statuses is None:
         return panel("Budgets", html.P("Looking ahead; a few seconds.", className="calm"))
     if not statuses:
@@ -142,7 +153,10 @@ def budgets_panel(statuses: Sequence[BudgetStatus] | None, now: datetime) -> Com
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     rows = [
         html.Tr(
-            [cell_of(name, cell, is_wide=name in _WIDE) for name, cell in zip(_HEADS, _cells(one, now), strict=True)]
+            [
+                cell_of(name, cell, is_wide=name in _WIDE)
+                for name, cell in zip(_HEADS, _cells(one, now, hidden), strict=True)
+            ]
         )
         for one in statuses
     ]
@@ -150,7 +164,7 @@ def budgets_panel(statuses: Sequence[BudgetStatus] | None, now: datetime) -> Com
     return panel("Budgets", table)
 
 
-def _cells(status: BudgetStatus, now: datetime) -> tuple[Any, ...]:
+def _cells(status: BudgetStatus, now: datetime, hidden: Gap | None) -> tuple[Any, ...]:
     budget, spent, ahead = status.budget, status.spent_ratio, status.forecast
     whose = ", ".join(name for name in (budget.service, budget.tenant) if name)
     tone = "fill-critical" if status.state is BudgetState.MISSED else "fill-accent"
@@ -158,7 +172,7 @@ def _cells(status: BudgetStatus, now: datetime) -> tuple[Any, ...]:
         html.Span(className=tone, style={"width": f"{min(spent or 0.0, 1.0):.1%}"}), className="idle-bar budget-bar"
     )
     return (
-        badge(*STATES[_STATES[status.state]]),
+        state_badge(*STATES[_STATES[status.state]], hidden),
         html.Div(
             [
                 html.Strong(budget.name),

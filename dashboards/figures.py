@@ -217,7 +217,7 @@ def latency_heatmap(
     high_ms = top_ms * (top_ms / low_ms) ** _HEADROOM_RATIO
     return make_figure(
         traces,
-        f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; p99 now {text.duration_ms(p99)}"
+        f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; last p99 {text.duration_ms(p99)}"
         + ("" if threshold_ms is None else f", objective {text.duration_ms(threshold_ms)}"),
         margin={"l": 52, "r": 12, "t": 8, "b": TIME_AXIS_PX},
         shapes=[*lines, *(mark for marks, _ in begins for mark in marks), *_shade(explained, "accent")],

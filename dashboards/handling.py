@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +10,13 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.decide import silence_url
-from alerts.handling import acknowledge, add_note
+from alerts.handling import Moment, acknowledge, add_note, moments
 from alerts.service import KnownAlert
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import icon
 from dashboards.context import PageContext
+from dashboards.freshness import Gap, hiding_end
 from dashboards.state import incident_id_of
 from domain.incident import Incident, Status
 from domain.window import from_rfc3339
@@ -88,54 +89,55 @@ def register(app: Dash, context: PageContext) -> None:
         elif asked == "note-save" and words:
             await asyncio.to_thread(add_note, context.store, incident.id, who, words, now, now)
             written = ""
-        noted = (await asyncio.to_thread(read_incident_notes, context.store, [incident.id])).get(incident.id, {})
+        known, unseen = await asyncio.gather(
+            asyncio.to_thread(read_incident_notes, context.store, [incident.id]),
+            asyncio.to_thread(context.read_unseen, now, incident.service),
+        )
+        noted, hidden = known.get(incident.id, {}), hiding_end(unseen, incident, context.analysis.spikes.calm)
         silence = None
         if context.alerting is not None:
             elsewhere = context.alerting.is_told_by_alertmanager_alone
             silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
-        return line(incident, noted, now), buttons(incident, noted, silence), notes(noted, now), False, written
+        return (
+            line(incident, noted, now, hidden),
+            buttons(incident, noted, silence, hidden),
+            notes(noted, now),
+            False,
+            written,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A point on the line of time. `at` is None where it has not come; `missing` says so in words."""
+def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None) -> Component:
+    """The line of time: the points that are known in order of time, then those that have not come.
 
-    name: str
-    at: datetime | None
-    missing: str = ""
-    detail: str = ""
-
-
-def moments(incident: Incident, noted: dict[str, Any]) -> list[Moment]:
-    """The points of an incident that are known, in order of time, and then those that have not come."""
-
-    def at(name: str) -> datetime | None:
-        return from_rfc3339(noted[name]) if noted.get(name) else None
-
-    is_open = incident.status is Status.OPEN
-    found = [
-        Moment("Impact began", incident.started_at),
-        Moment("Detected", incident.detected_at),
-        Moment("Notified", at("notified_at"), "not by Tailsight"),
-        Moment("Acknowledged", at("acknowledged_at"), "by nobody yet" if is_open else "by nobody",
-               f"by {noted['acknowledged_by']}" if noted.get("acknowledged_by") else ""),
-        Moment("Mitigated", incident.ended_at, "goes on"),
-    ]  # fmt: skip
-    if noted.get("resolved_at"):
-        found.append(Moment("Closed", at("resolved_at"), detail=f"by {noted.get('resolved_by') or 'somebody'}"))
-    known = sorted((one for one in found if one.at is not None), key=lambda one: one.at or incident.started_at)
-    return [*known, *(one for one in found if one.at is None)]
+    Args:
+        incident: whose.
+        noted: of `read_incident_notes`.
+        now: the clock.
+        hidden: the gap since which it is not seen whether it goes on.
+    """
+    is_open = incident.status is Status.OPEN or hidden is not None
+    missing = {
+        "Notified": "not by Tailsight",
+        "Acknowledged": "by nobody yet" if is_open else "by nobody",
+        "Mitigated": "goes on" if hidden is None else f"goes on {hidden.as_of}",
+    }
+    reached = moments(incident if hidden is None else replace(incident, ended_at=None), noted)
+    names = {one.name for one in reached}
+    points = [
+        *_points(reached, now),
+        *(_missing(name, words) for name, words in missing.items() if name not in names),
+    ]
+    return html.Ol(points, className="moments", **{"aria-label": "Handling"})
 
 
-def line(incident: Incident, noted: dict[str, Any], now: datetime) -> Component:
-    """The line of time."""
-    return html.Ol(_points(moments(incident, noted), now), className="moments", **{"aria-label": "Handling"})
-
-
-def buttons(incident: Incident, noted: dict[str, Any], silence: str | None) -> list[Component]:
-    """To take it in hand, while nobody has; to silence its alert, where that can be done."""
+def buttons(
+    incident: Incident, noted: dict[str, Any], silence: str | None, hidden: Gap | None = None
+) -> list[Component]:
+    """To take it in hand, while nobody has, and it goes on or may; to silence its alert, where that can be done."""
     found: list[Component] = []
-    if incident.status is Status.OPEN and not noted.get("acknowledged_at"):
+    may_go_on = incident.status is Status.OPEN or hidden is not None
+    if may_go_on and not noted.get("acknowledged_at"):
         found.append(
             html.Button(
                 [icon("check"), "Acknowledge"],
@@ -188,22 +190,21 @@ def notes(noted: dict[str, Any], now: datetime) -> Component:
     return html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes")
 
 
-def _points(points: Sequence[Moment], now: datetime) -> list[Component]:
+def _points(reached: Sequence[Moment], now: datetime) -> list[Component]:
     found = []
     earlier: datetime | None = None
-    for one in points:
-        if one.at is None:
-            detail: Any = html.Span(one.missing, className="note")
-        else:
-            after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
-            detail = [
-                html.Strong(_clock(one.at, now)),
-                html.Span(" ".join(part for part in (after, one.detail) if part), className="note"),
-            ]
-            earlier = one.at
-        classes = "moment" if one.at is not None else "moment moment-missing"
-        found.append(html.Li([html.Span(one.name, className="moment-name"), html.Span(detail)], className=classes))
+    for one in reached:
+        after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
+        detail = " ".join(part for part in (after, f"by {one.by}" if one.by else "") if part)
+        told = [html.Strong(_clock(one.at, now)), html.Span(detail, className="note")]
+        found.append(html.Li([html.Span(one.name, className="moment-name"), html.Span(told)], className="moment"))
+        earlier = one.at
     return found
+
+
+def _missing(name: str, words: str) -> Component:
+    told = html.Span(html.Span(words, className="note"))
+    return html.Li([html.Span(name, className="moment-name"), told], className="moment moment-missing")
 
 
 def _clock(at: datetime, now: datetime) -> str:

@@ -272,7 +272,7 @@ def register(app: Dash, context: PageContext) -> None:
         )
         return (
             navigation(path, parse_state(search), len(going_on)),
-            freshness(newest, context.unseen(newest, now)),
+            freshness(newest, context.gaps(newest, now)),
         )
 
     # Not at each tick: a menu that is open would close.

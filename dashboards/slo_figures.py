@@ -103,7 +103,7 @@ def burn_down(
     counts = ", ".join(
         words for severity in (Severity.PAGE, Severity.TICKET) if (words := severity_count(inside, severity))
     )
-    label = f"Error budget left over its window, now {text.percent_floor(known[-1])}"
+    label = f"Error budget left over its window: {text.percent_floor(known[-1])}"
     return make_figure(
         traces,
         label + (f"; {counts} fired" if counts else ""),

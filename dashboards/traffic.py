@@ -15,8 +15,9 @@ from storage.store import Store
 
 _NEWEST_STEP_S_MIN = 60  # below, a step holds too few requests for a steady number
 _NEWEST_STEP_S_MAX = 300  # above, the newest number would be about the past
-_SETTLED_AFTER_S = 30  # a request is told when it has ended, and belongs to the time when it began
 _NOTABLE_RATIO = 0.2
+SETTLES_AFTER = timedelta(seconds=30)
+"""A request is told when it has ended, and belongs to the time when it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def traffic_of(
     """The traffic of these services; latency is that of `focus`, because percentiles of services do not add up."""
 
     def read(step_s: int, seconds: int) -> tuple[Window, pl.DataFrame]:
-        end = datetime.fromtimestamp((now.timestamp() - _SETTLED_AFTER_S) // step_s * step_s, now.tzinfo)
+        end = datetime.fromtimestamp((now - SETTLES_AFTER).timestamp() // step_s * step_s, now.tzinfo)
         window = Window(end - timedelta(seconds=seconds), end)
         frames = {service: read_latency(store, window, service, step_s) for service in services}
         return window, levels(frames, window, step_s, focus, indicator)

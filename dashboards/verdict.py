@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dashboards import text
-from dashboards.freshness import Gap
+from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_objective
 from dashboards.severity import SEVERITIES, STATES
 from domain.freshness import known_until
 from domain.incident import Incident, Severity
 from domain.slo import SloState, SloStatus
+from storage.readers import FRESHNESS_DAYS
 
 _STATE_ORDER = (SloState.MISSED, SloState.AT_RISK, SloState.NO_DATA, SloState.MET)
 _SEVERITY_ORDER = (Severity.PAGE, Severity.TICKET, Severity.INFO)
@@ -34,26 +35,28 @@ def verdict(
 ) -> Verdict:
     """The verdict on everything shown: open incidents first, then objectives in trouble, what is not seen, calm."""
     if going_on:
-        return _with_gaps(_burning(min(going_on, key=_badness), statuses, len(going_on) - 1, now), unseen)
+        worst = min(going_on, key=_badness)
+        hidden = hiding(unseen, (LOOKS, REQUESTS), worst.service)
+        return _with_gaps(_burning(worst, statuses, len(going_on) - 1, now, hidden), unseen)
     ordered = worst_first(statuses)
     judged = [status for status in ordered if status.state is not SloState.NO_DATA]
     last = known_until(newest)
-    seen = f"Last data {text.clock_seconds(last)} UTC." if last else "No data in the last five weeks."
+    seen = f"Last data {text.clock_seconds(last)} UTC." if last else f"No data in the last {FRESHNESS_DAYS[-1]} days."
     if judged and judged[0].state is not SloState.MET:
-        return _with_gaps(_objective_in_trouble(judged[0], seen), unseen)
-    if unseen:
-        return _unseen(unseen, judged)
+        return _with_gaps(_objective_in_trouble(judged[0], seen, hiding(unseen, (LOOKS, REQUESTS))), unseen)
+    if any(gap.is_missed for gap in unseen):
+        return _unseen(sorted(unseen, key=lambda gap: not gap.is_missed), judged)
     if not judged:
         return Verdict(
             "unknown", "Nothing to judge yet", ((f"No objective has data in its window. {seen}", False),), None
         )
     unjudged = len(ordered) - len(judged)
-    return Verdict(
-        "good",
-        "All objectives met" if not unjudged else f"All objectives with data met, {unjudged} without data",
-        (*_lowest_budget(judged), (f" {seen}", False)),
-        None,
-    )
+    headline = "All objectives met" if not unjudged else f"All objectives with data met, {unjudged} without data"
+    of_judged = [gap for status in judged if (gap := hiding_objective(unseen, status.objective)) is not None]
+    hidden = min(of_judged, key=lambda gap: gap.since, default=None)
+    details = (*_lowest_budget(judged), (f" {seen}", False))
+    tone = "good" if hidden is None else "unknown"
+    return _with_gaps(Verdict(tone, _as_known(headline, hidden), details, None), unseen)
 
 
 def worst_first(statuses: Sequence[SloStatus]) -> list[SloStatus]:
@@ -95,7 +98,13 @@ def budget_gone_in(status: SloStatus) -> timedelta | None:
     return timedelta(days=status.objective.window_days) * (left / burn)
 
 
-def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now: datetime) -> Verdict:
+def _as_known(words: str, hidden: Gap | None) -> str:
+    return words if hidden is None else f"{words} {hidden.as_of}"
+
+
+def _burning(
+    incident: Incident, statuses: Sequence[SloStatus], others: int, now: datetime, hidden: Gap | None
+) -> Verdict:
     status = status_of(incident, statuses)
     indicator = text.INDICATORS[incident.indicator]
     burn = status.burn_rate if status else None
@@ -115,7 +124,7 @@ def _burning(incident: Incident, statuses: Sequence[SloStatus], others: int, now
     if others:
         details.append((f" {others} more open {'incident' if others == 1 else 'incidents'}.", False))
     tone = "critical" if incident.severity is Severity.PAGE else "warning"
-    return Verdict(tone, headline, tuple(details), incident.id)
+    return Verdict(tone, _as_known(headline, hidden), tuple(details), incident.id)
 
 
 def _unseen(unseen: Sequence[Gap], judged: Sequence[SloStatus]) -> Verdict:
@@ -140,7 +149,7 @@ def _lowest_budget(judged: Sequence[SloStatus], lowest_word: str = "Lowest") -> 
     )
 
 
-def _objective_in_trouble(status: SloStatus, seen: str) -> Verdict:
+def _objective_in_trouble(status: SloStatus, seen: str, hidden: Gap | None) -> Verdict:
     missed = status.state is SloState.MISSED
     objective = status.objective
     reached = text.percent_of_target(status.sli_ratio, objective.target_ratio)
@@ -150,7 +159,7 @@ def _objective_in_trouble(status: SloStatus, seen: str) -> Verdict:
         (
             (f"{reached} of {text.percent(objective.target_ratio, 6)} over {objective.window_days} days, ", False),
             (f"{text.percent_floor(status.budget_left_ratio)} of the budget left", True),
-            (f". No incident is open. {seen}", False),
+            (f". {_as_known('No incident is open', hidden)}. {seen}", False),
         ),
         None,
     )

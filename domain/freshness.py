@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+LATE_AFTER = timedelta(minutes=5)
+"""Without new data of a kind for so long somebody is told, and nothing is said to be well; less is a pause."""
+
 _OVERDUE_AFTER = timedelta(minutes=2)
 _INTERVALS_MISSED = 3  # where looks are further apart than usual
 

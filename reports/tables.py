@@ -21,6 +21,7 @@ def weekly_tables(document: Document) -> dict[str, str]:
     tables: dict[str, Sequence[Document] | None] = {
         "objectives": document["slos"],
         "incidents": document["incidents"]["all"],
+        "incident_notes": _notes(document["incidents"]["all"]),
         "policy": document["policy"],
         "actions": document["actions"],
         "alert_rules": alerts and alerts["rules"],
@@ -43,9 +44,17 @@ def weekly_tables(document: Document) -> dict[str, str]:
     return {f"{name}.csv": _csv(rows, _COLUMNS.get(name, ())) for name, rows in tables.items() if rows is not None}
 
 
+def _notes(incidents: Sequence[Document]) -> list[Document] | None:
+    """One row a note; None of a report that was kept before notes were part of it."""
+    if not any("notes" in row for row in incidents):
+        return None
+    return [{"incident": row["id"], **note} for row in incidents for note in row["notes"]]
+
+
 TABLES = (
     "objectives",
     "incidents",
+    "incident_notes",
     "policy",
     "actions",
     "alert_rules",
@@ -67,10 +76,11 @@ TABLES = (
 )
 """All that there may be, in their order."""
 
-_LEFT_OUT = {"budget_left_history_ratio"}
+_LEFT_OUT = {"budget_left_history_ratio", "notes"}
 _COLUMNS = {
     "objectives": ("name", "service", "state", "target_ratio", "sli_ratio", "budget_left_ratio"),
     "incidents": ("id", "service", "started_at", "lasted_s", "budget_spent_ratio", "cost_usd", "cause_kind"),
+    "incident_notes": ("incident", "at", "by", "text"),
     "policy": ("kind", "about", "service", "text", "why"),
     "actions": ("text", "why", "worth"),
     "alert_rules": ("name", "service", "severity", "count"),

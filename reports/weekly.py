@@ -12,7 +12,7 @@ a part that nobody set up is null as a whole (`cost`, `forecast`, `variance`, `a
 | answers | the three questions: `answer`, `detail`, `items`, `tone` (good, warning, critical, unknown or plain) |
 | actions | what to do, most urgent first: `kind` (incident, policy, saving), `text`, `why`, `worth` |
 | slos | one row an objective, worst first |
-| incidents | counts, `all` (one row an incident by beginning), `by_budget` and `by_cost` (ids, worst first) |
+| incidents | counts, `all` (one row an incident by beginning, notes in it), `by_budget`, `by_cost` (ids, worst first) |
 | policy | the steps that the error budget policy asks for |
 | alerts | pages, tickets, how many were useful of those that somebody judged, rules by how often they fired |
 | times | to detect, to notify, to acknowledge, to resolve: count, median, 90th percentile, interval, a week before |
@@ -35,12 +35,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from alerts.decide import promise
-from analytics.incident_times import IncidentTimes, Times, incident_times
-from analytics.knowledge import shipped_knowledge
+from analytics.incident_times import IncidentTimes, Times, incident_times, seconds_of
 from domain.alert import Alert
 from domain.cause import CauseKind
 from domain.entity import names_text
-from domain.incident import Incident, Indicator, Severity, Status
+from domain.incident import Incident, Severity, Status
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, rfc3339
 from reports import words
@@ -272,20 +271,10 @@ def _listed(rows: Sequence[Mapping[str, Any]] | None) -> list[Document] | None:
 # -- Objectives ----------------------------------------------------------------------------------------------------
 
 _STATES_WORST_FIRST = (SloState.MISSED, SloState.AT_RISK, SloState.NO_DATA, SloState.MET)
-_INDICATOR_TITLES = {
-    Indicator.TTFT: "TTFT",
-    Indicator.LATENCY: "Latency",
-    Indicator.TPOT: "Time per token",
-    Indicator.ERRORS: "Availability",
-    Indicator.THROUGHPUT: "Throughput",
-    Indicator.GOODPUT: "Goodput",
-    Indicator.GPU_AVAILABILITY: "GPU availability",
-    Indicator.DATA_FRESHNESS: "Data freshness",
-}
 
 
 def _objective_title(objective: Objective) -> str:
-    title = _INDICATOR_TITLES[objective.indicator]
+    title = words.INDICATORS[objective.indicator]
     return title if objective.threshold_ms is None else f"{title} < {duration_text(objective.threshold_ms)}"
 
 
@@ -381,8 +370,6 @@ def _worst_first(rows: Iterable[Document], by: str) -> list[Document]:
 
 def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
     cause = incident.cause
-    known = shipped_knowledge().patterns.get(cause.kind)
-    title = known.title if known else words.sentence(words.readable(cause.kind.value))
     unknown = cause.kind is CauseKind.UNKNOWN
     lasted = None if incident.ended_at is None else (incident.ended_at - incident.started_at).total_seconds()
     return {
@@ -391,7 +378,7 @@ def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
         "services_affected": list(incident.services_affected),
         "model": incident.model,
         "indicator": incident.indicator.value,
-        "indicator_title": _INDICATOR_TITLES[incident.indicator],
+        "indicator_title": words.INDICATORS[incident.indicator],
         "severity": incident.severity.value,
         "status": Status.OPEN.value if incident.ended_at is None else incident.status.value,
         "started_at": rfc3339(incident.started_at),
@@ -399,6 +386,10 @@ def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
         "notified_at": noted.get("notified_at"),
         "acknowledged_at": noted.get("acknowledged_at"),
         "acknowledged_by": noted.get("acknowledged_by"),
+        "to_acknowledge_s": seconds_of(incident, noted).to_acknowledge_s,
+        "resolved_at": noted.get("resolved_at"),
+        "resolved_by": noted.get("resolved_by"),
+        "notes": [{name: note[name] for name in ("at", "by", "text")} for note in noted.get("notes", ())],
         "ended_at": None if incident.ended_at is None else rfc3339(incident.ended_at),
         "lasted_s": lasted,
         "baseline_ms_p99": incident.baseline_ms_p99,
@@ -409,7 +400,7 @@ def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
         "budget_spent_ratio": incident.budget_spent_ratio,
         "cost_usd": incident.cost_usd,
         "cause_kind": cause.kind.value,
-        "cause": "Cause not known" if unknown else f"{title} on {cause.entity.name}",
+        "cause": "Cause not known" if unknown else f"{words.cause_title(cause.kind)} on {cause.entity.name}",
         "cause_summary": cause.summary,
         "confidence_ratio": None if unknown else cause.confidence,
         "next_step": cause.next_steps[0] if cause.next_steps else None,

@@ -1,12 +1,25 @@
-"""Numbers and times as the weekly report says them; what is not known is said to be, never 0."""
+"""Numbers, times and names as reports say them; what is not known is said to be, never 0."""
 
 import math
 from datetime import datetime
 
+from analytics.knowledge import shipped_knowledge
+from domain.cause import CauseKind
+from domain.incident import Indicator
 from domain.money import usd_change_text, usd_range_text, usd_text
 
 NOT_KNOWN = "not known"
 NOT_CONFIGURED = "not configured"
+INDICATORS = {
+    Indicator.TTFT: "TTFT",
+    Indicator.LATENCY: "Latency",
+    Indicator.TPOT: "Time per token",
+    Indicator.ERRORS: "Availability",
+    Indicator.THROUGHPUT: "Throughput",
+    Indicator.GOODPUT: "Goodput",
+    Indicator.GPU_AVAILABILITY: "GPU availability",
+    Indicator.DATA_FRESHNESS: "Data freshness",
+}
 
 
 def money(usd: float | None) -> str:
@@ -136,6 +149,18 @@ def sentence(words: str) -> str:
 def readable(name: str) -> str:
     """`loaded without traffic` of `loaded_without_traffic`."""
     return name.replace("_", " ")
+
+
+def cause_title(kind: CauseKind) -> str:
+    """What we call a kind of cause: `Bad link`; one of an older version is made readable."""
+    known = shipped_knowledge().patterns.get(kind)
+    return known.title if known else sentence(readable(kind.value))
+
+
+def signal_title(signal: str) -> str:
+    """What we call a signal: `Symbol errors`; one of somebody's own is made readable. Moments are told as such."""
+    known = shipped_knowledge().signals.get(signal)
+    return known.title.removesuffix(" (Unix time)") if known else sentence(readable(signal))
 
 
 _SENTENCE_SPACES = 5

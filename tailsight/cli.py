@@ -295,9 +295,10 @@ def incidents(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """List what goes on and what did in the last day, or tell one incident whole. Changes nothing."""
+    """List what goes on and what did in the last day, or tell one incident whole, with its notes. Changes nothing."""
+    from alerts.handling import handling_document
     from reports.incident import incident_report
-    from storage.readers import read_incident, read_incidents
+    from storage.readers import read_incident, read_incident_notes, read_incidents
 
     now = datetime.now(UTC)
     with _store(config) as (store, _):
@@ -307,10 +308,12 @@ def incidents(
             found = [one]
         else:
             _fail(f"there is no incident {incident_id!r}: `tailsight incidents` lists those of a day", Exit.WRONG_USE)
+        noted = read_incident_notes(store, [one.id for one in found])
     if as_json:
-        _say_json({"incidents": [to_document(one) for one in found]})
+        handled = [(one, noted.get(one.id, {})) for one in found]
+        _say_json({"incidents": [to_document(one) | {"handling": handling_document(one, of)} for one, of in handled]})
     elif incident_id is not None:
-        _out.print(Markdown(incident_report(found[0])))
+        _out.print(Markdown(incident_report(found[0], noted.get(incident_id, {}))))
     elif found:
         _tell_incidents(sorted(found, key=lambda one: one.status is not Status.OPEN))
     else:

@@ -45,6 +45,7 @@ from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.delivery import WeeklyDelivery
 from reports.incident import incident_report
+from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
 from storage.gateway import Gateway
@@ -254,6 +255,7 @@ class Application:
             objectives=self.objectives,
             explain=partial(explain_window, settings=self._job),
             render_report=incident_report,
+            render_postmortem=partial(postmortem, web_url=self._web_url, trace_link=settings.dashboards.trace_link),
             alerting=self.alerting,
             pricing=lambda: self._pricing,
             weekly_reports=self.weekly_reports,

@@ -25,6 +25,34 @@
     }
   });
 
+  // -- Into the clipboard: an address, or what is at one; the browser wants it begun at the very click --------------
+
+  const copied = async (read, done, otherwise) => {
+    try {
+      const text = read().then((words) => new Blob([words], { type: "text/plain" }));
+      await navigator.clipboard.write([new ClipboardItem({ "text/plain": text })]);
+      return done;
+    } catch {
+      return otherwise;
+    } finally {
+      setTimeout(() => window.dash_clientside.set_props("toast", { children: "" }), 2600);
+    }
+  };
+
+  const textAt = async (address) => {
+    const response = await fetch(address);
+    if (!response.ok) throw new Error(`${response.status} from ${address}`);
+    return response.text();
+  };
+
+  addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    const read = () => textAt(button.dataset.copy);
+    const children = await copied(read, "Post-mortem copied", "It could not be copied: download it instead");
+    window.dash_clientside.set_props("toast", { children });
+  });
+
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -190,15 +218,10 @@
       });
     },
 
-    async copy_link(clicks) {
+    copy_link(clicks) {
       if (!clicks) return window.dash_clientside.no_update;
-      try {
-        setTimeout(() => window.dash_clientside.set_props("toast", { children: "" }), 2600);
-        await navigator.clipboard.writeText(location.href);
-        return "Link copied";
-      } catch {
-        return "The browser did not allow copying: copy the address instead";
-      }
+      const otherwise = "The browser did not allow copying: copy the address instead";
+      return copied(async () => location.href, "Link copied", otherwise);
     },
   };
 })();

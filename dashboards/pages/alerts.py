@@ -18,9 +18,9 @@ from alerts.titles import shortened
 from analytics.knowledge import Knowledge, step_text
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, empty_state, icon, page_link, panel
+from dashboards.components import badge, cell_of, empty_state, icon, page_link, panel, state_words
 from dashboards.context import PageContext
-from dashboards.freshness import Gap
+from dashboards.freshness import LOOKS, REQUESTS, SAMPLES, Gap, hiding
 from dashboards.severity import SEVERITIES
 from dashboards.state import incident_path, parse_state
 from domain.alert import DeadLetter, Hearing
@@ -109,9 +109,10 @@ def register(app: Dash, context: PageContext) -> None:
         tells_nobody = context.alerting is None or context.alerting.tells_nobody
         newest = await asyncio.to_thread(read_freshness, context.store, now)
         elsewhere = context.alerting is not None and context.alerting.is_told_by_alertmanager_alone
+        unseen = context.gaps(newest, now)
         return (
-            note(known, tells_nobody=tells_nobody),
-            table(known, now, silenced_elsewhere=elsewhere, unseen=context.unseen(newest, now)),
+            note(known, tells_nobody=tells_nobody, hidden=hiding(unseen, (LOOKS,))),
+            table(known, now, silenced_elsewhere=elsewhere, unseen=unseen),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),
             told,
@@ -171,12 +172,13 @@ def _runbook(
     )
 
 
-def note(known: Sequence[KnownAlert], *, tells_nobody: bool) -> str:
-    """How many, and how many of them are kept quiet; or that nobody is told of any."""
+def note(known: Sequence[KnownAlert], *, tells_nobody: bool, hidden: Gap | None = None) -> str:
+    """How many (as of when, where it is `hidden`), how many of them are quiet; or that nobody is told of any."""
+    firing = f"{len(known)} firing" + ("" if hidden is None else f" {hidden.as_of}")
     if tells_nobody:
-        return f"{len(known)} firing. Nobody is told: set alerts.alertmanagers or alerts.config_file"
+        return f"{firing}. Nobody is told: set alerts.alertmanagers or alerts.config_file"
     quiet = sum(bool(one.suppressed) for one in known)
-    return f"{len(known)} firing" + (f", {quiet} of them quiet" if quiet else "")
+    return firing + (f", {quiet} of them quiet" if quiet else "")
 
 
 def table(
@@ -188,14 +190,17 @@ def table(
     """
     if not known:
         words = [f"{gap.words}. {gap.meaning}" for gap in unseen] or ["Budgets burn as they may, and data comes in."]
-        return empty_state("bell", "Nothing fires", [html.P(one) for one in words])
+        hidden = hiding(unseen, (LOOKS, REQUESTS, SAMPLES))
+        title = "Nothing fires" if hidden is None else f"Nothing fired {hidden.as_of}"
+        return empty_state("bell", title, [html.P(one) for one in words])
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     ordered = sorted(known, key=lambda one: (one.alert.labels.get("severity", ""), one.alert.starts_at))
-    rows = [_row(one, now, silenced_elsewhere=silenced_elsewhere) for one in ordered]
+    hidden = hiding(unseen, (LOOKS,))
+    rows = [_row(one, now, hidden, silenced_elsewhere=silenced_elsewhere) for one in ordered]
     return html.Div(html.Table([html.Thead(head), html.Tbody(rows)]), className="panel table listing")
 
 
-def _row(known: KnownAlert, now: datetime, *, silenced_elsewhere: bool) -> Component:
+def _row(known: KnownAlert, now: datetime, hidden: Gap | None, *, silenced_elsewhere: bool) -> Component:
     alert, labels = known.alert, known.alert.labels
     severity = labels.get("severity", "")
     look = SEVERITIES[Severity(severity)] if severity in set(Severity) else (severity, "calm", "bell")
@@ -220,7 +225,7 @@ def _row(known: KnownAlert, now: datetime, *, silenced_elsewhere: bool) -> Compo
         title,
         text.since(alert.starts_at, now),
         html.Div([_hearing(one, now) for one in known.hearings]),
-        _state(known, silenced_elsewhere=silenced_elsewhere),
+        _state(known, hidden, silenced_elsewhere=silenced_elsewhere),
         None if known.suppressed.silenced_by else silence,
     )
     return html.Tr([cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)])
@@ -241,7 +246,7 @@ def _hearing(hearing: Hearing, now: datetime) -> Component:
     return html.Div(told, className="note", title=hearing.why_not)
 
 
-def _state(known: KnownAlert, *, silenced_elsewhere: bool) -> Component:
+def _state(known: KnownAlert, hidden: Gap | None, *, silenced_elsewhere: bool) -> Component:
     quiet = known.suppressed
     if quiet.silenced_by and silenced_elsewhere:
         return html.Span("Silenced here only", className="note", title="Alertmanager tells people all the same")
@@ -252,7 +257,7 @@ def _state(known: KnownAlert, *, silenced_elsewhere: bool) -> Component:
         return html.Span("Said by a greater one", className="note", title=by)
     if known.is_out_of_hours and not silenced_elsewhere:
         return html.Span("Firing, told later", className="note", title="outside the time intervals of its route")
-    return html.Span([html.Span(className="dot dot-critical"), "Firing"], className="state")
+    return html.Span([html.Span(className="dot dot-critical"), state_words("Firing", hidden)], className="state")
 
 
 def silences_panel(silences: Sequence[Silence], now: datetime) -> Component | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from dash import Dash, Input, Output, ctx, html
+from dash import Dash, Input, Output, ctx, html, no_update
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
@@ -14,9 +14,10 @@ from analytics.jobs.explaining import evidence_series, explain_window
 from analytics.scope import VALUES
 from dashboards import figures, handling, text
 from dashboards.callbacks import callback
-from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
+from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, state_words
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window, uncharted, why
+from dashboards.freshness import Gap, hiding_end, lasted_words
 from dashboards.gpus import affected_names, gpu_tiles, mean_activity, read_activity, read_gpus
 from dashboards.severity import SEVERITIES
 from dashboards.slow_requests import show_slow_requests
@@ -101,17 +102,12 @@ def register(app: Dash, context: PageContext) -> None:
         Input("tick", "n_intervals"),
     )
     async def show_incident(path: str | None, _ticks: int | None) -> tuple[Any, ...]:
-        incident = await _read(context, path)
+        incident = await _find(context, path)
         if incident is None:
             return no_such_incident(path), [], "", [], None
-        now, found = context.now(), incident.explanation
-        return (
-            head(incident, now),
-            impact(incident),
-            why_note(incident, now),
-            why(found, incident.indicator),
-            show_whereabouts(found.whereabouts, incident.indicator),
-        )
+        now = context.now()
+        unseen = await asyncio.to_thread(context.read_unseen, now, incident.service)
+        return _told(incident, now, hiding_end(unseen, incident, context.analysis.spikes.calm))
 
     @callback(
         app,
@@ -195,6 +191,15 @@ def pinned_window(incident: Incident, now: datetime) -> tuple[Window, int]:
     return Window(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)), step_s
 
 
+def _told(incident: Incident, now: datetime, hidden: Gap | None) -> tuple[Any, ...]:
+    """Head, impact and causes; lists that somebody has unfolded stay as they are where no cause can change."""
+    found = incident.explanation
+    heading = (head(incident, now, hidden), impact(incident), why_note(incident, now, hidden))
+    if _is_settled(incident, now):
+        return (*heading, no_update, no_update)
+    return (*heading, why(found, incident.indicator), show_whereabouts(found.whereabouts, incident.indicator))
+
+
 def no_such_incident(path: str | None) -> Component:
     """For a link that leads nowhere."""
     return empty_state(
@@ -207,17 +212,17 @@ def no_such_incident(path: str | None) -> Component:
     )
 
 
-def head(incident: Incident, now: datetime) -> Component:
-    """What it is, since when, and what to do with it."""
+def head(incident: Incident, now: datetime, hidden: Gap | None = None) -> Component:
+    """What it is, since when (up to when that was seen, where the rest is `hidden`), and what to do with it."""
     word, tone, icon_name = SEVERITIES[incident.severity]
-    going_on = incident.status is Status.OPEN
+    going_on = incident.status is Status.OPEN or hidden is not None
     facts = [
         (
             "Began",
             f"{text.clock_seconds(incident.started_at)} UTC",
             f"{incident.started_at.day} {incident.started_at:%b %Y}",
         ),
-        ("Lasting" if going_on else "Lasted", text.lasting(text.incident_lasted(incident, now).total_seconds()), ""),
+        ("Lasting" if going_on else "Lasted", lasted_words(incident, now, hidden), ""),
         ("Detected", f"{text.clock_seconds(incident.detected_at)} UTC", ""),
         *([("Model", incident.model, "")] if incident.model else []),
     ]
@@ -232,7 +237,7 @@ def head(incident: Incident, now: datetime) -> Component:
                             html.Span(
                                 [
                                     html.Span(className=f"dot dot-{'critical' if going_on else 'good'}"),
-                                    "Ongoing" if going_on else "Resolved",
+                                    state_words("Ongoing", hidden) if going_on else "Resolved",
                                 ],
                                 className="state",
                             ),
@@ -256,6 +261,7 @@ def head(incident: Incident, now: datetime) -> Component:
             ),
             html.Div(
                 [
+                    _postmortem(incident),
                     html.A(
                         [icon("file-text"), "Report"],
                         href=f"/api/v1{incident_path(incident.id)}/report",
@@ -274,6 +280,26 @@ def head(incident: Incident, now: datetime) -> Component:
         ],
         className="incident-head",
     )
+
+
+def _postmortem(incident: Incident) -> Component:
+    """The two ways to the post-mortem that is begun: into the clipboard, and as a file."""
+    address = f"/api/v1{incident_path(incident.id)}/postmortem?format=md"
+    copy = html.Button(
+        [icon("copy"), "Copy as post-mortem"],
+        className="button",
+        title="All that is known and was noted of it, as Markdown, with headings for the rest",
+        **{"data-copy": address},
+    )
+    save = html.A(
+        icon("download"),
+        href=address,
+        download=f"postmortem-{incident.id}.md",
+        className="button square",
+        title="Download the post-mortem as Markdown",
+        **{"aria-label": "Download the post-mortem as Markdown"},
+    )
+    return html.Div([copy, save], className="button-pair")
 
 
 def _percentile_fact(incident: Incident) -> list[Component]:
@@ -312,27 +338,38 @@ def impact(incident: Incident) -> list[Component]:
     return facts
 
 
-def why_note(incident: Incident, now: datetime) -> str:
-    """Which time the causes speak of."""
-    end = "now" if incident.ended_at is None else text.since(incident.ended_at, now)
+def why_note(incident: Incident, now: datetime, hidden: Gap | None = None) -> str:
+    """Which time the causes speak of; of what is `hidden` they say nothing."""
+    ended_at = incident.ended_at or (hidden.since if hidden is not None else None)
+    end = "now" if ended_at is None else text.since(ended_at, now)
     return f"{text.since(incident.started_at, now)} to {end} UTC, against the time before"
 
 
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 
+async def _find(context: PageContext, path: str | None) -> Incident | None:
+    """The incident of a path; None when there is none."""
+    incident_id = incident_id_of(path)
+    return await asyncio.to_thread(read_incident, context.store, incident_id) if incident_id else None
+
+
 async def _read(context: PageContext, path: str | None) -> Incident | None:
-    """The incident of a path; None when there is none.
+    """The same, for what is drawn of the time around it.
 
     Raises:
-        PreventUpdate: when a refresh asks for one that is over for so long that nothing of its page changes any more.
+        PreventUpdate: when a refresh asks for one of which none of that changes any more.
     """
-    incident_id = incident_id_of(path)
-    incident = await asyncio.to_thread(read_incident, context.store, incident_id) if incident_id else None
-    refreshing = list(ctx.triggered_prop_ids.values()) == ["tick"]
-    if refreshing and incident and incident.ended_at and context.now() - incident.ended_at > _SETTLED_AFTER:
+    incident = await _find(context, path)
+    if incident and _is_settled(incident, context.now()):
         raise PreventUpdate
     return incident
+
+
+def _is_settled(incident: Incident, now: datetime) -> bool:
+    """Is it asked for by a refresh, and over for so long that only what is seen of it now may change."""
+    refreshing = list(ctx.triggered_prop_ids.values()) == ["tick"]
+    return refreshing and incident.ended_at is not None and now - incident.ended_at > _SETTLED_AFTER
 
 
 def read_percentiles(store: Store, incident: Incident, window: Window, step_s: int) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from dash import Dash, Input, Output, html
@@ -11,8 +12,9 @@ from dash.development.base_component import Component
 from analytics.incident_times import IncidentTimes, Times, incident_times
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, empty_state, fact, page_link
+from dashboards.components import badge, empty_state, fact, page_link, state_words
 from dashboards.context import PageContext
+from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_end, lasted_words
 from dashboards.handling import acknowledged
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
@@ -51,13 +53,20 @@ def register(app: Dash, context: PageContext) -> None:
         now, state = context.now(), parse_state(search)
         window = state.window(now, INCIDENTS_RANGE)
         found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
-        notes = await asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found])
-        return note(found, state), handling(incident_times(found, notes)) if found else [], table(found, now, notes)
+        notes, unseen = await asyncio.gather(
+            asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found]),
+            asyncio.to_thread(context.read_unseen, now, state.service),
+        )
+        if not found:
+            return note(found, state, {}), [], nothing_found(hiding(unseen, (LOOKS, REQUESTS), state.service))
+        calm = context.analysis.spikes.calm
+        hidden = {one.id: gap for one in found if (gap := hiding_end(unseen, one, calm)) is not None}
+        return note(found, state, hidden), handling(incident_times(found, notes)), table(found, now, notes, hidden)
 
 
-def note(found: Sequence[Incident], state: PageState) -> str:
+def note(found: Sequence[Incident], state: PageState, hidden: Mapping[str, Gap]) -> str:
     """How many, of what time."""
-    going_on = sum(incident.status is Status.OPEN for incident in found)
+    going_on = sum(incident.status is Status.OPEN or incident.id in hidden for incident in found)
     shown = f"the newest {_LIMIT}" if len(found) == _LIMIT else str(len(found))
     return f"{shown} in the last {text.lasting(state.range(INCIDENTS_RANGE).seconds)}, {going_on} open"
 
@@ -83,38 +92,58 @@ def _time_fact(name: str, time: Times, meaning: str) -> Component:
     return fact(name, text.lasting(time.median_s), f"p90 {text.lasting(time.p90_s)}, n {time.count}", title=title)
 
 
-def table(found: Sequence[Incident], now: datetime, notes: Mapping[str, Mapping[str, Any]]) -> Component:
-    """One row an incident; the whole row is the link. `notes` are by incident, as `read_incident_notes` gives them."""
-    if not found:
-        return empty_state(
-            "circle-check",
-            "No incidents in this time",
-            html.P("Choose a longer range or another service to look further."),
-        )
+def nothing_found(hidden: Gap | None) -> Component:
+    """What stands in place of the table; `hidden` is the gap since which no incident would be found."""
+    further = html.P("Choose a longer range or another service to look further.")
+    if hidden is None:
+        return empty_state("circle-check", "No incidents in this time", further)
+    return empty_state(
+        "circle-dashed",
+        f"No incidents in this time {hidden.as_of}",
+        [html.P(f"{hidden.words}. {hidden.meaning}"), further],
+    )
+
+
+def table(
+    found: Sequence[Incident],
+    now: datetime,
+    notes: Mapping[str, Mapping[str, Any]],
+    hidden: Mapping[str, Gap] = MappingProxyType({}),
+) -> Component:
+    """One row an incident; the whole row is the link.
+
+    Args:
+        found: one at least.
+        now: the clock.
+        notes: by incident, as `read_incident_notes` gives them.
+        hidden: by incident, the gap since which it is not seen whether it goes on.
+    """
     return html.Div(
         html.Table(
             [
                 html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
-                html.Tbody([_row(incident, now, notes.get(incident.id, {})) for incident in found]),
+                html.Tbody(
+                    [_row(incident, now, notes.get(incident.id, {}), hidden.get(incident.id)) for incident in found]
+                ),
             ]
         ),
         className="panel table rows",
     )
 
 
-def _row(incident: Incident, now: datetime, noted: Mapping[str, Any]) -> Component:
+def _row(incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Gap | None) -> Component:
     word, tone, icon_name = SEVERITIES[incident.severity]
-    going_on = incident.status is Status.OPEN
+    going_on = incident.status is Status.OPEN or hidden is not None
     cells = (
         badge(word, tone, icon_name),
         page_link([text.incident_title(incident), html.Code(incident.id)], incident_path(incident.id), "row-link"),
         text.since(incident.started_at, now),
-        text.lasting(text.incident_lasted(incident, now).total_seconds()),
+        lasted_words(incident, now, hidden),
         text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
         text.likely_cause(incident),
         [
-            html.Span([html.Span(className="dot dot-critical"), "Open"], className="state")
+            html.Span([html.Span(className="dot dot-critical"), state_words("Open", hidden)], className="state")
             if going_on
             else html.Span("Resolved", className="state note"),
             _in_hand(acknowledged(noted, now)),

@@ -13,13 +13,13 @@ from analytics.jobs.explaining import explain_window
 from analytics.jobs.objectives import slo_statuses
 from dashboards import figures, text
 from dashboards.callbacks import callback
-from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
+from dashboards.components import chart, empty_state, fact, figure_of, icon, page_link, panel, spark, state_badge
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
-from dashboards.freshness import Gap, unjudged
+from dashboards.freshness import REQUESTS, Gap, as_known, hiding, hiding_end, hiding_objective
 from dashboards.gpus import at_cadence, read_activity, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
-from dashboards.traffic import Traffic, traffic_of
+from dashboards.traffic import SETTLES_AFTER, Traffic, traffic_of
 from dashboards.verdict import Verdict, line_tone, look_of, status_of, verdict, worst_first
 from domain.incident import Incident, Indicator, Status
 from domain.slo import SloStatus
@@ -69,7 +69,7 @@ def layout() -> Component:
 
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page."""
-    store, settings = context.store, context.settings
+    settings = context.settings
 
     @callback(
         app,
@@ -83,10 +83,9 @@ def register(app: Dash, context: PageContext) -> None:
     )
     async def show_objectives(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
-        statuses, going_on, newest = await asyncio.gather(
+        statuses, (newest, unseen, going_on) = await asyncio.gather(
             asyncio.to_thread(_statuses, context, now, state.service),
-            asyncio.to_thread(_going_on, store, now, state.service),
-            asyncio.to_thread(read_freshness, store, now),
+            asyncio.to_thread(_seen, context, now, state.service),
         )
         if not statuses and not any(newest.values()):
             return (
@@ -98,8 +97,11 @@ def register(app: Dash, context: PageContext) -> None:
             )
         return (
             f"{text.day_and_clock(now)} UTC",
-            verdict_banner(verdict(statuses, going_on, newest, now, _unjudged(context, newest, now, state.service))),
-            [objective_card(status, going_on) for status in worst_first(statuses)],
+            verdict_banner(verdict(statuses, going_on, newest, now, unseen)),
+            [
+                objective_card(status, going_on, hiding_objective(unseen, status.objective))
+                for status in worst_first(statuses)
+            ],
             budgets_note(statuses),
             figures.budget_burn_down(statuses, {s.objective.name: line_tone(s, going_on) for s in statuses}, now),
         )
@@ -107,7 +109,7 @@ def register(app: Dash, context: PageContext) -> None:
     @callback(app, Output("overview-traffic", "children"), Input("url", "search"), Input("tick", "n_intervals"))
     async def show_traffic(search: str | None, _ticks: int | None) -> list[Component]:
         state = parse_state(search)
-        return traffic_strip(await asyncio.to_thread(_traffic, store, context.now(), state))
+        return traffic_strip(*await asyncio.to_thread(_traffic, context, context.now(), state))
 
     @callback(
         app,
@@ -171,19 +173,20 @@ def verdict_banner(found: Verdict) -> Component:
     )
 
 
-def objective_card(status: SloStatus, going_on: Sequence[Incident]) -> Component:
-    """One objective: how much budget is left, how it got there, how fast it goes."""
+def objective_card(status: SloStatus, going_on: Sequence[Incident], hidden: Gap | None = None) -> Component:
+    """One objective: how much budget is left, how it got there, how fast it goes; `hidden` where that is not seen."""
     objective = status.objective
     word, badge_tone, icon_name = look_of(status, going_on)
+    icon_tone, known_icon = as_known(badge_tone, icon_name, hidden)
     tone = line_tone(status, going_on)
     burning = next((incident for incident in going_on if status_of(incident, [status])), None)
     burn = "burn —" if status.burn_rate is None else f"burn {text.significant(status.burn_rate, 2)}×"
     body = [
         html.Div(
             [
-                icon(icon_name, f"tone-{badge_tone}"),
+                icon(known_icon, f"tone-{icon_tone}"),
                 html.H3(objective.service, className="clip"),
-                badge(word, badge_tone),
+                state_badge(word, badge_tone, None, hidden),
             ],
             className="card-head",
         ),
@@ -209,7 +212,7 @@ def objective_card(status: SloStatus, going_on: Sequence[Incident]) -> Component
             className="card-foot",
         ),
     ]
-    classes = f"card tone-{tone}"
+    classes = f"card tone-{tone}" if hidden is None else f"card greyed tone-{tone}"
     if burning is not None:
         return page_link(body, incident_path(burning.id), classes)
     return html.Article(body, className=classes)
@@ -221,21 +224,28 @@ def budgets_note(statuses: Sequence[SloStatus]) -> str:
     return f"{' and '.join(str(number) for number in days)}-day window" if days else ""
 
 
-def traffic_strip(traffic: Traffic | None) -> list[Component]:
-    """Requests, errors, latency and tokens: now, against their usual level in the range, and their course."""
+def traffic_strip(traffic: Traffic | None, hidden: Gap | None = None) -> list[Component]:
+    """Requests, errors, latency and tokens: now, against their usual level in the range, and their course.
+
+    Args:
+        traffic: None where there is none.
+        hidden: the gap since which none is seen; the traffic is that of before.
+    """
     if traffic is None:
         return []
+    as_of = "" if hidden is None else f" {hidden.as_of.partition(',')[0]}"
     basis = (
         f"Over the {text.lasting(traffic.step_s)} to {text.clock_seconds(traffic.end)} UTC; "
         "the change is against the median of the range"
     )
     return [
         fact(
-            measure.title,
+            f"{measure.title}{as_of}",
             measure.value,
             [measure.unit, " ", html.Span(measure.change, className=f"tone-{measure.tone}")],
             extra=spark(measure.values, measure.tone, low=0.0),
-            title=basis,
+            title=basis if hidden is None else f"{basis}. {hidden.meaning}",
+            class_name="" if hidden is None else "greyed",
         )
         for measure in traffic.measures
     ]
@@ -253,22 +263,37 @@ def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident
     return read_incidents(store, Window(now - timedelta(days=7), now), service=service, status=Status.OPEN)
 
 
-def _unjudged(
-    context: PageContext, newest: dict[str, datetime | None], now: datetime, service: str | None
-) -> list[Gap]:
-    unseen = context.unseen(newest, now)
-    if context.alerting is None:  # no alert would tell that data is late
-        return unseen
-    return unjudged(unseen, [one.alert for one in context.alerting.alerts()], service)
+def _seen(
+    context: PageContext, now: datetime, service: str | None
+) -> tuple[dict[str, datetime | None], list[Gap], list[Incident]]:
+    """The newest data of each kind, what is not seen, and the incidents that go on by what was seen last."""
+    newest = read_freshness(context.store, now)
+    unseen = context.unseen(newest, now, service)
+    return newest, unseen, [*_going_on(context.store, now, service), *_hidden_ends(context, unseen, now, service)]
 
 
-def _traffic(store: Store, now: datetime, state: PageState) -> Traffic | None:
-    services = _services(store, now, state)
+def _hidden_ends(context: PageContext, unseen: Sequence[Gap], now: datetime, service: str | None) -> list[Incident]:
+    """The incidents that count as over only because nothing came in any more."""
+    silent = [gap.since for gap in unseen if gap.of == REQUESTS]
+    if not silent:
+        return []
+    calm = context.analysis.spikes.calm
+    lately = read_incidents(context.store, Window(min(silent) - calm, now), service=service, status=Status.RESOLVED)
+    return [one for one in lately if hiding_end(unseen, one, calm) is not None]
+
+
+def _traffic(context: PageContext, now: datetime, state: PageState) -> tuple[Traffic | None, Gap | None]:
+    """The newest traffic that is seen, and since when none is."""
+    store = context.store
+    hidden = hiding(context.read_unseen(now, state.service), (REQUESTS,), state.service)
+    until = now if hidden is None else hidden.since + SETTLES_AFTER
+    services = _services(store, until, state)
     names = list(services["service"].unique(maintain_order=True))
     if not names:
-        return None
-    shown, indicator = _focus(store, now, state, services)
-    return traffic_of(store, now, state.range(OVERVIEW_RANGE), names, focus=shown or names[0], indicator=indicator)
+        return None, hidden
+    shown, indicator = _focus(store, until, state, services)
+    focus = shown or names[0]
+    return traffic_of(store, until, state.range(OVERVIEW_RANGE), names, focus=focus, indicator=indicator), hidden
 
 
 def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.Figure]:

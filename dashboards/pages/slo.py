@@ -20,8 +20,20 @@ from analytics.slo import budget_history, excluded_windows, overlap_s
 from analytics.slo_windows import judged_window, slo_window
 from dashboards import figures, slo_backtest, slo_exclusions, slo_figures, text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, chart, empty_state, fact, figure_of, icon, page_link, panel, spark
+from dashboards.components import (
+    cell_of,
+    chart,
+    empty_state,
+    fact,
+    figure_of,
+    icon,
+    page_link,
+    panel,
+    spark,
+    state_badge,
+)
 from dashboards.context import PageContext
+from dashboards.freshness import Gap, hiding_objective
 from dashboards.severity import STATES
 from dashboards.state import SLO_RANGE, SLO_RANGES, PageState, parse_state, slo_name_of, slo_path
 from dashboards.verdict import line_tone
@@ -125,6 +137,7 @@ def _page(
         return (unknown(name or ""), None, None, blank, None, None, None, blank, None, blank, None)
     shown = shown_window(state, now)
     found = _read(context, recent, objective, shown, now)
+    hidden = hiding_objective(context.read_unseen(now), objective)
     status, window = found.status, slo_window(objective, now)
     excluded = excluded_windows(objective, found.exclusions)
     step_s, noun = slo_figures.step_of(shown), _NOUNS.get(objective.indicator, "requests")
@@ -135,14 +148,14 @@ def _page(
     )  # fmt: skip
     concerned = [one for one in found.exclusions if one.concerns(objective) and one.ends_at > window.start]
     return (
-        head(status, now),
-        facts(status, noun, now),
+        head(status, now, hidden),
+        facts(status, noun, now, hidden),
         f"{window_words(Period(objective.window_days, objective.calendar))}, UTC",
         slo_figures.burn_down(
             budget_history(objective, found.counts, now, found.exclusions, _POINTS), window, found.alerts, excluded,
             tone=line_tone(status, ()),
         ),
-        windows_table(status),
+        windows_table(status, hidden),
         credit_panel(objective.sla, status.credit),
         f"last {range_words(shown)}",
         slo_figures.burn_rates(courses, objective, shown, excluded),
@@ -197,12 +210,12 @@ def unknown(name: str) -> Component:
     )
 
 
-def head(status: SloStatus, now: datetime) -> Component:
-    """State, name and promise, and the ways to the evidence and the document."""
+def head(status: SloStatus, now: datetime, hidden: Gap | None = None) -> Component:
+    """State (as it is known, where it is `hidden`), name and promise, the ways to the evidence and the document."""
     objective = status.objective
     chosen = {name: value for name, value in asdict(objective.selection).items() if value is not None}
     marks = [
-        badge(*STATES[status.state]),
+        state_badge(*STATES[status.state], hidden),
         worst_window(status),
         html.Span(objective.service, className="note"),
         *(html.Span([html.Span(f"{name} ", className="note"), html.Code(value)]) for name, value in chosen.items()),
@@ -260,8 +273,8 @@ def evidence_query(objective: Objective, now: datetime) -> str:
     )
 
 
-def facts(status: SloStatus, noun: str, now: datetime) -> Component:
-    """The big numbers: what is reached, what is left, how fast it goes, when it is gone."""
+def facts(status: SloStatus, noun: str, now: datetime, hidden: Gap | None = None) -> Component:
+    """The big numbers: what is reached, what is left, how fast it goes, when it is gone; grey where it is `hidden`."""
     objective = status.objective
     tone = line_tone(status, ())
     burn = status.burn_rates.get("1h")
@@ -300,7 +313,7 @@ def facts(status: SloStatus, noun: str, now: datetime) -> Component:
                 title="Hours of the window in which there was something to judge",
             ),
         ],
-        className="strip slo-strip",
+        className="strip slo-strip" if hidden is None else "strip slo-strip greyed",
     )
 
 
@@ -316,12 +329,17 @@ def spent_words(status: SloStatus, now: datetime) -> tuple[str, str]:
     return text.since(status.exhausted_at, now), f"in {text.lasting(left_s)}"
 
 
-def windows_table(status: SloStatus) -> Component:
-    """One row a window, the objective's own first; with what is excluded below it where that makes a difference."""
+def windows_table(status: SloStatus, hidden: Gap | None = None) -> Component:
+    """One row a window, the objective's own first; with what is excluded below it where that makes a difference.
+
+    Args:
+        status: where the objective stands.
+        hidden: the gap since which that is not seen.
+    """
     target = status.objective.target_ratio
     rows: list[tuple[Any, ...]] = []
     for number, one in enumerate(status.periods):
-        state = badge(*STATES[one.state][:2])
+        state = state_badge(*STATES[one.state][:2], None, hidden)
         name = text.sentence(window_words(one.period))
         rows.append((name, state, *_counted_cells(one.counted, target), text.percent_floor(one.coverage_ratio)))
         if number == 0 and status.excluded_s > 0 and status.with_excluded is not None:

@@ -13,8 +13,9 @@ from analytics.jobs.objectives import services_without_objective, slo_statuses, 
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import badge, cell_of, empty_state, icon, page_link, spark
+from dashboards.components import cell_of, empty_state, icon, page_link, spark, state_badge
 from dashboards.context import PageContext
+from dashboards.freshness import Gap, hiding_objective
 from dashboards.severity import STATES
 from dashboards.state import parse_state, slo_path
 from dashboards.verdict import line_tone, worst_first
@@ -60,15 +61,16 @@ def register(app: Dash, context: PageContext) -> None:
     )
     async def show_objectives(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
-        statuses, missing = await asyncio.gather(
+        statuses, missing, unseen = await asyncio.gather(
             asyncio.to_thread(_statuses, context, now, state.service),
             asyncio.to_thread(_missing, context, now, state.service),
+            asyncio.to_thread(context.read_unseen, now),
         )
-        return f"{text.day_and_clock(now)} UTC", missing_note(missing), table(worst_first(statuses), now)
+        return f"{text.day_and_clock(now)} UTC", missing_note(missing), table(worst_first(statuses), now, unseen)
 
 
-def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
-    """One row an objective, the worst first."""
+def table(statuses: Sequence[SloStatus], now: datetime, unseen: Sequence[Gap] = ()) -> Component:
+    """One row an objective, the worst first; of what is `unseen` each says as of when it is known."""
     if not statuses:
         return empty_state(
             "target",
@@ -77,7 +79,7 @@ def table(statuses: Sequence[SloStatus], now: datetime) -> Component:
         )
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     return html.Div(
-        html.Table([html.Thead(head), html.Tbody([_row(status, now) for status in statuses])]),
+        html.Table([html.Thead(head), html.Tbody([_row(status, now, unseen) for status in statuses])]),
         className="panel table listing",
     )
 
@@ -90,11 +92,11 @@ def missing_note(services: Sequence[str]) -> Component | None:
     return html.Ul(html.Li([icon("bell-off", "tone-warning"), html.Span(words)]), className="held")
 
 
-def _row(status: SloStatus, now: datetime) -> Component:
+def _row(status: SloStatus, now: datetime, unseen: Sequence[Gap]) -> Component:
     objective = status.objective
-    word, tone, icon_name = STATES[status.state]
+    hidden = hiding_objective(unseen, objective)
     cells = (
-        badge(word, tone, icon_name),
+        state_badge(*STATES[status.state], hidden),
         html.Div(
             [
                 page_link(objective.name, slo_path(objective.name), "objective-link"),
@@ -117,6 +119,7 @@ def _row(status: SloStatus, now: datetime) -> Component:
     return html.Tr(
         [cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)],
         id=objective.name,
+        className="" if hidden is None else "greyed",
     )
 
 

@@ -1,11 +1,13 @@
 """Incidents: what each spent of a budget and cost, and the cause that was found."""
 
+from collections.abc import Sequence
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from domain.window import duration_text, from_rfc3339
 from reports import charts, words
 from reports.sections.blocks import (
+    ROWS_MAX,
     Block,
     Cell,
     Column,
@@ -57,13 +59,46 @@ def incidents_section(document: Document, zone: ZoneInfo) -> Section:
     if first and first != incidents["by_budget"][:3]:
         dear = [_incident_row(by_id[name], zone, web_url) for name in incidents["by_cost"]]
         blocks.append(table_of("By dollars", columns, dear, 3, "incidents"))
+    blocks += _handling(rows, zone, web_url)
     return Section("incidents", "Incidents", tuple(blocks))
+
+
+def _handling(rows: Sequence[Document], zone: ZoneInfo, web_url: str) -> list[Block]:
+    """Who took what in hand, and what they noted; nothing where nobody did."""
+    # A report that was kept before notes were part of it stays as it was.
+    handled = [row for row in rows if "notes" in row and (row["notes"] or row["acknowledged_at"])]
+    if not handled:
+        return []
+    columns = (
+        Column("Incident", 24),
+        Column("Acknowledged", 19),
+        Column("To acknowledge", 18, is_number=True),
+        Column("To mitigate", 11, is_number=True),
+        Column("Notes", 45),
+    )
+    told = [_handling_row(row, zone, web_url) for row in handled]
+    return [table_of("Who had them in hand", columns, told, ROWS_MAX, "incidents")]
+
+
+def _handling_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ...]:
+    def clock(at: str) -> str:
+        return words.day_and_clock(from_rfc3339(at).astimezone(zone))
+
+    notes = row["notes"]
+    at, by = row["acknowledged_at"], row["acknowledged_by"]
+    more = "" if len(notes) < 2 else f"{len(notes)} notes, whole in the tables and the JSON document"
+    return (
+        Cell(row["service"], is_strong=True, below=row["id"], link=_link(row, web_url)),
+        Cell("nobody", "muted") if at is None else Cell(by or "somebody", below=clock(at)),
+        Cell(words.lasting(row["to_acknowledge_s"]), unknown_tone(row["to_acknowledge_s"])),
+        Cell(words.lasting(row["lasted_s"]) if row["ended_at"] else "open", "" if row["ended_at"] else "critical"),
+        Cell("; ".join(f"{clock(one['at'])} {one['by']}: {one['text']}" for one in notes), below=more),
+    )
 
 
 def _incident_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ...]:
     measured = words.percent(row["slow_requests_ratio"])
     hurt = f"{words.count(row['slow_requests_count'])} requests hurt"
-    link = f"{web_url}/incidents/{quote(row['id'], safe='')}" if web_url else ""
     if row["indicator"] == "errors":
         peak = f"{measured} of requests failed"
     elif row["peak_ms_p99"] is None or row["baseline_ms_p99"] is None:
@@ -73,7 +108,12 @@ def _incident_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ..
     sure = row["confidence_ratio"]
     began = from_rfc3339(row["started_at"]).astimezone(zone)
     return (
-        Cell(row["service"], is_strong=True, below=f"{row['id']} · {row['indicator_title']}", link=link),
+        Cell(
+            row["service"],
+            is_strong=True,
+            below=f"{row['id']} · {row['indicator_title']}",
+            link=_link(row, web_url),
+        ),
         Cell(f"{words.weekday(began)} {words.day(began)}", below=f"{began:%H:%M}"),
         Cell(words.lasting(row["lasted_s"]) if row["ended_at"] else "open", "" if row["ended_at"] else "critical"),
         Cell(words.percent(row["budget_spent_ratio"], 1), unknown_tone(row["budget_spent_ratio"]), is_strong=True),
@@ -84,6 +124,10 @@ def _incident_row(row: Document, zone: ZoneInfo, web_url: str) -> tuple[Cell, ..
             below=f"{peak}; {hurt}",
         ),
     )
+
+
+def _link(row: Document, web_url: str) -> str:
+    return f"{web_url}/incidents/{quote(row['id'], safe='')}" if web_url else ""
 
 
 def web_address(document: Document) -> str:

@@ -14,8 +14,10 @@ from alerts.handling import (
     acknowledge,
     add_note,
     alertmanager_alerts,
+    handling_document,
     incident_of,
     is_signed,
+    moments,
     note_notified,
     note_resolved,
     pagerduty_event,
@@ -26,6 +28,7 @@ from domain.alert import Alert
 from domain.window import rfc3339
 from storage.readers import read_incident_notes
 from storage.store import Store
+from tests.domain.examples import PAGING, UNEXPLAINED
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 GROUP = '{}:{service="chat"}'
@@ -186,3 +189,30 @@ def test_what_is_no_event_of_pagerduty_is_told(document: object, told: str) -> N
 def test_what_is_no_document_of_alertmanager_is_told(document: object, told: str) -> None:
     with pytest.raises(HookError, match=told):
         alertmanager_alerts(document)
+
+
+def test_the_line_of_time_has_what_was_reached_in_order_and_who_did_it() -> None:
+    noted = {
+        "notified_at": "2026-11-23T02:43:00Z",
+        "acknowledged_at": "2026-11-23T02:43:00Z",
+        "acknowledged_by": "ann",
+        "resolved_at": "2026-11-23T02:50:00Z",
+        "resolved_by": "ben",
+    }
+    reached = [(one.name, one.by) for one in moments(UNEXPLAINED, noted)]
+    assert reached == [
+        ("Impact began", None), ("Detected", None), ("Notified", None), ("Acknowledged", "ann"), ("Closed", "ben"),
+        ("Mitigated", None),
+    ]  # fmt: skip
+    assert [one.name for one in moments(PAGING, {})] == ["Impact began", "Detected"]
+
+
+def test_handling_is_told_whole_and_what_is_not_known_is_null(clean_store: Store) -> None:
+    assert handling_document(PAGING, {}) == {
+        "notified_at": None, "acknowledged_at": None, "acknowledged_by": None, "resolved_at": None, "resolved_by": None,
+        "to_detect_s": 30.0, "to_notify_s": None, "to_acknowledge_s": None, "to_mitigate_s": None, "notes": [],
+    }  # fmt: skip
+    acknowledge(clean_store, PAGING.id, "ann", PAGING.detected_at + timedelta(minutes=4), NOW)
+    told = handling_document(PAGING, add_note(clean_store, PAGING.id, "ann", "draining", NOW, NOW))
+    assert (told["acknowledged_by"], told["to_acknowledge_s"]) == ("ann", 240.0)
+    assert told["notes"] == [{"at": "2026-11-23T03:00:00Z", "by": "ann", "text": "draining"}]

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from analytics.incident_times import incident_times, times
+from analytics.incident_times import IncidentSeconds, incident_times, seconds_of, times
 from domain.incident import Incident
 from domain.window import rfc3339
 from tests.domain.examples import PAGING
@@ -49,3 +49,10 @@ def test_an_acknowledgement_counts_from_when_somebody_was_told() -> None:
 
 def test_the_same_incidents_give_the_same_interval() -> None:
     assert times([5.0, 9.0, 40.0]) == times([5.0, 9.0, 40.0])
+
+
+def test_one_incident_is_acknowledged_from_its_detection_where_nobody_noted_who_was_told() -> None:
+    one = incident(1, detected_s=60, lasted_s=900)
+    noted = {"acknowledged_at": rfc3339(one.detected_at + timedelta(seconds=130))}
+    assert seconds_of(one, noted) == IncidentSeconds(60, None, 130, 900)
+    assert seconds_of(incident(1, detected_s=60, lasted_s=None), {}) == IncidentSeconds(60, None, None, None)

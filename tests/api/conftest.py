@@ -23,6 +23,7 @@ from domain.cause import Cause, CauseKind, Evidence, Explanation, RuledOut
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
+from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.open import open_store
@@ -75,7 +76,8 @@ def make_api(store: Store) -> MakeApi:
             "metrics_text": lambda: b"# TYPE tailsight_up gauge\ntailsight_up 1.0\n",
             "objectives": lambda: (),
             "explain": explain_window,
-            "render_report": lambda incident: f"# {incident.service}\n",
+            "render_report": lambda incident, _: f"# {incident.service}\n",
+            "render_postmortem": postmortem,
             "pricing": lambda: Pricing(shipped_prices()),
             "weekly_reports": WeeklyReports(
                 store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: NOW

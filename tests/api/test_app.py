@@ -64,6 +64,7 @@ def test_the_description_is_openapi_3_1(document: dict[str, Any]) -> None:
         "/api/v1/incidents",
         "/api/v1/incidents/{incident_id}",
         "/api/v1/incidents/{incident_id}/report",
+        "/api/v1/incidents/{incident_id}/postmortem",
         "/api/v1/incidents/{incident_id}/ack",
         "/api/v1/incidents/{incident_id}/notes",
         "/api/v1/hooks/pagerduty",

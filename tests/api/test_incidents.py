@@ -115,14 +115,15 @@ def test_a_cursor_that_we_did_not_write_is_refused(ask: Any, cursor: str) -> Non
 
 
 def test_an_unknown_incident_is_a_404_that_says_where_to_look(ask: Any) -> None:
-    for path in ("/api/v1/incidents/inc-none", "/api/v1/incidents/inc-none/report"):
+    none = "/api/v1/incidents/inc-none"
+    for path in (none, f"{none}/report", f"{none}/postmortem"):
         response = ask.get(path)
         assert response.status_code == 404
         assert response.json()["detail"] == "no incident 'inc-none'; GET /api/v1/incidents lists those there are"
 
 
 def test_the_report_is_markdown(make_asker: Any, written: list[Incident]) -> None:
-    asker = make_asker(render_report=lambda incident: f"# {incident.id} – slow\n")
+    asker = make_asker(render_report=lambda incident, _: f"# {incident.id} – slow\n")
 
     response = asker.get("/api/v1/incidents/inc-a/report")
 
@@ -139,6 +140,36 @@ def test_notes_add_up_with_their_authors(make_asker: Any, clean_store: Store, ma
     noted = ask("POST", "/api/v1/incidents/inc-1/notes", json={"text": "cable swapped", "author": "ben"}).json()
     assert [(note["by"], note["text"]) for note in noted["notes"]] == [("ann", "draining"), ("ben", "cable swapped")]
     assert ask.get("/api/v1/incidents/inc-1/notes").json() == noted
+
+
+def test_the_postmortem_has_what_was_found_and_what_was_noted(
+    make_asker: Any, clean_store: Store, make_incident: Any
+) -> None:
+    write_incidents(clean_store, [make_incident(ended_at=NOW, status=Status.RESOLVED)], NOW)
+    ask = make_asker(store=clean_store)
+    ask("POST", "/api/v1/incidents/inc-1/ack", json={"by": "ann", "note": "draining"})
+    response = ask.get("/api/v1/incidents/inc-1/postmortem", format="md")
+    assert response.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert response.headers["content-disposition"] == 'inline; filename="postmortem-inc-1.md"'
+    assert response.text.startswith("# Post-mortem: TTFT p99 at 4.1 s on chat\n")
+    assert "Acknowledged by ann\n" in response.text
+    assert " ann: draining\n" in response.text
+    assert ask.get("/api/v1/incidents/inc-1/postmortem").content == response.content, "the same bytes, md unless said"
+
+
+def test_a_postmortem_in_another_format_is_refused_by_name(ask: Any, written: list[Incident]) -> None:
+    response = ask.get("/api/v1/incidents/inc-b/postmortem", format="docx")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "format"
+
+
+def test_notes_tell_how_long_the_handling_took(make_asker: Any, clean_store: Store, make_incident: Any) -> None:
+    write_incidents(clean_store, [make_incident()], NOW)
+    ask = make_asker(store=clean_store)
+    acknowledged = ask("POST", "/api/v1/incidents/inc-1/ack", json={"by": "ann"}).json()
+    assert acknowledged["to_acknowledge_s"] == pytest.approx(19 * 60, abs=1)
+    assert (acknowledged["to_notify_s"], acknowledged["to_mitigate_s"]) == (None, None)
+    assert ask.get("/api/v1/incidents/inc-1/notes").json() == acknowledged
 
 
 @pytest.mark.parametrize(

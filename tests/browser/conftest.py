@@ -26,6 +26,7 @@ from dashboards.app import create_dashboard
 from dashboards.settings import DashboardSettings
 from domain.slo import Objective
 from reports.incident import incident_report
+from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.store import Store
@@ -146,6 +147,7 @@ def application(
         objectives=lambda: objectives,
         explain=explain_window,
         render_report=incident_report,
+        render_postmortem=postmortem,
         alerting=alerting,
         pricing=lambda: pricing or Pricing(shipped_prices()),
         weekly_reports=weekly_reports,

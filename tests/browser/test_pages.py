@@ -80,6 +80,23 @@ def test_an_incident_opened_by_its_address_tells_the_cause_first(open_page: Open
     expect(page.get_by_role("row")).to_have_count(9)
 
 
+def test_the_post_mortem_is_copied_and_downloaded_as_the_api_gives_it(open_page: OpenPage) -> None:
+    page = open_page(_OPEN)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    told = page.request.get(f"/api/v1{_OPEN}/postmortem?format=md").text()
+    assert told.startswith("# Post-mortem: TTFT p99 at 4.3 s on chat\n")
+    page.get_by_role("button", name="Copy as post-mortem").click()
+    expect(page.locator("#toast")).to_have_text("Post-mortem copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == told
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the post-mortem").click()
+    assert download.value.suggested_filename == f"postmortem-{fixture_data.incident().id}.md"
+    assert download.value.path().read_text() == told
+    page.get_by_role("button", name="Copy a link").click()
+    expect(page.locator("#toast")).to_have_text("Link copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == page.url
+
+
 def test_evidence_that_has_no_course_leaves_no_empty_frame(open_page: OpenPage) -> None:
     page = open_page(_RELEASED)
     expect(page.locator("#incident-uncharted")).to_contain_text("1.5.0")

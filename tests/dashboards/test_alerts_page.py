@@ -8,7 +8,7 @@ import pytest
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
 from dashboards.freshness import gaps
-from dashboards.pages.alerts import table
+from dashboards.pages.alerts import note, table
 from domain.alert import Alert, Hearing
 from domain.freshness import Looks
 from tests.dashboards.reading import links, words
@@ -78,5 +78,14 @@ def test_where_nothing_fires_it_says_that_all_is_well_or_what_is_not_seen() -> N
     assert words(table([], NOW)) == "Nothing fires Budgets burn as they may, and data comes in."
     blind = gaps({}, Looks(NOW - timedelta(minutes=5), 30), NOW, 120)
     assert words(table([], NOW, unseen=blind)) == (
-        "Nothing fires Blind: no look since 02:55 UTC. Nothing that happened since then is found or paged."
+        "Nothing fired as last known, no look since 02:55 "
+        "Blind: no look since 02:55 UTC. Nothing that happened since then is found or paged."
     )
+
+
+def test_what_fires_does_so_as_of_the_last_look() -> None:
+    blind = gaps({}, Looks(NOW - timedelta(hours=9), 30, NOW - timedelta(minutes=5)), NOW, 120)
+    assert "Firing as of 02:55, no look since" in words(table([firing()], NOW, unseen=blind))
+    assert note([firing()], tells_nobody=False, hidden=blind[0]) == "1 firing as of 02:55, no look since"
+    stale = gaps({"requests": NOW - timedelta(minutes=9)}, None, NOW, 120)
+    assert "as of" not in words(table([firing()], NOW, unseen=stale)), "the look that kept it firing knew"

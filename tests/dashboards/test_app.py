@@ -100,7 +100,8 @@ def api_over(store: Store, token: SecretStr | None) -> FastAPI:
         metrics_text=lambda: b"",
         objectives=tuple,
         explain=explain_window,
-        render_report=lambda incident: incident.id,
+        render_report=lambda incident, _: incident.id,
+        render_postmortem=lambda incident, _: incident.id,
         alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
         pricing=lambda: Pricing(shipped_prices()),
         weekly_reports=WeeklyReports(

@@ -3,7 +3,9 @@ from urllib.parse import unquote
 
 from dash import html
 
-from dashboards.components import badge, chart, fact, page_link, panel, spark
+from dashboards.components import badge, chart, fact, page_link, panel, spark, state_badge
+from dashboards.freshness import gaps
+from tests.dashboards.frames import NOON, minutes_ago
 from tests.dashboards.reading import classes, words
 
 
@@ -45,3 +47,18 @@ def test_pieces_say_what_they_are_in_words() -> None:
     assert words(badge("Page", "critical", "flame")) == "Page"
     assert words(fact("Tenants affected", "41", "of 52")) == "Tenants affected 41 of 52"
     assert page_link("Overview", "/").to_plotly_json()["props"]["data-page"] == "yes"
+
+
+def test_the_badge_of_a_state_that_is_hidden_is_grey_and_says_as_of_when() -> None:
+    (stale,) = gaps({"requests": minutes_ago(7)}, None, NOON, 120)
+    well = state_badge("Healthy", "good", "circle-check", stale)
+    assert words(well) == "Healthy as of 11:53, no data since"
+    assert {"tone-unknown", "icon-circle-dashed"} < set(classes(well))
+    assert well.title == stale.meaning
+    seen = state_badge("Healthy", "good", "circle-check", None)
+    assert (words(seen), classes(seen)) == ("Healthy", classes(badge("Healthy", "good", "circle-check")))
+
+
+def test_a_state_that_claims_nothing_needs_no_time() -> None:
+    (stale,) = gaps({"requests": minutes_ago(7)}, None, NOON, 120)
+    assert words(state_badge("No data", "unknown", "circle-dashed", stale)) == "No data"

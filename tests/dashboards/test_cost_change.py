@@ -11,8 +11,9 @@ from analytics.cost.runaway import Budget, BudgetState, BudgetStatus
 from analytics.cost.variance import Part, Variance
 from dashboards import cost_change, cost_figures
 from dashboards.cost_words import PARTS
+from dashboards.freshness import gaps
 from domain.cost import NANOUSD
-from tests.dashboards.frames import NOON
+from tests.dashboards.frames import NOON, minutes_ago
 from tests.dashboards.reading import classes, words
 from tests.dashboards.test_cost_pages import costs_of, paid
 
@@ -101,3 +102,9 @@ def test_without_budgets_there_is_no_panel_and_while_the_first_is_made_it_says_s
 def test_a_budget_of_one_tenant_says_whose_it_is() -> None:
     own = replace(_status(BudgetState.MET, 1.0, 2.0), budget=Budget("acme", 1_000.0, tenant="acme-search"))
     assert "a month, acme-search" in words(cost_change.budgets_panel([own], NOON))
+
+
+def test_a_budget_of_gpus_that_tell_nothing_is_met_as_of_when_they_did() -> None:
+    (stale,) = gaps({"samples": minutes_ago(7)}, None, NOON, 120)
+    panel = cost_change.budgets_panel([_status(BudgetState.MET, 1.0, 2.0)], NOON, stale)
+    assert "Healthy as of 11:53, no data since gpus" in words(panel)

@@ -1,7 +1,7 @@
 """Who has an incident in hand: what its page offers, and what it says that this stops."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +13,10 @@ from alerts.decide import incident_alert
 from alerts.devices import device_alerts
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
-from dashboards.handling import acknowledged, buttons, layout, silence_link
-from dashboards.pages.incidents import table
+from dashboards.freshness import gaps
+from dashboards.handling import acknowledged, buttons, layout, line, silence_link
+from dashboards.pages.incidents import nothing_found, table
+from domain.freshness import Looks
 from domain.incident import Status
 from tests.alerts.test_devices import LINK
 from tests.dashboards.reading import links, words
@@ -78,3 +80,20 @@ def test_the_list_says_who_has_an_incident_in_hand_and_since_when() -> None:
     assert acknowledged(NOTED, NOW) == "ann, 02:47"
     assert words(table([PAGING], NOW, {PAGING.id: NOTED})).endswith("Open ann, 02:47")
     assert words(table([PAGING], NOW, {})).endswith("Open")
+
+
+def test_what_is_over_only_for_want_of_requests_may_go_on_and_can_be_taken_in_hand() -> None:
+    over = replace(PAGING, status=Status.RESOLVED, ended_at=NOW - timedelta(minutes=7))
+    (stale,) = gaps({"requests": NOW - timedelta(minutes=7)}, None, NOW, 120)
+    assert "Mitigated 02:53:00 UTC" in words(line(over, {}, NOW))
+    told = words(line(over, {}, NOW, stale))
+    assert told.endswith("Acknowledged by nobody yet Mitigated goes on as of 02:53, no data since")
+    assert words(buttons(over, {}, None, stale)) == "Acknowledge"
+
+
+def test_an_empty_list_tells_until_when_incidents_would_have_been_found() -> None:
+    assert words(nothing_found(None)).startswith("No incidents in this time Choose")
+    (blind,) = gaps({}, Looks(NOW - timedelta(hours=9), 30, NOW - timedelta(minutes=5)), NOW, 120)
+    assert words(nothing_found(blind)).startswith(
+        "No incidents in this time as of 02:55, no look since Blind: last look 02:55 UTC. Nothing that happened"
+    )

@@ -1,6 +1,7 @@
 """Every callback, asked as a browser asks it, over the made-up cloud."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from alerts.decide import traffic_stopped_alerts
+from alerts.decide import data_late_alert, traffic_stopped_alerts
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.traffic_stops import StoppedTraffic
@@ -20,9 +21,11 @@ from dashboards.freshness import gaps
 from dashboards.pages.incident import pinned_window, read_percentiles
 from dashboards.settings import DashboardSettings
 from dashboards.slow_requests import show_slow_requests
-from dashboards.state import incident_path
+from dashboards.state import incident_path, slo_path
 from domain.freshness import Looks
-from domain.incident import Indicator, Severity
+from domain.incident import Indicator, Severity, Status
+from domain.slo import Objective
+from storage.readers import read_incident, write_incidents
 from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
@@ -49,6 +52,11 @@ _INCIDENT = (
 )
 _EVIDENCE = ("figure:incident-evidence.data", "incident-uncharted.children")
 _LEVELS = ("incident-latency-title.children", "incident-latency-note.children", "figure:incident-latency.data")
+_OBJECTIVE = (
+    "slo-head.children", "slo-facts.children", "slo-budget-note.children", "figure:slo-budget.data",
+    "slo-windows.children", "slo-credit.children", "slo-burn-note.children", "figure:slo-burn.data",
+    "slo-events-note.children", "figure:slo-events.data", "slo-exclusions.children",
+)  # fmt: skip
 _FIGURE = '{"name":"%s","type":"figure"}'
 
 
@@ -71,7 +79,8 @@ def _pages_at(runner: asyncio.Runner, store: Store, now: datetime, **given: Any)
     """The pages over the made-up cloud at another time."""
     api = FastAPI()
     objectives = given.pop("objectives", lambda: fixture_data.OBJECTIVES)
-    create_dashboard(api, store, DashboardSettings(), objectives=objectives, now=lambda: now, **given)
+    settings = given.pop("settings", DashboardSettings())
+    create_dashboard(api, store, settings, objectives=objectives, now=lambda: now, **given)
     return Asker(runner, api)
 
 
@@ -179,35 +188,142 @@ def test_the_overview_and_the_head_tell_what_is_not_seen(runner: asyncio.Runner,
     assert told.startswith("All objectives met")
 
 
+def _firing(store: Store, now: datetime, service: str) -> Alerting:
+    """An alert that this service has had no request for eight minutes."""
+    alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: now)
+    alerting.tell(traffic_stopped_alerts([StoppedTraffic(service, _ago(now, 8), 120)], Severity.PAGE, "", now))
+    return alerting
+
+
 def test_the_overview_of_a_service_without_traffic_does_not_say_that_all_is_well(
     runner: asyncio.Runner, filled_store: Store
 ) -> None:
-    now = fixture_data.NOW
-    alerting = Alerting(filled_store, AlertsSettings(), CollectorRegistry(), lambda: now)
-    stopped = StoppedTraffic("rerank", _ago(now, 8), 120)
-    alerting.tell(traffic_stopped_alerts([stopped], Severity.PAGE, "", now))
-    asker = _pages_at(runner, filled_store, now, alerting=alerting)
+    alerting = _firing(filled_store, fixture_data.NOW, "embed")
+    asker = _pages_at(runner, filled_store, fixture_data.NOW, alerting=alerting)
+    told = words(_overview(asker, "?service=embed")["overview-verdict"]["children"])
+    assert told.startswith("embed has had no request for 8")
     told = words(_overview(asker, "?service=rerank")["overview-verdict"]["children"])
-    assert told.startswith("rerank has had no request for 8")
-    assert "By what is known: lowest budget" in told
-    assert "objectives met" not in told
+    assert told.startswith("All objectives met")
 
 
-def test_the_overview_tells_that_requests_stopped_while_samples_go_on(
+def test_the_overview_goes_by_the_requests_themselves_while_the_alert_of_their_lack_still_fires(
     runner: asyncio.Runner, filled_store: Store
 ) -> None:
+    now = fixture_data.NOW
+    alerting = _firing(filled_store, now, "rerank")
+    alerting.tell([data_late_alert("requests", _ago(now, 6), 300, Severity.PAGE, "", now)])
+    asker = _pages_at(runner, filled_store, now, alerting=alerting)
+    answer = _overview(asker, "?service=rerank")
+    assert words(answer["overview-verdict"]["children"]).startswith("All objectives met Lowest budget")
+    assert "as of" not in words(answer["overview-objectives"]["children"])
+
+
+@pytest.fixture
+def without_requests(runner: asyncio.Runner, filled_store: Store) -> Iterator[Asker]:
+    """The pages seven minutes after the last request, while samples go on."""
     later = fixture_data.NOW + timedelta(minutes=7)
     sample = {"metric": "dcgm_fi_dev_gpu_util", "series_id": 1, "time": later - timedelta(seconds=10), "value": 50.0}
     filled_store.insert("tailsight_samples", pl.DataFrame([sample], schema_overrides={"series_id": pl.UInt64}))
-    try:
-        asker = _pages_at(runner, filled_store, later)
-        head = asker.callback(*_HEAD, url__pathname="/", url__search="", tick__n_intervals=1)
-        assert words(head["freshness"]["children"]).startswith("Requests stale 7 min")
-        told = words(_overview(asker, "?service=rerank")["overview-verdict"]["children"])
-        assert told.startswith("Requests stale 7 min")
-        assert "whether objectives are met since then is not known" in told
-    finally:
-        filled_store.execute("DELETE FROM tailsight_samples WHERE time > '2026-11-23 03:08:00'")
+    yield _pages_at(runner, filled_store, later)
+    filled_store.execute("DELETE FROM tailsight_samples WHERE time > '2026-11-23 03:08:00'")
+
+
+def test_the_overview_tells_that_requests_stopped_while_samples_go_on(without_requests: Asker) -> None:
+    head = without_requests.callback(*_HEAD, url__pathname="/", url__search="", tick__n_intervals=1)
+    assert words(head["freshness"]["children"]).startswith("Requests stale 7 min")
+    told = words(_overview(without_requests, "?service=rerank")["overview-verdict"]["children"])
+    assert told.startswith("Requests stale 7 min")
+    assert "whether objectives are met since then is not known" in told
+
+
+def test_without_requests_the_strip_shows_the_last_that_were_seen(without_requests: Asker) -> None:
+    answer = without_requests.callback("overview-traffic.children", url__search="", tick__n_intervals=1)
+    requests, *others = (words(fact) for fact in answer["overview-traffic"]["children"])
+    assert requests.startswith("Requests as of 03:06 2.")
+    assert all(" as of 03:06 " in told for told in others)
+    assert classes(answer["overview-traffic"]["children"]).count("greyed") == 4
+
+
+@pytest.fixture(params=["open", "closed for want of requests"])
+def going_on(request: pytest.FixtureRequest, filled_store: Store) -> Iterator[None]:
+    """The incident of the made-up cloud as a look after the last request finds it, soon or minutes later."""
+    if request.param == "open":
+        yield
+        return
+    known, later = fixture_data.incident(), fixture_data.NOW + timedelta(minutes=7)
+    over = replace(known, status=Status.RESOLVED, ended_at=fixture_data.NOW)
+    write_incidents(filled_store, [over], later)
+    assert read_incident(filled_store, known.id) == over
+    yield
+    write_incidents(filled_store, [known], later + timedelta(seconds=1))
+
+
+@pytest.mark.usefixtures("going_on")
+def test_an_incident_whose_requests_stopped_is_not_told_to_be_over(without_requests: Asker) -> None:
+    answer = _overview(without_requests)
+    told = words(answer["overview-verdict"]["children"])
+    assert told.startswith("chat is spending its TTFT budget")
+    assert "× too fast as of 03:06, no data since Began 02:41 UTC" in told
+    assert "Page as of 03:06, no data since" in words(answer["overview-objectives"]["children"])
+    outputs = ("incidents-note.children", "incidents-times.children", "incidents-table.children")
+    listed = without_requests.callback(*outputs, url__search="", tick__n_intervals=1)
+    assert words(listed["incidents-note"]["children"]) == "2 in the last 7 d, 1 open"
+    told = words(listed["incidents-table"]["children"])
+    assert "at least 25 min" in told
+    assert "Open as of 03:06, no data since" in told
+    answer = without_requests.callback(*_INCIDENT, url__pathname=_OPEN, tick__n_intervals=1)
+    head = words(answer["incident-head"]["children"])
+    assert "Ongoing as of 03:06, no data since" in head
+    assert "Lasting at least 25 min" in head
+
+
+def _told_states(pages: Asker) -> str:
+    """What the overview, the list of objectives and the page of one say of their states."""
+    outputs = ("objectives-note.children", "objectives-missing.children", "objectives-table.children")
+    listed = pages.callback(*outputs, url__search="", tick__n_intervals=1)["objectives-table"]
+    changed: dict[str, Any] = {"slo-changed__data": None}
+    one = pages.callback(
+        *_OBJECTIVE, url__pathname=slo_path("rerank-latency"), url__search="", tick__n_intervals=1, **changed
+    )
+    cards = _overview(pages)["overview-objectives"]
+    shown = (cards, listed, one["slo-head"], one["slo-windows"])
+    return words([part["children"] for part in shown])
+
+
+def test_no_page_says_healthy_without_as_of_when_while_requests_are_missing(without_requests: Asker) -> None:
+    told = _told_states(without_requests)
+    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy as of 03:06, no data since") == told.count("Healthy")
+
+
+def test_no_page_says_healthy_without_as_of_when_while_nobody_looks(
+    runner: asyncio.Runner, filled_store: Store
+) -> None:
+    now = fixture_data.NOW
+    looks = Looks(now - timedelta(hours=9), 30, _ago(now, 10))
+    told = _told_states(_pages_at(runner, filled_store, now, looks=lambda: looks))
+    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy as of 02:57, no look since") == told.count("Healthy")
+
+
+def test_without_samples_only_what_rests_on_them_is_told_as_of_when(
+    runner: asyncio.Runner, filled_store: Store
+) -> None:
+    gpus = Objective("rerank-latency", "rerank", Indicator.GPU_AVAILABILITY, 0.5, 1)
+    seen_at = fixture_data.NOW - timedelta(milliseconds=200)
+    objectives = (gpus, *fixture_data.OBJECTIVES[:2], fixture_data.OBJECTIVES[3])
+    asker = _pages_at(
+        runner, filled_store, seen_at, objectives=lambda: objectives, settings=DashboardSettings(stale_after_s=10)
+    )
+    told = _told_states(asker)
+    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy as of 03:06, no data since") == 1 + 1 + 1 + 1
+
+
+def test_while_all_is_seen_every_state_is_told_as_of_now(pages: Asker) -> None:
+    told = _told_states(pages)
+    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert "as of" not in told
 
 
 def test_the_strip_shows_traffic_and_what_is_not_told_as_unknown(pages: Asker) -> None:
@@ -309,7 +425,11 @@ def test_an_incident_is_told_from_severity_to_next_steps(pages: Asker) -> None:
     head = words(answer["incident-head"]["children"])
     assert head.startswith("Page chat-ttft-20261123T024120 Ongoing TTFT p99 at 4.3 s on chat")
     assert "Began 02:41:20 UTC 23 Nov 2026 Lasting 25 min" in head
-    assert links(answer["incident-head"]["children"]) == [f"/api/v1{_OPEN}/report", f"/api/v1{_OPEN}"]
+    assert links(answer["incident-head"]["children"]) == [
+        f"/api/v1{_OPEN}/postmortem?format=md",
+        f"/api/v1{_OPEN}/report",
+        f"/api/v1{_OPEN}",
+    ]
     impact = words(answer["incident-impact"]["children"])
     assert impact.startswith("Slow or failed requests 1,018 31 % of all")
     assert "Error budget spent 37 %" in impact

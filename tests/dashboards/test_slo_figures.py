@@ -54,7 +54,7 @@ def test_the_burn_down_shades_what_is_excluded_and_marks_what_fired_on_its_line(
     assert "goes on" in tickets["customdata"][0][0]
     (shade,) = figure["layout"]["shapes"]
     assert (shade["x0"], shade["x1"]) == (time_text(DAY.start), time_text(MAINTENANCE.end))
-    assert figure["layout"]["meta"]["label"] == ("Error budget left over its window, now 30 %; 1 page, 1 ticket fired")
+    assert figure["layout"]["meta"]["label"] == ("Error budget left over its window: 30 %; 1 page, 1 ticket fired")
 
 
 def test_a_burn_down_of_nothing_says_so() -> None:

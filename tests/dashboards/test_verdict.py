@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,14 @@ from domain.slo import SloState
 from tests.dashboards.frames import NOON, cause, incident, minutes_ago, objective, status
 
 _SEEN = {"requests": NOON, "samples": None}
-_BLIND = Gap("looks", "Blind: last look 11:55 UTC", "Nothing that happened since then is found or paged.")
-_STALE = Gap("requests", "Requests stale 7 min", "None came in since 11:53 UTC.")
+_BLIND = Gap(
+    "looks", minutes_ago(5), "Blind: last look 11:55 UTC", "Nothing that happened since then is found or paged.",
+    "as of 11:55, no look since",
+)  # fmt: skip
+_STALE = Gap(
+    "requests", minutes_ago(7), "Requests stale 7 min", "None came in since 11:53 UTC.", "as of 11:53, no data since"
+)
+_PAUSED = replace(_STALE, since=minutes_ago(3), as_of="as of 11:57, no data since", is_missed=False)
 
 
 def _words(found: Verdict) -> str:
@@ -61,7 +68,9 @@ def test_calm_is_one_line_with_the_lowest_budget_and_the_last_data() -> None:
 
 def test_an_objective_without_data_is_never_counted_as_met() -> None:
     unknown = status(state=SloState.NO_DATA, left=None, history=())
-    assert verdict([unknown], [], {"requests": None}, NOON).tone == "unknown"
+    found = verdict([unknown], [], {"requests": None}, NOON)
+    assert found.tone == "unknown"
+    assert _words(found).endswith("No data in the last 35 days.")
     mixed = verdict([unknown, status()], [], _SEEN, NOON)
     assert mixed.headline == "All objectives with data met, 1 without data"
 
@@ -81,10 +90,33 @@ def test_nothing_is_claimed_to_be_met_while_something_is_not_seen() -> None:
 def test_trouble_stays_the_headline_and_what_is_not_seen_stands_beside_it() -> None:
     burning = verdict([], [incident()], _SEEN, NOON, [_BLIND])
     assert (burning.tone, burning.incident_id) == ("critical", "chat-1")
+    assert burning.headline == "TTFT p99 at 4.1 s on chat as of 11:55, no look since"
     assert _words(burning).endswith("Bad link on gpu-07-03/mlx5_2/1. Blind: last look 11:55 UTC.")
     missed = verdict([status(state=SloState.MISSED, left=-0.1)], [], _SEEN, NOON, [_STALE])
     assert missed.headline == "chat missed its objective TTFT < 800 ms"
+    assert "No incident is open as of 11:53, no data since." in _words(missed)
     assert _words(missed).endswith("Last data 12:00:00 UTC. Requests stale 7 min.")
+
+
+def test_after_a_pause_all_is_met_as_of_its_beginning_and_nobody_is_alarmed() -> None:
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, [_PAUSED])
+    assert (found.tone, found.headline) == ("unknown", "All objectives met as of 11:57, no data since")
+    assert _words(found).endswith("Last data 12:00:00 UTC. Requests stale 7 min.")
+
+
+def test_a_gap_that_hides_no_objective_leaves_them_met() -> None:
+    samples = replace(_PAUSED, of="samples", words="Samples stale 3 min")
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, [samples])
+    assert (found.tone, found.headline) == ("good", "All objectives met")
+    assert _words(found).endswith("Samples stale 3 min.")
+    gpus = objective(indicator=Indicator.GPU_AVAILABILITY)
+    assert verdict([status(gpus)], [], _SEEN, NOON, [samples]).headline.endswith("as of 11:57, no data since")
+
+
+def test_what_is_missed_is_told_before_what_has_only_paused() -> None:
+    found = verdict([status()], [], _SEEN, NOON, [replace(_PAUSED, words="Requests stale 3 min"), _BLIND])
+    assert found.headline == "Blind: last look 11:55 UTC"
+    assert "Requests stale 3 min." in _words(found)
 
 
 def test_the_last_data_are_those_of_the_kind_that_is_furthest_behind() -> None:

@@ -64,8 +64,32 @@ def test_an_incident_that_was_stored_before_there_were_chains_has_no_empty_headi
     assert not [words for words in ("How it spread", "Where it lies", "Explains") if words in report]
 
 
+NOTED = {
+    "notified_at": "2026-11-23T02:42:00Z",
+    "acknowledged_at": "2026-11-23T02:46:30Z",
+    "acknowledged_by": "ann",
+    "notes": [{"at": "2026-11-23T02:47:00Z", "by": "ann", "text": "draining gpu-07-03: https://wiki/drain_it."}],
+}
+
+
+def test_what_was_noted_stands_beside_what_was_found() -> None:
+    report = incident_report(replace(UNEXPLAINED), NOTED)
+    assert "| Acknowledged | 2026-11-23T02:46:30Z by ann |" in report
+    assert "| Time to acknowledge | 4 min |" in report.replace("\N{NO-BREAK SPACE}", " ")
+    assert "| Time to mitigate | 14 min |" in report.replace("\N{NO-BREAK SPACE}", " ")
+    assert "## Notes\n\n- 2026-11-23T02:47:00Z ann: draining gpu-07-03: <https://wiki/drain_it>.\n" in report
+    bare = incident_report(UNEXPLAINED)
+    assert not [words for words in ("Notes", "Acknowledged", "Time to acknowledge") if words in bare]
+
+
+def test_a_name_from_telemetry_brings_no_markup() -> None:
+    report = incident_report(replace(PAGING, service="a|b <img> *c*", model="m|`n`"))
+    assert "# TTFT p99 at 4.1 s on a\\|b \\<img\\> \\*c\\*\n" in report
+    assert "| Model | m\\|\\`n\\` |" in report
+
+
 def test_the_start_of_an_engine_is_told_as_a_moment() -> None:
     started = Evidence("engine_start", REPLICA, 1_795_479_584.0, 1_795_915_500.0, "s", 1.0, 15.0)
     causes = (replace(BAD_LINK, evidence=(started,)),)
     report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, causes=causes)))
-    assert "- engine start of chat-3: at 2026-11-29T01:25:00Z, 15 s before the spike" in report
+    assert "- Engine started of chat-3: at 2026-11-29T01:25:00Z, 15 s before the spike" in report

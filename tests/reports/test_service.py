@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from alerts.handling import add_note
 from domain.slo import Objective
 from reports.service import FORMATS, KIND, TableError, WeekError, WeeklyReports, rendered
 from reports.settings import WeeklySettings
@@ -36,6 +37,7 @@ def make(clean_store: Store) -> Make:
 def test_a_week_that_is_over_gives_the_same_bytes_whatever_comes_in_later(clean_store: Store, make: Make) -> None:
     first = {name: make().render("2026-W47", name).body for name in FORMATS}
     write_incidents(clean_store, [replace(incidents()[1], id="inc-late")], NOW)
+    add_note(clean_store, incidents()[1].id, "ann", "cable swapped", NOW, NOW)
     later = make(NOW + timedelta(days=3), objectives=OBJECTIVES[:1])
     assert {name: later.render("2026-W47", name).body for name in FORMATS} == first
 
@@ -43,9 +45,26 @@ def test_a_week_that_is_over_gives_the_same_bytes_whatever_comes_in_later(clean_
 def test_a_report_that_is_made_anew_tells_what_came_in_later(clean_store: Store, make: Make) -> None:
     assert make().document("2026-W47")["incidents"]["count"] == 2
     write_incidents(clean_store, [replace(incidents()[1], id="inc-late")], NOW)
+    add_note(clean_store, "inc-late", "ann", "cable swapped", NOW, NOW)
     assert make().document("2026-W47")["incidents"]["count"] == 2
-    assert make().remake("2026-W47")["incidents"]["count"] == 3
+    again = make().remake("2026-W47")["incidents"]
+    assert again["count"] == 3
+    (notes,) = [row["notes"] for row in again["all"] if row["id"] == "inc-late"]
+    assert [(note["by"], note["text"]) for note in notes] == [("ann", "cable swapped")]
     assert make().document("2026-W47")["incidents"]["count"] == 3
+
+
+def test_a_report_that_was_kept_before_it_had_notes_is_given_back_as_it_was() -> None:
+    added = ("to_acknowledge_s", "resolved_at", "resolved_by", "notes")
+    all_rows = SAMPLE["incidents"]["all"]
+    assert any(row["acknowledged_at"] for row in all_rows)
+    before = [{name: value for name, value in row.items() if name not in added} for row in all_rows]
+    kept = SAMPLE | {"incidents": SAMPLE["incidents"] | {"all": before}}
+    assert "Who had them in hand" in rendered(SAMPLE, "md").body.decode()
+    assert "Who had them in hand" not in rendered(kept, "md").body.decode()
+    with zipfile.ZipFile(io.BytesIO(rendered(kept, "csv").body)) as archive:
+        assert not [name for name in archive.namelist() if "notes" in name]
+        assert "to_acknowledge_s" not in archive.read("tailsight-2026-W47/incidents.csv").decode()
 
 
 def test_a_week_under_way_is_made_anew_and_not_kept(clean_store: Store, make: Make) -> None:

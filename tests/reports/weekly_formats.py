@@ -59,6 +59,15 @@ def hard_document(name: str, models_count: int = 200) -> dict[str, Any]:
             incidents=[
                 replace(one, id=f"{one.id}{number}{name}", service=name) for number in range(9) for one in incidents()
             ],
+            incident_notes={
+                f"{one.id}{number}{name}": {
+                    "acknowledged_at": "2026-11-18T14:11:50Z",
+                    "acknowledged_by": name,
+                    "notes": [{"at": "2026-11-18T14:11:50Z", "by": name, "text": name * 100}] * 3,
+                }
+                for number in range(9)
+                for one in incidents()
+            },
             allocation=facts.allocation.head(4000).with_columns(
                 pl.Series("model", [models[number % models_count] for number in range(4000)]),
                 pl.lit(name).alias("tenant"),

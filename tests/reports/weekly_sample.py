@@ -53,7 +53,15 @@ def sample_facts(**changed: Any) -> WeeklyFacts:
         incidents=incidents(),
         incidents_before=[_week_earlier(one) for one in incidents()[:4]],
         incident_notes={
-            "inc-5a1f20c4d1": {"notified_at": "2026-11-16T09:32:10Z", "acknowledged_at": "2026-11-16T09:36:10Z"},
+            "inc-5a1f20c4d1": {
+                "notified_at": "2026-11-16T09:32:10Z",
+                "acknowledged_at": "2026-11-16T09:36:10Z",
+                "acknowledged_by": "ann",
+                "notes": [
+                    {"at": "2026-11-16T09:36:10Z", "by": "ann", "text": "draining the node"},
+                    {"at": "2026-11-16T09:52:00Z", "by": "ben", "text": "cable swapped, errors gone", "id": "pd-1"},
+                ],
+            },
             "inc-9c02be7714": {"notified_at": "2026-11-18T14:09:11Z", "acknowledged_at": "2026-11-18T14:11:50Z"},
             "inc-0f3d9a6e52": {"notified_at": "2026-11-21T02:44:25Z", "acknowledged_at": "2026-11-21T02:51:02Z"},
         },

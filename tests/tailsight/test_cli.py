@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from analytics.slo_documents.objectives import document_of
-from domain.incident import Indicator
+from domain.incident import Indicator, from_document
 from domain.slo import Calendar, Objective, Period
 from tests.analytics.slo_documents.test_pyrra import PYRRA
 from tests.domain.examples import PAGING, UNEXPLAINED
@@ -203,6 +203,7 @@ from datetime import UTC, datetime, timedelta
 from dataclasses import replace
 from storage.migrate import migrate
 from storage.open import open_store
+from alerts.handling import acknowledge, add_note
 from storage.readers import write_incidents
 from storage.settings import StoreSettings
 from tests.domain.examples import PAGING, UNEXPLAINED
@@ -212,13 +213,23 @@ migrate(store)
 begun = [replace(one, started_at=now - timedelta(hours=1), detected_at=now) for one in (PAGING, UNEXPLAINED)]
 over = replace(begun[1], ended_at=now - timedelta(minutes=50))
 write_incidents(store, [over, begun[0]], now)
+acknowledge(store, PAGING.id, "ann", now + timedelta(minutes=4), now)
+add_note(store, PAGING.id, "ann", "draining gpu-07-03", now, now)
 """
     subprocess.run([sys.executable, "-c", written], check=True, cwd=ROOT, env=environment(), timeout=240)
     listed = tailsight("incidents", **store).stdout
     assert listed.index(PAGING.id) < listed.index(UNEXPLAINED.id), "what goes on comes first"
     assert listed.count("goes on") == 1
     assert "10 min" in listed
-    assert "Next steps" in tailsight("incidents", PAGING.id, **store).stdout
+    told = tailsight("incidents", PAGING.id, **store).stdout
+    assert "Next steps" in told
+    assert "ann: draining gpu-07-03" in told
+    (document,) = json.loads(tailsight("incidents", PAGING.id, "--json", **store).stdout)["incidents"]
+    handling = document.pop("handling")
+    assert from_document(document).id == PAGING.id
+    assert (handling["acknowledged_by"], handling["to_acknowledge_s"]) == ("ann", 240.0)
+    assert [(note["by"], note["text"]) for note in handling["notes"]] == [("ann", "draining gpu-07-03")]
+    assert handling["to_mitigate_s"] is None
     unknown = tailsight("incidents", "inc-none", **store)
     assert unknown.returncode == WRONG_USE
     assert "there is no incident 'inc-none'" in unknown.stderr

@@ -1,0 +1,185 @@
+"""A post-mortem that is begun: all that is known of an incident, in order, and headings for what people alone know.
+
+The same incident with the same notes gives the same bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from alerts.catalogue import runbook_url
+from alerts.handling import MOMENTS, moments
+from analytics.incident_times import seconds_of
+from domain.cause import Cause, CauseKind, Evidence
+from domain.incident import Incident, Indicator
+from domain.quantity import is_moment, level_text, unit_words
+from domain.window import duration_text, from_rfc3339
+from reports import words
+from reports.escaping import code, escaped, linked, paragraph, table_lines
+from reports.incident import (
+    SEVERITY_WORDS,
+    cause_title,
+    chain_lines,
+    explained_words,
+    impact_rows,
+    next_steps,
+    not_looked_at_lines,
+    ruled_out_lines,
+    section,
+    title,
+    whereabouts_lines,
+)
+
+_HEADINGS = ("Evidence", "Of", "Before", "During", "Unit", "Against the onset")
+_NUMBERS = (False, False, True, True, False, False)
+_TO_FILL_IN = ("What went well", "What went badly", "Actions")
+
+
+def postmortem(
+    incident: Incident,
+    noted: Mapping[str, Any],
+    *,
+    web_url: str = "",
+    trace_link: Callable[[str], str | None] = lambda _: None,
+) -> str:
+    """The post-mortem of an incident in Markdown, as GitHub has it.
+
+    Args:
+        incident: what was found.
+        noted: what people noted, of `storage.readers.read_incident_notes`.
+        web_url: where the pages are reached; without it nothing leads there.
+        trace_link: where a trace is seen whole.
+    """
+    lines = [
+        f"# Post-mortem: {escaped(title(incident))}",
+        "",
+        " · ".join((code(incident.id), SEVERITY_WORDS[incident.severity], incident.status)),
+        "",
+        *section("Summary", _summary(incident)),
+        *section("Impact", table_lines([("What", "How much"), *impact_rows(incident)])),
+        *section("Timeline", ["All times are UTC.", "", *_timeline(incident, noted)]),
+        *section("How long it took", table_lines([("Time", "Took", "From"), *_took(incident, noted)])),
+        "## Cause",
+        "",
+        *_cause(incident.cause, incident.indicator),
+        *section("How it spread", chain_lines(incident), level=3),
+        *section("Where the time lay", whereabouts_lines(incident), level=3),
+        *section("Less likely", _less_likely(incident), level=3),
+        *section("What was ruled out", ruled_out_lines(incident) or ["Nothing."]),
+        *section("What was not looked at", not_looked_at_lines(incident) or ["Nothing."]),
+        *section("Next steps", next_steps(incident) or ["None."]),
+        *(line for heading in _TO_FILL_IN for line in (f"## {heading}", "")),
+        *section("Slowest traces", [_trace(one, trace_link(one)) for one in incident.exemplar_trace_ids]),
+        *section("Links", _links(incident, web_url) if web_url else []),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _summary(incident: Incident) -> list[str]:
+    began, goes_on = f"{_clock(incident.started_at)} UTC", incident.ended_at is None
+    when = f"Since {began}" if goes_on else f"For {words.lasting(seconds_of(incident, {}).to_mitigate_s)} from {began}"
+    requests = f"{incident.slow_requests_count:,} requests of {incident.service} ({incident.slow_requests_ratio:.0%})"
+    if incident.indicator is Indicator.ERRORS:
+        hurt = f"{requests} failed"
+    else:
+        usual, peak = duration_text(incident.baseline_ms_p99), duration_text(incident.peak_ms_p99)
+        hurt = f"{requests} were slow or failed; p99 went from {usual} to {peak}"
+    end = " It goes on." if goes_on else ""
+    return [escaped(f"{when}, {hurt}.{end} {_cause_words(incident.cause)}")]
+
+
+def _cause_words(cause: Cause) -> str:
+    if cause.kind is CauseKind.UNKNOWN:
+        return "The cause is not known."
+    return f"Likely cause: {cause_title(cause)}."
+
+
+def _timeline(incident: Incident, noted: Mapping[str, Any]) -> list[str]:
+    """Moments and notes in order of time, and which moments are not known."""
+    reached = moments(incident, noted)
+    told = [(one.at, one.name + (f" by {escaped(one.by)}" if one.by else "")) for one in reached]
+    told += [
+        (from_rfc3339(one["at"]), f"{escaped(one['by'])}: {linked(one['text'])}") for one in noted.get("notes", ())
+    ]
+    lines = [f"- **{_clock(at)}** {words}" for at, words in sorted(told, key=lambda one: one[0])]
+    names = {one.name for one in reached}
+    missing = [name for name in MOMENTS if name not in names]
+    return [*lines, *(["", f"Not recorded: {', '.join(missing).lower()}."] if missing else [])]
+
+
+def _took(incident: Incident, noted: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    took = seconds_of(incident, noted)
+    since = "being notified" if took.to_notify_s is not None else "detection"
+    return [
+        ("To detect", words.lasting(took.to_detect_s), "the onset"),
+        ("To notify", words.lasting(took.to_notify_s), "detection"),
+        ("To acknowledge", words.lasting(took.to_acknowledge_s), since),
+        ("To mitigate", words.lasting(took.to_mitigate_s), "the onset"),
+    ]
+
+
+def _cause(cause: Cause, indicator: Indicator) -> list[str]:
+    explained = explained_words(cause, indicator)
+    lines = [f"**{escaped(cause_title(cause))}**", "", paragraph(cause.summary), ""]
+    lines += [] if explained is None else [explained, ""]
+    if cause.evidence:
+        lines += [*table_lines([_HEADINGS, *map(_evidence, cause.evidence)], _NUMBERS), ""]
+    return lines
+
+
+def _evidence(evidence: Evidence) -> tuple[str, ...]:
+    is_time = is_moment(evidence.during, evidence.unit)
+    return (
+        words.signal_title(evidence.signal),
+        str(evidence.entity),
+        "no data" if evidence.before is None else _level(evidence.before, evidence.unit),
+        _level(evidence.during, evidence.unit),
+        "UTC" if is_time else unit_words(evidence.unit),
+        _against_onset(evidence.lead_s),
+    )
+
+
+def _against_onset(lead_s: float | None) -> str:
+    if lead_s is None:
+        return words.NOT_KNOWN
+    return "with it" if round(lead_s) == 0 else f"{abs(lead_s):.0f} s {'before' if lead_s > 0 else 'after'}"
+
+
+def _level(value: float, unit: str) -> str:
+    if is_moment(value, unit):
+        return _clock(datetime.fromtimestamp(round(value), UTC))
+    return level_text(value, unit)
+
+
+def _less_likely(incident: Incident) -> list[str]:
+    return [f"- {escaped(f'{cause_title(one)}: {one.summary}')}" for one in incident.explanation.causes[1:]]
+
+
+def _trace(trace_id: str, url: str | None) -> str:
+    return f"- {code(trace_id)}" if url is None else f"- [{code(trace_id)}](<{_in_angles(url)}>)"
+
+
+def _links(incident: Incident, web_url: str) -> list[str]:
+    path = f"incidents/{quote(incident.id, safe='')}"
+    told = (
+        ("The incident", f"{web_url}/{path}"),
+        ("As JSON", f"{web_url}/api/v1/{path}"),
+        ("What was noted of it", f"{web_url}/api/v1/{path}/notes"),
+        *(
+            [("The runbook of this cause", runbook_url(web_url, incident.cause.kind))]
+            if incident.cause.kind is not CauseKind.UNKNOWN
+            else []
+        ),
+    )
+    return [f"- [{words}](<{_in_angles(url)}>)" for words, url in told]
+
+
+def _in_angles(url: str) -> str:
+    """A URL that cannot end the angle brackets around it."""
+    return quote(url, safe="%/:?#[]@!$&'()*+,;=~")
+
+
+def _clock(moment: datetime) -> str:
+    """`2026-11-23 02:41:20`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
