@@ -89,6 +89,12 @@ def silence_of(alert: Alert, newest: datetime, now: datetime) -> Gap | None:
     return Gap(REQUESTS, newest, words["summary"], meaning, _no_data_since(newest, now), service=service)
 
 
+def told_once(unseen: Sequence[Gap]) -> list[Gap]:
+    """Without the silences of services, where nothing is heard of any."""
+    of_all = {gap.of for gap in unseen if gap.service is None and gap.is_missed}
+    return [gap for gap in unseen if gap.service is None or gap.of not in of_all]
+
+
 def hiding(unseen: Sequence[Gap], kinds: Sequence[str], service: str | None = None) -> Gap | None:
     """The gap that hides for longest what rests on these kinds; None where it is seen.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dashboards import text
-from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_objective
+from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_objective, told_once
 from dashboards.severity import SEVERITIES, STATES
 from domain.freshness import known_until
 from domain.incident import Incident, Severity
@@ -45,7 +45,7 @@ def verdict(
     if judged and judged[0].state is not SloState.MET:
         return _with_gaps(_objective_in_trouble(judged[0], seen, hiding(unseen, (LOOKS, REQUESTS))), unseen)
     if any(gap.is_missed for gap in unseen):
-        return _unseen(sorted(unseen, key=lambda gap: not gap.is_missed), judged)
+        return _unseen(sorted(told_once(unseen), key=lambda gap: not gap.is_missed), judged)
     if not judged:
         return Verdict(
             "unknown", "Nothing to judge yet", ((f"No objective has data in its window. {seen}", False),), None
@@ -137,7 +137,7 @@ def _unseen(unseen: Sequence[Gap], judged: Sequence[SloStatus]) -> Verdict:
 
 
 def _with_gaps(found: Verdict, unseen: Sequence[Gap]) -> Verdict:
-    return replace(found, details=(*found.details, *((f" {gap.words}.", True) for gap in unseen)))
+    return replace(found, details=(*found.details, *((f" {gap.words}.", True) for gap in told_once(unseen))))
 
 
 def _lowest_budget(judged: Sequence[SloStatus], lowest_word: str = "Lowest") -> tuple[tuple[str, bool], ...]:

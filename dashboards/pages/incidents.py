@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -61,7 +62,8 @@ def register(app: Dash, context: PageContext) -> None:
             return note(found, state, {}), [], nothing_found(hiding(unseen, (LOOKS, REQUESTS), state.service))
         calm = context.analysis.spikes.calm
         hidden = {one.id: gap for one in found if (gap := hiding_end(unseen, one, calm)) is not None}
-        return note(found, state, hidden), handling(incident_times(found, notes)), table(found, now, notes, hidden)
+        known = [replace(one, ended_at=None) if one.id in hidden else one for one in found]
+        return note(found, state, hidden), handling(incident_times(known, notes)), table(found, now, notes, hidden)
 
 
 def note(found: Sequence[Incident], state: PageState, hidden: Mapping[str, Gap]) -> str:

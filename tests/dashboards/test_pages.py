@@ -268,6 +268,7 @@ def test_an_incident_whose_requests_stopped_is_not_told_to_be_over(without_reque
     outputs = ("incidents-note.children", "incidents-times.children", "incidents-table.children")
     listed = without_requests.callback(*outputs, url__search="", tick__n_intervals=1)
     assert words(listed["incidents-note"]["children"]) == "2 in the last 7 d, 1 open"
+    assert words(listed["incidents-times"]["children"][3]) == "Time to resolve 9 min p90 9 min, n 1"
     told = words(listed["incidents-table"]["children"])
     assert "at least 25 min" in told
     assert "Open as of 03:06, no data since" in told

@@ -157,3 +157,13 @@ def test_an_objective_looks_as_bad_as_the_worst_incident_that_spends_it() -> Non
     assert look_of(status(), [ticket, incident()])[0] == "Page"
     assert look_of(status(), [])[0] == "Healthy"
     assert [line_tone(status(), [incident()]), line_tone(status(), [])] == ["critical", "calm"]
+
+
+def test_where_nothing_is_heard_of_any_service_the_silence_of_each_is_not_told_too() -> None:
+    silent = replace(_STALE, words="chat has had no request for 7 min", service="chat")
+    alone = verdict([status()], [], _SEEN, NOON, [silent])
+    assert alone.headline == "chat has had no request for 7 min"
+    for found in (verdict([status()], going_on, _SEEN, NOON, [_STALE, silent]) for going_on in ([], [incident()])):
+        assert "chat has had no request" not in f"{found.headline} {_words(found)}"
+    paused = verdict([status()], [], _SEEN, NOON, [_PAUSED, silent])
+    assert paused.headline == "chat has had no request for 7 min", "a pause of all tells nothing of it"
