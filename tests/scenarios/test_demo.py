@@ -15,7 +15,7 @@ from domain.incident import from_document
 from tests.domain.test_incident import INCIDENT_KEYS
 
 KINDS = ("gpu_memory_pressure", "gpu_memory_contention", "network_saturation", "network_link_fault", "capacity_loss")
-MORE_KINDS = ("bad_release", "gpu_fault", "straggler", "upstream_dependency")  # all are played in tests/simulator
+MORE_KINDS = ("bad_release", "upstream_dependency")  # all are played in tests/simulator
 ROOT = Path(__file__).parents[2]
 
 
