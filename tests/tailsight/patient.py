@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from collector.wal import Frame
+from storage.open import read_gateway_address
 from tailsight.cli import _opened
 from tailsight.doctor import examine
 from tailsight.settings import Settings
@@ -91,6 +92,15 @@ class Patient:
             time.sleep(0.5)
         return told
 
+    def shows(self, sample: str) -> None:
+        """Wait until a sample is at /metrics, a minute at most."""
+        ended = time.monotonic() + 60
+        address = read_gateway_address(self.folder / "data")
+        assert address is not None
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        while sample not in httpx.get(f"{address.web_url}/metrics", headers=headers).text and time.monotonic() < ended:
+            time.sleep(0.1)
+
     def command(self, *arguments: str) -> dict[str, Any]:
         """What `tailsight doctor` tells, as a process of its own."""
         words = ["doctor", "--config", str(self.folder / "tailsight.yaml"), *arguments]
@@ -123,6 +133,8 @@ def report(folder: Path) -> dict[str, Any]:
         patient.looked_until(lambda told: told["disk"]["state"] == "trouble")
         patient.send(trace_request(time.time_ns()))
         told["full"] = patient.looked()
+        # Now, because spend is asked for at the first look, and then no more for ten minutes.
+        patient.application.store.execute("RENAME TABLE tailsight_cost_hours TO tailsight_cost_hours_gone")
         patient.stop()
 
         (folder / "data/wal/traces-00000000000000000001-0000abcd.wal").write_bytes(b"what a disk made of a segment")
@@ -143,7 +155,7 @@ def report(folder: Path) -> dict[str, Any]:
         store = patient.application.store
         store.execute("DROP VIEW of_our_own")
         store.execute("RENAME TABLE tailsight_incidents TO tailsight_incidents_gone")
-        time.sleep(3)  # for looks that fail
+        patient.shows('tailsight_analysis_runs_total{outcome="failed"}')
         told["later"] = patient.looked(timedelta(minutes=10))
     return told
 
@@ -166,7 +178,6 @@ def make_ill(patient: Patient) -> None:
     frame = Frame(time.time_ns(), {"otel_traces": 1}, b"\xff\xff is no request")
     collector._wal.append("traces", frame).result(timeout=60)  # as if the door had let it in
     collector.flush()
-    store.execute("RENAME TABLE tailsight_cost_hours TO tailsight_cost_hours_gone")
     store.execute("CREATE MATERIALIZED VIEW of_our_own ENGINE = Memory AS SELECT throwIf(1) AS failed FROM otel_traces")
     patient.send(trace_request(time.time_ns()))
 
