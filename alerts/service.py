@@ -155,8 +155,13 @@ class Alerting:
             self._feed.post(held)
             self._has_changed = self._has_changed or bool(held)
 
-    def alerts(self) -> list[KnownAlert]:
+    def firing(self) -> list[Alert]:
         """What fires now, first beginning first."""
+        with self._lock:
+            return [alert for alert, _ in self._dispatcher.firing(self._now())]
+
+    def alerts(self) -> list[KnownAlert]:
+        """The same, each with whom it reaches, what keeps it quiet, and when it was told."""
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)

@@ -188,8 +188,8 @@ class _Engine:
     def there(self, steps: int) -> NDArray[np.bool_]:
         """In which steps it was there by its samples, a few missed scrapes notwithstanding: (steps,)."""
         there = np.zeros(steps, dtype=bool)
+        patience = _MISSED_SCRAPES * self.spread_steps
         for first, following in pairwise([*self.reported, steps]):
-            patience = _MISSED_SCRAPES * self.spread_steps
             there[first : following if following - first <= patience else first + 1] = True
         return there
 

@@ -100,7 +100,7 @@ class PageContext:
 
     def unseen(self, newest: Mapping[str, datetime | None], now: datetime, service: str | None = None) -> list[Gap]:
         """The same, and that a service (any, unless said) is silent; asks the store, so call it in a worker thread."""
-        firing = () if self.alerting is None else [one.alert for one in self.alerting.alerts()]
+        firing = () if self.alerting is None else self.alerting.firing()
         silent = [
             self._silence(alert, now)
             for alert in firing

@@ -102,7 +102,7 @@ def _timeline(incident: Incident, noted: Mapping[str, Any]) -> list[str]:
     told += [
         (from_rfc3339(one["at"]), f"{escaped(one['by'])}: {linked(one['text'])}") for one in noted.get("notes", ())
     ]
-    lines = [f"- **{_clock(at)}** {words}" for at, words in sorted(told, key=lambda one: one[0])]
+    lines = [f"- **{_clock(at)}** {what}" for at, what in sorted(told, key=lambda one: one[0])]
     names = {one.name for one in reached}
     missing = [name for name in MOMENTS if name not in names]
     return [*lines, *(["", f"Not recorded: {', '.join(missing).lower()}."] if missing else [])]
@@ -172,7 +172,7 @@ def _links(incident: Incident, web_url: str) -> list[str]:
             else []
         ),
     )
-    return [f"- [{words}](<{_in_angles(url)}>)" for words, url in told]
+    return [f"- [{what}](<{_in_angles(url)}>)" for what, url in told]
 
 
 def _in_angles(url: str) -> str:

@@ -285,7 +285,7 @@ def _prompt_mix(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
 def _straggler(cloud: Cloud, randomness: random.Random, started_at: datetime) -> Plan:
     replica = randomness.choice(cloud.replicas)
     service = replica.service
-    variant = randomness.choice(("replica", "replica", "imbalance"))
+    variant = randomness.choice(("replica", "replica", "imbalance"))  # the one is twice as common as the other
     if variant == "imbalance":
         wanted = randomness.uniform(1.2, 2.0) * service.replica_requests_per_s / _usual(service, started_at)
         fair = 1.0 / len(cloud.replicas_of(service.name))

@@ -23,7 +23,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from collector.errors import CollectorError
-from domain.address import http_url
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind
 from domain.incident import Incident, Indicator, Status, explanation_to_document, to_document
 from domain.money import usd_text
@@ -485,7 +484,7 @@ def route_send(
         alerts if receiver is None else alerts.model_copy(update={"alertmanagers": ()}),
         receivers,
         trial_alert({**given, **alerts.labels}, by, now),
-        settings.web.public_url or http_url(settings.web.host, settings.web.port),
+        settings.web.url,
         open_s,
         lambda: datetime.now(UTC),
     )
@@ -805,14 +804,13 @@ def report_weekly(
         _fail("--format needs --out: a folder to write into", Exit.WRONG_USE)
     now = datetime.now(UTC)
     with _store(config) as (store, settings), _progress(quiet=as_json) as tell:
-        url = settings.web.public_url or http_url(settings.web.host, settings.web.port)
         reports = WeeklyReports(
             store,
             settings.reports.weekly,
             settings.cost.to_job,
             lambda: _objectives(store, settings, now),
             lambda: now,
-            lambda: url,
+            lambda: settings.web.url,
         )
         make = reports.remake if again else reports.document
         try:

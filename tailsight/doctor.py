@@ -22,7 +22,7 @@ from analytics.jobs.fleet import stopped_services
 from analytics.jobs.objectives import services_without_objective, standing_objectives, without_objective_words
 from collector.cardinality import find_excesses
 from domain.address import local_url, shown
-from domain.freshness import Looks
+from domain.freshness import LATE_AFTER, Looks
 from domain.window import Window, duration_text, from_rfc3339
 from storage.errors import StoreError
 from storage.open import read_gateway_address
@@ -34,7 +34,6 @@ from tailsight.errors import SettingsError
 from tailsight.settings import Settings, links_of_this_machine, listens_openly
 
 _ANSWER_S = 20.0
-_STALE = timedelta(minutes=5)
 _SOURCES = timedelta(days=1)  # who sent nothing for longer is forgotten, as on the page Data
 _NAMED_MAX = 10
 
@@ -431,7 +430,7 @@ def _of_store(store: Store, metrics: _Metrics, settings: Settings, now: datetime
 
 
 def _newest(source: str, newest: datetime | None, settings: Settings, now: datetime) -> Check:
-    if newest is not None and now - newest <= _STALE:
+    if newest is not None and now - newest <= LATE_AFTER:
         return Check(f"newest {source}", State.FINE, f"newest of {source}: {_age(newest, now)} old")
     age = f"none in the last {FRESHNESS_DAYS[-1]} days" if newest is None else f"{_age(newest, now)} old"
     do = {
@@ -451,7 +450,7 @@ def _senders(found: pl.DataFrame, metrics: _Metrics, now: datetime) -> Check:
     down = [f"{job} {instance}" for job, instance in jobs.filter(pl.col("up") == 0).select("name", "instance").rows()]
     newest = jobs.group_by("name", maintain_order=True).agg(pl.col("newest").max())
     standing = [
-        f"{job} (last {_ago(last, now)})" for job, last in newest.filter(pl.col("newest") < now - _STALE).rows()
+        f"{job} (last {_ago(last, now)})" for job, last in newest.filter(pl.col("newest") < now - LATE_AFTER).rows()
     ]
     if down:
         do = "does the exporter run, and can it be reached from where it is scraped?"

@@ -74,6 +74,11 @@ class WebSettings(BaseModel):
             raise ValueError(f"{shown(url)!r} is no URL; write http(s)://HOST")
         return url
 
+    @property
+    def url(self) -> str:
+        """Where the pages are reached, as far as it is told here: `serve` knows which port it was given."""
+        return self.public_url or http_url(self.host, self.port)
+
 
 class AnalyticsSettings(BaseModel):
     """How often and how far back spikes are looked for."""
@@ -438,7 +443,7 @@ def links_of_this_machine(settings: Settings) -> str | None:
     if not is_told or web.public_url is not None or not is_of_this_machine(web.host):
         return None
     return (
-        f"alerts are told, and web.public_url is not set: links in them lead to {http_url(web.host, web.port)}, which "
+        f"alerts are told, and web.public_url is not set: links in them lead to {web.url}, which "
         "leads here on this machine only. Set it to where people reach the pages"
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from socketserver import BaseServer, StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
@@ -83,17 +83,23 @@ class Receiver:
 
 
 @contextmanager
+def _serving(server: BaseServer) -> Iterator[None]:
+    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees that it ends
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def receiving(usual: Answer = Answer(), tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:  # frozen
     """A receiver that listens."""
     made = Receiver(usual, tls)
-    thread = Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees that it ends
-    thread.start()
-    try:
+    with _serving(made.server):
         yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
-        thread.join()
 
 
 class Mailbox:
@@ -138,14 +144,8 @@ class Mailbox:
 def mailing(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     """A mail server that listens."""
     made = Mailbox(tls)
-    thread = Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)  # seconds until it sees that it ends
-    thread.start()
-    try:
+    with _serving(made.server):
         yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
-        thread.join()
 
 
 class Clock:
