@@ -169,7 +169,7 @@ def check_exactly_once(found: Report, acknowledged: dict[str, set[int]]) -> None
     for table in ("requests", "traces"):
         assert found[table] == spans, differences(found[table], spans)
     assert found["rollup"] == {"all": len(spans)}
-    assert found["samples"] == points
+    assert found["samples"] == points, differences(found["samples"], points)
     assert found["quarantined"] == {"all": 0}
 
 
