@@ -29,7 +29,7 @@ _PART_STEPS_MIN = 4  # of a spike that is told in two parts
 _RISE_RATIO_MIN = 1.5
 _RISE_GAIN_MIN = 5.0  # e to that: so much likelier are two shares of slow requests than one
 _OTHERS_MIN, _BEGIN_TOGETHER = 2, timedelta(seconds=60)
-_LEADS_IN, _LEADS_IN_GAP = timedelta(seconds=240), timedelta(seconds=60)
+_LEADS_IN = timedelta(seconds=240)
 _HEAD_START = timedelta(seconds=120)  # a request that began before it is late as a whole before a first token is
 
 
@@ -462,8 +462,8 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
     return at
 
 
-def led_in_by_failures(spike: Spike, others: Sequence[Spike]) -> Spike:
-    """The spike, begun with the failures that it followed upon.
+def led_in_by_failures(spike: Spike, others: Sequence[Spike], calm: timedelta) -> Spike:
+    """The spike, begun with the failures that it followed upon: those whose spike had not closed yet.
 
     When replicas crash, what they served fails first, and then what the others get in its place waits.
     """
@@ -474,7 +474,7 @@ def led_in_by_failures(spike: Spike, others: Sequence[Spike]) -> Spike:
         for one in others
         if one.indicator is Indicator.ERRORS
         and (one.service, one.model) == (spike.service, spike.model)
-        and one.window.start < spike.window.start <= one.window.end + _LEADS_IN_GAP
+        and one.window.start < spike.window.start <= one.window.end + calm
         and spike.window.start - one.window.start <= _LEADS_IN
     ]
     if not leads:

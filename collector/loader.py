@@ -28,7 +28,7 @@ from collector.telemetry import Telemetry
 from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
 from storage.errors import StoreError, StoreUnavailableError, UndecodableError
 from storage.otlp import Encoding, Form
-from storage.recovery import WrittenParts, forget_known_series, forget_lost_inserts
+from storage.recovery import TokenLogs, WrittenParts, forget_known_series, forget_lost_inserts
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Loader:
         self._is_store_doubtful = True
         self._forget_series_at = 0.0
         self._written_parts = WrittenParts(store)
+        self._token_logs = TokenLogs(store)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._load_forever, name="wal-loader", daemon=True)
 
@@ -215,6 +216,7 @@ class Loader:
                 continue
             try:
                 self._repair_store()
+                self._token_logs.reserve()
                 self.load(segment)
                 self._look_at_the_parts(segment)
             except Exception as error:  # whatever it is, the thread goes on and the segment waits

@@ -173,7 +173,7 @@ def unusual_cases(
     for service in dict.fromkeys(spike.service for spike in (*spikes, *faint)):
         requests = _RecentRequests(store, service, series, window.end)
         own, own_faint = ([one for one in found if one.service == service] for found in (spikes, faint))
-        unusual = _unusual(requests, own, own_faint, partial(look, requests), history_s)
+        unusual = _unusual(requests, own, own_faint, partial(look, requests), settings.spikes)
         for spike in sorted(unusual, key=lambda one: one.window.start):
             case = _case_of(requests, spike, unusual[spike], history_s)
             yield _with_levels(spike, case) if spike.faint else spike, case
@@ -184,7 +184,7 @@ def _unusual(
     spikes: Sequence[Spike],
     faint: Sequence[Spike],
     look: Callable[[Spike, Sequence[Window]], Slowness],
-    history_s: float,
+    settings: SpikeSettings,
 ) -> dict[Spike, tuple[Window, ...]]:
     """Which spikes of a service are told, each with what was unusual in the history before it.
 
@@ -195,7 +195,7 @@ def _unusual(
     notable: dict[Spike, tuple[Window, ...]] = {}
 
     def sort(spike: Spike, unusual: dict[Spike, tuple[Window, ...]]) -> None:
-        earlier = _unusual_before(spike, unusual, history_s)
+        earlier = _unusual_before(spike, unusual, settings.history_s)
         found = look(spike, earlier)
         if found.is_unusual:
             unusual[spike] = earlier
@@ -204,7 +204,7 @@ def _unusual(
 
     for spike in spikes:
         sort(spike, unusual)
-    told = _begun_and_ended(requests, unusual, history_s)
+    told = _begun_and_ended(requests, unusual, settings)
     for spike in sorted(faint, key=lambda one: one.faint):
         around = replace(spike, window=spike.window.widened(before_s=_LEADS_S, after_s=_LEADS_S))
         if not any(are_together(around, other) for other in told if not other.faint):
@@ -215,10 +215,11 @@ def _unusual(
 
 
 def _begun_and_ended(
-    requests: "_RecentRequests", found: Mapping[Spike, tuple[Window, ...]], history_s: float
+    requests: "_RecentRequests", found: Mapping[Spike, tuple[Window, ...]], settings: SpikeSettings
 ) -> dict[Spike, tuple[Window, ...]]:
     """Of indicators together one spike, begun with the others and ended with the failures."""
     unusual = list(found)
+    history_s = settings.history_s
     begun = cache(partial(_begun, requests, found, history_s))
     for spike in one_for_overlapping(unusual):
         later = begun(spike)
@@ -227,7 +228,7 @@ def _begun_and_ended(
         if not _slowness_of(requests, later, found[spike], history_s, later.window).is_unusual:
             unusual.remove(spike)  # the minutes before it were what was unusual of it: the others tell the rest
     whole = {
-        until_failures_end(led_in_by_failures(begun(spike), unusual), unusual): found[spike]
+        until_failures_end(led_in_by_failures(begun(spike), unusual, settings.calm), unusual): found[spike]
         for spike in one_for_overlapping(unusual)
     }
     # Failures that it began with are a part of it, and no earlier spike.

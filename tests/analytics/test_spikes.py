@@ -267,17 +267,19 @@ def test_a_spike_of_times_begins_with_the_failures_that_it_follows_upon() -> Non
 
     slow = spike(Indicator.TTFT, 660, 990)
     failed = spike(Indicator.ERRORS, 600, 645)
-    begun = led_in_by_failures(slow, [slow, failed])
-    assert (begun.window, begun.detected_at, begun.indicator) == (Window(at(600), at(990)), at(630), Indicator.TTFT)
+    for lead, since in ((failed, 600), (spike(Indicator.ERRORS, 435, 480), 435)):
+        begun = led_in_by_failures(slow, [slow, lead], SETTINGS.calm)
+        assert (begun.window, begun.indicator) == (Window(at(since), at(990)), Indicator.TTFT)
+        assert begun.detected_at == at(since + 30)
     for other in (
-        spike(Indicator.ERRORS, 500, 585),  # over for more than a minute
+        spike(Indicator.ERRORS, 430, 475),  # had closed
         spike(Indicator.ERRORS, 300, 645),  # had failed for long
         spike(Indicator.LATENCY, 600, 645),
         spike(Indicator.ERRORS, 600, 645, "small"),
         spike(Indicator.ERRORS, 675, 690),
     ):
-        assert led_in_by_failures(slow, [slow, other]) == slow
-    assert led_in_by_failures(failed, [failed, spike(Indicator.ERRORS, 500, 570)]) == failed
+        assert led_in_by_failures(slow, [slow, other], SETTINGS.calm) == slow
+    assert led_in_by_failures(failed, [failed, spike(Indicator.ERRORS, 500, 570)], SETTINGS.calm) == failed
 
 
 def test_a_spike_of_times_goes_on_while_requests_fail_for_what_fails_has_no_time() -> None:

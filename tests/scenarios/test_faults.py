@@ -110,29 +110,6 @@ def opened(store: Store, folder: Path, wal: WalSettings = PATIENT, *, loads: boo
 # -- disks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a file system of so many MiB."""
-    mounted: list[Path] = []
-
-    def mount(size_mib: int) -> Path:
-        folder = tmp_path / f"disk-{size_mib}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(folder)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            pytest.skip("there is no `mount` here, so a disk cannot be made small")
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be made here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_log_whose_disk_is_full_refuses_and_goes_on_by_itself(
     clean_store: Store, small_disk: Callable[[int], Path]
 ) -> None:

@@ -1,5 +1,6 @@
 """Inserts that left no rows, or rows that are not whole on the disk: found, and made repeatable, and no others."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -8,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from storage.recovery import RememberedInsert, WrittenParts, forget_lost_inserts, lost_inserts, remembered_inserts
+from storage import recovery
+from storage.errors import StoreUnavailableError
+from storage.recovery import (
+    RememberedInsert,
+    TokenLogs,
+    WrittenParts,
+    forget_lost_inserts,
+    lost_inserts,
+    remembered_inserts,
+)
 from storage.store import Store
 from tests.collector.payloads import trace_request
 
@@ -132,7 +142,41 @@ def test_what_a_torn_merge_had_joined_is_there_again(clean_store: Store, asked: 
 
 def test_a_server_looks_after_its_own_disk(http_store: Store) -> None:
     assert WrittenParts(http_store).mend() == 0
+    TokenLogs(http_store).reserve()
     assert forget_lost_inserts(http_store) == 0
+
+
+def test_each_table_has_room_for_its_next_tokens(clean_store: Store, asked: Callable[[str], str]) -> None:
+    TokenLogs(clean_store).reserve()
+    logs = list(Path(asked("SELECT path FROM system.disks WHERE name = 'default'")).glob("store/*/*/dedup*/*.txt"))
+    assert len(logs) >= 10
+    for log in logs:
+        status = log.stat()
+        assert status.st_blocks * 512 - status.st_size >= 16 << 10, log
+
+
+def test_what_has_its_room_can_be_written_to_a_full_disk(small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(1)
+    token_log, other = disk / "deduplication_log_1.txt", disk / "other"
+    token_log.write_bytes(b"1\t20261124_1_1_0\ta\n")
+    recovery._reserve(token_log)
+    assert token_log.read_bytes() == b"1\t20261124_1_1_0\ta\n", "the room lies beyond the end"
+    other.touch()
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(StoreUnavailableError, match=r"no room for .*/other: No space left on device; give the disk"):
+        recovery._reserve(other)
+    with token_log.open("ab") as appended:
+        appended.write(bytes(32 << 10))
+    assert token_log.stat().st_size > 32 << 10
+
+
+def test_a_file_system_that_cannot_reserve_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda *_args, **_options: object())
+    (tmp_path / "log").touch()
+    recovery._reserve(tmp_path / "log")
+    assert (tmp_path / "log").stat().st_blocks == 0
 
 
 def test_a_log_of_tokens_is_read_to_its_end() -> None:
