@@ -17,7 +17,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel, state_words
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window, uncharted, why
-from dashboards.freshness import Gap, hiding_end, lasted_words
+from dashboards.freshness import SAMPLES, Gap, hiding, hiding_end, lasted_words
 from dashboards.gpus import affected_names, gpu_tiles, mean_activity, read_activity, read_gpus
 from dashboards.severity import SEVERITIES
 from dashboards.slow_requests import show_slow_requests
@@ -407,7 +407,9 @@ def _where(context: PageContext, incident: Incident) -> Component:
     gpus = read_gpus(store, window)
     activity = read_activity(store, window, gpus, step_s=max(60, int(window.seconds // 60)))
     affected = affected_names(incident.cause.entity, gpus, read_topology(store))
-    return gpu_tiles(mean_activity(activity, gpus), affected)
+    hidden = None if incident.ended_at else hiding(context.read_unseen(now), (SAMPLES,))
+    tiles = gpu_tiles(mean_activity(activity, gpus), affected)
+    return html.Div([tiles, None if hidden is None else html.P(text.sentence(f"{hidden.as_of}."), className="calm")])
 
 
 def _requests(context: PageContext, incident: Incident) -> list[Component]:

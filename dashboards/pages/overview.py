@@ -16,7 +16,7 @@ from dashboards.callbacks import callback
 from dashboards.components import chart, empty_state, fact, figure_of, icon, page_link, panel, spark, state_badge
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
-from dashboards.freshness import REQUESTS, Gap, as_known, hiding, hiding_end, hiding_objective
+from dashboards.freshness import REQUESTS, SAMPLES, Gap, as_known, hiding, hiding_end, hiding_objective
 from dashboards.gpus import at_cadence, read_activity, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
 from dashboards.traffic import SETTLES_AFTER, Traffic, traffic_of
@@ -61,7 +61,7 @@ def layout() -> Component:
                 ],
                 className="columns",
             ),
-            panel("GPU activity", chart("gpus", 260), note="by node; warm is idle, a gap is no sample"),
+            panel("GPU activity", chart("gpus", 260), note=html.Span(id="overview-gpus-note")),
         ],
         className="overview",
     )
@@ -122,8 +122,14 @@ def register(app: Dash, context: PageContext) -> None:
     async def show_latency(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         return await asyncio.to_thread(_latency, context, parse_state(search))
 
-    @callback(app, Output(figure_of("gpus"), "data"), Input("url", "search"), Input("tick", "n_intervals"))
-    async def show_gpus(search: str | None, _ticks: int | None) -> figures.Figure:
+    @callback(
+        app,
+        Output("overview-gpus-note", "children"),
+        Output(figure_of("gpus"), "data"),
+        Input("url", "search"),
+        Input("tick", "n_intervals"),
+    )
+    async def show_gpus(search: str | None, _ticks: int | None) -> tuple[str, figures.Figure]:
         return await asyncio.to_thread(_gpus, context, parse_state(search))
 
     @callback(app, Output("overview-explained", "children"), Input("url", "search"))
@@ -320,12 +326,14 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
     )
 
 
-def _gpus(context: PageContext, state: PageState) -> figures.Figure:
+def _gpus(context: PageContext, state: PageState) -> tuple[str, figures.Figure]:
     store, now = context.store, context.now()
     window, step_s = state.window(now, OVERVIEW_RANGE), state.range(OVERVIEW_RANGE).step_s
     activity, shown_step_s = at_cadence(read_activity(store, window, read_gpus(store, window), step_s), step_s)
     incidents = read_incidents(store, window, service=state.service)
-    return figures.gpu_activity(activity, window=window, step_s=shown_step_s, incidents=incidents)
+    hidden = hiding(context.read_unseen(now), (SAMPLES,))
+    note = f"{'' if hidden is None else f'{hidden.as_of}; '}by node; warm is idle, a gap is no sample"
+    return note, figures.gpu_activity(activity, window=window, step_s=shown_step_s, incidents=incidents)
 
 
 def _explained(context: PageContext, state: PageState) -> Component | None:

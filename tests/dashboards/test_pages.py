@@ -41,6 +41,7 @@ _OVERVIEW = (
     "figure:budgets.data",
 )
 _LATENCY = ("overview-latency-title.children", "overview-latency-note.children", "figure:latency.data")
+_GPUS = ("overview-gpus-note.children", "figure:gpus.data")
 _HEAD = ("navigation.children", "freshness.children")
 _MENUS = ("range-menu.children", "service-menu.children")
 _INCIDENT = (
@@ -319,6 +320,10 @@ def test_without_samples_only_what_rests_on_them_is_told_as_of_when(
     told = _told_states(asker)
     assert told.count("Healthy") == 3 + 3 + 1 + 1
     assert told.count("Healthy as of 03:06, no data since") == 1 + 1 + 1 + 1
+    activity = asker.callback(*_GPUS, url__search="", tick__n_intervals=1)
+    assert words(activity["overview-gpus-note"]["children"]).startswith("as of 03:06, no data since; by node")
+    where = asker.callback("incident-where.children", url__pathname=_OPEN, tick__n_intervals=1)["incident-where"]
+    assert words(where["children"]).endswith("As of 03:06, no data since.")
 
 
 def test_while_all_is_seen_every_state_is_told_as_of_now(pages: Asker) -> None:
@@ -353,14 +358,15 @@ def test_a_service_without_first_tokens_shows_its_latency(pages: Asker) -> None:
 
 @pytest.mark.parametrize("search", ["", "?range=15m", "?range=7d"])
 def test_gpu_activity_groups_gpus_by_node(pages: Asker, search: str) -> None:
-    answer = pages.callback("figure:gpus.data", url__search=search, tick__n_intervals=1)
+    answer = pages.callback(*_GPUS, url__search=search, tick__n_intervals=1)
     figure = answer[_FIGURE % "gpus"]["data"]
     assert figure["layout"]["yaxis"]["ticktext"] == ["gpu-07-01", "gpu-07-02", "gpu-07-03", "gpu-07-04"]
     assert len(figure["data"][0]["z"]) == 32 + 3
+    assert words(answer["overview-gpus-note"]["children"]) == "by node; warm is idle, a gap is no sample"
 
 
 def test_samples_each_minute_in_columns_of_a_quarter_minute_look_unbroken(pages: Asker) -> None:
-    answer = pages.callback("figure:gpus.data", url__search="?range=15m", tick__n_intervals=1)
+    answer = pages.callback(*_GPUS, url__search="?range=15m", tick__n_intervals=1)
     first_gpu = answer[_FIGURE % "gpus"]["data"]["data"][0]["z"][0]
     assert None not in first_gpu[1:-1]
 
