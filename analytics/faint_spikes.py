@@ -15,6 +15,7 @@ from functools import partial
 
 import polars as pl
 
+from analytics.silences import HeardTime, heard_times
 from analytics.spikes import Spike, SpikeSettings, by_indicator
 from domain.incident import Indicator
 from domain.window import Window
@@ -48,7 +49,8 @@ class Rise:
 
 def find_faint_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) -> list[Spike]:
     """Every rise of the share of slow requests, and of failures, in order of onset. Arguments as of `find_spikes`."""
-    return by_indicator(series, partial(_spikes_of, until=until, settings=settings))
+    heard = heard_times(series, until, settings.step_s, settings.history_s)
+    return by_indicator(series, partial(_spikes_of, heard=heard, settings=settings))
 
 
 def _spikes_of(
@@ -56,15 +58,18 @@ def _spikes_of(
     model: str | None,
     indicator: Indicator,
     group: pl.DataFrame,
-    until: datetime,
+    heard: Mapping[str, HeardTime],
     settings: SpikeSettings,
 ) -> Iterator[Spike]:
     is_of_failures = indicator is Indicator.ERRORS
     of = "requests" if is_of_failures else f"{indicator}_count"
     level = "latency_ms_p99" if is_of_failures else f"{indicator}_ms_p99"
     measured = group.filter(pl.col(of) > 0).sort("time")
+    if measured.is_empty():
+        return
     times = measured["time"].to_list()
-    step = timedelta(seconds=settings.step_s)
+    heard_s = heard[service].of(measured["time"].dt.epoch("us").to_numpy() / 1e6)
+    step, calm_s = timedelta(seconds=settings.step_s), _calm(settings).total_seconds()
     for hits in _HITS[indicator]:
         for rise in rises(times, measured[hits].to_list(), measured[of].to_list(), settings):
             window = Window(times[rise.first], times[rise.last] + step)
@@ -76,7 +81,7 @@ def _spikes_of(
                 indicator=indicator,
                 window=window,
                 detected_at=times[rise.told] + step,
-                ongoing=not rise.ended and until - times[rise.last] <= _calm(settings),
+                ongoing=not rise.ended and heard[service].until_s - heard_s[rise.last] <= calm_s,
                 baseline_ms_p99=_number(usual[level].median()),
                 peak_ms_p99=_number(measured[level][rise.first : rise.last + 1].max()),
                 faint=not is_of_failures,

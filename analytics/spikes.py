@@ -5,7 +5,7 @@ Percentiles of latency spread by factors, not by differences, so everything here
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc, xlogy
 
 from analytics.robust import MovingMedian, binomial_dispersion
+from analytics.silences import HeardTime, heard_times
 from domain.incident import Indicator
 from domain.window import Window
 
@@ -104,10 +105,12 @@ def find_spikes(series: pl.DataFrame, until: datetime, settings: SpikeSettings) 
 
     Args:
         series: a frame of `read_request_series` with steps of `settings.step_s`; it starts a history early.
-        until: the end of what was looked at: a spike that was quiet for long before it has closed, traffic or not.
+        until: the end of what was looked at: a spike that was quiet for long before it has closed, unless nothing was
+            heard of its service at all (`HeardTime`).
         settings: when p99 counts as a spike.
     """
-    return by_indicator(series, partial(_spikes_of, until=until, settings=settings))
+    heard = heard_times(series, until, settings.step_s, settings.history_s)
+    return by_indicator(series, partial(_spikes_of, heard=heard, settings=settings))
 
 
 def by_indicator(
@@ -130,7 +133,7 @@ def _spikes_of(
     model: str | None,
     indicator: Indicator,
     group: pl.DataFrame,
-    until: datetime,
+    heard: Mapping[str, HeardTime],
     settings: SpikeSettings,
 ) -> list[Spike]:
     settings = settings.of(indicator)
@@ -163,7 +166,7 @@ def _spikes_of(
         excess = np.where(raised, np.maximum(np.log(level / baseline), 0.01), 0.0)
     step = timedelta(seconds=settings.step_s)
     spikes: list[Spike] = []
-    for run in _runs(seconds, raised, until.timestamp(), settings):
+    for run in _runs(heard[service].of(seconds), raised, heard[service].until_s, settings):
         _cut_faint_ends(run, excess, settings)
         if indicator is not Indicator.ERRORS:
             run.first = _change_at(np.log(level), excess, run, settings)

@@ -13,8 +13,10 @@ STEP_S = 300
 HISTORY = timedelta(hours=26)
 """How far back is looked at: a day, to know whether the service is silent at this time every day, and two hours."""
 
+EXPECTED_MIN = 20.0
+"""Requests that would have come: by chance none does once in 5e8 (Poisson)."""
+
 _USUAL = timedelta(hours=2)
-_EXPECTED_MIN = 20.0  # requests that would have come: by chance none does once in 5e8 (Poisson)
 _PRESENT_RATIO = 0.9  # of the steps of the two hours before: what pauses by itself is not missed
 
 TRAFFIC_STEPS: dict[str, pl.DataType] = {
@@ -57,7 +59,7 @@ def stopped_traffic(steps: pl.DataFrame, now: datetime) -> list[StoppedTraffic]:
         day = timedelta(days=1)
         then = rows.filter(pl.col("time").is_between(last - day + timedelta(seconds=STEP_S), now - day))
         was_silent = rows["time"].min() < last - day and then.is_empty() and silent_s >= 2 * STEP_S  # type: ignore[operator]
-        if is_steady and per_second * silent_s >= _EXPECTED_MIN and not was_silent:
+        if is_steady and per_second * silent_s >= EXPECTED_MIN and not was_silent:
             found.append(StoppedTraffic(str(service), last, per_second * 60))
     return sorted(found, key=lambda one: one.service)
 

@@ -162,14 +162,25 @@ def test_a_gap_within_a_spike_does_not_end_it() -> None:
     assert spike.window == Window(at(50 * STEP_S), at(60 * STEP_S))
 
 
-def test_a_spike_that_was_followed_by_silence_has_closed_when_that_was_long_enough() -> None:
-    series = request_series([*calm(50), *([2000.0] * 5)])
+@pytest.mark.parametrize(("requests", "is_over"), [(100, False), (1, True)])
+def test_a_spike_goes_on_while_nothing_comes_where_much_should(requests: int, *, is_over: bool) -> None:
+    series = request_series([*calm(50), *([2000.0] * 5)]).with_columns(pl.lit(requests, pl.UInt64).alias("requests"))
     ends = at(55 * STEP_S)
-    calm_s = timedelta(seconds=SETTINGS.calm_buckets * STEP_S)
-    (soon,), (later,) = (find_spikes(series, ends + quiet, SETTINGS) for quiet in (STEP, 2 * calm_s))
+    (soon,), (later,) = (find_spikes(series, ends + quiet, SETTINGS) for quiet in (STEP, 2 * SETTINGS.calm))
     assert soon.ongoing
-    assert not later.ongoing
+    assert later.ongoing is not is_over
     assert soon.window == later.window
+
+
+def test_what_is_slow_again_when_requests_come_again_is_the_same_spike() -> None:
+    back_s = 55 * STEP_S + 1800
+    before, after = [*calm(50), *([2000.0] * 5)], [*([2000.0] * 4), *calm(20, seed=2)]
+    seconds = [*(STEP_S * step for step in range(55)), *(back_s + STEP_S * step for step in range(24))]
+    (spike,) = found_in(request_series(before + after, seconds=seconds))
+    assert spike.window == Window(at(50 * STEP_S), at(back_s + 4 * STEP_S))
+    assert not spike.ongoing
+    (over,) = found_in(request_series(before + calm(24, seed=2), seconds=seconds))
+    assert (over.window.end, over.ongoing) == (at(55 * STEP_S), False)
 
 
 def test_a_bucket_without_a_measurement_is_neither_raised_nor_usual() -> None:
