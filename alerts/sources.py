@@ -40,6 +40,7 @@ from domain.freshness import LATE_AFTER
 from domain.incident import Incident, Severity
 from domain.slo import Objective, SloStatus
 from domain.window import Window
+from storage.errors import StoreError
 from storage.readers import read_freshness
 from storage.store import Store
 
@@ -275,7 +276,7 @@ class SourceFailures:
 
     def __call__(self, name: str, error: Exception) -> None:
         """One failure of the source of that name."""
-        log.error("alerts_failed: %s", name, exc_info=error)
+        log.error("alerts_failed: %s: %s", name, error, exc_info=None if isinstance(error, StoreError) else error)
         self._counter.labels(name).inc()
         self._newest.labels(name).set_to_current_time()
 

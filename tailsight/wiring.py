@@ -27,7 +27,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
-from alerts.sources import AlertSources, Moment, SourceFailures, StoreFindings, Telling
+from alerts.sources import TELLS, AlertSources, Moment, SourceFailures, StoreFindings, Telling
 from analytics.jobs.explaining import explain_window
 from analytics.jobs.incidents import analyze
 from analytics.jobs.objectives import RecentCounts, chosen, default_objectives, kept_objectives
@@ -48,6 +48,7 @@ from reports.incident import incident_report
 from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
+from storage.errors import StoreError
 from storage.gateway import Gateway
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
@@ -234,12 +235,30 @@ class Application:
         return read_incidents(self.store, Window(now - timedelta(hours=1), now), status=Status.OPEN)
 
     def analyze_now(self, window: Window) -> None:
-        """One look at a window, as the scheduler does every half minute: incidents, budgets, and who is to be told."""
+        """One look at a window, as the scheduler does every half minute: incidents, budgets, and who is to be told.
+
+        Raises:
+            Exception: whatever kept incidents from being found. All else that is to be told has been told then.
+        """
         now = _now()
-        incidents = analyze(self.store, window, now, self.objectives(), self._job)
+        failure: Exception | None = None
+        try:
+            incidents = analyze(self.store, window, now, self.objectives(), self._job)
+        except Exception as error:  # budgets, devices and traffic are looked at all the same
+            failure, incidents = error, self._known_incidents(window)
         self.alerting.tell(self._sources.alerts(Moment(incidents, window, now)))
-        if self._sources.unknown:
-            self.alerting.hold(self._sources.unknown)
+        unknown = self._sources.unknown.union(TELLS["incidents"] if failure else ())
+        if unknown:
+            self.alerting.hold(unknown)
+        if failure is not None:
+            raise failure
+
+    def _known_incidents(self, window: Window) -> list[Incident]:
+        """The incidents that earlier looks found in a window; none where the store does not answer."""
+        try:
+            return read_incidents(self.store, window)
+        except StoreError:
+            return []
 
     def _note_notified(self, notification: Notification, now: datetime) -> None:
         note_notified(self.store, notification, now)
@@ -365,7 +384,6 @@ class Application:
             except Exception:
                 # The next look may go well; that this one did not is seen at /metrics, and soon on each page.
                 log.exception("analysis_failed")
-                self.alerting.hold()
                 self._analysis.runs.labels("failed").inc()
             else:
                 self._analysis.runs.labels("done").inc()

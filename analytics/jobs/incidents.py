@@ -80,28 +80,36 @@ def analyze(
 def _explained(
     store: Store, spike: Spike, case: Case, settings: AnalyzeSettings
 ) -> list[tuple[Spike, Case, Explanation]]:
-    """A spike and why. One that nothing explains is told in two where it rose once more, if that has a cause.
-
-    What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
-    """
+    """A spike and why. One that nothing explains is told in two where it rose once more, if that has a cause."""
+    explanation: Explanation | None = None
     try:
         explanation = explain_case(store, case, settings)
+        if _is_unexplained(explanation, case):
+            return _in_two(store, spike, case, settings) or [(spike, case, explanation)]
     except StoreError:
         raise
     except Exception as error:  # one spike that cannot be explained must not hide all others
         log.exception("explaining_failed")
-        return [(spike, case, not_explained(spike.service, error))]
-    if _is_unexplained(explanation, case):
-        rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
-        if rose_at is not None:
-            later = _part(case, Window(rose_at, case.window.end))
-            why = explain_case(store, later, settings)
-            if not _is_unexplained(why, later):
-                earlier = _part(case, Window(case.window.start, rose_at))
-                first, second = spike.told_apart(rose_at, settings.spikes)
-                first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
-                return [(first, earlier, explain_case(store, earlier, settings)), (second, later, why)]
+        explanation = explanation or not_explained(spike.service, error)
     return [(spike, case, explanation)]
+
+
+def _in_two(store: Store, spike: Spike, case: Case, settings: AnalyzeSettings) -> list[tuple[Spike, Case, Explanation]]:
+    """A spike until it rose once more and since, if that is explained; else nothing.
+
+    What has been somewhat slow for long, and what breaks meanwhile, is one spike, that began long before what broke.
+    """
+    rose_at = rise_within(_slow_by_step(case, settings.spikes.step_s))
+    if rose_at is None:
+        return []
+    later = _part(case, Window(rose_at, case.window.end))
+    why = explain_case(store, later, settings)
+    if _is_unexplained(why, later):
+        return []
+    earlier = _part(case, Window(case.window.start, rose_at))
+    first, second = spike.told_apart(rose_at, settings.spikes)
+    first = replace(first, peak_ms_p99=_peak_ms_p99(earlier, settings.spikes.step_s))
+    return [(first, earlier, explain_case(store, earlier, settings)), (second, later, why)]
 
 
 def _is_unexplained(explanation: Explanation, case: Case) -> bool:
@@ -118,9 +126,10 @@ def _part(case: Case, window: Window) -> Case:
 
 
 def _peak_ms_p99(case: Case, step_s: int) -> float:
-    """The highest p99 of a step of the window, in ms; of failures that of latency, 0 where nothing has a time."""
+    """The highest p99 of a step of the window, in ms; of failures that of latency, 0 where nothing was served."""
     column = VALUES[case.indicator]
-    by_step = case.requests.filter(within(case.window)).group_by(pl.col("time").dt.truncate(f"{step_s}s"))
+    served = case.requests.filter(within(case.window) & ~pl.col("is_error"))
+    by_step = served.group_by(pl.col("time").dt.truncate(f"{step_s}s"))
     peak = by_step.agg(pl.col(column).quantile(0.99, "linear"))[column].max()
     return float(peak) if isinstance(peak, float) else 0.0
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.jobs import explaining
+from analytics.jobs import explaining, incidents
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
@@ -67,3 +67,14 @@ def test_one_explanation_that_fails_hides_no_other(failing: Store, monkeypatch: 
     assert by_service["chat"].cause.kind is CauseKind.UNKNOWN
     assert "a matrix that cannot be solved" in by_service["chat"].cause.summary
     assert "could not be explained" not in by_service["search"].cause.summary
+
+
+def test_a_second_look_at_a_spike_that_fails_leaves_the_first(failing: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rise_within(_counts: pl.DataFrame) -> datetime:
+        raise ValueError("a split of nothing")
+
+    monkeypatch.setattr(incidents, "rise_within", rise_within)
+    found = analyze(failing, WINDOW, END, (), AnalyzeSettings())
+    assert {one.service for one in found} == {"chat", "search"}
+    assert all(one.cause.kind is CauseKind.UNKNOWN for one in found), "so that there was a second look"
+    assert not any("could not be explained" in one.cause.summary for one in found)

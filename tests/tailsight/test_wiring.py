@@ -159,6 +159,33 @@ print("done")
     assert finished.stdout == "done\n", finished.stderr
 
 
+def test_a_look_that_finds_no_incidents_tells_all_else(tmp_path: Path) -> None:
+    program = """
+asked, held = [], []
+def fails(*_):
+    raise ValueError("a matrix that cannot be solved")
+wiring.analyze = fails
+application = Application(Settings.model_validate(document))
+alerts = application._sources.alerts
+application._sources.alerts = lambda moment: asked.append(moment) or alerts(moment)
+application.alerting.hold = held.append
+now = datetime.now(UTC)
+try:
+    application.analyze_now(Window(now.replace(year=2025), now))
+except ValueError as error:
+    assert "a matrix" in str(error)
+else:
+    raise AssertionError("the look counts as gone well")
+assert [moment.incidents for moment in asked] == [[]]
+(unknown,) = held
+assert "TailsightLatencySpike" in unknown and "SLOBurnRate" not in unknown, unknown
+application.stop()
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
 def test_whatever_ends_by_itself_ends_the_application_and_is_named(tmp_path: Path) -> None:
     program = """
 for name in ("server of web", "server of gateway", "analysis"):
