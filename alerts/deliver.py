@@ -88,7 +88,7 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
         raise DeliveryError(f"a certificate cannot be used: {error}", retryable=True) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise DeliveryError(f"no URL to POST to: {error}", retryable=False) from error
-    except httpx.LocalProtocolError as error:  # which quotes the header, with the secret in it
+    except (httpx.LocalProtocolError, UnicodeEncodeError) as error:  # which quotes the header, with the secret in it
         raise DeliveryError("a secret has characters that no header may have, or is empty", retryable=True) from error
     except httpx.HTTPError as error:
         raise DeliveryError(f"{type(error).__name__}: {error}", retryable=True) from error

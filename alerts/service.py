@@ -1,6 +1,7 @@
 """Alerting as a service: what is decided is gathered, routed, told, and survives a restart.
 
-State is kept in the store as one document; nothing that was taken in is forgotten, nothing that was told is told twice.
+State is kept in the store as one document; nothing that was taken in is forgotten. It is kept, and who was told is
+noted, beside the telling: a store that hangs delays nobody's page. What was told just before a kill is told again.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter as Counts
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _TIMEOUT_S = 10.0
+_KEEP_AGAIN_S_MAX = 60.0  # after failures, each twice as long after the one before
+_NOT_NOTED_MAX = 1000
 _KIND, _NAME = "alerting", "state"
 
 
@@ -86,7 +90,8 @@ class Alerting:
         self._notified = notified
         self._lock = threading.Lock()
         self._saving = threading.Lock()  # of two states at once the older must not be kept last
-        self._not_noted: list[tuple[Notification, datetime]] = []
+        self._keeping = threading.Lock()
+        self._not_noted: deque[tuple[Notification, datetime]] = deque(maxlen=_NOT_NOTED_MAX)
         self._config = settings.config
         self._dispatcher = Dispatcher(self._config)
         self._feed = AlertmanagerFeed()
@@ -233,35 +238,57 @@ class Alerting:
 
     async def run(self) -> None:
         """Tell who is to be told, until cancelled; then keep the state."""
+        self._delivered = asyncio.Event()  # one belongs to one loop
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
+            sending.create_task(self._keep_forever())
             try:
                 while True:
-                    await self._look(client, sending)
+                    self._look(client, sending)
                     await asyncio.sleep(_LOOK_S)
             finally:
-                try:
-                    self.save()
-                except Exception:
-                    log.exception("alerting_state_not_kept")  # at the next start what was kept holds
+                self._keep()  # as far as it can be: at the next start what was kept holds
 
-    async def _look(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
+    def _look(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
         now = self._now()
         with self._lock:
             notifications = self._dispatcher.step(now)
             documents = self._feed.due(now)
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
             self._telemetry.tell_dead_letters(self._dispatcher.dead_letters)
-        not_noted, self._not_noted = self._not_noted, []
-        for notification, at in not_noted:
-            sending.create_task(self._note(notification, at))
         for notification in notifications:
             sending.create_task(self._deliver(notification, client))
         for url in self._settings.alertmanagers if documents else ():
             sending.create_task(self._push(url, documents, client))
-        try:
-            await asyncio.to_thread(self.save)
-        except Exception:
-            log.exception("alerting_state_not_kept")  # tried again at the next look
+
+    async def _keep_forever(self) -> None:
+        """Keep the state and note what receivers have taken, at once after a delivery; one thread at a time."""
+        pause_s = _LOOK_S
+        while True:
+            self._delivered.clear()
+            is_kept = await asyncio.to_thread(self._keep)
+            pause_s = _LOOK_S if is_kept else min(2 * pause_s, _KEEP_AGAIN_S_MAX)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._delivered.wait()
+
+    def _keep(self) -> bool:
+        """Keep the state, and note all that is not noted yet; False when some of it is to be tried again."""
+        is_kept = True
+        with self._keeping:
+            try:
+                self.save()
+            except Exception:
+                is_kept = False
+                log.exception("alerting_state_not_kept")
+            for _ in range(len(self._not_noted)):
+                notification, at = self._not_noted.popleft()
+                try:
+                    self._notified(notification, at)
+                except Exception as error:
+                    is_kept = False
+                    log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
+                    self._not_noted.append((notification, at))
+        return is_kept
 
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
@@ -280,27 +307,20 @@ class Alerting:
                 self._has_changed = True
             return
         self._telemetry.notifications.labels(kind, "delivered").inc()
+        now = self._now()
         with self._lock:
-            self._dispatcher.delivered(notification, self._now())
+            self._dispatcher.delivered(notification, now)
             self._has_changed = True
-        with contextlib.suppress(Exception):  # the next look keeps it, and tells when it cannot
-            await asyncio.to_thread(self.save)
-        await self._note(notification, self._now())
-
-    async def _note(self, notification: Notification, at: datetime) -> None:
-        """Say that a receiver has taken it; while that cannot be kept, again at each look."""
-        try:
-            await asyncio.to_thread(self._notified, notification, at)
-        except Exception as error:
-            log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
-            self._not_noted.append((notification, at))
+        self._not_noted.append((notification, now))
+        self._delivered.set()
 
     async def _push(self, url: str, documents: dict[str, dict[str, Any]], client: httpx.AsyncClient) -> None:
         http = self._settings.alertmanager_http_config
         try:
             await send(HttpMessage(url + PATH, list(documents.values()), http.headers(), http), client)
-        except (DeliveryError, OSError) as error:  # an OSError is of a file of secrets
-            # All are posted again in a minute.
+        except Exception as error:  # all are posted again in a minute
+            if not isinstance(error, DeliveryError | OSError):  # an OSError is of a file of secrets
+                log.exception("alertmanager_push_failed_by_itself")
             log.warning("alertmanager_not_reached url=%s error=%s", shown(url), error)
             self._telemetry.pushes.labels(shown(url), "failed").inc()
             with self._lock:

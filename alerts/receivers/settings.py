@@ -1,5 +1,6 @@
 """What all receivers share in their settings, and those that are told over HTTP."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,8 +129,13 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """The secret as it stands, or as its file says; None without either.
 
     Raises:
-        OSError: for a file that cannot be read.
+        OSError: for a file that cannot be read, or that holds no text.
     """
     if value is not None:
         return value.get_secret_value()
-    return file.read_text().strip() if file is not None else None
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, "no UTF-8 text", str(file)) from error

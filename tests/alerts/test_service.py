@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
 from alerts import deliver
+from alerts import service as service_module
 from alerts.dispatch import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
@@ -103,6 +105,31 @@ def test_what_cannot_be_noted_keeps_nobody_from_being_told_and_is_noted_later(
     service.tell([alert(severity="page")])
     assert runs(service, lambda: bool(noted))
     assert len(receiver.told) == 1
+
+
+def test_a_store_that_hangs_delays_nobodys_page(
+    clean_store: Store, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+    told: list[Any] = []
+    change_document = service_module.change_document
+
+    def change_late(*arguments: Any) -> Any:
+        hangs.wait(60)
+        return change_document(*arguments)
+
+    monkeypatch.setattr(service_module, "change_document", change_late)
+    service = alerting(clean_store, router_settings(tmp_path, receiver), told)
+
+    def is_all_noted() -> bool:
+        if len(receiver.told) == 1:
+            service.tell([alert(severity="page", service="other")])
+        elif len(receiver.told) == 2:
+            hangs.set()
+        return len(told) == 2
+
+    service.tell([alert(severity="page")])
+    assert runs(service, is_all_noted)
 
 
 def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: Store, tmp_path: Path) -> None:
@@ -252,6 +279,25 @@ def test_the_password_of_an_alertmanager_may_lie_in_a_file(
     assert runs(service, lambda: bool(receiver.told))
     assert receiver.paths == ["/api/v2/alerts"]
     assert receiver.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"ann:s3cret").decode()
+
+
+@pytest.mark.parametrize("password", ["s3crét".encode(), "s3crét".encode("latin-1")])
+def test_a_token_that_no_header_may_have_ends_nothing(
+    clean_store: Store, tmp_path: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture, password: bytes
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(password)
+    http = {"authorization": {"credentials_file": file}}
+    settings = AlertsSettings.model_validate(
+        {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
+    )
+    service = alerting(clean_store, settings)
+    service.tell([alert()])
+    assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
+    assert "s3cr" not in caplog.text
+    file.write_text("s3cret")
+    service.tell([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.told))
 
 
 @pytest.mark.parametrize(
