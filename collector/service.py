@@ -54,7 +54,7 @@ class Collector:
     ) -> None:
         telemetry = Telemetry(registry)
         self._store = store
-        self._wal = WriteAheadLog(settings.wal.folder or data_path / "wal", settings.wal, telemetry, full)
+        self._wal = WriteAheadLog(settings.wal.folder or data_path / "wal", settings.wal, telemetry, full, data_path)
         self._loader = Loader(self._wal, store, settings.wal, telemetry)
         self.intake = Intake(self._wal, settings.accepted_times, telemetry)
         self._admission = Admission(self.intake, settings.in_flight_bytes_max, telemetry, admits)

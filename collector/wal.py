@@ -70,7 +70,8 @@ _STREAMS: Mapping[str, tuple[str, Encoding]] = {
 }
 _STREAM_NAMES = {stream: name for name, stream in _STREAMS.items()}
 _SEGMENT_NAME = re.compile(rf"({'|'.join(_STREAMS)})-\d{{20}}-[0-9a-f]{{8}}\{_SUFFIX}")
-# Those of this version and of the one before; they differ in length.
+# Those of this version and of the one before; they differ in length. The magic number tells which, while it is whole:
+# no checksum tells when the length of one is damaged into that of the other.
 _FRAME_HEADERS = {
     signal: (struct.Struct(f"<Q2HQ?{len(tables)}I"), struct.Struct(f"<Q2HQ{len(tables)}I"))
     for signal, tables in SIGNAL_TABLES.items()
@@ -161,12 +162,17 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     """
     file = segment.path.read_bytes()
     data = file[:size_bytes]
+    headers = _FRAME_HEADERS[segment.signal]
     frames = []
-    whole_bytes = len(_MAGIC) if data.startswith((_MAGIC, _MAGIC_3)) else 0
+    whole_bytes = 0
+    for magic, header in zip((_MAGIC, _MAGIC_3), headers, strict=True):
+        if data.startswith(magic):
+            headers, whole_bytes = (header,), len(magic)
+            break
     marker = data.find(_MARKER)
     while marker >= 0:
         start = marker - _BEFORE_MARKER_BYTES
-        frame, end = _frame_at(data, start, segment)
+        frame, end = _frame_at(data, start, segment, headers)
         if frame is not None:
             frames.append(frame)
             whole_bytes += end - start
@@ -175,8 +181,8 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     return Contents(tuple(frames), damaged_bytes, is_all_of_file=not damaged_bytes and len(data) == len(file))
 
 
-def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, int]:
-    """The frame that begins there, None when it is not whole, and where to look for the next."""
+def _frame_at(data: bytes, start: int, segment: Segment, headers: Sequence[struct.Struct]) -> tuple[Frame | None, int]:
+    """The frame that begins there, None when it is not whole, and where to look for the next; with one of `headers`."""
     tables = SIGNAL_TABLES[segment.signal]
     content_start = start + _PREFIX.size
     behind_marker = start + _BEFORE_MARKER_BYTES + len(_MARKER)
@@ -184,7 +190,7 @@ def _frame_at(data: bytes, start: int, segment: Segment) -> tuple[Frame | None, 
         return None, behind_marker
     field, field_bytes, _, length, checksum = _PREFIX.unpack_from(data, start)
     end = content_start + length
-    header = next((one for one in _FRAME_HEADERS[segment.signal] if _field_bytes(one) == field_bytes), None)
+    header = next((one for one in headers if _field_bytes(one) == field_bytes), None)
     if field != _UNKNOWN_FIELD or header is None or length < header.size or end > len(data):
         return None, behind_marker
     content = memoryview(data)[content_start:end]
@@ -257,6 +263,7 @@ class WriteAheadLog:
         telemetry: told of each sync and of the backlog.
         full: why nothing more may be taken, as of a disk that is nearly full; None when it may. Asked at each append,
             so it must not take long.
+        store_path: a folder of the file system that an embedded store lies on; None where that is the log's own.
 
     Raises:
         LogUnavailableError: when the folder cannot be written, or holds segments of another version.
@@ -269,8 +276,10 @@ class WriteAheadLog:
         settings: WalSettings,
         telemetry: Telemetry,
         full: Callable[[], str | None] = lambda: None,
+        store_path: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._store_path = store_path or folder.parent
         self._settings = settings
         self._telemetry = telemetry
         self._lock = _take_ownership(folder)
@@ -380,10 +389,9 @@ class WriteAheadLog:
         The store answers before its files are synced, which is enough against a crash of the process, not against a
         power cut. One sync for some seconds of segments costs less than one for each insert.
 
-        What this does not do: the file system that is synced is that of the folder above the log, where an embedded
-        store lies too; a store on another file system or on a server looks after its own disk. And a segment that
-        stays here after it was loaded changes nothing when it is loaded again only while the store remembers its
-        token: ClickHouse keeps the last 1000 inserts of a table.
+        What this does not do: a store on a server looks after its own disk. And a segment that stays here after it was
+        loaded changes nothing when it is loaded again only while the store remembers its token: ClickHouse keeps the
+        last 1000 inserts of a table.
         """
         with self._change:
             loaded = tuple(self._loaded)
@@ -391,9 +399,9 @@ class WriteAheadLog:
             return True
         if self._settings.fsync:
             try:
-                _sync_file_system(self._folder.parent)
+                _sync_file_system(self._store_path)
             except OSError as error:
-                log.warning("cannot sync %s, so loaded segments stay: %s", self._folder.parent, error.strerror)
+                log.warning("cannot sync %s, so loaded segments stay: %s", self._store_path, error.strerror)
                 return False
         left = []
         for segment in loaded:

@@ -221,12 +221,16 @@ class Retention:
         Raises:
             StoreError, OSError: when the store or the file system cannot be asked.
         """
-        days = read_days(self._store)
+        try:
+            days = read_days(self._store)
+        except StoreError:  # a full disk may be why
+            self._full_reason = self._reason(self._measured(), "the store cannot say what it holds")
+            raise
         old = [
             day for day in expired(days, now, self._settings) if self._dropped(day, "is kept no longer", logging.INFO)
         ]
         left = [day for day in days if day not in old]
-        disk = self._disk() if self._disk is not None else None
+        disk = self._measured()
         room: list[Day] = []
         if disk is not None and (excess_bytes := self._excess_bytes(disk)) > 0:
             why = (
@@ -236,20 +240,23 @@ class Retention:
             room = [day for day in wanted if self._dropped(day, why, logging.WARNING)]
             left = [day for day in left if day not in room]
             disk = Disk(disk.used_bytes - sum(day.size_bytes for day in room), disk.size_bytes)
-        self._full_reason = self._reason(disk)
+        self._full_reason = self._reason(
+            disk, f"nothing is left to drop but the last {self._settings.disk_full_days_min} days"
+        )
         self._forget_series(now)
         return Kept(tuple(old), tuple(room), tuple(left), disk, self._full_reason is not None)
+
+    def _measured(self) -> Disk | None:
+        return self._disk() if self._disk is not None else None
 
     def _excess_bytes(self, disk: Disk) -> int:
         return disk.used_bytes - int(self._settings.disk_full_ratio * disk.size_bytes)
 
-    def _reason(self, disk: Disk | None) -> str | None:
+    def _reason(self, disk: Disk | None, why: str) -> str | None:
         if disk is None or self._excess_bytes(disk) <= 0:
             return None
-        return (
-            f"the disk is {disk.used_ratio:.1%} full, {self._settings.disk_full_ratio:.0%} are allowed, and nothing is "
-            f"left to drop but the last {self._settings.disk_full_days_min} days: give it more room"
-        )
+        allowed = f"{self._settings.disk_full_ratio:.0%} are allowed"
+        return f"the disk is {disk.used_ratio:.1%} full, {allowed}, and {why}: give it more room"
 
     def _forget_series(self, now: datetime) -> None:
         try:

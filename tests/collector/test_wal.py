@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector import wal as wal_module
 from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
@@ -162,7 +163,7 @@ def test_a_flipped_bit_costs_the_frame_it_is_in_and_no_other(
     frames = [Frame(number, {"otel_traces": number}, bytes([number]) * number, days=(9, 10)) for number in (3, 200, 7)]
     encoded = [frame_bytes(frame) for frame in frames]
     whole = bytearray(MAGIC + b"".join(encoded))
-    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1) | st.just(8 * (len(MAGIC) + 1)))  # a length as of version 3
     whole[bit // 8] ^= 1 << bit % 8
     segment = Segment(tmp_path_factory.mktemp("flipped") / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(whole)
@@ -334,6 +335,23 @@ def test_a_loaded_segment_stays_until_the_checkpoint(tmp_path: Path, telemetry: 
         assert segment.path.exists()
         wal.checkpoint()
         assert not segment.path.exists()
+
+
+@pytest.mark.parametrize("store", [None, "elsewhere"])
+def test_a_checkpoint_syncs_the_disk_that_the_store_lies_on(
+    tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, store: str | None
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(wal_module, "_sync_file_system", synced.append)
+    store_path = None if store is None else tmp_path / store
+    with contextlib.closing(WriteAheadLog(tmp_path / "data" / "wal", NEVER, telemetry, store_path=store_path)) as wal:
+        append(wal)
+        wal.rotate(30)
+        segment = wal.take(0)
+        assert segment is not None
+        wal.mark_loaded(segment)
+        assert wal.checkpoint()
+    assert synced == [tmp_path / (store or "data")]
 
 
 def test_what_an_earlier_process_left_is_taken_first(tmp_path: Path, telemetry: Telemetry) -> None:

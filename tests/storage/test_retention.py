@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
 from pydantic import ValidationError
 
 from domain.window import Window
+from storage.errors import StoreUnavailableError
 from storage.migrate import all_steps
 from storage.readers import read_samples, read_series, sample_rows
 from storage.retention import (
@@ -194,6 +196,18 @@ def test_when_nothing_is_left_to_drop_senders_are_told_and_told_again_when_there
     assert held(retained)["otel_traces"] == [0]
     retention.look(NOW)
     assert retention.full_reason is None
+
+
+def test_a_store_that_cannot_be_asked_lets_a_full_disk_refuse(retained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = iter([Disk(100, 1000), Disk(999, 1000)])
+    retention = Retention(retained, RetentionSettings(), lambda: next(disks))
+    fails = StoreUnavailableError("Cannot reserve 1.00 MiB, not enough space")
+    monkeypatch.setattr(retained, "query", Mock(side_effect=fails))
+    for told in (None, "the disk is 99.9% full, 90% are allowed, and the store cannot say what it holds: give it more"):
+        with pytest.raises(StoreUnavailableError):
+            retention.look(NOW)
+        assert (retention.full_reason or "").startswith(told or "")
+        assert (retention.full_reason is None) is (told is None)
 
 
 def test_what_is_rolled_up_of_dropped_samples_stays_whatever_comes_late(retained: Store) -> None:
