@@ -44,7 +44,6 @@ _AFTER = timedelta(hours=1)  # of the last event: what a group has left to tell
 _LOOK = timedelta(minutes=1)
 _SEEN = timedelta(minutes=30)  # what a look goes over again
 _NEXT_LOOK = timedelta(seconds=30)  # when a live look that takes something back comes at the soonest
-_INCIDENTS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def past_alerts(
         only: names of the sources to ask; all that can be asked of the past when None.
         progress: told how much is done, 0-1.
     """
-    incidents = [_as_told(one) for one in read_incidents(store, window, limit=_INCIDENTS_MAX)]
+    incidents = [_as_told(one) for one in read_incidents(store, window)]
     findings = _PastFindings(store, objectives.objectives, window, pricing)
     gathered = _Gathered()
     sources = AlertSources(

@@ -81,7 +81,7 @@ def incident_of(
         slow_requests_count=scope.slow_count,
         slow_requests_ratio=scope.slow_ratio,
         budget_spent_ratio=None if damage is None else damage.spent_ratio,
-        cost_usd=None,  # no prices are known yet: absent is not zero
+        cost_usd=None,  # worked out where prices are known: absent is not zero
         tenants_affected_count=scope.tenants_count,
         explanation=explanation,
         exemplar_trace_ids=scope.exemplar_trace_ids,

@@ -684,7 +684,7 @@ def contrast(
     Args:
         requests: a frame of `read_requests`.
         slow_over_ms: a request that took longer, or failed, is slow.
-        indicator: TTFT or LATENCY.
+        indicator: TTFT, LATENCY or TPOT.
         dimensions: columns of the frame; numbers are cut into powers of four.
 
     Returns:

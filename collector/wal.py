@@ -162,7 +162,7 @@ def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
     """
     file = segment.path.read_bytes()
     data = file[:size_bytes]
-    headers = _FRAME_HEADERS[segment.signal]
+    headers: Sequence[struct.Struct] = _FRAME_HEADERS[segment.signal]
     frames = []
     whole_bytes = 0
     for magic, header in zip((_MAGIC, _MAGIC_3), headers, strict=True):

@@ -44,7 +44,6 @@ from storage.store import Store
 _HOUR = timedelta(hours=1)
 _WEEK = timedelta(days=7)
 _LATE = timedelta(minutes=10)  # what an hour held is known so long after it
-_INCIDENTS_MAX = 10_000
 _SERVICES_MAX = 50
 _USERS_MAX = 20
 _USERS_WITHIN = timedelta(hours=48)
@@ -196,7 +195,7 @@ def _any_known(statuses: Iterable[SloStatus]) -> bool:
 
 
 def _begun_in(store: Store, window: Window) -> list[Incident]:
-    found = read_incidents(store, window, limit=_INCIDENTS_MAX)
+    found = read_incidents(store, window)
     return [one for one in found if window.start <= one.started_at < window.end]
 
 

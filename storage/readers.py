@@ -17,6 +17,7 @@ from domain.incident import Incident, Indicator, Status, from_document, to_docum
 from domain.slo import Selection
 from domain.topology import Topology, merged, topology_from_document, topology_to_document
 from domain.window import Window
+from storage.errors import QueryError
 from storage.store import Store
 
 TIME = pl.Datetime("us", "UTC")
@@ -163,6 +164,7 @@ ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 """Steps of samples that are read from the rollup by minute: whole minutes that divide the hour."""
 
 _HOUR_S = 3600
+_INCIDENTS_MAX = 10_000
 
 
 def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
@@ -173,8 +175,12 @@ def read_services(store: Store, window: Window, service: str | None = None) -> p
 def read_request_series(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
     """Requests by step, service and model, from the request records: exact percentiles.
 
-    Columns: time, service, model, requests, errors, {latency,ttft}_ms_{p50,p95,p99} (null where there was nothing to
-    measure), {latency,ttft}_count (what the percentiles rest on), {input,output}_tokens_mean.
+    Columns: time, service, model, requests, errors, {latency,ttft,tpot}_ms_{p50,p95,p99} (null where there was nothing
+    to measure), {latency,ttft,tpot}_count (what the percentiles rest on), {input,output}_tokens_mean.
+
+    Of latency and TTFT also paced_{latency,ttft}_ms_{p50,p95,p99}: the time over what requests of like length (a
+    factor of two) usually took in the window, times what all did. {latency,ttft,tpot}_slow counts requests that, so
+    paced, took longer than 99 % of the window; {latency,ttft}_long those that did as they are.
     """
     frame = store.query("request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or "")
     return _known(_percentile_columns(frame))
@@ -471,17 +477,23 @@ def read_freshness(store: Store, now: datetime) -> dict[str, datetime | None]:
 
 
 def read_incidents(
-    store: Store, window: Window, service: str | None = None, status: Status | None = None, limit: int = 1000
+    store: Store, window: Window, service: str | None = None, status: Status | None = None, limit: int | None = None
 ) -> list[Incident]:
-    """Incidents that were going on in the window, newest first."""
+    """Incidents that were going on in the window, newest first; only so many of them where a limit is given.
+
+    Raises:
+        QueryError: without a limit, when there are 10,000 or more.
+    """
     frame = store.query(
         "incidents",
         _INCIDENTS,
         **_bounds(window),
         service=service or "",
         status=status.value if status else "",
-        limit=limit,
+        limit=_INCIDENTS_MAX if limit is None else limit,
     )
+    if limit is None and frame.height >= _INCIDENTS_MAX:
+        raise QueryError(f"there were {_INCIDENTS_MAX} incidents or more: ask for less time")
     return [from_document(json.loads(document)) for document in frame["document"]]
 
 

@@ -1,5 +1,6 @@
 """The fleet as it is: how evenly replicas are used, releases side by side, engines, and traffic that stopped."""
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,6 +26,7 @@ from storage.readers import (
 )
 from storage.store import Store
 
+_ROLLUP_S = 15  # what steps of latency are multiples of
 _NOW_STEP_S = 5
 _FRESH_S = 60.0  # what one replica told so much earlier than another is no longer so
 
@@ -43,12 +45,8 @@ def past_traffic(store: Store, window: Window) -> PastTraffic:
 
 def imbalance_of(store: Store, service: str, window: Window) -> Imbalance:
     """How unevenly the replicas of a service were loaded over a window (rounded down to 15 s)."""
-    step_s = 86_400 * 366  # one step for all of the window
-    rows = read_latency(store, window, service, step_s, ["replica"]).group_by("replica").agg(
-        pl.col("requests", "errors", "input_tokens", "output_tokens").sum(),
-        pl.col("latency_ms_p99", "ttft_ms_p99").last(),
-    )  # fmt: skip
-    return imbalance(rows)
+    step_s = math.ceil(window.end.timestamp() / _ROLLUP_S) * _ROLLUP_S  # one for all time until then
+    return imbalance(read_latency(store, window, service, step_s, ["replica"]))
 
 
 def compared_releases(store: Store, service: str, window: Window, a: str, b: str) -> Comparison:

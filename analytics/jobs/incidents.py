@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+from types import MappingProxyType
 
 import polars as pl
 
@@ -66,14 +67,15 @@ def analyze(
     Returns:
         Every incident of the window, by beginning.
     """
-    window = _settling(store, _on_steps(window, settings.spikes.step_s))
+    window = _on_steps(window, settings.spikes.step_s)
+    since = _open_since(store, window)
     found = []
-    for whole_spike, whole_case in unusual_cases(store, window, settings, progress):
+    for whole_spike, whole_case in unusual_cases(store, window, settings, progress, since):
         for spike, case, explanation in _explained(store, whole_spike, whole_case, settings):
             if is_incident(case.scope, explanation, faint=spike.faint):
                 found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
-    write_incidents(store, reconcile(found, read_incidents(store, window), window.end), now)
+    write_incidents(store, reconcile(found, _looked_for(store, window, since), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
 
 
@@ -158,16 +160,36 @@ def _with_cost(store: Store, incident: Incident, until: datetime, pricing: Prici
 
 
 def unusual_cases(
-    store: Store, window: Window, settings: AnalyzeSettings, progress: Progress = lambda _, __: None
+    store: Store,
+    window: Window,
+    settings: AnalyzeSettings,
+    progress: Progress = lambda _, __: None,
+    since: Mapping[str, datetime] = MappingProxyType({}),
 ) -> Iterator[tuple[Spike, Case]]:
     """Every spike that began or went on in the window, but those that chance explains; of indicators together, one.
 
     With those are some that chance may explain, beside which nothing is unusual: to look whether a cause is plain.
     Service by service, and of each by beginning. The requests of one stretch are held at a time.
+
+    Args:
+        store: where requests are read.
+        window: event time to look at; a history before it is read as well.
+        settings: how to look.
+        progress: told what is done, and which share of it is.
+        since: services that are looked at from an earlier moment on.
     """
     series = _request_series(store, window, settings.spikes, progress)
+    longer = [
+        _request_series(store, Window(start, window.end), settings.spikes, progress, service)
+        for service, start in since.items()
+    ]
+    series = pl.concat([series.filter(~pl.col("service").is_in(list(since))), *longer])
     spikes, faint = (
-        [spike for spike in find(series, window.end, settings.spikes) if spike.window.end > window.start]
+        [
+            spike
+            for spike in find(series, window.end, settings.spikes)
+            if spike.window.end > since.get(spike.service, window.start)
+        ]
         for find in (find_spikes, find_faint_spikes)
     )
     history_s = settings.spikes.history_s
@@ -263,8 +285,10 @@ def _unusual_before(spike: Spike, unusual: Iterable[Spike], history_s: float) ->
     )  # fmt: skip
 
 
-def _request_series(store: Store, window: Window, settings: SpikeSettings, progress: Progress) -> pl.DataFrame:
-    """Requests by step, from a history before the window on; read a stretch at a time.
+def _request_series(
+    store: Store, window: Window, settings: SpikeSettings, progress: Progress, service: str | None = None
+) -> pl.DataFrame:
+    """Requests by step (of all services unless one is named), from a history before the window on; by stretches.
 
     So a week takes no more memory than a stretch; and what is paced and what is slow is told by the hours around it,
     as in a live look, and not by those of another day.
@@ -273,7 +297,7 @@ def _request_series(store: Store, window: Window, settings: SpikeSettings, progr
     parts: list[pl.DataFrame] = []
     whole = Window(step_of(window.start, settings.step_s), window.end)  # so that no stretch cuts a step in two
     for stretch in whole.stretches(timedelta(seconds=_STRETCH_S)):
-        part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s)
+        part = read_request_series(store, stretch.widened(before_s=history_s), settings.step_s, service)
         parts.append(part.filter(pl.col("time") >= stretch.start) if parts else part)
         progress("Reading requests", (stretch.end - window.start) / (window.end - window.start))
     return pl.concat(parts)
@@ -348,11 +372,25 @@ def _on_steps(window: Window, step_s: int) -> Window:
     return Window(window.start, end) if end > window.start else window
 
 
-def _settling(store: Store, window: Window) -> Window:
-    """The window, begun early enough to see how every incident that is still open went on (a week at most)."""
+def _open_since(store: Store, window: Window) -> dict[str, datetime]:
+    """The services of which an incident is open that began before the window, and since when (a week at most)."""
     week = window.before(7 * 86400)
-    open_since = [max(one.started_at, week.start) for one in read_incidents(store, week, status=Status.OPEN)]
-    return Window(min([window.start, *open_since]), window.end)
+    found: dict[str, datetime] = {}
+    for one in read_incidents(store, week, status=Status.OPEN):
+        if one.started_at < window.start:
+            for service in (one.service, *one.services_affected):
+                found[service] = min(found.get(service, window.start), max(one.started_at, week.start))
+    return found
+
+
+def _looked_for(store: Store, window: Window, since: Mapping[str, datetime]) -> list[Incident]:
+    """The stored incidents of the window, and those of a service that is looked at since earlier, since then."""
+    whole = Window(min([window.start, *since.values()]), window.end)
+    return [
+        one
+        for one in read_incidents(store, whole)
+        if one.ended_at is None or one.ended_at >= since.get(one.service, window.start)
+    ]
 
 
 def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:

@@ -408,7 +408,7 @@ def receivers_table(
             cells: tuple[Any, ...] = (_receiver(name, in_use), html.Span("nobody", className="note"), "", "", "")
             rows.append(_tr(cells))
         for place, one in enumerate(integrations):
-            refused = [letter for letter in dead if (letter.receiver, letter.integration) == (name, one.kind)]
+            refused = [letter for letter in dead if (letter.receiver, letter.place) == (name, place)]
             rows.append(
                 _tr(
                     (

@@ -1,5 +1,6 @@
 """What an incident did to what was promised, and what becomes of a look in which one explanation fails."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,9 +11,10 @@ from analytics.jobs import explaining, incidents
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
-from domain.incident import Indicator, Severity
+from domain.incident import Indicator, Severity, Status
 from domain.slo import Objective
 from domain.window import Window
+from storage.readers import write_incidents
 from storage.store import Store
 from tests.contract.request_rows import insert_requests
 
@@ -78,3 +80,25 @@ def test_a_second_look_at_a_spike_that_fails_leaves_the_first(failing: Store, mo
     assert {one.service for one in found} == {"chat", "search"}
     assert all(one.cause.kind is CauseKind.UNKNOWN for one in found), "so that there was a second look"
     assert not any("could not be explained" in one.cause.summary for one in found)
+
+
+def test_only_a_service_with_an_open_incident_is_looked_at_since_that_began(
+    failing: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {one.service: one for one in analyze(failing, WINDOW, END, (), AnalyzeSettings())}
+    assert {one.status for one in before.values()} == {Status.OPEN}
+    search = before["search"]
+    write_incidents(failing, [replace(search, status=Status.RESOLVED, ended_at=END)], END)
+    read: list[tuple[str | None, datetime]] = []
+    read_request_series = incidents.read_request_series
+
+    def watched(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
+        read.append((service, window.start + timedelta(seconds=AnalyzeSettings().spikes.history_s)))
+        return read_request_series(store, window, step_s, service)
+
+    monkeypatch.setattr(incidents, "read_request_series", watched)
+    late = Window(END - timedelta(minutes=1), END)
+    after = {one.service: one for one in analyze(failing, late, END, (), AnalyzeSettings())}
+    assert read == [(None, late.start), ("chat", before["chat"].started_at)]
+    assert after["chat"] == before["chat"]
+    assert after["search"].id == search.id
