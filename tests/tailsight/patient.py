@@ -19,7 +19,7 @@ import yaml
 
 from collector.wal import Frame
 from storage.open import read_gateway_address
-from tailsight.cli import _opened
+from tailsight.cli.store import opened_store
 from tailsight.doctor import examine
 from tailsight.settings import Settings
 from tailsight.wiring import Application
@@ -82,7 +82,7 @@ class Patient:
 
     def looked(self, later: timedelta = timedelta()) -> Checks:
         """The checks by their names, as they will be so much later."""
-        checks = examine(self.settings, lambda: _opened(self.settings), datetime.now(UTC) + later)
+        checks = examine(self.settings, lambda: opened_store(self.settings), datetime.now(UTC) + later)
         return {check.name: asdict(check) for check in checks}
 
     def looked_until(self, is_so: Callable[[Checks], bool]) -> Checks:
