@@ -34,7 +34,7 @@ from domain.cause import (
 )
 from domain.entity import Entity, EntityKind, names_text
 from domain.incident import Indicator
-from domain.quantity import level_text, move_text, unit_words
+from domain.quantity import levels_text, move_text
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _PLAIN_MIN = 0.7  # of what few slow requests are blamed on
@@ -628,7 +628,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     with_peers = spike.is_common(pattern, candidate.entity)
     evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
     leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
-    node = _node_of(candidate.entity, spike)
+    node, peer = _node_of(candidate.entity, spike), spike.near.peers.get(candidate.entity)
     return Cause(
         rank=rank,
         kind=pattern.kind,
@@ -638,7 +638,9 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], node) + _parts_text(candidate),
         evidence=evidence,
         next_steps=tuple(
-            step_text(step, candidate.entity.name, node, spike.replicas_of(candidate.entity))
+            step_text(
+                step, candidate.entity.name, node, spike.replicas_of(candidate.entity), peer.name if peer else None
+            )
             for step in pattern.next_steps
         ),
         explained_ratio=round(candidate.explained, 3),
@@ -786,24 +788,26 @@ def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
 
 
 def _node_of(entity: Entity, spike: _Spike) -> str | None:
-    """The node that something is on, where that is known; of a node itself its own name."""
+    """The node that something is on, where that is known; of a node itself its own name.
+
+    Of a switch's port it is the node at the other end of its cable, else the switch.
+    """
     if entity.kind is EntityKind.NODE:
         return entity.name
     if entity.kind is EntityKind.PORT:
-        return entity.name.partition("/")[0]
+        ends = (entity, spike.near.peers.get(entity))
+        names = [end.name.partition("/")[0] for end in ends if end is not None]
+        return next((name for name in names if Entity(EntityKind.NODE, name) in spike.near.replicas_of), names[0])
     whole = spike.near.whole(entity)
     return whole.name if whole is not None and whole.kind is EntityKind.NODE else None
 
 
 def _filled(template: str, entity: Entity, shift: Shift, node: str | None = None) -> str:
     on_node = f" on {node}" if node is not None and entity.kind is EntityKind.GPU else ""
+    (before, during), unit = levels_text(shift.signal.unit, shift.before, shift.during)
     return (
         template.format(
-            entity=f"{entity.name}{on_node}",
-            signal=_lower(shift.signal.title),
-            before=level_text(shift.before, shift.signal.unit),
-            during=level_text(shift.during, shift.signal.unit),
-            unit=unit_words(shift.signal.unit),
+            entity=f"{entity.name}{on_node}", signal=_lower(shift.signal.title), before=before, during=during, unit=unit
         )
         .replace(" ,", ",")
         .replace("  ", " ")

@@ -173,11 +173,12 @@ def _is_beyond(found: "Scope | Slowness", chance_max: float) -> bool:
 class Neighbourhood:
     """Which replicas of the service each entity carries (what it can make slow), and what holds what.
 
-    `parts` gives a node's GPUs and a switch's ports.
+    `parts` gives a node's GPUs and a switch's ports, `peers` of a port the one at the other end of its cable.
     """
 
     replicas_of: Mapping[Entity, frozenset[str]]
     parts: Mapping[Entity, frozenset[Entity]] = field(default_factory=dict)
+    peers: Mapping[Entity, Entity] = field(default_factory=dict)
 
     def explained(self, entity: Entity, scope: Scope) -> float:
         """The share of the excess, or if that is more of the added failures, on the replicas of this entity."""
@@ -597,6 +598,7 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     replicas, on_node = _placed(service, requests, series)
     found: dict[Entity, set[str]] = {Entity(EntityKind.SERVICE, service): set(replicas)}
     parts: dict[Entity, set[Entity]] = {}
+    peers: dict[Entity, Entity] = {}
     ports_of_switch = cache(topology.ports_of_switch)  # asked of each node below it
     for replica in replicas - {""}:
         found[Entity(EntityKind.REPLICA, replica)] = {replica}
@@ -608,9 +610,12 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
             for above in (switch, *ports):
                 found.setdefault(above, set()).update(names)
             parts.setdefault(switch, set()).update(ports_of_switch(switch.name))
+            peers |= topology.other_ends(switch.name)
         for near_end, switch_port in topology.cables_of(node):
             switch = Entity(EntityKind.SWITCH, switch_port.switch)
             parts.setdefault(switch, set()).add(near_end)
+            far_end = Entity(EntityKind.PORT, f"{switch_port.switch}/{switch_port.port}")
+            peers |= {near_end: far_end, far_end: near_end}
     rows = list(series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True))
     # Where the exporter says whose GPUs are this service's, all others of the node are somebody else's, or idle: they
     # are no peers, for what runs there does not run here.
@@ -630,6 +635,7 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     return Neighbourhood(
         {entity: frozenset(names) for entity, names in found.items()},
         {whole: frozenset(entities) for whole, entities in parts.items()},
+        peers,
     )
 
 

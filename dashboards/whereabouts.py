@@ -37,7 +37,8 @@ def show_whereabouts(where: Whereabouts | None, indicator: Indicator) -> Compone
 def _note(where: Whereabouts, indicator: Indicator) -> str:
     if indicator is Indicator.TPOT:
         return f"a mean token took {text.duration_ms(where.excess_ms)} longer"
-    return f"a mean request took {text.milliseconds(where.excess_ms)} longer"
+    less = f", with {text.milliseconds(where.saved_ms)} less in other stages" if where.saved_ms else ""
+    return f"a mean request took {text.milliseconds(where.excess_ms)} longer{less}"
 
 
 def _stages(where: Whereabouts) -> Component:

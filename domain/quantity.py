@@ -8,6 +8,12 @@ HARDLY = 0.05
 """A flag that so small a share of the samples had was not up; one that so small a share lacked was up all the time."""
 
 _UNIX_TIMES_FROM_S = 1e9  # a length of thirty years is a moment
+_LARGE = {
+    "MiB": ((1 << 10, "GiB"),),
+    "B": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")),
+    "B/s": ((1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")),
+}
+_HOURLY_UNDER = 1 / 60  # per second: fewer than one a minute are told by the hour
 _UNIT_WORDS = {
     "ratio": "",
     "1/s": "per second",
@@ -57,6 +63,21 @@ def level_text(value: float, unit: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def levels_text(unit: str, *levels: float) -> tuple[list[str], str]:
+    """Levels in one unit that suits the largest of them, and its words.
+
+    >>> levels_text("MiB", 73_411.0, 80_922.0), levels_text("1/s", 0.0, 0.00278)
+    ((['71.7', '79'], 'GiB'), (['0', '10'], 'per hour'))
+    """
+    most = max(map(abs, levels), default=0.0)
+    for factor, larger in _LARGE.get(unit, ()):
+        if most >= factor:
+            return [level_text(level / factor, larger) for level in levels], larger
+    if unit == "1/s" and 0 < most < _HOURLY_UNDER:
+        return [level_text(level * 3600, unit) for level in levels], "per hour"
+    return [level_text(level, unit) for level in levels], unit_words(unit)
+
+
 def move_text(before: float | None, during: float, unit: str) -> str:
     """From what to what it went.
 
@@ -65,5 +86,6 @@ def move_text(before: float | None, during: float, unit: str) -> str:
     """
     if is_moment(during, unit):
         return f"at {rfc3339(datetime.fromtimestamp(round(during), UTC))}"
-    past = "no data" if before is None else level_text(before, unit)
-    return f"{past} → {level_text(during, unit)} {unit_words(unit)}".rstrip()
+    levels, words = levels_text(unit, *([] if before is None else [before]), during)
+    past = "no data" if before is None else levels[0]
+    return f"{past} → {levels[-1]} {words}".rstrip()

@@ -56,6 +56,18 @@ class Topology:
         ports = known.ports.items() if known else ()
         return tuple((Entity(EntityKind.PORT, f"{node}/{name}"), peer) for name, peer in ports if peer)
 
+    def other_ends(self, switch: str) -> dict[Entity, Entity]:
+        """The uplinks of a switch: of each end of a cable the other one."""
+        known = self.switches.get(switch)
+        ends: dict[Entity, Entity] = {}
+        for port, peer in (known.uplinks if known else {}).items():
+            near, far = (
+                Entity(EntityKind.PORT, f"{switch}/{port}"),
+                Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}"),
+            )
+            ends |= {near: far, far: near}
+        return ends
+
     def way_up(self, node: str) -> dict[Entity, tuple[Entity, ...]]:
         """The switches above a node, tier by tier, each with both ends of the cables by which it goes on up."""
         known = self.nodes.get(node)

@@ -202,6 +202,7 @@ def _stages_words(where: Whereabouts, indicator: Indicator) -> str:
     added = sorted(where.added_ms.items(), key=lambda stage: -stage[1])
     stages = [f"{added_ms:,.0f} ms {STAGES.get(stage, stage)}" for stage, added_ms in added]
     stages += [f"{where.untold_ms:,.0f} ms in no stage that is told"] if where.untold_ms else []
+    stages += [f"{where.saved_ms:,.0f} ms less in the others"] if where.saved_ms and not per_token else []
     return f"A mean {took} longer" + (f": {'; '.join(stages)}" if stages else "")
 
 

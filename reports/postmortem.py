@@ -13,7 +13,7 @@ from alerts.handling import MOMENTS, moments
 from analytics.incident_times import seconds_of
 from domain.cause import Cause, CauseKind, Evidence
 from domain.incident import Incident, Indicator
-from domain.quantity import is_moment, level_text, unit_words
+from domain.quantity import is_moment, levels_text
 from domain.window import duration_text, from_rfc3339
 from reports import words
 from reports.escaping import code, escaped, linked, paragraph, table_lines
@@ -129,13 +129,10 @@ def _cause(cause: Cause, indicator: Indicator) -> list[str]:
 
 
 def _evidence(evidence: Evidence) -> tuple[str, ...]:
-    is_time = is_moment(evidence.during, evidence.unit)
     return (
         words.signal_title(evidence.signal),
         str(evidence.entity),
-        "no data" if evidence.before is None else _level(evidence.before, evidence.unit),
-        _level(evidence.during, evidence.unit),
-        "UTC" if is_time else unit_words(evidence.unit),
+        *_levels(evidence),
         _against_onset(evidence.lead_s),
     )
 
@@ -146,10 +143,16 @@ def _against_onset(lead_s: float | None) -> str:
     return "with it" if round(lead_s) == 0 else f"{abs(lead_s):.0f} s {'before' if lead_s > 0 else 'after'}"
 
 
-def _level(value: float, unit: str) -> str:
-    if is_moment(value, unit):
-        return _clock(datetime.fromtimestamp(round(value), UTC))
-    return level_text(value, unit)
+def _levels(evidence: Evidence) -> tuple[str, str, str]:
+    """Before, during, and the unit of both."""
+    before, during, unit = evidence.before, evidence.during, evidence.unit
+    levels = (during,) if before is None else (before, during)
+    if is_moment(during, unit):
+        told = [_clock(datetime.fromtimestamp(round(one), UTC)) if is_moment(one, unit) else "0" for one in levels]
+        unit = "UTC"
+    else:
+        told, unit = levels_text(unit, *levels)
+    return ("no data" if before is None else told[0], told[-1], unit)
 
 
 def _less_likely(incident: Incident) -> list[str]:

@@ -78,17 +78,33 @@ class Sign:
 _REPLICAS_NAMED = 3
 
 
-def step_text(step: str, entity: str, node: str | None = None, replicas: Collection[str] = ()) -> str:
-    """A next step with names in it: of the thing, the node that it is on and the replicas that it carries.
+def step_text(
+    step: str, entity: str, node: str | None = None, replicas: Collection[str] = (), peer: str | None = None
+) -> str:
+    """A next step with names in it.
+
+    Args:
+        step: it may name `{entity}`, the thing, and what follows.
+        entity: the thing's name.
+        node: `{node}`, that it is on.
+        replicas: `{replicas}`, that it carries.
+        peer: `{peer}`, the port at the other end of its cable.
 
     >>> step_text("Drain {replicas}, then reset {entity} on {node}.", "GPU-1", "gpu-07", ["chat-1"])
     'Drain chat-1, then reset GPU-1 on gpu-07.'
-    >>> step_text("Drain {replicas} of {node}.", "GPU-1")
-    'Drain its replicas of its node.'
+    >>> step_text("Drain {replicas} of {node}; look at {peer}.", "GPU-1")
+    'Drain its replicas of its node; look at its other end.'
     """
     named = sorted(name for name in replicas if name)
-    carried = names_text(named, _REPLICAS_NAMED) if named else "its replicas"
-    return step.replace("{entity}", entity).replace("{node}", node or "its node").replace("{replicas}", carried)
+    filled = {
+        "{entity}": entity,
+        "{node}": node or "its node",
+        "{replicas}": names_text(named, _REPLICAS_NAMED) if named else "its replicas",
+        "{peer}": peer or "its other end",
+    }
+    for name, words in filled.items():
+        step = step.replace(name, words)
+    return step
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,8 +89,9 @@ def explained(
     who: Scope = ONE_SICK,
     load: Load = UNKNOWN_LOAD,
     indicator: Indicator = Indicator.LATENCY,
+    near: Neighbourhood = NEAR,
 ) -> Explanation:
-    return explain(Findings("chat", ONSET, who, shifts, NEAR, STEP_S, load, indicator), KNOWLEDGE)
+    return explain(Findings("chat", ONSET, who, shifts, near, STEP_S, load, indicator), KNOWLEDGE)
 
 
 def everywhere(name: str, before: float, during: float) -> list[Shift]:
@@ -240,6 +241,22 @@ def test_each_cause_is_named_first_by_its_signs_on_its_entity(kind: CauseKind) -
     assert first.chain[-1].entity == SERVICE
     assert "{" not in first.summary + " ".join(first.next_steps)
     assert kind not in {one.kind for one in explanation.ruled_out}
+
+
+def test_what_to_do_about_a_link_names_both_ends_of_it_and_the_node() -> None:
+    switch_port = Entity(EntityKind.PORT, "leaf-1/7")
+    near = replace(
+        NEAR,
+        replicas_of=dict(NEAR.replicas_of) | {switch_port: frozenset({"chat-1"})},
+        peers={PORT: switch_port, switch_port: PORT},
+    )
+    _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
+    for end in (PORT, switch_port):
+        moves = [replace(one, entity=end) if one.entity == PORT else one for one in shifts]
+        cause = explained(moves, who, near=near).causes[0]
+        assert cause.entity == end
+        assert "Drain chat-1 on gpu-1 from" in cause.next_steps[0]
+        assert f"from {end.name} to {near.peers[end].name}" in cause.next_steps[1]
 
 
 @pytest.mark.parametrize("kind", SIGNS)

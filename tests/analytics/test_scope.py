@@ -227,6 +227,19 @@ def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_
     assert found["port:leaf/3"] == {"chat-3"}
 
 
+def test_a_port_knows_the_other_end_of_its_cable() -> None:
+    wiring = topology_from_document(
+        {
+            "nodes": {"gpu-2": {"ports": {"mlx5_0/1": {"switch": "leaf", "switch_port": 3}}}},
+            "switches": {"leaf": {"uplinks": {"30": {"switch": "spine", "switch_port": 7}}}},
+        }
+    )
+    found = neighbourhood("chat", requests(PLACED), series([]), wiring).peers
+    ends = [("gpu-2/mlx5_0/1", "leaf/3"), ("leaf/30", "spine/7")]
+    named = {one.name: other.name for one, other in found.items()}
+    assert named == dict(ends) | {far: near for near, far in ends}
+
+
 def test_an_engine_without_a_pod_label_is_the_replica_it_is_called_after_or_the_only_one() -> None:
     waiting, started = "vllm:num_requests_waiting", "process_start_time_seconds"
 

@@ -61,6 +61,13 @@ def test_failures_have_no_stages_but_somebody_who_has_them() -> None:
     assert "stages" not in classes(shown)
 
 
+def test_what_other_stages_took_less_is_told_so_that_the_sum_is_right() -> None:
+    told = words(show_whereabouts(Whereabouts(321.0, {"queue_ms": 349.0, "decode_ms": -28.0}, ()), Indicator.TTFT))
+    assert "took 321 ms longer, with 28 ms less in other stages" in told
+    told = words(show_whereabouts(Whereabouts(345.0, {"queue_ms": 349.0, "decode_ms": -4.0}, ()), Indicator.TTFT))
+    assert "less" not in told
+
+
 @pytest.mark.parametrize("where", [None, Whereabouts(-3.0, _STAGES_MS, ())])
 def test_where_nothing_is_known_nothing_is_shown(where: Whereabouts | None) -> None:
     assert show_whereabouts(where, Indicator.TTFT) is None

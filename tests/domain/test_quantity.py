@@ -4,7 +4,7 @@ from domain import entity, quantity
 
 
 def test_the_examples_hold() -> None:
-    assert doctest.testmod(quantity) == (0, 3)
+    assert doctest.testmod(quantity) == (0, 4)
     assert doctest.testmod(entity) == (0, 1)
 
 
