@@ -8,12 +8,12 @@ inhibited, silenced or out of hours, ask whether the receiver knows it already, 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
-from alerts.config import AlertingConfig, Integration
+from alerts.config import AlertingConfig
 from alerts.inhibition import Inhibitor
 from alerts.matchers import Labels, all_match
+from alerts.notification import Integration, Notification, Reason
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import VALID, Alert, DeadLetter, Hearing, alert_document, alert_of
@@ -26,46 +26,6 @@ _KEEP_SILENCES = timedelta(hours=120)  # after their end, as Alertmanager's data
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
-
-
-class Reason(StrEnum):
-    """Why a group is told now."""
-
-    FIRST = "first notification"
-    NEW_ALERTS = "new alerts in the group"
-    ALL_RESOLVED = "all alerts resolved"
-    SOME_RESOLVED = "some alerts resolved"
-    REPEAT = "repeat interval passed"
-    TEST = "a test"
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """What one integration of one receiver is to be told of one group. Resolved alerts have `ends_at` in the past."""
-
-    group_key: str
-    group_labels: Mapping[str, str]
-    receiver: str
-    place: int
-    integration: Integration
-    alerts: tuple[Alert, ...]
-    at: datetime
-    reason: Reason
-
-    @property
-    def is_test(self) -> bool:
-        """Does it tell of nothing that there is."""
-        return self.reason is Reason.TEST
-
-    @property
-    def firing(self) -> tuple[Alert, ...]:
-        """Those that fire."""
-        return tuple(alert for alert in self.alerts if alert.is_firing(self.at))
-
-    @property
-    def resolved(self) -> tuple[Alert, ...]:
-        """Those that fire no more."""
-        return tuple(alert for alert in self.alerts if not alert.is_firing(self.at))
 
 
 @dataclass(frozen=True, slots=True)

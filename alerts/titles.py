@@ -4,19 +4,15 @@ Who is woken sees it on a lock screen and nothing else: whose trouble, what user
 short enough. The line of an alert is its annotation `summary`, as alerts/decide.py and alerts/devices.py write it.
 """
 
-from typing import TYPE_CHECKING
-
+from alerts.notification import Notification
 from domain.alert import Alert
 from domain.incident import Severity
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 TITLE_MAX = 140  # characters: what a lock screen shows of a title
 _NAME_LEAST = 22  # to so many characters a long name is cut, and no further: no kind of cause is longer
 
 
-def title(notification: "Notification") -> str:
+def title(notification: Notification) -> str:
     """`[FIRING:2] line of the first alert (and 1 more)`, in at most `TITLE_MAX` characters.
 
     Where the page of a group is over and a ticket of it fires on, it says so: `[FIRING:1, page over] …`. What is only a

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from alerts.config import AlertingConfig, parse_config
-from alerts.dispatch import Dispatcher, Notification, Reason
+from alerts.dispatch import Dispatcher
 from alerts.matchers import Matcher
+from alerts.notification import Notification, Reason
 from alerts.receivers.webhook import WebhookSettings
 from alerts.silences import Silence
 from domain.alert import Alert, Hearing

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
 from alerts import deliver
-from alerts.dispatch import Notification
+from alerts.notification import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.silences import new_silence
