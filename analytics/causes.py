@@ -32,7 +32,7 @@ from domain.cause import (
     Step,
     Whereabouts,
 )
-from domain.entity import Entity, EntityKind, names_text
+from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
 from domain.incident import Indicator
 from domain.quantity import level_text, move_text, unit_words
 
@@ -629,6 +629,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
     leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
     node = _node_of(candidate.entity, spike)
+    is_gpu = candidate.entity.kind is EntityKind.GPU
     return Cause(
         rank=rank,
         kind=pattern.kind,
@@ -643,6 +644,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         ),
         explained_ratio=round(candidate.explained, 3),
         chain=_chain(candidate, spike),
+        gpu=GpuPlace(node, spike.near.gpu_indices.get(candidate.entity)) if is_gpu else None,
     )
 
 
@@ -796,10 +798,9 @@ def _node_of(entity: Entity, spike: _Spike) -> str | None:
 
 
 def _filled(template: str, entity: Entity, shift: Shift, node: str | None = None) -> str:
-    on_node = f" on {node}" if node is not None and entity.kind is EntityKind.GPU else ""
     return (
         template.format(
-            entity=f"{entity.name}{on_node}",
+            entity=gpu_text(entity.name, GpuPlace(node)) if entity.kind is EntityKind.GPU else entity.name,
             signal=_lower(shift.signal.title),
             before=level_text(shift.before, shift.signal.unit),
             during=level_text(shift.during, shift.signal.unit),

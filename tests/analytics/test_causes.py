@@ -12,7 +12,7 @@ from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
 from domain.cause import OF_EVERY_DAY, Cause, CauseKind, Explanation
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.incident import Indicator
 from tests.analytics.frames import at
 
@@ -240,6 +240,19 @@ def test_each_cause_is_named_first_by_its_signs_on_its_entity(kind: CauseKind) -
     assert first.chain[-1].entity == SERVICE
     assert "{" not in first.summary + " ".join(first.next_steps)
     assert kind not in {one.kind for one in explanation.ruled_out}
+
+
+def test_a_cause_on_a_gpu_says_where_it_is_as_far_as_that_is_known() -> None:
+    _, who, shifts = SIGNS[CauseKind.NVLINK_FAULT]
+
+    def place(near: Neighbourhood) -> GpuPlace | None:
+        return explain(Findings("chat", ONSET, who, shifts, near, STEP_S), KNOWLEDGE).causes[0].gpu
+
+    assert place(replace(NEAR, gpu_indices={GPU: 2, OTHER_GPUS[0]: 3})) == GpuPlace(NODE.name, 2)
+    assert place(NEAR) == GpuPlace(NODE.name)
+    assert place(replace(NEAR, parts={})) == GpuPlace()
+    _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
+    assert place(NEAR) is None, "a port's name says where it is"
 
 
 @pytest.mark.parametrize("kind", SIGNS)
