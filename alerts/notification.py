@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NEW_ALERTS = "new alerts in the group"
     ALL_RESOLVED = "all alerts resolved"
     SOME_RESOLVED = "some alerts resolved"
+    CAUSE_KNOWN = "the cause is known now"
     REPEAT = "repeat interval passed"
     TEST = "a test"
 
