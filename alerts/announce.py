@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.config import Integration
+from alerts.notification import Integration
+from alerts.receiver_settings import GlobalSettings, ReceiverSettings, secret
 from alerts.receivers.apprise import AppriseSettings
 from alerts.receivers.email import EmailSettings
 from alerts.receivers.messages import AppriseMessage, Attachment, HttpMessage, MailMessage, Message, http_message
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from alerts.receivers.slack import SlackSettings
 from alerts.receivers.teams import TeamsSettings
 from alerts.receivers.webhook import WebhookSettings

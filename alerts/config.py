@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from alerts.inhibition import InhibitionError, InhibitRule, parse_inhibit_rule
+from alerts.notification import Integration
+from alerts.receiver_settings import GlobalSettings
 from alerts.receivers import RECEIVERS
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings
 from alerts.routing import Route, RouteError, RouteOptions, duration_s, parse_route
 from alerts.settings_faults import explained
 from alerts.time_intervals import TimeInterval, TimeIntervalError, parse_time_interval
@@ -24,19 +25,6 @@ _FIELDS = ("global", "route", "receivers", "inhibit_rules", "time_intervals", "m
 
 class AlertingError(ValueError):
     """A configuration that cannot be used; the message names the place, what was found and what is valid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Integration:
-    """One way to tell one receiver."""
-
-    kind: str
-    settings: ReceiverSettings
-
-    @property
-    def send_resolved(self) -> bool:
-        """Is it told when all is well again."""
-        return self.settings.send_resolved
 
 
 @dataclass(frozen=True, slots=True)

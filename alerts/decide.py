@@ -18,7 +18,7 @@ from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.traffic_stops import StoppedTraffic
 from domain.alert import VALID, Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
-from domain.entity import EntityKind
+from domain.entity import EntityKind, gpu_text
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
 from domain.quantity import move_text
@@ -98,7 +98,8 @@ def _likeliest(cause: Cause) -> str:
     """`network_link_fault on gpu-07-03/mlx5_2/1, 93 %`: the cause in the few words that a title has for it."""
     if cause.kind is CauseKind.UNKNOWN:
         return "cause unknown"
-    return f"{cause.kind.value} on {cause.entity.name}, {cause.confidence * 100:.0f} %"
+    what = cause.entity.name if cause.gpu is None else gpu_text(cause.entity.name, cause.gpu)
+    return f"{cause.kind.value} on {what}, {cause.confidence * 100:.0f} %"
 
 
 def _impact(incident: Incident) -> str:

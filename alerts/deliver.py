@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from alerts.dispatch import Notification
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, TlsSettings
 from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage, Message
-from alerts.receivers.settings import GlobalSettings, TlsSettings
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
 _TIMEOUT_S = 10.0  # to connect, and for each read

@@ -13,7 +13,7 @@ from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge, step_text
 from domain.alert import VALID, Alert
-from domain.entity import Entity, EntityKind, names_text
+from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
 from domain.window import rfc3339
 
 _NAMES_MAX, _SERVICES_TITLED = 5, 2
@@ -70,7 +70,7 @@ def _alert(
         labels["node"] = worst.node
     if worst.incident is not None:
         labels["incident"] = worst.incident
-    what = worst.device.name + (f" on {worst.node}" if is_gpu and worst.node else "")
+    what = gpu_text(worst.device.name, GpuPlace(worst.node or None)) if is_gpu else worst.device.name
     annotations = {
         "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
         "impact": _impact(worst),

@@ -8,12 +8,12 @@ inhibited, silenced or out of hours, ask whether the receiver knows it already, 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
-from alerts.config import AlertingConfig, Integration
+from alerts.config import AlertingConfig
 from alerts.inhibition import Inhibitor
 from alerts.matchers import Labels, all_match
+from alerts.notification import Integration, Notification, Reason
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
 from domain.alert import VALID, Alert, DeadLetter, Hearing, alert_document, alert_of
@@ -28,54 +28,18 @@ _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
 
 
-class Reason(StrEnum):
-    """Why a group is told now."""
-
-    FIRST = "first notification"
-    NEW_ALERTS = "new alerts in the group"
-    ALL_RESOLVED = "all alerts resolved"
-    SOME_RESOLVED = "some alerts resolved"
-    REPEAT = "repeat interval passed"
-    TEST = "a test"
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """What one integration of one receiver is to be told of one group. Resolved alerts have `ends_at` in the past."""
-
-    group_key: str
-    group_labels: Mapping[str, str]
-    receiver: str
-    place: int
-    integration: Integration
-    alerts: tuple[Alert, ...]
-    at: datetime
-    reason: Reason
-
-    @property
-    def is_test(self) -> bool:
-        """Does it tell of nothing that there is."""
-        return self.reason is Reason.TEST
-
-    @property
-    def firing(self) -> tuple[Alert, ...]:
-        """Those that fire."""
-        return tuple(alert for alert in self.alerts if alert.is_firing(self.at))
-
-    @property
-    def resolved(self) -> tuple[Alert, ...]:
-        """Those that fire no more."""
-        return tuple(alert for alert in self.alerts if not alert.is_firing(self.at))
-
-
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What an integration was told of a group last; and when of alerts that were left out then, because held back."""
+    """What an integration was told of a group last; and when of alerts that were left out then, because held back.
+
+    `explained` are those of them whose cause it was told, then or before.
+    """
 
     firing: frozenset[str]
     resolved: frozenset[str]
     at: datetime
     left_out: Mapping[str, datetime] = field(default_factory=dict)
+    explained: frozenset[str] = frozenset()
 
     def heard_at(self, alert: Alert, name: str) -> datetime | None:
         """When it was told last that an alert fires; None: not since it does."""
@@ -241,12 +205,13 @@ class Dispatcher:
             return
         receiver = group.route.options.receiver
         known = self._told.get((receiver, place, group.key))
-        reason = _reason(known, firing, resolved, integration, group.route.options.repeat_interval_s, now)
+        explained = _explained(alerts) & firing
+        reason = _reason(known, firing, resolved, explained, integration, group.route.options.repeat_interval_s, now)
         if reason is None:
             return
         sent = [alert for alert in alerts if integration.send_resolved or alert.is_firing(now)]
         if not sent:  # only told to forget what fired
-            self._remember((receiver, place, group.key), firing, resolved, now)
+            self._remember((receiver, place, group.key), firing, resolved, frozenset(), now)
             return
         timeout_s = max(group.route.options.group_interval_s, _TIMEOUT_LEAST_S)
         group.pending[place] = _Pending(
@@ -259,18 +224,25 @@ class Dispatcher:
         group, pending = self._pending(notification)
         if pending is not None and group is not None:
             known_as = (notification.receiver, notification.place, group.key)
-            self._remember(known_as, pending.firing, pending.resolved, now)
+            explained = _explained(notification.alerts)
+            self._remember(known_as, pending.firing, pending.resolved, explained, now)
             self._done(group, notification.place)
         self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it was told after all
 
     def _remember(
-        self, known_as: tuple[str, int, str], firing: frozenset[str], resolved: frozenset[str], now: datetime
+        self,
+        known_as: tuple[str, int, str],
+        firing: frozenset[str],
+        resolved: frozenset[str],
+        explained: frozenset[str],
+        now: datetime,
     ) -> None:
         left_out: dict[str, datetime] = {}
         if (before := self._told.get(known_as)) is not None:
             heard = {**before.left_out, **dict.fromkeys(before.firing, before.at)}
             left_out = {name: heard[name] for name in heard.keys() & self.alerts.keys() - firing - resolved}
-        self._told[known_as] = _Told(firing, resolved, now, left_out)
+            explained |= before.explained  # a cause that is doubted again and known again rings no second time
+        self._told[known_as] = _Told(firing, resolved, now, left_out, explained & (firing | left_out.keys()))
 
     def failed(
         self, notification: Notification, now: datetime, error: str, *, retryable: bool, retry_after_s: float = 0.0
@@ -454,6 +426,7 @@ class Dispatcher:
                     "resolved": sorted(told.resolved),
                     "at": told.at.isoformat(),
                     "left_out": {name: at.isoformat() for name, at in told.left_out.items()},
+                    "explained": sorted(told.explained),
                 }
                 for (receiver, place, key), told in self._told.items()
             ],
@@ -476,7 +449,8 @@ class Dispatcher:
             key = (one["receiver"], one["place"], one["group"])
             left_out = {name: datetime.fromisoformat(at) for name, at in one.get("left_out", {}).items()}
             at = datetime.fromisoformat(one["at"])
-            self._told[key] = _Told(frozenset(one["firing"]), frozenset(one["resolved"]), at, left_out)
+            explained = frozenset(one.get("explained", one["firing"]))  # a state of before: it rings nobody
+            self._told[key] = _Told(frozenset(one["firing"]), frozenset(one["resolved"]), at, left_out, explained)
         self.dead_letters = [
             DeadLetter(**{**one, "failed_at": datetime.fromisoformat(one["failed_at"])})
             for one in document.get("dead_letters", ())
@@ -532,15 +506,23 @@ def _merged(known: Alert, posted: Alert) -> Alert:
     return replace(younger, starts_at=min(older.starts_at, younger.starts_at), ends_at=ends_at)
 
 
+def _explained(alerts: Iterable[Alert]) -> frozenset[str]:
+    return frozenset(alert.fingerprint for alert in alerts if alert.is_explained)
+
+
 def _reason(
     known: _Told | None,
     firing: frozenset[str],
     resolved: frozenset[str],
+    explained: frozenset[str],
     integration: Integration,
     repeat_interval_s: float,
     now: datetime,
 ) -> Reason | None:
-    """Why the receiver is to be told; None when it knows (Alertmanager, DedupStage.needsUpdate)."""
+    """Why the receiver is to be told; None when it knows (Alertmanager, DedupStage.needsUpdate).
+
+    One reason is ours alone: a cause that has become known, which is what whoever was woken waits for.
+    """
     if known is None:
         return Reason.FIRST if firing else None
     if not firing <= known.firing:
@@ -549,6 +531,8 @@ def _reason(
         return Reason.ALL_RESOLVED if known.firing else None
     if integration.send_resolved and not resolved <= known.resolved:
         return Reason.SOME_RESOLVED
+    if not explained <= known.explained:
+        return Reason.CAUSE_KNOWN
     return Reason.REPEAT if known.at < now - timedelta(seconds=repeat_interval_s) else None
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alerts.dispatch import Notification
+from alerts.notification import Notification
 from alerts.receivers.pagerduty import dedup_key
 from analytics.incident_times import seconds_of
 from domain.incident import Incident

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from alerts.config import AlertingConfig
-from alerts.dispatch import Dispatcher, Notification, Reason
+from alerts.dispatch import Dispatcher
 from alerts.matchers import Labels
+from alerts.notification import Notification, Reason
 from alerts.settings import AlertsSettings
 from alerts.sources import AlertSources, Moment, SpendFindings, Telling
 from alerts.titles import heading

@@ -22,8 +22,9 @@ from alerts.alertmanager import PATH, AlertmanagerFeed
 from alerts.config import AlertingConfig
 from alerts.decide import alertmanager_silence_url
 from alerts.deliver import DeliveryError, deliver, send
-from alerts.dispatch import Dispatcher, Notification, Reached, Suppressed
+from alerts.dispatch import Dispatcher, Reached, Suppressed
 from alerts.matchers import Labels
+from alerts.notification import Notification
 from alerts.receivers.messages import HttpMessage
 from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence

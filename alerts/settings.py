@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from alerts.config import AlertingConfig, AlertingError, parse_config
-from alerts.receivers.settings import HttpSettings, secret
+from alerts.receiver_settings import HttpSettings, secret
 from analytics.device_faults import RULES
 from domain.address import is_http, shown
 

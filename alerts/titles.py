@@ -4,19 +4,18 @@ Who is woken sees it on a lock screen and nothing else: whose trouble, what user
 short enough. The line of an alert is its annotation `summary`, as alerts/decide.py and alerts/devices.py write it.
 """
 
-from typing import TYPE_CHECKING
+import re
 
+from alerts.notification import Notification
 from domain.alert import Alert
 from domain.incident import Severity
 
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
-
 TITLE_MAX = 140  # characters: what a lock screen shows of a title
+_IN_BRACKETS = re.compile(r"^\(\S+\)")
 _NAME_LEAST = 22  # to so many characters a long name is cut, and no further: no kind of cause is longer
 
 
-def title(notification: "Notification") -> str:
+def title(notification: Notification) -> str:
     """`[FIRING:2] line of the first alert (and 1 more)`, in at most `TITLE_MAX` characters.
 
     Where the page of a group is over and a ticket of it fires on, it says so: `[FIRING:1, page over] …`. What is only a
@@ -47,7 +46,8 @@ def _has_page(alerts: tuple[Alert, ...]) -> bool:
 def shortened(text: str, most: int) -> str:
     """A text in one line of at most so many characters; `…` stands where something is left out.
 
-    Long names lose their middle first, the longest before the others; then whole words go, from the middle.
+    Long names lose their middle first, the longest before the others; then what stands in brackets goes, which only
+    says more of the word before; then whole words, from the middle.
 
     >>> shortened("chat: gpu_fault on GPU-5fd4f087-86f3-7a43-b711-4771313afc50, 93 %", 50)
     'chat: gpu_fault on GPU-5fd4f087-…771313afc50, 93 %'
@@ -59,6 +59,8 @@ def shortened(text: str, most: int) -> str:
         over = len(" ".join(words)) - most
         if over > 0 and len(words[place]) > _NAME_LEAST:
             words[place] = _without_middle(words[place], max(_NAME_LEAST, len(words[place]) - over))
+    if len(" ".join(words)) > most:
+        words = [_IN_BRACKETS.sub("…", word) for word in words]
     return " ".join(words) if len(" ".join(words)) <= most else _ends(words, most)
 
 

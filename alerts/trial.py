@@ -12,12 +12,11 @@ from enum import StrEnum
 import httpx
 
 from alerts.alertmanager import PATH, posted_alert
-from alerts.config import Integration
 from alerts.deliver import DeliveryError, deliver, send
-from alerts.dispatch import Notification, Reason
 from alerts.matchers import Labels
+from alerts.notification import Integration, Notification, Reason
+from alerts.receiver_settings import GlobalSettings
 from alerts.receivers.messages import HttpMessage
-from alerts.receivers.settings import GlobalSettings
 from alerts.settings import AlertsSettings
 from domain.address import shown
 from domain.alert import VALID, Alert

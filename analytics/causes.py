@@ -32,7 +32,7 @@ from domain.cause import (
     Step,
     Whereabouts,
 )
-from domain.entity import Entity, EntityKind, names_text
+from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
 from domain.incident import Indicator
 from domain.quantity import levels_text, move_text
 
@@ -629,6 +629,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
     leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
     node, peer = _node_of(candidate.entity, spike), spike.near.peers.get(candidate.entity)
+    is_gpu = candidate.entity.kind is EntityKind.GPU
     return Cause(
         rank=rank,
         kind=pattern.kind,
@@ -645,6 +646,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         ),
         explained_ratio=round(candidate.explained, 3),
         chain=_chain(candidate, spike),
+        gpu=GpuPlace(node, spike.near.gpu_indices.get(candidate.entity)) if is_gpu else None,
     )
 
 
@@ -803,12 +805,10 @@ def _node_of(entity: Entity, spike: _Spike) -> str | None:
 
 
 def _filled(template: str, entity: Entity, shift: Shift, node: str | None = None) -> str:
-    on_node = f" on {node}" if node is not None and entity.kind is EntityKind.GPU else ""
     (before, during), unit = levels_text(shift.signal.unit, shift.before, shift.during)
+    named = gpu_text(entity.name, GpuPlace(node)) if entity.kind is EntityKind.GPU else entity.name
     return (
-        template.format(
-            entity=f"{entity.name}{on_node}", signal=_lower(shift.signal.title), before=before, during=during, unit=unit
-        )
+        template.format(entity=named, signal=_lower(shift.signal.title), before=before, during=during, unit=unit)
         .replace(" ,", ",")
         .replace("  ", " ")
         .replace(" )", ")")

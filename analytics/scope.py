@@ -173,11 +173,13 @@ def _is_beyond(found: "Scope | Slowness", chance_max: float) -> bool:
 class Neighbourhood:
     """Which replicas of the service each entity carries (what it can make slow), and what holds what.
 
-    `parts` gives a node's GPUs and a switch's ports, `peers` of a port the one at the other end of its cable.
+    `parts` gives a node's GPUs and a switch's ports, `gpu_indices` the number of a GPU in its node, where it is known,
+    `peers` of a port the one at the other end of its cable.
     """
 
     replicas_of: Mapping[Entity, frozenset[str]]
     parts: Mapping[Entity, frozenset[Entity]] = field(default_factory=dict)
+    gpu_indices: Mapping[Entity, int] = field(default_factory=dict)
     peers: Mapping[Entity, Entity] = field(default_factory=dict)
 
     def explained(self, entity: Entity, scope: Scope) -> float:
@@ -635,8 +637,23 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     return Neighbourhood(
         {entity: frozenset(names) for entity, names in found.items()},
         {whole: frozenset(entities) for whole, entities in parts.items()},
-        peers,
+        peers=peers,
     )
+
+
+GPU_INDEX_LABEL = "gpu"
+"""The label in which dcgm-exporter tells the number of a GPU in its node."""
+
+
+def gpu_indices(series: pl.DataFrame) -> dict[Entity, int]:
+    """The number of each GPU in its node, where its series tell one number and no other.
+
+    Args:
+        series: a frame of `read_series` whose last label is `GPU_INDEX_LABEL`.
+    """
+    told = series.select("gpu", index=pl.col("labels").list.last().str.extract(r"^(\d{1,3})$").cast(pl.Int64))
+    known = told.drop_nulls().group_by("gpu").agg(pl.col("index").unique()).filter(pl.col("index").list.len() == 1)
+    return {Entity(EntityKind.GPU, name): index for name, (index,) in known.iter_rows()}
 
 
 def _placed(service: str, requests: pl.DataFrame, series: pl.DataFrame) -> tuple[frozenset[str], dict[str, set[str]]]:

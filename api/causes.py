@@ -35,6 +35,13 @@ class StepDocument(BaseModel):
     lead_s: float | None = Field(description="seconds before the spike began; null when that cannot be told")
 
 
+class GpuPlaceDocument(BaseModel):
+    """Where a GPU is."""
+
+    node: str | None = Field(description="null when it is not known")
+    index: int | None = Field(description="its number there, as nvidia-smi has it; null when it is not known")
+
+
 class CauseDocument(BaseModel):
     """One explanation."""
 
@@ -48,6 +55,7 @@ class CauseDocument(BaseModel):
     next_steps: list[str]
     explained_ratio: float | None = Field(description="share of the added time that lies where this cause reaches")
     chain: list[StepDocument] = Field(description="from the cause by what it brought about to the symptom")
+    gpu: GpuPlaceDocument | None = Field(description="where the GPU is; null of any other entity")
 
 
 class RuledOutDocument(BaseModel):
@@ -115,6 +123,7 @@ EXPLANATION_EXAMPLE: dict[str, Any] = {
                     "lead_s": 0.0,
                 },
             ],
+            "gpu": None,
         }
     ],
     "ruled_out": [{"kind": "traffic_surge", "why": "request rate within 3 % of usual"}],

@@ -56,6 +56,11 @@ class Alert:
         """The identity of its labels."""
         return fingerprint(self.labels)
 
+    @property
+    def is_explained(self) -> bool:
+        """Does it name a cause: one that is unknown has no confidence (alerts/decide.py)."""
+        return "cause_confidence" in self.annotations
+
     def is_firing(self, now: datetime) -> bool:
         """Does it fire at `now`."""
         return self.ends_at > now

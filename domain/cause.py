@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from domain.entity import Entity
+from domain.entity import Entity, GpuPlace
 
 
 class CauseKind(StrEnum):
@@ -76,7 +76,8 @@ class Cause:
     """One explanation, rank 1 being the likeliest; `confidence` in 0-1.
 
     `explained_ratio` is the share of the added time (or of the added failures) that lies where this cause reaches;
-    None when it could not be told. `chain` goes from the cause by what it brought about to the symptom.
+    None when it could not be told. `chain` goes from the cause by what it brought about to the symptom. `gpu` says
+    where a GPU is; None of any other entity.
     """
 
     rank: int
@@ -89,6 +90,7 @@ class Cause:
     next_steps: tuple[str, ...]
     explained_ratio: float | None = None
     chain: tuple[Step, ...] = ()
+    gpu: GpuPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)

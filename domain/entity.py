@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+_UUID_BEGINNING = len("GPU-5fd4f087")
+
 
 class EntityKind(StrEnum):
     """Every kind of thing that can carry a signal or a cause."""
@@ -28,6 +30,35 @@ class Entity:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPlace:
+    """Where a GPU is: its node, and its number there (that of `nvidia-smi -i`); each None where that is not known."""
+
+    node: str | None = None
+    index: int | None = None
+
+
+def gpu_text(name: str, place: GpuPlace) -> str:
+    """A GPU as people look for it, who go by node and number; of its UUID the beginning tells it from others then.
+
+    >>> gpu_text("GPU-5fd4f087-86f3-7a43-b711-4771313afc50/7", GpuPlace("gpu-07-03", 2))
+    'GPU 2 on gpu-07-03 (GPU-5fd4f087…/7)'
+    >>> gpu_text("GPU-7c", GpuPlace("gpu-07-03", 2))
+    'GPU 2 on gpu-07-03 (GPU-7c)'
+    >>> gpu_text("GPU-7c", GpuPlace("gpu-07-03"))
+    'GPU-7c on gpu-07-03'
+    >>> gpu_text("GPU-7c", GpuPlace())
+    'GPU-7c'
+    """
+    if place.node is None:
+        return name
+    if place.index is None:
+        return f"{name} on {place.node}"
+    uuid, slash, instance = name.partition("/")
+    short = uuid if len(uuid) <= _UUID_BEGINNING + 1 else f"{uuid[:_UUID_BEGINNING]}…"
+    return f"GPU {place.index} on {place.node} ({short}{slash}{instance})"
 
 
 def names_text(names: Sequence[str], most: int) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.window import from_rfc3339, rfc3339
 
 
@@ -182,6 +182,7 @@ def _cause_to_document(cause: Cause) -> dict[str, Any]:
             {"entity": _entity_to_document(step.entity), "text": step.text, "lead_s": step.lead_s}
             for step in cause.chain
         ],
+        "gpu": None if cause.gpu is None else {"node": cause.gpu.node, "index": cause.gpu.index},
     }
 
 
@@ -211,6 +212,7 @@ def _cause_from_document(document: dict[str, Any]) -> Cause:
             Step(_entity_from_document(step["entity"]), step["text"], step["lead_s"])
             for step in document.get("chain", ())
         ),
+        gpu=GpuPlace(**document["gpu"]) if document.get("gpu") else None,
     )
 
 

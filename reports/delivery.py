@@ -17,8 +17,9 @@ from cronsim import CronSim
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.announce import Announcement, announcement_message, announces
-from alerts.config import AlertingConfig, Integration
+from alerts.config import AlertingConfig
 from alerts.deliver import DeliveryError, send
+from alerts.notification import Integration
 from alerts.receivers.messages import Attachment
 from domain.window import from_rfc3339, rfc3339
 from reports.digest import weekly_digest

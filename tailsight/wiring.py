@@ -24,8 +24,8 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.dispatch import Notification
 from alerts.handling import note_notified
+from alerts.notification import Notification
 from alerts.service import Alerting
 from alerts.sources import TELLS, AlertSources, Moment, SourceFailures, StoreFindings, Telling
 from analytics.jobs.explaining import explain_window

@@ -7,14 +7,11 @@ notification to the message that says it; `alerts/deliver.py` sends messages. A 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, ReceiverSettings
 from alerts.receivers import apprise, email, pagerduty, slack, teams, webhook
 from alerts.receivers.messages import Message
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class ReceiverKind:
     """The settings of a kind of receiver, and what it is told."""
 
     settings: type[ReceiverSettings]
-    message: Callable[["Notification", GlobalSettings], Message]
+    message: Callable[[Notification, GlobalSettings], Message]
 
 
 RECEIVERS: Mapping[str, ReceiverKind] = {

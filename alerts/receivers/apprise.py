@@ -1,15 +1,11 @@
 """Apprise: whatever else it knows a URL for (https://github.com/caronc/apprise), as a title and a text."""
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field, SecretStr
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, ReceiverSettings
 from alerts.receivers.messages import AppriseMessage, facts, links, status
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings
 from alerts.titles import heading, title
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 
 class AppriseSettings(ReceiverSettings):
@@ -18,7 +14,7 @@ class AppriseSettings(ReceiverSettings):
     url: SecretStr = Field(description="a URL of Apprise, as in tgram://token/chat or mmost://host/token")
 
 
-def message(notification: "Notification", _: GlobalSettings) -> AppriseMessage:
+def message(notification: Notification, _: GlobalSettings) -> AppriseMessage:
     """What matters of each alert."""
     settings = notification.integration.settings
     assert isinstance(settings, AppriseSettings)  # noqa: S101  # by the table of receivers

@@ -1,17 +1,14 @@
 """Email: one mail a group."""
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, ReceiverSettings, secret
 from alerts.receivers.messages import MailMessage, facts, links
-from alerts.receivers.settings import GlobalSettings, ReceiverSettings, secret
 from alerts.titles import heading, title
 from domain.alert import Alert
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 
 class EmailSettings(ReceiverSettings):
@@ -23,7 +20,7 @@ class EmailSettings(ReceiverSettings):
     sender: str = Field("", alias="from", description="the sender")
 
 
-def message(notification: "Notification", given: GlobalSettings) -> MailMessage:
+def message(notification: Notification, given: GlobalSettings) -> MailMessage:
     """What matters of each alert, as text and as HTML."""
     settings = notification.integration.settings
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table of receivers
@@ -59,7 +56,7 @@ _COLOURS = {"page": "#b42318", "ticket": "#b54708"}
 _OVER = "#067647"
 
 
-def _document(notification: "Notification") -> str:
+def _document(notification: Notification) -> str:
     cards = "".join(_card(alert, is_firing=alert.is_firing(notification.at)) for alert in notification.alerts)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

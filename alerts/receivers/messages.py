@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, HttpSettings
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, HttpReceiverSettings, HttpSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def http_message(url: str, document: Any, settings: HttpReceiverSettings, given:
     return HttpMessage(url, document, http.headers(), http)
 
 
-def status(notification: "Notification") -> str:
+def status(notification: Notification) -> str:
     """`firing` as long as any of the group fires, else `resolved`."""
     return "firing" if notification.firing else "resolved"
 

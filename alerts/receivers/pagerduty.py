@@ -2,17 +2,15 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.receivers.messages import HttpMessage, facts, http_message, links, status
-from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.titles import heading, title
 from domain.window import rfc3339
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 _OTHERS_MAX = 20
 _SEVERITIES = {"page": "critical", "critical": "critical", "ticket": "warning", "warning": "warning", "info": "info"}
@@ -37,7 +35,7 @@ def dedup_key(group_key: str) -> str:
     return hashlib.sha256(group_key.encode()).hexdigest()
 
 
-def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     """A trigger while anything of the group fires, else a resolve, under a key that stays the group's."""
     settings = notification.integration.settings
     assert isinstance(settings, PagerDutySettings)  # noqa: S101  # by the table of receivers
@@ -67,7 +65,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     return http_message(settings.url or given.pagerduty_url, document, settings, given)
 
 
-def _details(notification: "Notification") -> dict[str, Any]:
+def _details(notification: Notification) -> dict[str, Any]:
     """What matters of the first alert, its labels, and what else fires in the group."""
     first, *others = notification.firing
     details: dict[str, Any] = dict(facts(first.annotations)) | {"Labels": dict(first.labels)}

@@ -1,17 +1,15 @@
 """Slack: one message a group, by an incoming webhook."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, SecretStr
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.receivers.messages import HttpMessage, cut, facts, http_message, links, status
-from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.titles import heading, title
 from domain.alert import Alert
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5  # told in full; the rest is a count
 _TEXT_MAX, _FIELD_MAX = 2900, 1900  # Slack's limits: 3,000 and 2,000; a title has less than its 150 of a header
@@ -27,7 +25,7 @@ class SlackSettings(HttpReceiverSettings):
     send_resolved: bool = Field(default=False, description="tell when all is well again, too")
 
 
-def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers

@@ -1,16 +1,14 @@
 """Microsoft Teams: an adaptive card a group, by a workflow's webhook."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.receivers.messages import HttpMessage, cut, facts, http_message, links, status
-from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.titles import heading, title
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 _ALERTS_MAX = 5
 _TEXTS_MAX = 4000  # characters, of all texts together: a message may have 28 kB
@@ -29,7 +27,7 @@ class TeamsSettings(HttpReceiverSettings):
         return self
 
 
-def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table of receivers

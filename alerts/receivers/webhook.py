@@ -1,17 +1,15 @@
 """Webhook: the document that Alertmanager sends, version 4."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
+from alerts.notification import Notification
+from alerts.receiver_settings import GlobalSettings, HttpReceiverSettings, secret
 from alerts.receivers.messages import HttpMessage, http_message, status
-from alerts.receivers.settings import GlobalSettings, HttpReceiverSettings, secret
 from domain.alert import Alert
 from domain.window import rfc3339
-
-if TYPE_CHECKING:
-    from alerts.dispatch import Notification
 
 _NO_END = "0001-01-01T00:00:00Z"  # of what still fires
 
@@ -30,7 +28,7 @@ class WebhookSettings(HttpReceiverSettings):
         return self
 
 
-def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     """The document of a group."""
     settings = notification.integration.settings
     assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table of receivers
@@ -50,7 +48,7 @@ def message(notification: "Notification", given: GlobalSettings) -> HttpMessage:
     return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
 
 
-def _alert(alert: Alert, notification: "Notification") -> dict[str, Any]:
+def _alert(alert: Alert, notification: Notification) -> dict[str, Any]:
     is_firing = alert.is_firing(notification.at)
     return {
         "status": "firing" if is_firing else "resolved",

@@ -12,7 +12,18 @@ from analytics.cost.jobs import Pricing
 from analytics.expected import load_of
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.releases import release_shifts
-from analytics.scope import VALUES, Scope, attributed, localise, neighbourhood, outside, stage_split, within
+from analytics.scope import (
+    GPU_INDEX_LABEL,
+    VALUES,
+    Scope,
+    attributed,
+    gpu_indices,
+    localise,
+    neighbourhood,
+    outside,
+    stage_split,
+    within,
+)
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.spikes import SpikeSettings
 from analytics.turnover import turnover
@@ -198,9 +209,10 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     whole = case.seen
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     knowledge = settings.knowledge
-    series = read_series(store, whole, knowledge.metrics, knowledge.labels)
+    series = read_series(store, whole, knowledge.metrics, (*knowledge.labels, GPU_INDEX_LABEL))
     series = attributed(series, case.requests, knowledge.of_replicas)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
+    near = replace(near, gpu_indices=gpu_indices(series))
     matrices = read_metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)
     column = VALUES[case.indicator]
     measured = case.requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))

@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 from dash import Dash, Input, Output, dcc, html, no_update
 from dash.development.base_component import Component
 
-from alerts.config import AlertingConfig, Integration
+from alerts.config import AlertingConfig
 from alerts.dispatch import Reached, Suppressed
 from alerts.matchers import Labels
+from alerts.notification import Integration
 from alerts.receivers.email import EmailSettings
 from alerts.receivers.slack import SlackSettings
 from alerts.routing import GROUP_BY_ALL, Route

@@ -19,14 +19,16 @@ from alerts.matchers import all_match, parse_matchers
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.cost.forecast import Total
 from analytics.cost.runaway import Budget, BudgetState, BudgetStatus, Mover, Runaway, SpendRunaway
-from domain.cause import CauseKind, EntityShare
-from domain.entity import Entity, EntityKind
+from domain.cause import CauseKind, EntityShare, Explanation
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Counted, Objective, Period, PeriodStatus, Selection, SloState, SloStatus
 from domain.window import Window
-from tests.domain.examples import PAGING, UNEXPLAINED
+from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
 
 URL = "http://127.0.0.1:8080"
+GPU = Entity(EntityKind.GPU, "GPU-5fd4f087-86f3-7a43-b711-4771313afc50")
+BAD_GPU = replace(BAD_LINK, kind=CauseKind.GPU_FAULT, entity=GPU)
 # What changes while an incident lasts would make Alertmanager take it for another alert.
 CHANGING = {"peak_ms_p99": 9000.0, "slow_requests_count": 99_999, "slow_requests_ratio": 0.9, "budget_spent_ratio": 0.5}
 
@@ -158,6 +160,18 @@ def test_a_budget_that_is_spent_in_a_further_window_is_a_ticket_of_how_far() -> 
         (
             replace(PAGING, indicator=Indicator.ERRORS, slow_requests_ratio=0.004),
             "chat: 0.4 % of requests fail; network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
+        ),
+        *(
+            (
+                replace(PAGING, explanation=Explanation((replace(BAD_GPU, gpu=place),), ())),
+                f"chat: TTFT p99 4.1 s, usually 540 ms; gpu_fault on {told}, 93 %",
+            )
+            for place, told in (
+                (GpuPlace("gpu-07-03", 0), "GPU 0 on gpu-07-03 (GPU-5fd4f087…)"),
+                (GpuPlace("gpu-07-03"), f"{GPU.name} on gpu-07-03"),
+                (GpuPlace(None, 2), GPU.name),
+                (None, GPU.name),
+            )
         ),
     ],
 )

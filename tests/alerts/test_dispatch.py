@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from alerts.config import AlertingConfig, parse_config
-from alerts.dispatch import Dispatcher, Notification, Reason
+from alerts.dispatch import Dispatcher
 from alerts.matchers import Matcher
+from alerts.notification import Notification, Reason
 from alerts.receivers.webhook import WebhookSettings
 from alerts.silences import Silence
 from domain.alert import Alert, Hearing
@@ -343,6 +344,98 @@ def test_when_each_integration_took_something_last_survives_a_restart() -> None:
     again.restore(dispatcher.snapshot(at(450)), at(500))
     assert again.last_taken() == {("oncall", 0): at(400), ("audit", 0): at(400)}
     assert Dispatcher(config).last_taken() == {}
+
+
+# -- a cause that becomes known ----------------------------------------------------------------------------------------
+
+REASONS = [(10, Reason.FIRST), (70, Reason.CAUSE_KNOWN)]
+
+
+def caused(now_s: float, sure: str | None, **labels: str) -> Alert:
+    """One alert of a service, whose cause is known or not; told again at this time."""
+    annotations = {"cause": "no signal moved"} if sure is None else {"cause": "bad link", "cause_confidence": sure}
+    return Alert({"service": "chat", **labels}, annotations, at(0), at(now_s + 9000), at(now_s))
+
+
+def reasons(dispatcher: Dispatcher, from_s: int, until_s: int) -> list[tuple[int, Reason]]:
+    return [(now_s, one.reason) for now_s in range(from_s, until_s) for one in told(dispatcher, now_s)]
+
+
+def test_a_cause_that_becomes_known_is_told_with_the_next_group_interval_and_once() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([caused(0, None)], at(0))
+    found = reasons(dispatcher, 0, 40)
+    dispatcher.post([caused(40, "88%")], at(40))
+    assert found + reasons(dispatcher, 40, 100) == REASONS
+    for now_s, sure in ((100, "93%"), (200, None), (300, "70%")):  # surer, doubted, and known again
+        dispatcher.post([caused(now_s, sure)], at(now_s))
+        assert reasons(dispatcher, now_s, now_s + 100) == []
+    assert reasons(dispatcher, 400, 4000) == [(3730, Reason.REPEAT)]
+
+
+def test_a_cause_that_was_known_from_the_first_or_never_is_told_once() -> None:
+    for sure in ("88%", None):
+        dispatcher = Dispatcher(parse_config(CONFIG))
+        dispatcher.post([caused(0, sure)], at(0))
+        assert reasons(dispatcher, 0, 600) == REASONS[:1]
+
+
+def test_a_repeat_that_doubts_a_cause_makes_it_no_news_again() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([caused(0, "88%")], at(0))
+    told(dispatcher, 10)
+    dispatcher.post([caused(20, None)], at(20))
+    dispatcher.post([caused(20, None, slo="another")], at(20))
+    assert reasons(dispatcher, 20, 100) == [(70, Reason.NEW_ALERTS)]
+    dispatcher.post([caused(100, "88%")], at(100))
+    assert reasons(dispatcher, 100, 300) == []
+    dispatcher.post([caused(300, "88%", slo="another")], at(300))
+    assert reasons(dispatcher, 300, 500) == [(310, Reason.CAUSE_KNOWN)], "of the other it is the first time"
+
+
+def test_an_alert_that_is_over_and_begins_anew_may_have_its_cause_told_anew() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([caused(0, "88%")], at(0))
+    told(dispatcher, 10)
+    dispatcher.post([replace(caused(50, "88%"), ends_at=at(50))], at(50))
+    assert reasons(dispatcher, 50, 150) == [(70, Reason.ALL_RESOLVED)]
+    dispatcher.post([replace(caused(150, None), starts_at=at(150))], at(150))
+    found = reasons(dispatcher, 150, 170)
+    dispatcher.post([replace(caused(170, "88%"), starts_at=at(150))], at(170))
+    assert found + reasons(dispatcher, 170, 400) == [(160, Reason.NEW_ALERTS), (220, Reason.CAUSE_KNOWN)]
+
+
+def test_a_cause_that_becomes_known_rings_once_across_restarts_and_not_of_a_state_of_before() -> None:
+    def restarted(dispatcher: Dispatcher, now_s: int, *without: str) -> Dispatcher:
+        document = dispatcher.snapshot(at(now_s))
+        for one in document["told"]:
+            for name in without:
+                del one[name]
+        again = Dispatcher(parse_config(CONFIG))
+        again.restore(document, at(now_s))
+        return again
+
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([caused(0, None)], at(0))
+    told(dispatcher, 10)
+    of_before = restarted(dispatcher, 20, "explained")
+    of_before.post([caused(30, "88%")], at(30))
+    assert reasons(of_before, 30, 600) == []
+    dispatcher = restarted(dispatcher, 20)
+    dispatcher.post([caused(30, "88%")], at(30))
+    assert reasons(dispatcher, 30, 100) == [(30, Reason.CAUSE_KNOWN)]
+    dispatcher = restarted(dispatcher, 100)
+    dispatcher.post([caused(110, "89%")], at(110))
+    assert reasons(dispatcher, 110, 600) == []
+
+
+def test_a_cause_of_an_alert_that_is_silenced_rings_nobody_also_not_when_it_is_told_of_again() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([caused(0, None, slo="a"), caused(0, None, slo="b")], at(0))
+    told(dispatcher, 10)
+    dispatcher.post([caused(20, "88%", slo="a")], at(20))
+    dispatcher.silences["a"] = silencing("a", 200)
+    assert reasons(dispatcher, 20, 200) == []
 
 
 # -- when each alert was told, or why not yet --------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.config import parse_config
-from alerts.dispatch import Notification, Reason
 from alerts.handling import (
     HookError,
     acknowledge,
@@ -23,6 +22,7 @@ from alerts.handling import (
     pagerduty_event,
     take_pagerduty,
 )
+from alerts.notification import Notification, Reason
 from alerts.receivers.pagerduty import dedup_key
 from domain.alert import Alert
 from domain.window import rfc3339

@@ -16,10 +16,10 @@ import pytest
 from alerts.config import parse_config
 from alerts.decide import incident_alert
 from alerts.deliver import DeliveryError, deliver
-from alerts.dispatch import Notification, Reason
+from alerts.notification import Notification, Reason
+from alerts.receiver_settings import GlobalSettings
 from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage
-from alerts.receivers.settings import GlobalSettings
 from domain.alert import Alert, fingerprint
 from tests.alerts.loopback import Answer, Mailbox, Receiver, mailing, receiving
 from tests.domain.examples import PAGING

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from alerts.config import parse_config
-from alerts.dispatch import Reason
+from alerts.notification import Reason
 from alerts.replay import NOT_REPLAYED, STRETCHES, PastObjectives, past_alerts, replay
 from alerts.settings import AlertsSettings
 from alerts.sources import TELLS

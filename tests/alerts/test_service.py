@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,19 @@ from pydantic import ValidationError
 
 from alerts import deliver
 from alerts import service as service_module
-from alerts.dispatch import Notification
+from alerts.decide import incident_alert
+from alerts.notification import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.silences import new_silence
 from alerts.titles import TITLE_MAX
-from domain.alert import Hearing
+from domain.alert import Alert, Hearing
+from domain.cause import Explanation
 from domain.window import rfc3339
 from storage.errors import StoreUnavailableError
 from storage.store import Store
 from tests.alerts.loopback import Answer, Clock, Receiver, alert, alerting, receiving, runs, settings_of
+from tests.domain.examples import PAGING, UNEXPLAINED
 
 CONFIG = """
 route: {{receiver: oncall, group_by: [service], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}}
@@ -60,6 +64,33 @@ def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_pa
     restarted.tell([one])
     runs(restarted, lambda: len(receiver.told) > 1, most_s=3)
     assert len(receiver.told) == 1
+
+
+def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
+    def found(explanation: Explanation) -> Alert:
+        now = datetime.now(UTC)
+        incident = replace(PAGING, started_at=now, explanation=explanation)
+        alert = incident_alert(incident, "http://127.0.0.1:8080", now)
+        assert alert is not None
+        return replace(alert, starts_at=began)
+
+    began, settings = datetime.now(UTC), router_settings(tmp_path, receiver)
+    service = alerting(clean_store, settings)
+    service.tell([found(UNEXPLAINED.explanation)])
+    assert runs(service, lambda: bool(receiver.told))
+    service.tell([found(PAGING.explanation)])
+    assert runs(service, lambda: len(receiver.told) == 2)
+    titles = [body["alerts"][0]["annotations"]["summary"] for body in receiver.told]
+    assert [title.rpartition("; ")[2] for title in titles] == [
+        "cause unknown", "network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
+    ]  # fmt: skip
+    restarted = alerting(clean_store, settings)
+    restarted.tell([found(UNEXPLAINED.explanation)])
+    restarted.tell([found(PAGING.explanation)])
+    runs(restarted, lambda: len(receiver.told) > 2, most_s=3)
+    assert len(receiver.told) == 2
 
 
 def test_what_was_not_delivered_before_a_restart_is_delivered_after_it(

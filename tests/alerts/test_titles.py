@@ -12,6 +12,7 @@ from alerts.dispatch import Dispatcher
 from alerts.titles import TITLE_MAX, heading, shortened, title
 from domain.alert import Alert
 from domain.cause import CauseKind
+from domain.entity import GpuPlace, gpu_text
 from tests.alerts.test_dispatch import CONFIG, at, told
 from tests.alerts.test_formats import alerts
 from tests.alerts.test_receivers import FULL, NOW, OTHER, RESOLVED, message, notification
@@ -78,6 +79,16 @@ def test_long_names_lose_their_middle_before_anything_else_is_left_out() -> None
     assert shortened(text, 90) == (
         "team-infere…roduction: TTFT p99 4.1 … gpu_thermal_throttle on GPU-5fd4f08…1313afc50, 88 %"
     )
+
+
+def test_of_a_gpu_the_uuid_goes_before_its_number_its_node_and_what_ails_it() -> None:
+    named = gpu_text("GPU-5fd4f087-86f3-7a43-b711-4771313afc50", GpuPlace("gke-prod-a100-pool-1-3f2a9c1d-x7k2", 2))
+    text = f"team-inference-chat-production: TTFT p99 4.1 s, usually 540 ms; gpu_thermal_throttle on {named}, 88 %"
+    felt = "TTFT p99 4.1 s, usually 540 ms; gpu_thermal_throttle on GPU 2 on"
+    assert shortened(text, 140) == (
+        f"team-inference-…at-production: {felt} gke-prod-a1…a9c1d-x7k2 (GPU-5fd4f087…), 88 %"
+    )
+    assert shortened(text, 125) == f"team-infere…roduction: {felt} gke-prod-a1…a9c1d-x7k2 …, 88 %"
 
 
 def test_no_kind_of_cause_is_cut() -> None:

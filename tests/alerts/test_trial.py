@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from alerts import trial
-from alerts.config import Integration, parse_config
+from alerts.config import parse_config
 from alerts.deliver import DeliveryError, deliver
-from alerts.dispatch import Notification, Reason
-from alerts.receivers.settings import GlobalSettings
+from alerts.notification import Integration, Notification, Reason
+from alerts.receiver_settings import GlobalSettings
 from alerts.settings import AlertsSettings
 from alerts.trial import Outcome, Tried, run_trial, trial_alert
 from domain.window import rfc3339

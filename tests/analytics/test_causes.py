@@ -12,7 +12,7 @@ from analytics.knowledge import shipped_knowledge
 from analytics.scope import Neighbourhood, Scope, Share
 from analytics.signals import Shift
 from domain.cause import OF_EVERY_DAY, Cause, CauseKind, Explanation
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.incident import Indicator
 from tests.analytics.frames import at
 
@@ -257,6 +257,19 @@ def test_what_to_do_about_a_link_names_both_ends_of_it_and_the_node() -> None:
         assert cause.entity == end
         assert "Drain chat-1 on gpu-1 from" in cause.next_steps[0]
         assert f"from {end.name} to {near.peers[end].name}" in cause.next_steps[1]
+
+
+def test_a_cause_on_a_gpu_says_where_it_is_as_far_as_that_is_known() -> None:
+    _, who, shifts = SIGNS[CauseKind.NVLINK_FAULT]
+
+    def place(near: Neighbourhood) -> GpuPlace | None:
+        return explain(Findings("chat", ONSET, who, shifts, near, STEP_S), KNOWLEDGE).causes[0].gpu
+
+    assert place(replace(NEAR, gpu_indices={GPU: 2, OTHER_GPUS[0]: 3})) == GpuPlace(NODE.name, 2)
+    assert place(NEAR) == GpuPlace(NODE.name)
+    assert place(replace(NEAR, parts={})) == GpuPlace()
+    _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
+    assert place(NEAR) is None, "a port's name says where it is"
 
 
 @pytest.mark.parametrize("kind", SIGNS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.scope import Scope, attributed, contrast, localise, neighbourhood, slowness, stage_split
+from analytics.scope import Scope, attributed, contrast, gpu_indices, localise, neighbourhood, slowness, stage_split
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.topology import Topology, topology_from_document
@@ -217,6 +217,17 @@ def test_beside_a_service_are_the_other_gpus_of_its_own_nodes() -> None:
     ]
     found = neighbourhood("chat", requests(PLACED), series(metrics), Topology())
     assert found.beside == {Entity(EntityKind.GPU, "GPU-9")}
+
+
+def test_the_number_of_a_gpu_is_that_of_its_series_where_they_tell_one_and_no_other() -> None:
+    told = [
+        ("GPU-1", ["llama", "2"]), ("GPU-1", ["", "2"]), ("GPU-1/7", ["", "2"]),
+        ("GPU-2", ["", ""]), ("GPU-3", ["", "0"]), ("GPU-3", ["", ""]), ("GPU-4", ["", "nvidia4"]),
+        ("GPU-5", ["", "4"]), ("GPU-5", ["", "5"]), (None, ["", "6"]),
+    ]  # fmt: skip
+    found = gpu_indices(series([{"metric": "m", "gpu": gpu, "labels": labels} for gpu, labels in told]))
+    assert {gpu.name: index for gpu, index in found.items()} == {"GPU-1": 2, "GPU-1/7": 2, "GPU-3": 0}
+    assert gpu_indices(series([])) == {}
 
 
 def test_a_port_carries_the_replicas_of_its_node_and_so_does_the_switch_port_it_leads_to() -> None:

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from alerts.config import parse_config
 from alerts.decide import incident_alert
-from alerts.dispatch import Notification, Reason
 from alerts.handling import note_notified
+from alerts.notification import Notification, Reason
+from alerts.receiver_settings import GlobalSettings
 from alerts.receivers import RECEIVERS
-from alerts.receivers.settings import GlobalSettings
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings, HooksSettings
 from domain.alert import Alert

@@ -13,7 +13,7 @@ import pytest
 from analytics.jobs.explaining import AnalyzeSettings, evidence_series, explain_window
 from analytics.jobs.incidents import analyze
 from domain.cause import CauseKind
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.window import Window
 from storage.store import Store
 from tailsight.settings import read_settings
@@ -101,3 +101,19 @@ def test_without_the_files_nobody_knows_of_the_light(dim_light: Store, own_setti
     assert causes[0].kind is CauseKind.STRAGGLER or causes[0].kind is CauseKind.UNKNOWN
     with_files = explain_window(dim_light, "chat", SPIKE, settings=own_settings).causes
     assert with_files[0].kind is CauseKind.NETWORK_LINK_FAULT
+
+
+def test_where_a_gpu_is_that_is_to_blame_is_told_as_its_exporter_tells_it(
+    dim_light: Store, own_settings: AnalyzeSettings
+) -> None:
+    points = []
+    for replica, node in REPLICAS.items():
+        labels = {"node": node, "UUID": f"GPU-of-{node}", "gpu": "2", "pod": replica}
+        for second in range(int(START.timestamp()), int(END.timestamp()), 15):
+            is_narrow = node == "gpu-03" and second >= BEGAN.timestamp() - 30
+            points.append(point(4.0 if is_narrow else 16.0, time_ns=second * SECOND_NS, attributes=labels))
+    payload = metrics(gauge("DCGM_FI_DEV_PCIE_LINK_WIDTH", *points), resource={"service.name": "dcgm"})
+    dim_light.load_otlp("otel_metrics_gauge", payload, token="dcgm")
+    cause = explain_window(dim_light, "chat", SPIKE, settings=AnalyzeSettings(own_settings.spikes)).causes[0]
+    assert (cause.kind, cause.entity.name) == (CauseKind.PCIE_DEGRADED, "GPU-of-gpu-03")
+    assert cause.gpu == GpuPlace("gpu-03", 2)

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from domain.cause import CauseKind
+from domain.cause import CauseKind, Explanation
+from domain.entity import GpuPlace
 from domain.incident import Incident, from_document, to_document
 from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
 
@@ -14,13 +16,22 @@ INCIDENT_KEYS = [
     *("scope", "services_affected"),
 ]
 CAUSE_KEYS = ["rank", "kind", "entity", "confidence", "lead_s", "summary", "evidence", "next_steps"]
-CAUSE_KEYS += ["explained_ratio", "chain"]
+CAUSE_KEYS += ["explained_ratio", "chain", "gpu"]
 EVIDENCE_KEYS = ["signal", "entity", "before", "during", "unit", "score", "lead_s"]
 
 
 @pytest.mark.parametrize("incident", [PAGING, UNEXPLAINED], ids=["full", "bare"])
 def test_an_incident_survives_being_written_as_json_and_read(incident: Incident) -> None:
     assert from_document(json.loads(json.dumps(to_document(incident), allow_nan=False))) == incident
+
+
+@pytest.mark.parametrize("place", [GpuPlace("gpu-07-03", 2), GpuPlace("gpu-07-03"), GpuPlace()])
+def test_where_a_gpu_is_survives_it_too_and_is_unknown_in_a_document_of_before(place: GpuPlace) -> None:
+    incident = replace(PAGING, explanation=Explanation((replace(BAD_LINK, gpu=place),), ()))
+    document = json.loads(json.dumps(to_document(incident)))
+    assert from_document(document) == incident
+    del document["causes"][0]["gpu"]
+    assert from_document(document).cause.gpu is None
 
 
 def test_the_document_has_the_promised_keys_and_no_others() -> None:

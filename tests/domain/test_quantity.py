@@ -5,7 +5,7 @@ from domain import entity, quantity
 
 def test_the_examples_hold() -> None:
     assert doctest.testmod(quantity) == (0, 4)
-    assert doctest.testmod(entity) == (0, 1)
+    assert doctest.testmod(entity) == (0, 5)
 
 
 def test_a_range_whose_ends_read_the_same_is_one_figure() -> None:

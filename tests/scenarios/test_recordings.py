@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.incidents import analyze
 from analytics.knowledge import shipped_knowledge
+from analytics.scope import GPU_INDEX_LABEL, gpu_indices
 from analytics.signals import Grid, metric_signals
 from analytics.spikes import SpikeSettings
 from domain.cause import CauseKind
@@ -344,7 +345,7 @@ def test_every_sample_of_a_dcgm_text_is_stored_or_counted_as_left_out(
 
 def entities(store: Store, metric: str) -> pl.DataFrame:
     now = datetime.now(UTC)
-    return read_series(store, Window(now - timedelta(hours=1), now + timedelta(minutes=1)), [metric])
+    return read_series(store, Window(now - timedelta(hours=1), now + timedelta(minutes=1)), [metric], [GPU_INDEX_LABEL])
 
 
 @pytest.mark.parametrize("release", ["4.8.2_8xH100-mixed_Hostname", "main-2026-05_8xH100-mixed"])
@@ -367,6 +368,9 @@ def test_gpus_mig_instances_pods_and_nodes_are_read_from_either_spelling_of_the_
         f"{uuid(7)}/10": None,
     }
     assert series["node"].unique().to_list() == ["gpu-node-00"]
+    assert {gpu.name: index for gpu, index in gpu_indices(series).items()} == {
+        **{uuid(number): number for number in range(7)}, f"{uuid(7)}/9": 7, f"{uuid(7)}/10": 7,
+    }  # fmt: skip
 
 
 def test_a_workload_that_the_scraper_renamed_is_the_replica_and_the_exporter_is_not(

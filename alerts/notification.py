@@ -1,0 +1,66 @@
+"""Notifications: what one way to tell somebody is to be told of one group, and why now.
+
+The dispatcher makes them and the receivers put them into words; neither knows the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.receiver_settings import ReceiverSettings
+from domain.alert import Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One way to tell one receiver."""
+
+    kind: str
+    settings: ReceiverSettings
+
+    @property
+    def send_resolved(self) -> bool:
+        """Is it told when all is well again."""
+        return self.settings.send_resolved
+
+
+class Reason(StrEnum):
+    """Why a group is told now."""
+
+    FIRST = "first notification"
+    NEW_ALERTS = "new alerts in the group"
+    ALL_RESOLVED = "all alerts resolved"
+    SOME_RESOLVED = "some alerts resolved"
+    CAUSE_KNOWN = "the cause is known now"
+    REPEAT = "repeat interval passed"
+    TEST = "a test"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What one integration of one receiver is to be told of one group. Resolved alerts have `ends_at` in the past."""
+
+    group_key: str
+    group_labels: Mapping[str, str]
+    receiver: str
+    place: int
+    integration: Integration
+    alerts: tuple[Alert, ...]
+    at: datetime
+    reason: Reason
+
+    @property
+    def is_test(self) -> bool:
+        """Does it tell of nothing that there is."""
+        return self.reason is Reason.TEST
+
+    @property
+    def firing(self) -> tuple[Alert, ...]:
+        """Those that fire."""
+        return tuple(alert for alert in self.alerts if alert.is_firing(self.at))
+
+    @property
+    def resolved(self) -> tuple[Alert, ...]:
+        """Those that fire no more."""
+        return tuple(alert for alert in self.alerts if not alert.is_firing(self.at))
