@@ -255,7 +255,7 @@ def test_what_to_do_about_a_link_names_both_ends_of_it_and_the_node() -> None:
         moves = [replace(one, entity=end) if one.entity == PORT else one for one in shifts]
         cause = explained(moves, who, near=near).causes[0]
         assert cause.entity == end
-        assert "Drain chat-1 on gpu-1 from" in cause.next_steps[0]
+        assert f"Drain chat-1 on gpu-1, behind {end.name}, from" in cause.next_steps[0]
         assert f"from {end.name} to {near.peers[end].name}" in cause.next_steps[1]
 
 
