@@ -6,6 +6,7 @@ A week under way is read up to now, and held against the same stretch of the wee
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 import polars as pl
@@ -278,8 +279,8 @@ def _gaps(seen: dict[str, list[datetime]], window: Window, read_at: datetime) ->
     over = _hour(read_at - _LATE)
     gaps = []
     for source, hours in seen.items():
-        for one, other in zip(hours, [*hours[1:], None], strict=True):
-            start, end = one + _HOUR, other
+        for one, end in zip_longest(hours, hours[1:]):
+            start = one + _HOUR
             if start >= window.end or (end or over) <= max(start, window.start):
                 continue
             gaps.append(DataGap(source.capitalize(), start, end, _GAP_WORDS[source]))

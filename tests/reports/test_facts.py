@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analytics.cost.allocation import bill_usd
@@ -11,6 +12,7 @@ from domain.slo import CreditTier, Selection, Sla, SloState
 from reports.facts import read_facts
 from reports.weekly import WeeklyFacts, weekly_document
 from storage.store import Store
+from tests.contract.request_rows import insert_requests
 from tests.reports.stored_fortnight import MONDAY, NOW, OBJECTIVES, PRICING, SILENT, fill
 
 
@@ -179,3 +181,15 @@ def test_without_anything_in_the_store_nothing_is_known(clean_store: Store) -> N
     assert nothing.incidents_before is None
     assert nothing.slos_before == ()
     weekly_document(nothing)
+
+
+def test_a_week_of_requests_alone_is_told(clean_store: Store) -> None:
+    began = MONDAY + timedelta(days=1)
+    second = np.arange(0, 2 * 3600, 60.0)
+    insert_requests(clean_store, began, second, replica=["one"] * len(second), latency_ms=second, ttft_ms=second)
+    told = facts(clean_store)
+    assert told.data_gaps is not None
+    assert [(gap.source, gap.started_at, gap.ended_at) for gap in told.data_gaps] == [
+        ("Requests", began + timedelta(hours=2), None)
+    ]
+    assert told.gpus is None
