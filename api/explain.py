@@ -34,8 +34,8 @@ class ExplainQuestion(BaseModel):
     service: str = Field(min_length=1)
     start: Moment = Field(alias="from", description="RFC 3339")
     end: Moment = Field(alias="to", description="RFC 3339, not included")
-    indicator: Literal["ttft", "latency"] | None = Field(
-        None, description="what was slow; when not given, ttft where the service tells it, else latency"
+    indicator: Literal["ttft", "latency", "tpot", "errors"] | None = Field(
+        None, description="what was slow, or errors; when not given, ttft where the service tells it, else latency"
     )
 
 

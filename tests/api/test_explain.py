@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from analytics.scope import VALUES
 from domain.cause import CauseKind
 from domain.incident import Indicator, explanation_to_document
 from domain.window import Window
@@ -23,7 +24,7 @@ def test_a_window_that_nothing_explains_has_the_unknown_cause(ask: Any, insert_r
     assert document["causes"][0]["entity"] == {"kind": "service", "name": "explain-quiet"}
 
 
-@pytest.mark.parametrize("indicator", [Indicator.LATENCY, Indicator.TTFT, None])
+@pytest.mark.parametrize("indicator", [*VALUES, None])
 def test_the_explanation_is_answered_as_it_is(
     make_asker: Any, make_incident: Any, insert_requests: Any, indicator: Indicator | None
 ) -> None:
@@ -57,7 +58,7 @@ def test_a_service_without_requests_in_the_window_is_not_found(ask: Any) -> None
         ({"from": "2026-11-23T02:41:00"}, "from", "has no time zone"),
         ({"service": ""}, "service", "at least 1 character"),
         ({"service": None}, "service", "valid string"),
-        ({"indicator": "speed"}, "indicator", "'ttft' or 'latency'"),
+        ({"indicator": "speed"}, "indicator", "'ttft', 'latency', 'tpot' or 'errors'"),
         ({"form": "x"}, "form", "is no field here"),
     ],
 )
