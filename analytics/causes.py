@@ -37,6 +37,7 @@ from domain.incident import Indicator
 from domain.quantity import levels_text, move_text
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
+_FELT_STEPS = 2
 _PLAIN_MIN = 0.7  # of what few slow requests are blamed on
 _CERTAINTY_MAX = 0.99
 _MOST = 0.75  # of the parts of a node or switch: then it is the whole that is to blame
@@ -592,7 +593,7 @@ def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
     for shift in ways[:2]:
         if all(shift.signal.name != other.signal.name for other in told):
             told.append(shift)
-    steps = [Step(shift.entity, _told(shift), _lead_s(shift, spike.onset)) for shift in dict.fromkeys(told)]
+    steps = [Step(shift.entity, _told(shift), _lead_s(shift, spike)) for shift in dict.fromkeys(told)]
     stage = _main_stage(spike.scope)
     where = f", most of it {STAGES[stage]}" if stage else ""
     felt = f"{spike.scope.slow_ratio:.1%} of the requests are slow or fail"
@@ -626,8 +627,8 @@ PLAIN = round(calibrated(_PLAIN_MIN), 3)
 def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     pattern = candidate.pattern
     with_peers = spike.is_common(pattern, candidate.entity)
-    evidence = tuple(_evidence(shift, spike.onset, with_peers=with_peers) for shift in _shown(candidate))
-    leads = [_lead_s(shift, spike.onset) for shift in candidate.signs]
+    evidence = tuple(_evidence(shift, spike, with_peers=with_peers) for shift in _shown(candidate))
+    leads = [_lead_s(shift, spike) for shift in candidate.signs]
     node, peer = _node_of(candidate.entity, spike), spike.near.peers.get(candidate.entity)
     is_gpu = candidate.entity.kind is EntityKind.GPU
     return Cause(
@@ -666,7 +667,7 @@ def _shown(candidate: _Candidate) -> list[Shift]:
     return list(strongest.values())
 
 
-def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
+def _evidence(shift: Shift, spike: _Spike, *, with_peers: bool) -> Evidence:
     return Evidence(
         signal=shift.signal.name,
         entity=shift.entity,
@@ -674,12 +675,16 @@ def _evidence(shift: Shift, onset: datetime, *, with_peers: bool) -> Evidence:
         during=shift.during,
         unit=shift.signal.unit,
         score=round(shift.score(with_peers=with_peers), 3),
-        lead_s=_lead_s(shift, onset),
+        lead_s=_lead_s(shift, spike),
     )
 
 
-def _lead_s(shift: Shift, onset: datetime) -> float | None:
-    return None if shift.onset is None else (onset - shift.onset).total_seconds()
+def _lead_s(shift: Shift, spike: _Spike) -> float | None:
+    """How long before the onset it moved. What requests spend is felt as it moves, and neither is known to a step."""
+    if shift.onset is None:
+        return None
+    lead_s = (spike.onset - shift.onset).total_seconds()
+    return 0.0 if _is_felt(shift) and 0 < lead_s <= _FELT_STEPS * spike.step_s else lead_s
 
 
 def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:

@@ -272,6 +272,17 @@ def test_a_cause_on_a_gpu_says_where_it_is_as_far_as_that_is_known() -> None:
     assert place(NEAR) is None, "a port's name says where it is"
 
 
+def test_what_requests_spend_is_felt_as_it_moves_and_not_half_a_minute_later() -> None:
+    def leads(prefill_lead_s: float) -> dict[str, float | None]:
+        prefill = moved("prefill_time", SICK, 0.02, 0.05, lead_s=prefill_lead_s)
+        first = explained([moved("gpu_memory_free", GPU, 9000, 200, lead_s=30), prefill]).causes[0]
+        return {one.signal: one.lead_s for one in first.evidence}
+
+    assert leads(30) == {"gpu_memory_free": 30, "prefill_time": 0}
+    assert leads(300)["prefill_time"] == 300
+    assert leads(-30)["prefill_time"] == -30
+
+
 @pytest.mark.parametrize("kind", SIGNS)
 def test_every_other_kind_is_ruled_out_with_a_reason(kind: CauseKind) -> None:
     _, who, shifts = SIGNS[kind]
