@@ -77,11 +77,6 @@ class AlertmanagerFeed:
         next_at = known.sent_at + RESEND if known is not None and known.sent_at is not None else None
         return Hearing(shown(url), "alertmanager", None, why, next_at)
 
-    def next_due(self) -> datetime | None:
-        """When there is something to post next; None without an alert."""
-        times = [one.alert.updated_at if one.sent_at is None else one.sent_at + RESEND for one in self._known.values()]
-        return min(times, default=None)
-
 
 def posted_alert(alert: Alert, now: datetime) -> dict[str, Any]:
     """An alert as it is posted now: of one that fires the end lies four minutes ahead, or as soon as it is known."""

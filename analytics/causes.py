@@ -15,7 +15,8 @@ import numpy as np
 
 from analytics.expected import Load
 from analytics.knowledge import Knowledge, Pattern, Sign, step_text
-from analytics.scope import STAGES, Neighbourhood, Scope
+from analytics.neighbourhood import Neighbourhood
+from analytics.scope import STAGES, Scope
 from analytics.signals import Shift
 from domain.cause import (
     CAUSES_MAX,

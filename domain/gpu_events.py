@@ -137,8 +137,3 @@ def clock_reasons(bitmask: int) -> tuple[ClockReason, ...]:
     if not rest:
         return known
     return (*known, ClockReason(rest, f"unknown_{rest:#x}", "not described here: see NVML's reasons", is_fault=False))
-
-
-def is_throttled(bitmask: int) -> bool:
-    """Do the clocks of a bitmask show a fault: heat, or the brake of the power supply."""
-    return any(reason.is_fault for reason in clock_reasons(bitmask))

@@ -6,7 +6,7 @@ product.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -396,11 +396,6 @@ def occurrence(kind: CauseKind | Harmless, plan: Plan, started_at: datetime, dur
     return Fault(
         kind, plan.entity, started_at, ended_at, plan.strength, plan.ramp_s, plan.variant, plan.pods, plan.pulse_s
     )
-
-
-def faults_of(faults: Sequence[Fault], kind: CauseKind, entity: Entity) -> tuple[Fault, ...]:
-    """Those of that kind on that entity."""
-    return tuple(fault for fault in faults if fault.kind == kind and fault.entity == entity)
 
 
 def capacity_requests_per_s(cloud: Cloud, service: Service) -> float:

@@ -11,19 +11,9 @@ from analytics.causes import Findings, explain
 from analytics.cost.jobs import Pricing
 from analytics.expected import load_of
 from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.neighbourhood import GPU_INDEX_LABEL, attributed, gpu_indices, neighbourhood
 from analytics.releases import release_shifts
-from analytics.scope import (
-    GPU_INDEX_LABEL,
-    VALUES,
-    Scope,
-    attributed,
-    gpu_indices,
-    localise,
-    neighbourhood,
-    outside,
-    stage_split,
-    within,
-)
+from analytics.scope import VALUES, Scope, localise, outside, stage_split, within
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
 from analytics.spikes import SpikeSettings
 from analytics.turnover import turnover

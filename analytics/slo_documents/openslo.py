@@ -37,16 +37,6 @@ def read_documents(text: str) -> list[Document]:
     return [built_document(document) for document in documents]
 
 
-def document_from(document: Any) -> Document:
-    """The noun of one parsed document.
-
-    Raises:
-        OpenSloError: with all problems.
-    """
-    raise_any(problems_of(document))
-    return built_document(document)
-
-
 def built_document(document: Mapping[str, Any]) -> Document:
     """The noun of one parsed document, which was checked."""
     return _BUILDERS[document["kind"]](_named(document), document.get("spec") or {})

@@ -9,7 +9,8 @@ from analytics.causes import Findings, explain
 from analytics.expected import Load
 from analytics.incidents import is_incident
 from analytics.knowledge import shipped_knowledge
-from analytics.scope import Neighbourhood, Scope, Share
+from analytics.neighbourhood import Neighbourhood
+from analytics.scope import Scope, Share
 from analytics.signals import Shift
 from domain.cause import OF_EVERY_DAY, Cause, CauseKind, Explanation
 from domain.entity import Entity, EntityKind, GpuPlace

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.incidents import analyze
 from analytics.knowledge import shipped_knowledge
-from analytics.scope import GPU_INDEX_LABEL, gpu_indices
+from analytics.neighbourhood import GPU_INDEX_LABEL, gpu_indices
 from analytics.signals import Grid, metric_signals
 from analytics.spikes import SpikeSettings
 from domain.cause import CauseKind
