@@ -214,7 +214,7 @@ class Engine:
 
         handle = chdb.connect(self._connection)
         try:
-            _ask(handle, f"USE {_identifier(database or self._database)}")
+            _ask(handle, f"USE {sql.identifier(database or self._database)}")
             if settings:
                 _ask(
                     handle,
@@ -289,10 +289,6 @@ def _refusal(error: Exception) -> EngineError:
     text = str(error)
     found = _CODE.search(text)
     return EngineError(int(found[1]), text[found.start() :].strip()) if found else EngineError(1, text)
-
-
-def _identifier(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _known(name: str) -> str:
