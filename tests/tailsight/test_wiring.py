@@ -147,10 +147,13 @@ while (looked := newest_look(application)) is None and (datetime.now(UTC) - bega
     time.sleep(0.1)
 assert datetime.fromisoformat(looked) <= datetime.now(UTC), looked
 application.store.execute("DROP TABLE otel.tailsight_incidents")  # no look can go well any more
-while "outcome=\\"failed\\"" not in httpx.get(f"{application.addresses.web_url}/metrics").text:
+def failed_looks():
+    return application._registry.get_sample_value("tailsight_analysis_runs_total", {"outcome": "failed"}) or 0
+while not failed_looks():
     time.sleep(0.1)
-last = newest_look(application)
-time.sleep(1)
+last, failed = newest_look(application), failed_looks()
+while failed_looks() < failed + 3:
+    time.sleep(0.1)
 assert newest_look(application) == last
 application.stop()
 print("done")
