@@ -21,7 +21,7 @@ from analytics.cost.jobs import Pricing
 from analytics.device_faults import DeviceFault
 from analytics.jobs.devices import PastDeviceFaults
 from analytics.jobs.fleet import past_traffic
-from analytics.jobs.objectives import PastCounts, backtest, slo_statuses
+from analytics.jobs.objectives import PastCounts, backtest, backtest_counts, slo_statuses
 from analytics.knowledge import Knowledge
 from analytics.traffic_stops import PastTraffic, StoppedTraffic
 from domain.alert import Alert
@@ -139,14 +139,14 @@ def past_alerts(
         window: when.
         objectives: what was promised.
         settings: what pages, and what is a ticket.
-        knowledge: how signals and kinds of cause are called.
+        knowledge: how signals and kinds of cause are called, and which metrics tell of what waits.
         pricing: what GPUs cost, and what may be spent.
         web_url: where the pages are reached.
         only: names of the sources to ask; all that can be asked of the past when None.
         progress: told how much is done, 0-1.
     """
     incidents = [_as_told(one) for one in read_incidents(store, window)]
-    findings = _PastFindings(store, objectives.objectives, window, pricing)
+    findings = _PastFindings(store, objectives.objectives, window, pricing, knowledge)
     gathered = _Gathered()
     sources = AlertSources(
         findings,
@@ -199,12 +199,18 @@ def _raised(_: str, error: Exception) -> None:
 class _PastFindings(SpendFindings):
     """What was known at the moments of a window, one after the other (`alerts.sources.Findings`)."""
 
-    def __init__(self, store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing) -> None:
+    def __init__(
+        self, store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing, knowledge: Knowledge
+    ) -> None:
         super().__init__(store, pricing)
         self._window = window
-        self._counts = PastCounts(store, window)
+        self._counts = PastCounts(store, window, knowledge)
         self._faults = PastDeviceFaults(store, window.end)
-        burns = (one for objective in objectives for one in backtest(store, objective, window))
+        burns = (
+            burn
+            for one in objectives
+            for burn in backtest(store, one, window, backtest_counts(store, one, window, knowledge))
+        )
         self.all_burns = sorted(burns, key=lambda one: one.started_at)
 
     @cached_property

@@ -11,6 +11,7 @@ from starlette.routing import compile_path
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
+from analytics.knowledge import Knowledge
 from api import (
     alerts,
     compare,
@@ -55,6 +56,7 @@ def create_api(
     health: Health,
     metrics_text: Callable[[], bytes],
     objectives: Callable[[], Sequence[Objective]],
+    knowledge: Knowledge,
     explain: ExplainFunction,
     render_report: Callable[[Incident, Mapping[str, Any]], str],
     render_postmortem: Callable[[Incident, Mapping[str, Any]], str],
@@ -75,6 +77,7 @@ def create_api(
         health: how the process's own parts stand.
         metrics_text: the process's own metrics in the Prometheus text format 0.0.4.
         objectives: what was promised, at this moment.
+        knowledge: the signals that metrics carry, and what they are called.
         explain: `analytics.jobs.explaining.explain_window`.
         render_report: an incident and what was noted of it, as Markdown.
         render_postmortem: the same as a post-mortem that people finish.
@@ -100,6 +103,7 @@ def create_api(
         health,
         metrics_text,
         objectives,
+        knowledge,
         explain,
         render_report,
         render_postmortem,

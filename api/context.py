@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
+from analytics.knowledge import Knowledge
 from api.settings import ApiSettings
 from domain.cause import Explanation
 from domain.freshness import Looks
@@ -123,6 +124,7 @@ class Context:
     health: Health
     metrics_text: Callable[[], bytes]
     objectives: Callable[[], Sequence[Objective]]
+    knowledge: Knowledge
     explain: ExplainFunction
     render_report: Callable[[Incident, Mapping[str, Any]], str]
     render_postmortem: Callable[[Incident, Mapping[str, Any]], str]

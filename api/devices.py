@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from analytics.jobs.devices import DeviceReading, device_readings
-from analytics.knowledge import shipped_knowledge
 from api.context import Given
 from api.paging import page_after, page_items
 from api.times import Moment
@@ -151,7 +150,7 @@ def list_links(given: Given, question: Annotated[DevicesQuestion, Query()]) -> d
 
 def _page(given: Given, question: DevicesQuestion, kind: EntityKind) -> tuple[Iterable[DeviceReading], dict[str, Any]]:
     at = question.at or given.now()
-    found = device_readings(given.store, kind, at)
+    found = device_readings(given.store, kind, at, given.knowledge)
     if question.node is not None:
         found = [one for one in found if one.node == question.node]
     limit = page_items(question.limit, given.settings)
@@ -159,7 +158,7 @@ def _page(given: Given, question: DevicesQuestion, kind: EntityKind) -> tuple[It
     names = {name for one in page for name in one.values}
     signals = {
         name: {"title": signal.title, "unit": signal.unit}
-        for name, signal in shipped_knowledge().signals.items()
+        for name, signal in given.knowledge.signals.items()
         if name in names
     }
     return page, {"at": at, "signals": signals, "next_cursor": next_cursor}

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from analytics.burn_rates import never_pages
-from analytics.jobs.objectives import backtest, slo_evidence, slo_statuses
+from analytics.jobs.objectives import StoredCounts, backtest, backtest_counts, slo_evidence, slo_statuses
 from analytics.slo_backtest import TrialError, backtest_document, tried
 from analytics.slo_documents.annotations import period_text
 from analytics.slo_documents.checks import OpenSloError
@@ -324,7 +324,8 @@ def get_slo_status(
 ) -> dict[str, Any]:
     """The verdict on an objective over the window that ends at `at`, and how fast its budget goes."""
     at = question.at or given.now()
-    (status,) = slo_statuses(given.store, [_known_objective(given.objectives(), name)], at)
+    counts = StoredCounts(given.store, given.knowledge)
+    (status,) = slo_statuses(given.store, [_known_objective(given.objectives(), name)], at, counts)
     return {"at": at, **status_document(status)}
 
 
@@ -347,7 +348,9 @@ def get_backtest(
         objective = tried(_known_objective(given.objectives(), name), question.objective, question.threshold_ms)
     except TrialError as error:
         raise invalid_field("objective" if error.field == "target" else error.field, str(error)) from None
-    return backtest_document(objective, backtest(given.store, objective, question.window(given.now())))
+    window = question.window(given.now())
+    counts = backtest_counts(given.store, objective, window, given.knowledge)
+    return backtest_document(objective, backtest(given.store, objective, window, counts))
 
 
 @router.get(
@@ -403,7 +406,7 @@ def _evidence(given: Context, name: str, question: EvidenceQuestion) -> dict[str
         raise invalid_field("step", f"{step_s}s does not divide the slices of {slices.length_s}s")
     if window.seconds / step_s > _BUCKETS_MAX:
         raise invalid_field("step", f"gives over {_BUCKETS_MAX:,} buckets; ask for a longer step or a shorter window")
-    return slo_evidence(given.store, objective, window, step_s)
+    return slo_evidence(given.store, objective, window, given.knowledge, step_s)
 
 
 def _as_file(name: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import price_book_of
+from analytics.knowledge import shipped_knowledge
 from benchmarks.cost_month import HOURS, START, USD_PER_GPU_HOUR, fill_month
 from benchmarks.server import machine
 from reports.service import FORMATS, WeeklyReports, rendered
@@ -54,7 +55,7 @@ def main() -> int:
         try:
             migrate(store)
             fill_month(store, given.gpus, given.requests)
-            reports = WeeklyReports(store, WeeklySettings(), lambda: pricing, tuple, lambda: NOW)
+            reports = WeeklyReports(store, WeeklySettings(), shipped_knowledge(), lambda: pricing, tuple, lambda: NOW)
             began, cpu = time.perf_counter(), time.process_time()
             document = reports.document(WEEK)
             read_s, read_cpu_s = time.perf_counter() - began, time.process_time() - cpu

@@ -86,8 +86,8 @@ def create_dashboard(
     *,
     objectives: Callable[[], Sequence[Objective]],
     now: Callable[[], datetime],
+    analysis: AnalyzeSettings,
     ingest: Callable[[], IngestReport | None] = lambda: None,
-    analysis: AnalyzeSettings | None = None,
     alerting: Alerting | None = None,
     pricing: Callable[[], Pricing] = list_prices,
     counts: RecentCounts | None = None,
@@ -105,8 +105,8 @@ def create_dashboard(
         settings: refresh and staleness.
         objectives: the objectives now; called in a worker thread.
         now: the clock.
+        analysis: how incidents are explained.
         ingest: what the collector of this process tells of itself; None when this process has none.
-        analysis: how incidents are explained; the usual way when None.
         alerting: what fires and is kept quiet; None where nobody is told of anything.
         pricing: how the bill is made; public list prices when it is not given.
         counts: what the analysis has counted already, so that pages need not count it again.
@@ -135,11 +135,11 @@ def create_dashboard(
         settings,
         now,
         objectives,
+        analysis,
+        counts or RecentCounts(store, analysis.knowledge),
         ingest,
-        analysis or AnalyzeSettings(),
         alerting,
         pricing,
-        counts,
         weekly_reports,
         report_problems,
         looks,

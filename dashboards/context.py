@@ -1,7 +1,7 @@
 """What every page needs to answer: the store, the clock, the objectives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts
+from analytics.knowledge import Knowledge
 from collector.report import IngestReport
 from dashboards.freshness import Gap, gaps, silence_of
 from dashboards.settings import DashboardSettings
@@ -70,9 +71,9 @@ def list_prices() -> Pricing:
 class PageContext:
     """Handed to each page's `register`. `objectives` may ask the store, so call it in a worker thread.
 
-    `ingest` tells of the collector of this process; None when it has none. `analysis` is how incidents were explained,
-    so that pages know the signals that they were explained by. `alerting` is None where nobody is told of anything.
-    `pricing` is how the bill is made, `counts` what the analysis has counted already; None counts anew.
+    `analysis` is how incidents were explained, so that pages know the signals that they were explained by; `counts` is
+    what it has counted already. `ingest` tells of the collector of this process; None when it has none. `alerting` is
+    None where nobody is told of anything. `pricing` is how the bill is made.
     `reports` is None where none are made; `report_problems` are what went wrong with the newest. `looks` are those of
     the analysis of this process; None when it has none.
     """
@@ -81,14 +82,19 @@ class PageContext:
     settings: DashboardSettings
     now: Callable[[], datetime]
     objectives: Callable[[], Sequence[Objective]]
+    analysis: AnalyzeSettings
+    counts: RecentCounts
     ingest: Callable[[], IngestReport | None] = lambda: None
-    analysis: AnalyzeSettings = field(default_factory=AnalyzeSettings)
     alerting: Alerting | None = None
     pricing: Callable[[], Pricing] = list_prices
-    counts: RecentCounts | None = None
     reports: WeeklyReports | None = None
     report_problems: Callable[[], Sequence[str]] = tuple
     looks: Callable[[], Looks | None] = lambda: None
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """The signals and causes that incidents are explained by, and what they are called."""
+        return self.analysis.knowledge
 
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""

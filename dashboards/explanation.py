@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dash import html
 from dash.development.base_component import Component
 
+from analytics.knowledge import Knowledge
 from dashboards import text
 from dashboards.components import icon, page_link
 from dashboards.icons import CAUSE_ICONS, ENTITY_ICONS
@@ -16,25 +17,32 @@ from domain.window import Window
 _UNFOLDED_MAX = 4
 
 
-def why(explanation: Explanation, indicator: Indicator) -> list[Component]:
+def why(explanation: Explanation, indicator: Indicator, knowledge: Knowledge) -> list[Component]:
     """The likeliest cause, how it spread and what to do; then the other causes, and what was set aside.
 
     Args:
         explanation: of the incident.
         indicator: what spiked.
+        knowledge: how signals and kinds of cause are called.
     """
     first, *others = explanation.causes
     return [
-        html.Ol(_cause(first, indicator)),
-        *(_chain(first.chain) if first.chain else _spread(explanation)),
+        html.Ol(_cause(first, indicator, knowledge)),
+        *(_chain(first.chain) if first.chain else _spread(explanation, knowledge)),
         *_next_steps(first),
-        *([_subhead("Less likely", None), _causes(others, indicator)] if others else []),
-        *_set_aside(explanation),
+        *([_subhead("Less likely", None), _causes(others, indicator, knowledge)] if others else []),
+        *_set_aside(explanation, knowledge),
     ]
 
 
 def explained_window(
-    window: Window, explanation: Explanation, indicator: Indicator, path: str, state: PageState, service: str
+    window: Window,
+    explanation: Explanation,
+    indicator: Indicator,
+    knowledge: Knowledge,
+    path: str,
+    state: PageState,
+    service: str,
 ) -> Component:
     """The answer to a drag across a chart; the link at its head takes it away again."""
     what = f"{service}, {text.INDICATORS[indicator]}"
@@ -50,34 +58,34 @@ def explained_window(
         ],
         className="panel-head",
     )
-    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator)
-    return html.Section([head, body, *_set_aside(explanation)], className="panel explained")
+    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator, knowledge)
+    return html.Section([head, body, *_set_aside(explanation, knowledge)], className="panel explained")
 
 
-def uncharted(evidence: Sequence[Evidence]) -> Component | None:
+def uncharted(evidence: Sequence[Evidence], knowledge: Knowledge) -> Component | None:
     """What moved and has no course in time to draw: compared once, before with during."""
     if not evidence:
         return None
     return html.Div(
         [
             _subhead("Compared once", "before with during; there is no course to draw"),
-            html.Ul([_evidence_line(one, one.entity.name) for one in evidence], className="evidence"),
+            html.Ul([_evidence_line(one, knowledge, one.entity.name) for one in evidence], className="evidence"),
         ]
     )
 
 
-def _causes(causes: Sequence[Cause], indicator: Indicator) -> Component:
-    return html.Ol([_cause(cause, indicator) for cause in causes], start=str(causes[0].rank))
+def _causes(causes: Sequence[Cause], indicator: Indicator, knowledge: Knowledge) -> Component:
+    return html.Ol([_cause(cause, indicator, knowledge) for cause in causes], start=str(causes[0].rank))
 
 
-def _cause(cause: Cause, indicator: Indicator) -> Component:
+def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> Component:
     known = cause.kind is not CauseKind.UNKNOWN
     return html.Li(
         [
             html.Div(
                 [
                     html.Span(str(cause.rank), className="rank"),
-                    html.H3([icon(CAUSE_ICONS[cause.kind]), text.cause_title(cause.kind)]),
+                    html.H3([icon(CAUSE_ICONS[cause.kind]), knowledge.cause_title(cause.kind)]),
                     _confidence(cause.confidence) if known and cause.rank == 1 else None,  # others have no scale
                 ],
                 className="cause-head",
@@ -87,7 +95,7 @@ def _cause(cause: Cause, indicator: Indicator) -> Component:
                     html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind)),
                     _explained(cause.explained_ratio, indicator) if known else None,
                     html.P(cause.summary),
-                    html.Ul([_evidence_line(evidence) for evidence in cause.evidence], className="evidence")
+                    html.Ul([_evidence_line(evidence, knowledge) for evidence in cause.evidence], className="evidence")
                     if cause.evidence
                     else None,
                 ],
@@ -117,13 +125,13 @@ def _explained(ratio: float | None, indicator: Indicator) -> Component | None:
     )
 
 
-def _evidence_line(evidence: Evidence, of: str = "") -> Component:
+def _evidence_line(evidence: Evidence, knowledge: Knowledge, of: str = "") -> Component:
     return html.Li(
         [
             icon(ENTITY_ICONS[evidence.entity.kind]),
             html.Span(
                 [
-                    text.signal_title(evidence.signal),
+                    knowledge.signal_title(evidence.signal),
                     " ",
                     *([html.Code(of), " "] if of else []),
                     html.Strong(text.change(evidence)),
@@ -181,7 +189,7 @@ def _station(step: Step, class_name: str) -> Component:
     )
 
 
-def _spread(explanation: Explanation) -> list[Component]:
+def _spread(explanation: Explanation, knowledge: Knowledge) -> list[Component]:
     """For incidents that were stored before causes had chains: their evidence, in order."""
     moved = [evidence for cause in explanation.causes for evidence in cause.evidence if evidence.lead_s is not None]
     if len(moved) < 2:
@@ -193,20 +201,20 @@ def _spread(explanation: Explanation) -> list[Component]:
         _subhead("How it spread", "in the order in which things moved"),
         html.Ol(
             [
-                *(_spread_line(evidence) for evidence in before),
+                *(_spread_line(evidence, knowledge) for evidence in before),
                 html.Li([html.Span(text.against_onset(0.0), className="when"), "the spike begins"], className="spike"),
-                *(_spread_line(evidence) for evidence in after),
+                *(_spread_line(evidence, knowledge) for evidence in after),
             ],
             className="spread",
         ),
     ]
 
 
-def _spread_line(evidence: Evidence) -> Component:
+def _spread_line(evidence: Evidence, knowledge: Knowledge) -> Component:
     return html.Li(
         [
             html.Span(text.against_onset(evidence.lead_s), className="when"),
-            html.Span([text.signal_title(evidence.signal), " ", html.Code(evidence.entity.name)]),
+            html.Span([knowledge.signal_title(evidence.signal), " ", html.Code(evidence.entity.name)]),
         ]
     )
 
@@ -216,7 +224,7 @@ def _once(evidence: Sequence[Evidence]) -> list[Evidence]:
     return list({(one.signal, one.entity): one for one in reversed(evidence)}.values())[::-1]
 
 
-def _set_aside(explanation: Explanation) -> list[Component]:
+def _set_aside(explanation: Explanation, knowledge: Knowledge) -> list[Component]:
     """What was ruled out, and what nobody could look at: that is no finding. Long lists are folded."""
     unseen = [one for one in explanation.ruled_out if one.why.startswith(NOT_LOOKED_AT)]
     ruled_out = [one for one in explanation.ruled_out if one not in unseen]
@@ -228,7 +236,7 @@ def _set_aside(explanation: Explanation) -> list[Component]:
                     [
                         html.Li(
                             [
-                                html.Strong(text.cause_title(one.kind)),
+                                html.Strong(knowledge.cause_title(one.kind)),
                                 f": {one.why.removeprefix(NOT_LOOKED_AT)}",
                             ]
                         )

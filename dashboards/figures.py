@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from analytics.knowledge import Knowledge
 from dashboards import drawing, text
 from dashboards.drawing import (
     TIME_AXIS_PX,
@@ -161,7 +162,8 @@ def latency_heatmap(
     step_s: int,
     indicator: Indicator,
     threshold_ms: float | None,
-    incidents: Sequence[Incident] = (),
+    incidents: Sequence[Incident],
+    knowledge: Knowledge,
     explained: Window | None = None,
 ) -> Figure:
     """How many requests took how long, calm below the objective and alarming above it, with p99 on top.
@@ -173,7 +175,8 @@ def latency_heatmap(
         step_s: width of a column, seconds.
         indicator: what was measured.
         threshold_ms: the objective; None when there is none: then everything is calm.
-        incidents: marked where they began.
+        incidents: marked where they began, with their causes.
+        knowledge: how kinds of cause are called.
         explained: the window being explained, shaded.
     """
     if cells.is_empty():
@@ -212,7 +215,7 @@ def latency_heatmap(
             )
         )
     lines, notes = _objective_line(threshold_ms, logarithmic=True)
-    begins = [_begin_marks(incident, window) for incident in incidents]
+    begun = _begun_in(window, incidents)
     low_ms, top_ms = _edge_ms(lowest), max(_edge_ms(highest + 1), threshold_ms or 0.0)
     high_ms = top_ms * (top_ms / low_ms) ** _HEADROOM_RATIO
     return make_figure(
@@ -220,8 +223,8 @@ def latency_heatmap(
         f"{text.INDICATORS_IN_FULL[indicator]} of requests over time; last p99 {text.duration_ms(p99)}"
         + ("" if threshold_ms is None else f", objective {text.duration_ms(threshold_ms)}"),
         margin={"l": 52, "r": 12, "t": 8, "b": TIME_AXIS_PX},
-        shapes=[*lines, *(mark for marks, _ in begins for mark in marks), *_shade(explained, "accent")],
-        annotations=[*annotations, *notes, *(note for _, found in begins for note in found)],
+        shapes=[*lines, *map(_begin_line, begun), *_shade(explained, "accent")],
+        annotations=[*annotations, *notes, *(_begin_note(one, window, knowledge) for one in begun)],
         xaxis=time_axis(window),
         yaxis=plain_axis()
         | {"type": "log", "range": [math.log10(low_ms), math.log10(high_ms)], "fixedrange": True, "showgrid": False}
@@ -388,13 +391,14 @@ def _level(height: float, tone: str) -> Figure:
     }
 
 
-def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list[Figure]]:
-    """A vertical line where an incident began, with its cause; nothing when that is not in the window."""
-    if not window.start <= incident.started_at < window.end:
-        return [], []
+def _begun_in(window: Window, incidents: Sequence[Incident]) -> list[Incident]:
+    return [one for one in incidents if window.start <= one.started_at < window.end]
+
+
+def _begin_line(incident: Incident) -> Figure:
+    """A vertical line where an incident began."""
     at = time_text(incident.started_at)
-    early = incident.started_at < window.start + (window.end - window.start) / 2
-    line = {
+    return {
         "type": "line",
         "yref": "paper",
         "x0": at,
@@ -403,9 +407,14 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
         "y1": 1,
         "line": {"color": "$critical", "width": 1, "dash": "dot"},
     }
-    note = {
-        "text": escaped(text.cause_title(incident.cause.kind)),
-        "x": at,
+
+
+def _begin_note(incident: Incident, window: Window, knowledge: Knowledge) -> Figure:
+    """Its cause, beside that line."""
+    early = incident.started_at < window.start + (window.end - window.start) / 2
+    return {
+        "text": escaped(knowledge.cause_title(incident.cause.kind)),
+        "x": time_text(incident.started_at),
         "xanchor": "left" if early else "right",
         "yref": "paper",
         "y": 1,
@@ -414,7 +423,6 @@ def _begin_marks(incident: Incident, window: Window) -> tuple[list[Figure], list
         "bgcolor": "$panel/.72",
         "font": {"size": 11, "color": "$critical"},
     }
-    return [line], [note]
 
 
 def _point_label(label: str, moment: datetime, height: float, window: Window) -> Figure:
@@ -489,7 +497,6 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
             rows.append(_carried([_per_cent(found.get((gpu, time))) for time in times]))
             names.append(f"{label} {gpu}")
     height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
-    marks = [_begin_marks(incident, window)[0] for incident in incidents]
     return make_figure(
         [
             {
@@ -518,7 +525,7 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
         f"Activity of {gpus.height} GPUs on {len(centres)} nodes over time",
         height=height,
         margin={"l": 84, "r": 44, "t": 8, "b": TIME_AXIS_PX},
-        shapes=[mark for found_marks in marks for mark in found_marks],
+        shapes=[_begin_line(one) for one in _begun_in(window, incidents)],
         xaxis=time_axis(window),
         yaxis=plain_axis()
         | {

@@ -9,6 +9,7 @@ from domain.alert import Alert
 from domain.freshness import LATE_AFTER, Looks
 from domain.incident import Incident, Indicator
 from domain.slo import Objective
+from domain.wording import sentence
 
 LOOKS, REQUESTS, SAMPLES = "looks", "requests", "samples"
 _HIDDEN = {
@@ -64,7 +65,7 @@ def gaps(newest: Mapping[str, datetime | None], looks: Looks | None, now: dateti
                 Gap(
                     kind,
                     last,
-                    f"{text.sentence(kind)} stale {text.lasting((now - last).total_seconds())}",
+                    f"{sentence(kind)} stale {text.lasting((now - last).total_seconds())}",
                     f"None came in since {text.since(last, now)} UTC: {hidden}.",
                     _no_data_since(last, now),
                     is_missed=now - last > LATE_AFTER,
@@ -84,7 +85,7 @@ def silence_of(alert: Alert, newest: datetime, now: datetime) -> Gap | None:
     if now - newest <= LATE_AFTER:
         return None
     words = alert.annotations
-    meaning = f"{text.sentence(words['impact'])}."
+    meaning = f"{sentence(words['impact'])}."
     service = alert.labels["service"]
     return Gap(REQUESTS, newest, words["summary"], meaning, _no_data_since(newest, now), service=service)
 

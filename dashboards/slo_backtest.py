@@ -25,6 +25,7 @@ from dashboards.state import slo_name_of, slo_path
 from domain.incident import Severity
 from domain.slo import Objective
 from domain.window import Window, rfc3339
+from domain.wording import sentence
 
 DAYS = (7, 14, 28)
 _DAYS = 14
@@ -179,7 +180,7 @@ def words(trial: Trial, today: Trial, days: int) -> list[Component]:
     told = [
         html.P(
             [
-                html.Strong(text.sentence(_brought(trial))),
+                html.Strong(sentence(_brought(trial))),
                 f" in {days} days with {_setting(trial.objective)}" + (", today's setting." if is_today else "."),
             ]
         )
@@ -236,7 +237,7 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
     window = Window(now - timedelta(days=days), now)
     with_trial = tried(objective, target, threshold)
     trial, today = (
-        Trial(one, backtest(context.store, one, window, counts=_counts(context, counted, one, window)))
+        Trial(one, backtest(context.store, one, window, _counts(context, counted, one, window)))
         for one in (with_trial, objective)
     )
     step_s = slo_figures.step_of(window)
@@ -259,4 +260,4 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
 def _counts(context: PageContext, counted: Kept[pl.DataFrame], objective: Objective, window: Window) -> pl.DataFrame:
     """The counts of a setting, kept for a while: a target needs no others, and a hand comes back to a stop."""
     key: Hashable = (replace(objective, target_ratio=0.0), window)
-    return counted.get(key, lambda: backtest_counts(context.store, objective, window))
+    return counted.get(key, lambda: backtest_counts(context.store, objective, window, context.knowledge))

@@ -3,13 +3,13 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-from analytics.knowledge import shipped_knowledge
+from analytics.knowledge import Knowledge
 from domain.cause import CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Incident, Indicator
 from domain.money import usd_text
 from domain.quantity import HARDLY, is_moment
-from domain.slo import Objective
+from domain.slo import Objective, sli_percent
 from domain.window import Window
 
 UNKNOWN = "—"
@@ -74,12 +74,8 @@ def percent_floor(ratio: float | None) -> str:
 
 
 def percent_of_target(ratio: float | None, target_ratio: float) -> str:
-    """An SLI with one digit more than its target needs, rounded down: 99.49 % must not read as 99.5 %."""
-    if ratio is None:
-        return UNKNOWN
-    decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
-    factor = 10.0**decimals
-    return f"{math.floor(ratio * 100 * factor) / factor:.{decimals}f} %"
+    """`98.99 %`: an SLI beside its target, as `sli_percent` has it."""
+    return UNKNOWN if ratio is None else f"{sli_percent(ratio, target_ratio)} %"
 
 
 def usd(value: float | None) -> str:
@@ -212,23 +208,6 @@ def change(evidence: Evidence) -> str:
     return f"{number if during.endswith(f' {unit}') else before} → {during}"
 
 
-def signal_title(signal: str) -> str:
-    """What we call a signal; one that an older version knew is made readable."""
-    known = shipped_knowledge().signals.get(signal)
-    return known.title if known else _readable(signal)
-
-
-def cause_title(kind: CauseKind) -> str:
-    """What we call a kind of cause."""
-    known = shipped_knowledge().patterns.get(kind)
-    return known.title if known else "Cause unknown" if kind is CauseKind.UNKNOWN else _readable(kind.value)
-
-
-def sentence(words: str) -> str:
-    """With a capital at its beginning; what follows keeps its own."""
-    return words[:1].upper() + words[1:]
-
-
 def entity_title(kind: EntityKind) -> str:
     """What we call a kind of thing: `GPU`, `node`."""
     return _ABBREVIATIONS.get(kind, kind.value)
@@ -269,20 +248,16 @@ def usual_and_peak(incident: Incident) -> str:
     return f"{duration_ms(incident.baseline_ms_p99)} → {duration_ms(incident.peak_ms_p99)}"
 
 
-def likely_cause(incident: Incident) -> str:
+def likely_cause(incident: Incident, knowledge: Knowledge) -> str:
     """`Bad link on gpu-07-03/mlx5_2/1`."""
     cause = incident.cause
-    title = cause_title(cause.kind)
+    title = knowledge.cause_title(cause.kind)
     return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {cause.entity.name}"
 
 
 def incident_lasted(incident: Incident, now: datetime) -> timedelta:
     """From its start to its end, or until now."""
     return (incident.ended_at or now) - incident.started_at
-
-
-def _readable(key: str) -> str:
-    return sentence(key.replace("_", " ").replace(":", " ").strip())
 
 
 def _joined(first: tuple[int, str], *rest: tuple[int, str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from analytics.knowledge import Knowledge
 from dashboards import text
 from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_objective, told_once
 from dashboards.severity import SEVERITIES, STATES
@@ -31,13 +32,17 @@ def verdict(
     going_on: Sequence[Incident],
     newest: Mapping[str, datetime | None],
     now: datetime,
+    knowledge: Knowledge,
     unseen: Sequence[Gap] = (),
 ) -> Verdict:
-    """The verdict on everything shown: open incidents first, then objectives in trouble, what is not seen, calm."""
+    """The verdict on everything shown: open incidents first, then objectives in trouble, what is not seen, calm.
+
+    `knowledge` says how the cause of an incident is called.
+    """
     if going_on:
         worst = min(going_on, key=_badness)
         hidden = hiding(unseen, (LOOKS, REQUESTS), worst.service)
-        return _with_gaps(_burning(worst, statuses, len(going_on) - 1, now, hidden), unseen)
+        return _with_gaps(_burning(worst, statuses, len(going_on) - 1, now, knowledge, hidden), unseen)
     ordered = worst_first(statuses)
     judged = [status for status in ordered if status.state is not SloState.NO_DATA]
     last = known_until(newest)
@@ -103,7 +108,12 @@ def _as_known(words: str, hidden: Gap | None) -> str:
 
 
 def _burning(
-    incident: Incident, statuses: Sequence[SloStatus], others: int, now: datetime, hidden: Gap | None
+    incident: Incident,
+    statuses: Sequence[SloStatus],
+    others: int,
+    now: datetime,
+    knowledge: Knowledge,
+    hidden: Gap | None,
 ) -> Verdict:
     status = status_of(incident, statuses)
     indicator = text.INDICATORS[incident.indicator]
@@ -120,7 +130,7 @@ def _burning(
         details += [("Budget runs out in ", False), (text.lasting(gone_in.total_seconds()), True), (". ", False)]
     elif status is not None and status.budget_left_ratio is not None and status.budget_left_ratio <= 0:
         details += [("The budget is spent", True), (". ", False)]
-    details += [("Likely cause: ", False), (text.likely_cause(incident), True), (".", False)]
+    details += [("Likely cause: ", False), (text.likely_cause(incident, knowledge), True), (".", False)]
     if others:
         details.append((f" {others} more open {'incident' if others == 1 else 'incidents'}.", False))
     tone = "critical" if incident.severity is Severity.PAGE else "warning"

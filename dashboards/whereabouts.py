@@ -9,6 +9,7 @@ from dashboards.components import icon, pair_of_bars, panel
 from dashboards.icons import ENTITY_ICONS
 from domain.cause import EntityShare, Whereabouts
 from domain.incident import Indicator
+from domain.wording import sentence
 
 
 def show_whereabouts(where: Whereabouts | None, indicator: Indicator) -> Component | None:
@@ -67,7 +68,7 @@ def _stages(where: Whereabouts) -> Component:
                 [
                     html.Div(
                         [
-                            html.Dt([html.Span(className=f"swatch stage-{stage}"), html.Span(text.sentence(words))]),
+                            html.Dt([html.Span(className=f"swatch stage-{stage}"), html.Span(sentence(words))]),
                             html.Dd(text.milliseconds(added_ms), className="number"),
                         ],
                         className="stage standing-out" if added_ms == largest_ms else "stage",

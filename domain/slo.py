@@ -1,5 +1,6 @@
 """Service level objectives: a share of good requests, and the budget of bad ones it leaves."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -203,3 +204,14 @@ class CreditExposure:
     credit_usd: float | None
     forecast_sli_ratio: float | None
     forecast_usd: float | None
+
+
+def sli_percent(sli_ratio: float, target_ratio: float) -> str:
+    """An SLI in per cent, without the sign, with more digits than its target needs; rounded down.
+
+    >>> sli_percent(0.99499, 0.995), sli_percent(0.9989999, 0.999)  # neither reads as its target
+    ('99.499', '99.899')
+    """
+    decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
+    factor = 10.0**decimals
+    return f"{math.floor(sli_ratio * 100 * factor + 1e-9) / factor:.{decimals}f}"

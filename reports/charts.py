@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from analytics.slo import rounded_up
 from domain.cost import IDLE_TITLES
 from domain.window import duration_text, from_rfc3339
+from domain.wording import readable, sentence
 from reports import words
 
 STRONG, TEXT, MUTED, FAINT, GRID = "#0d1218", "#2a313c", "#5a6372", "#a3abb8", "#e1e4ea"
@@ -199,7 +200,7 @@ def idle_by_cause(causes: Sequence[Document]) -> Picture | None:
         )
         wide = text_width(words.money(cause["cost_usd"]), 12.5)
         shapes.append(Label(left + length + 16 + wide, y + 13, words.percent(share), MUTED, 12))
-    told = ", ".join(f"{words.readable(cause['name'])} {words.money(cause['cost_usd'])}" for cause in shown)
+    told = ", ".join(f"{readable(cause['name'])} {words.money(cause['cost_usd'])}" for cause in shown)
     return Picture("idle-by-cause", "What idle GPUs cost, by cause", told, len(shown) * row + 4, tuple(shapes))
 
 
@@ -289,12 +290,12 @@ def variance_waterfall(before_usd: float, after_usd: float, parts: Sequence[Docu
         value = words.money(usd) if is_total else words.money_change(usd)
         shapes.append(Label(x + wide / 2, high_y - 6, value, STRONG, anchor="middle", is_bold=True))
         longest = max(6, int(step / (_SIZE * _LETTER)))
-        shapes.append(Label(x + wide / 2, bottom + 18, words.shortened(words.readable(name), longest), anchor="middle"))
+        shapes.append(Label(x + wide / 2, bottom + 18, words.shortened(readable(name), longest), anchor="middle"))
         level = after
     shapes.append(Line(((0, bottom), (WIDTH, bottom)), FAINT))
     if floor > 0:
         shapes.append(Label(0, height - 1, f"Columns begin at {words.money(floor)}, not at 0.", MUTED, 10))
-    told = ", ".join(f"{words.readable(name)} {words.money(usd)}" for name, usd, _ in steps)
+    told = ", ".join(f"{readable(name)} {words.money(usd)}" for name, usd, _ in steps)
     return Picture("variance", "Why the bill changed", told, height, tuple(shapes))
 
 
@@ -390,7 +391,7 @@ def week_timeline(
     shapes.append(Rect(left + 140, bottom + 8, 10, 10, WARNING_PALE))
     shapes.append(Label(left + 155, bottom + 17, "other incident"))
     shapes.append(Label(right, bottom + 17, "line: p99, highest at right", anchor="end"))
-    told = f"{words.sentence(words.number(len(incidents), 'incident'))} on " + ", ".join(services)
+    told = f"{sentence(words.number(len(incidents), 'incident'))} on " + ", ".join(services)
     return Picture("week", "p99 and incidents through the week", told, bottom + 24, tuple(shapes))
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from domain.wording import sentence
 from reports import words
 from reports.sections.report import layout
 from reports.weekly import first_actions
@@ -59,7 +60,7 @@ def _first_sentences(text: str) -> str:
 def _incidents(document: Document) -> str:
     incidents = document["incidents"]
     before = incidents["before_count"]
-    told = words.sentence(words.number(incidents["count"], "incident"))
+    told = sentence(words.number(incidents["count"], "incident"))
     told += "" if before is None else f" ({before} the week before)"
     pages = document["alerts"] and document["alerts"]["pages_count"]
     return told + (", pages not known." if pages is None else f", {words.number(pages, 'page')}.")

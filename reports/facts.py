@@ -19,8 +19,8 @@ from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, spent_
 from analytics.cost.minutes import read_extents
 from analytics.cost.runaway import Period
 from analytics.cost.variance import Part, Variance, variance
-from analytics.jobs.objectives import kept_exclusions, slo_counts, slo_statuses
-from analytics.knowledge import shipped_knowledge
+from analytics.jobs.objectives import StoredCounts, kept_exclusions, slo_counts, slo_statuses
+from analytics.knowledge import Knowledge
 from analytics.slo import excluded_windows, sliced, without
 from domain.cause import CauseKind
 from domain.cost import NANOUSD, Use
@@ -28,6 +28,7 @@ from domain.entity import EntityKind
 from domain.incident import Incident
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, rfc3339
+from domain.wording import readable
 from reports import words
 from reports.weekly import AlertTold, DataGap, Health, HealthRow, WeeklyFacts, week_before, week_of
 from storage.readers import (
@@ -67,6 +68,7 @@ def read_facts(
     store: Store,
     week: str,
     *,
+    knowledge: Knowledge,
     pricing: Pricing,
     objectives: Sequence[Objective],
     read_at: datetime,
@@ -80,6 +82,7 @@ def read_facts(
     Args:
         store: migrated.
         week: `2026-W47`.
+        knowledge: the signals that metrics carry, and how kinds of cause are called.
         pricing: what GPUs cost.
         objectives: what is promised.
         read_at: now; a week that is not over by then is read up to it.
@@ -94,17 +97,20 @@ def read_facts(
     stretch = _stretch(week, read_at, time_zone)
     now, before, seen = stretch.now, stretch.before, _seen_hours(store, stretch.now, read_at)
     progress("Objectives", 0.0)
-    slos = slo_statuses(store, objectives, now.end)
-    slos_before = slo_statuses(store, objectives, before.end)
-    counts = {one.name: _counted(store, one, now) for one in objectives}
+    events = StoredCounts(store, knowledge)
+    slos = slo_statuses(store, objectives, now.end, events)
+    slos_before = slo_statuses(store, objectives, before.end, events)
+    counts = {one.name: _counted(store, one, now, knowledge) for one in objectives}
     progress("Incidents and alerts", 0.15)
     found, earlier = _begun_in(store, now), _begun_in(store, before)
-    alerts, alerts_before = (_alerts(store, objectives, window, pricing, web_url) for window in (now, before))
+    alerts, alerts_before = (
+        _alerts(store, objectives, window, knowledge, pricing, web_url) for window in (now, before)
+    )
     was_seen = any(hour < now.start for hours in seen.values() for hour in hours)
     progress("Latency", 0.3)
     latency, services_left = _latency(store, now)
     progress("Health", 0.35)
-    gpus, links = _health(store, now, found)
+    gpus, links = _health(store, now, found, knowledge)
     progress("Cost", 0.4)
     money = _money(store, stretch, pricing, objectives, progress)
     progress("Report", 0.98)
@@ -116,6 +122,7 @@ def read_facts(
         slos_before=slos_before if _any_known(slos_before) else (),
         slo_counts=counts,
         incidents=found,
+        knowledge=knowledge,
         incidents_before=earlier if was_seen else None,
         incident_notes=read_incident_notes(store, [one.id for one in (*found, *earlier)]),
         alerts=alerts,
@@ -162,9 +169,10 @@ def _stretch(week: str, read_at: datetime, time_zone: str) -> _Stretch:
 # -- Promises ------------------------------------------------------------------------------------------------------
 
 
-def _counted(store: Store, objective: Objective, window: Window) -> tuple[float, int]:
+def _counted(store: Store, objective: Objective, window: Window, knowledge: Knowledge) -> tuple[float, int]:
     """Good and all events within the window, as the objective counts them."""
-    counts = without(slo_counts(store, objective, window), excluded_windows(objective, kept_exclusions(store)))
+    counts = slo_counts(store, objective, window, knowledge)
+    counts = without(counts, excluded_windows(objective, kept_exclusions(store)))
     counts = sliced(counts, objective.slices)
     return float(counts["good"].sum()), int(counts["total"].sum())
 
@@ -201,12 +209,17 @@ def _begun_in(store: Store, window: Window) -> list[Incident]:
 
 
 def _alerts(
-    store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing, web_url: str
+    store: Store,
+    objectives: Sequence[Objective],
+    window: Window,
+    knowledge: Knowledge,
+    pricing: Pricing,
+    web_url: str,
 ) -> list[AlertTold]:
     """Those of incidents and burn rates that were told first within the window."""
     past = past_alerts(
         store, window, PastObjectives(objectives),
-        settings=AlertsSettings(), knowledge=shipped_knowledge(), pricing=pricing, web_url=web_url, only=STRETCHES,
+        settings=AlertsSettings(), knowledge=knowledge, pricing=pricing, web_url=web_url, only=STRETCHES,
     )  # fmt: skip
     return [AlertTold(one) for one in past if one.starts_at >= window.start or one.updated_at > window.start]
 
@@ -229,11 +242,13 @@ def _latency(store: Store, window: Window) -> tuple[pl.DataFrame, int]:
 # -- Health and gaps -----------------------------------------------------------------------------------------------
 
 
-def _health(store: Store, window: Window, incidents: Sequence[Incident]) -> tuple[Health | None, Health | None]:
+def _health(
+    store: Store, window: Window, incidents: Sequence[Incident], knowledge: Knowledge
+) -> tuple[Health | None, Health | None]:
     """GPUs and links: how many told of themselves, and those that an incident was blamed on."""
     extents = read_extents(store, window, {}).select(pl.col("gpu").str.split("/").list.first(), "node").unique("gpu")
     node_of = dict(extents.iter_rows())
-    signals = shipped_knowledge().signals.values()
+    signals = knowledge.signals.values()
     metrics = sorted({metric for one in signals if one.entity is EntityKind.PORT for metric in one.metrics})
     ports = read_series(store, window, metrics).drop_nulls("port").select("node", "port").n_unique()
     rows: dict[EntityKind, dict[tuple[str, str], HealthRow]] = {EntityKind.GPU: {}, EntityKind.PORT: {}}
@@ -391,7 +406,7 @@ def _forecast(store: Store, at: datetime, pricing: Pricing) -> tuple[dict[str, A
         for one in whole_days
     ]
     return {
-        "model": words.readable(str(found.model)),
+        "model": readable(str(found.model)),
         "mase": found.mase[found.model],
         "coverage_ratio": found.coverage[_LEVEL],
         "horizon": horizon,

@@ -7,6 +7,7 @@ from typing import Any
 
 from alerts.handling import moments
 from analytics.incident_times import seconds_of
+from analytics.knowledge import Knowledge
 from analytics.scope import STAGES
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind, Evidence, RuledOut, Whereabouts
 from domain.incident import Incident, Indicator, Severity
@@ -19,12 +20,13 @@ from reports.escaping import code, escaped, linked, paragraph, table_lines
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def incident_report(incident: Incident, noted: Mapping[str, Any] = _NOTHING) -> str:
+def incident_report(incident: Incident, noted: Mapping[str, Any] = _NOTHING, *, knowledge: Knowledge) -> str:
     """The incident in plain Markdown, without anything that the incident itself or its notes do not say.
 
     Args:
         incident: what was found.
         noted: what people noted, of `storage.readers.read_incident_notes`.
+        knowledge: how signals and kinds of cause are called.
     """
     lines = [
         f"# {escaped(title(incident))}",
@@ -38,11 +40,11 @@ def incident_report(incident: Incident, noted: Mapping[str, Any] = _NOTHING) -> 
         "",
     ]
     for cause in incident.explanation.causes:
-        lines += _cause_lines(cause, incident.indicator)
+        lines += _cause_lines(cause, incident.indicator, knowledge)
     lines += section("How it spread", chain_lines(incident))
     lines += section("Where it lies", whereabouts_lines(incident))
-    lines += section("Ruled out", ruled_out_lines(incident))
-    lines += section("Not looked at", not_looked_at_lines(incident))
+    lines += section("Ruled out", ruled_out_lines(incident, knowledge))
+    lines += section("Not looked at", not_looked_at_lines(incident, knowledge))
     lines += ["## Next steps", "", *next_steps(incident)]
     if incident.exemplar_trace_ids:
         lines += ["", "## Slowest traces", ""]
@@ -99,12 +101,12 @@ def note_lines(noted: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def cause_title(cause: Cause) -> str:
+def cause_title(cause: Cause, knowledge: Knowledge) -> str:
     """`Bad link on gpu-07-03/mlx5_2/1 (93% sure)`; how sure it is, is calibrated of the first alone."""
     if cause.kind is CauseKind.UNKNOWN:
         return "Not known"
     sure = f" ({cause.confidence:.0%} sure)" if cause.rank == 1 else ""
-    return f"{words.cause_title(cause.kind)} on {cause.entity.name}{sure}"
+    return f"{knowledge.cause_title(cause.kind)} on {cause.entity.name}{sure}"
 
 
 def explained_words(cause: Cause, indicator: Indicator) -> str | None:
@@ -137,14 +139,16 @@ def whereabouts_lines(incident: Incident) -> list[str]:
     return [*lines, *(f"- {escaped(one)}" for one in told)]
 
 
-def ruled_out_lines(incident: Incident) -> list[str]:
+def ruled_out_lines(incident: Incident, knowledge: Knowledge) -> list[str]:
     """Causes that were looked at and are not it."""
-    return [_set_aside(one) for one in incident.explanation.ruled_out if not one.why.startswith(NOT_LOOKED_AT)]
+    return [
+        _set_aside(one, knowledge) for one in incident.explanation.ruled_out if not one.why.startswith(NOT_LOOKED_AT)
+    ]
 
 
-def not_looked_at_lines(incident: Incident) -> list[str]:
+def not_looked_at_lines(incident: Incident, knowledge: Knowledge) -> list[str]:
     """Causes that may be it for all that is known."""
-    return [_set_aside(one) for one in incident.explanation.ruled_out if one.why.startswith(NOT_LOOKED_AT)]
+    return [_set_aside(one, knowledge) for one in incident.explanation.ruled_out if one.why.startswith(NOT_LOOKED_AT)]
 
 
 def next_steps(incident: Incident) -> list[str]:
@@ -177,22 +181,22 @@ def _times(incident: Incident) -> list[tuple[str, str]]:
     ]
 
 
-def _cause_lines(cause: Cause, indicator: Indicator) -> list[str]:
+def _cause_lines(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> list[str]:
     explained = explained_words(cause, indicator)
     return [
-        f"### {cause.rank}. {escaped(cause_title(cause))}",
+        f"### {cause.rank}. {escaped(cause_title(cause, knowledge))}",
         "",
         paragraph(cause.summary),
         "",
         *([] if explained is None else [explained, ""]),
-        *(_evidence_line(evidence) for evidence in cause.evidence),
+        *(_evidence_line(evidence, knowledge) for evidence in cause.evidence),
         "",
     ]
 
 
-def _evidence_line(evidence: Evidence) -> str:
+def _evidence_line(evidence: Evidence, knowledge: Knowledge) -> str:
     move = move_text(evidence.before, evidence.during, evidence.unit)
-    of = f"{words.signal_title(evidence.signal)} of {evidence.entity.name}"
+    of = f"{knowledge.signal_title(evidence.signal)} of {evidence.entity.name}"
     return f"- {escaped(f'{of}: {move}{order_words(evidence.lead_s)}')}"
 
 
@@ -206,8 +210,8 @@ def _stages_words(where: Whereabouts, indicator: Indicator) -> str:
     return f"A mean {took} longer" + (f": {'; '.join(stages)}" if stages else "")
 
 
-def _set_aside(one: RuledOut) -> str:
-    return f"- {escaped(f'{words.cause_title(one.kind)}: {one.why.removeprefix(NOT_LOOKED_AT)}')}"
+def _set_aside(one: RuledOut, knowledge: Knowledge) -> str:
+    return f"- {escaped(f'{knowledge.cause_title(one.kind)}: {one.why.removeprefix(NOT_LOOKED_AT)}')}"
 
 
 def _of_the_added(indicator: Indicator) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from alerts.catalogue import runbook_url
 from alerts.handling import MOMENTS, moments
 from analytics.incident_times import seconds_of
+from analytics.knowledge import Knowledge
 from domain.cause import Cause, CauseKind, Evidence
 from domain.incident import Incident, Indicator
 from domain.quantity import is_moment, levels_text
@@ -40,6 +41,7 @@ def postmortem(
     incident: Incident,
     noted: Mapping[str, Any],
     *,
+    knowledge: Knowledge,
     web_url: str = "",
     trace_link: Callable[[str], str | None] = lambda _: None,
 ) -> str:
@@ -48,6 +50,7 @@ def postmortem(
     Args:
         incident: what was found.
         noted: what people noted, of `storage.readers.read_incident_notes`.
+        knowledge: how signals and kinds of cause are called.
         web_url: where the pages are reached; without it nothing leads there.
         trace_link: where a trace is seen whole.
     """
@@ -56,18 +59,18 @@ def postmortem(
         "",
         " · ".join((code(incident.id), SEVERITY_WORDS[incident.severity], incident.status)),
         "",
-        *section("Summary", _summary(incident)),
+        *section("Summary", _summary(incident, knowledge)),
         *section("Impact", table_lines([("What", "How much"), *impact_rows(incident)])),
         *section("Timeline", ["All times are UTC.", "", *_timeline(incident, noted)]),
         *section("How long it took", table_lines([("Time", "Took", "From"), *_took(incident, noted)])),
         "## Cause",
         "",
-        *_cause(incident.cause, incident.indicator),
+        *_cause(incident.cause, incident.indicator, knowledge),
         *section("How it spread", chain_lines(incident), level=3),
         *section("Where the time lay", whereabouts_lines(incident), level=3),
-        *section("Less likely", _less_likely(incident), level=3),
-        *section("What was ruled out", ruled_out_lines(incident) or ["Nothing."]),
-        *section("What was not looked at", not_looked_at_lines(incident) or ["Nothing."]),
+        *section("Less likely", _less_likely(incident, knowledge), level=3),
+        *section("What was ruled out", ruled_out_lines(incident, knowledge) or ["Nothing."]),
+        *section("What was not looked at", not_looked_at_lines(incident, knowledge) or ["Nothing."]),
         *section("Next steps", next_steps(incident) or ["None."]),
         *(line for heading in _TO_FILL_IN for line in (f"## {heading}", "")),
         *section("Slowest traces", [_trace(one, trace_link(one)) for one in incident.exemplar_trace_ids]),
@@ -76,7 +79,7 @@ def postmortem(
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _summary(incident: Incident) -> list[str]:
+def _summary(incident: Incident, knowledge: Knowledge) -> list[str]:
     began, goes_on = f"{_clock(incident.started_at)} UTC", incident.ended_at is None
     when = f"Since {began}" if goes_on else f"For {words.lasting(seconds_of(incident, {}).to_mitigate_s)} from {began}"
     requests = f"{incident.slow_requests_count:,} requests of {incident.service} ({incident.slow_requests_ratio:.0%})"
@@ -86,13 +89,13 @@ def _summary(incident: Incident) -> list[str]:
         usual, peak = duration_text(incident.baseline_ms_p99), duration_text(incident.peak_ms_p99)
         hurt = f"{requests} were slow or failed; p99 went from {usual} to {peak}"
     end = " It goes on." if goes_on else ""
-    return [escaped(f"{when}, {hurt}.{end} {_cause_words(incident.cause)}")]
+    return [escaped(f"{when}, {hurt}.{end} {_cause_words(incident.cause, knowledge)}")]
 
 
-def _cause_words(cause: Cause) -> str:
+def _cause_words(cause: Cause, knowledge: Knowledge) -> str:
     if cause.kind is CauseKind.UNKNOWN:
         return "The cause is not known."
-    return f"Likely cause: {cause_title(cause)}."
+    return f"Likely cause: {cause_title(cause, knowledge)}."
 
 
 def _timeline(incident: Incident, noted: Mapping[str, Any]) -> list[str]:
@@ -119,18 +122,18 @@ def _took(incident: Incident, noted: Mapping[str, Any]) -> list[tuple[str, str, 
     ]
 
 
-def _cause(cause: Cause, indicator: Indicator) -> list[str]:
+def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> list[str]:
     explained = explained_words(cause, indicator)
-    lines = [f"**{escaped(cause_title(cause))}**", "", paragraph(cause.summary), ""]
+    lines = [f"**{escaped(cause_title(cause, knowledge))}**", "", paragraph(cause.summary), ""]
     lines += [] if explained is None else [explained, ""]
     if cause.evidence:
-        lines += [*table_lines([_HEADINGS, *map(_evidence, cause.evidence)], _NUMBERS), ""]
+        lines += [*table_lines([_HEADINGS, *(_evidence(one, knowledge) for one in cause.evidence)], _NUMBERS), ""]
     return lines
 
 
-def _evidence(evidence: Evidence) -> tuple[str, ...]:
+def _evidence(evidence: Evidence, knowledge: Knowledge) -> tuple[str, ...]:
     return (
-        words.signal_title(evidence.signal),
+        knowledge.signal_title(evidence.signal),
         str(evidence.entity),
         *_levels(evidence),
         _against_onset(evidence.lead_s),
@@ -155,8 +158,8 @@ def _levels(evidence: Evidence) -> tuple[str, str, str]:
     return ("no data" if before is None else told[0], told[-1], unit)
 
 
-def _less_likely(incident: Incident) -> list[str]:
-    return [f"- {escaped(f'{cause_title(one)}: {one.summary}')}" for one in incident.explanation.causes[1:]]
+def _less_likely(incident: Incident, knowledge: Knowledge) -> list[str]:
+    return [f"- {escaped(f'{cause_title(one, knowledge)}: {one.summary}')}" for one in incident.explanation.causes[1:]]
 
 
 def _trace(trace_id: str, url: str | None) -> str:

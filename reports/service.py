@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics.cost.jobs import Pricing
+from analytics.knowledge import Knowledge
 from domain.slo import Objective
 from domain.window import from_rfc3339, rfc3339
 from reports.digest import weekly_digest
@@ -68,6 +69,7 @@ class WeeklyReports:
     Args:
         store: migrated.
         settings: name of the site, and on whose clock weeks begin.
+        knowledge: the signals that metrics carry, and how kinds of cause are called.
         pricing: what GPUs cost, at this moment.
         objectives: what is promised, at this moment.
         now: the clock.
@@ -80,6 +82,7 @@ class WeeklyReports:
         self,
         store: Store,
         settings: WeeklySettings,
+        knowledge: Knowledge,
         pricing: Callable[[], Pricing],
         objectives: Callable[[], Sequence[Objective]],
         now: Callable[[], datetime],
@@ -87,6 +90,7 @@ class WeeklyReports:
     ) -> None:
         self._store = store
         self._settings = settings
+        self._knowledge = knowledge
         self._pricing = pricing
         self._objectives = objectives
         self._now = now
@@ -172,6 +176,7 @@ class WeeklyReports:
         facts = read_facts(
             self._store,
             week,
+            knowledge=self._knowledge,
             pricing=self._pricing(),
             objectives=self._objectives(),
             read_at=read_at,

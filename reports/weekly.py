@@ -36,12 +36,14 @@ import polars as pl
 
 from alerts.decide import promise
 from analytics.incident_times import IncidentTimes, Times, incident_times, seconds_of
+from analytics.knowledge import Knowledge
 from domain.alert import Alert
 from domain.cause import CauseKind
 from domain.entity import names_text
 from domain.incident import Incident, Severity, Status
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, rfc3339
+from domain.wording import readable, sentence
 from reports import words
 from reports.weekly_cost import cost_document
 
@@ -101,6 +103,7 @@ class WeeklyFacts:
         read_at: when it was read; a week that was not over then is said to be incomplete.
         slos: where each objective stood at the end of the week.
         incidents: those that began within the week.
+        knowledge: how kinds of cause are called.
         time_zone: on whose clock the week and its days begin.
         slos_before: where they stood a week before; those of the same name are compared.
         slo_counts: good and all events within the week, by name of the objective.
@@ -131,6 +134,7 @@ class WeeklyFacts:
     read_at: datetime
     slos: Sequence[SloStatus]
     incidents: Sequence[Incident]
+    knowledge: Knowledge
     time_zone: str = "UTC"
     slos_before: Sequence[SloStatus] = ()
     slo_counts: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -343,7 +347,7 @@ def _headline(facts: WeeklyFacts) -> Document:
 
 def _incidents(facts: WeeklyFacts) -> Document:
     rows = [
-        _incident_row(one, facts.incident_notes.get(one.id, {}))
+        _incident_row(one, facts.incident_notes.get(one.id, {}), facts.knowledge)
         for one in sorted(facts.incidents, key=lambda one: (one.started_at, one.id))
     ]
     before = facts.incidents_before
@@ -368,7 +372,7 @@ def _worst_first(rows: Iterable[Document], by: str) -> list[Document]:
     )
 
 
-def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
+def _incident_row(incident: Incident, noted: Mapping[str, Any], knowledge: Knowledge) -> Document:
     cause = incident.cause
     unknown = cause.kind is CauseKind.UNKNOWN
     lasted = None if incident.ended_at is None else (incident.ended_at - incident.started_at).total_seconds()
@@ -400,7 +404,7 @@ def _incident_row(incident: Incident, noted: Mapping[str, Any]) -> Document:
         "budget_spent_ratio": incident.budget_spent_ratio,
         "cost_usd": incident.cost_usd,
         "cause_kind": cause.kind.value,
-        "cause": "Cause not known" if unknown else f"{words.cause_title(cause.kind)} on {cause.entity.name}",
+        "cause": "Cause not known" if unknown else f"{knowledge.cause_title(cause.kind)} on {cause.entity.name}",
         "cause_summary": cause.summary,
         "confidence_ratio": None if unknown else cause.confidence,
         "next_step": cause.next_steps[0] if cause.next_steps else None,
@@ -588,7 +592,7 @@ def _actions(document: Document) -> list[Document]:
         {
             "kind": "policy",
             "text": step["text"],
-            "why": words.sentence(step["why"]),
+            "why": sentence(step["why"]),
             "worth": "due by policy",
             "confidence": None,
         }
@@ -651,7 +655,7 @@ def _kept(document: Document) -> Document:
         rows = [slo for slo in slos if slo["state"] == state.value]
         names = [f"{words.shortened(slo['service'], 40)} {slo['title']} ({_budget(slo)})" for slo in rows]
         if rows:
-            told.append(f"{words.sentence(does)}: {names_text(names, 2)}.")
+            told.append(f"{sentence(does)}: {names_text(names, 2)}.")
     if judged and not told:
         told.append(f"All {judged} are met." if judged > 1 else "The one objective that could be judged is met.")
     if of[SloState.NO_DATA]:
@@ -661,7 +665,7 @@ def _kept(document: Document) -> Document:
         )
     if headline["missed_before_count"] is not None:
         were = [
-            f"{headline[f'{state.value}_before_count']} {words.readable(state.value)}"
+            f"{headline[f'{state.value}_before_count']} {readable(state.value)}"
             for state in (SloState.MISSED, SloState.AT_RISK)
             if headline[f"{state.value}_before_count"]
         ]
@@ -757,7 +761,7 @@ def _to_do(document: Document) -> Document:
         *([f"{words.number(due, 'step')} due"] if due else []),
         *([f"{words.money(saved)} a month to save"] if saved else []),
     ]
-    answer = words.sentence(", ".join(parts)) or words.sentence(words.number(len(actions), "step"))
+    answer = sentence(", ".join(parts)) or sentence(words.number(len(actions), "step"))
     return _answer(question, answer, "", "warning" if due or open_count else "plain", told)
 
 

@@ -3,10 +3,9 @@
 import math
 from datetime import datetime
 
-from analytics.knowledge import shipped_knowledge
-from domain.cause import CauseKind
 from domain.incident import Indicator
 from domain.money import usd_change_text, usd_range_text, usd_text
+from domain.slo import sli_percent
 
 NOT_KNOWN = "not known"
 NOT_CONFIGURED = "not configured"
@@ -64,12 +63,8 @@ def percent_down(ratio: float | None) -> str:
 
 
 def percent_of_target(ratio: float | None, target_ratio: float) -> str:
-    """An SLI with more digits than its target needs, rounded down: 99.49 % must not read as 99.5 %."""
-    if ratio is None:
-        return NOT_KNOWN
-    decimals = max(0, -math.floor(math.log10(max(1 - target_ratio, 1e-9) * 100))) + 2
-    factor = 10.0**decimals
-    return f"{math.floor(ratio * 100 * factor + 1e-9) / factor:.{decimals}f}\N{NO-BREAK SPACE}%"
+    """`99.499 %`: an SLI beside its target, as `sli_percent` has it."""
+    return NOT_KNOWN if ratio is None else f"{sli_percent(ratio, target_ratio)}\N{NO-BREAK SPACE}%"
 
 
 def change(ratio: float | None) -> str:
@@ -139,28 +134,6 @@ def days(first: datetime, last: datetime) -> str:
     if first.year != last.year:
         parts.append(str(first.year))
     return f"{' '.join(parts)} to {last.day} {_MONTHS[last.month - 1]} {last.year}"
-
-
-def sentence(words: str) -> str:
-    """With a capital at its beginning; what follows keeps its own."""
-    return words[:1].upper() + words[1:]
-
-
-def readable(name: str) -> str:
-    """`loaded without traffic` of `loaded_without_traffic`."""
-    return name.replace("_", " ")
-
-
-def cause_title(kind: CauseKind) -> str:
-    """What we call a kind of cause: `Bad link`; one of an older version is made readable."""
-    known = shipped_knowledge().patterns.get(kind)
-    return known.title if known else sentence(readable(kind.value))
-
-
-def signal_title(signal: str) -> str:
-    """What we call a signal: `Symbol errors`; one of somebody's own is made readable. Moments are told as such."""
-    known = shipped_knowledge().signals.get(signal)
-    return known.title.removesuffix(" (Unix time)") if known else sentence(readable(signal))
 
 
 _SENTENCE_SPACES = 5

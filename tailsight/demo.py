@@ -76,7 +76,7 @@ def run_once(kind: CauseKind, seed: int, tell: Tell) -> dict[str, Any]:
         settle(application.store, end, settings.cost.to_job())
         incidents = analyze(application.store, window, end, application.objectives(), job)
         worst = max(incidents, key=lambda incident: incident.slow_requests_count, default=None)
-        page = page_for(worst, application.addresses.web_url) if worst else None
+        page = page_for(worst, application.addresses.web_url, settings.knowledge.known) if worst else None
         return {
             "truth": truth,
             "incidents": [to_document(incident) for incident in incidents],

@@ -137,7 +137,7 @@ class Application:
                 Path("data", "wal").absolute(),
             )
         # A server keeps its data elsewhere; the log stays on this machine's disk.
-        self._counts = RecentCounts(self.store)
+        self._counts = RecentCounts(self.store, settings.knowledge.known)
         self.alerting = Alerting(
             self.store, settings.alerts, self._registry, _now, lambda: self.addresses.web_url, self._note_notified
         )
@@ -151,6 +151,7 @@ class Application:
         self.weekly_reports = WeeklyReports(
             self.store,
             settings.reports.weekly,
+            settings.knowledge.known,
             lambda: self._pricing,
             self.objectives,
             _now,
@@ -272,9 +273,15 @@ class Application:
             health=Health(loader=lambda: LoaderState(*self.collector.loading()), looks=lambda: self._looks),
             metrics_text=lambda: generate_latest(self._registry),
             objectives=self.objectives,
+            knowledge=settings.knowledge.known,
             explain=partial(explain_window, settings=self._job),
-            render_report=incident_report,
-            render_postmortem=partial(postmortem, web_url=self._web_url, trace_link=settings.dashboards.trace_link),
+            render_report=partial(incident_report, knowledge=settings.knowledge.known),
+            render_postmortem=partial(
+                postmortem,
+                knowledge=settings.knowledge.known,
+                web_url=self._web_url,
+                trace_link=settings.dashboards.trace_link,
+            ),
             alerting=self.alerting,
             pricing=lambda: self._pricing,
             weekly_reports=self.weekly_reports,
@@ -288,8 +295,8 @@ class Application:
             pages,
             objectives=self.objectives,
             now=_now,
-            ingest=self.collector.report,
             analysis=self._job,
+            ingest=self.collector.report,
             alerting=self.alerting,
             pricing=lambda: self._pricing,
             counts=self._counts,

@@ -22,7 +22,7 @@ from analytics.device_faults import (
     with_riders,
 )
 from analytics.jobs.explaining import read_metric_signals
-from analytics.knowledge import Knowledge, shipped_knowledge
+from analytics.knowledge import Knowledge
 from analytics.signals import Grid
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident
@@ -61,18 +61,15 @@ class DeviceReading:
     values: Mapping[str, float | None]
 
 
-def device_readings(
-    store: Store, kind: EntityKind, now: datetime, knowledge: Knowledge | None = None
-) -> list[DeviceReading]:
+def device_readings(store: Store, kind: EntityKind, now: datetime, knowledge: Knowledge) -> list[DeviceReading]:
     """What every GPU or port told within the last minutes, by name; one that told nothing of late has no values."""
-    known = knowledge or shipped_knowledge()
-    signals = [one for one in known.signals.values() if one.entity is kind and one.metrics]
+    signals = [one for one in knowledge.signals.values() if one.entity is kind and one.metrics]
     window = Window(now - timedelta(seconds=NOW_S), now)
     metrics = sorted({metric for one in signals for metric in (*one.metrics, *one.capacity)})
-    labels = (*known.labels, "modelName", "exported_namespace", "namespace")
+    labels = (*knowledge.labels, "modelName", "exported_namespace", "namespace")
     series = read_series(store, window, metrics, labels)
     values: dict[Entity, dict[str, float | None]] = {}
-    for matrix in read_metric_signals(store, series, Grid(window, _READING_STEP_S), known):
+    for matrix in read_metric_signals(store, series, Grid(window, _READING_STEP_S), knowledge):
         if matrix.signal.entity is not kind:
             continue
         for row, entity in enumerate(matrix.entities):

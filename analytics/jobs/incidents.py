@@ -15,6 +15,7 @@ from analytics.faint_spikes import find_faint_spikes
 from analytics.incidents import BudgetDamage, incident_of, is_incident, one_for_shared_cause, reconcile
 from analytics.jobs.explaining import AnalyzeSettings, Case, explain_case, sampling, whole_and_reference, with_aftermath
 from analytics.jobs.objectives import SLO_STEP_S, slo_counts
+from analytics.knowledge import Knowledge
 from analytics.scope import VALUES, Slowness, localise, slowness, stage_split, within
 from analytics.spikes import (
     Spike,
@@ -73,7 +74,9 @@ def analyze(
     for whole_spike, whole_case in unusual_cases(store, window, settings, progress, since):
         for spike, case, explanation in _explained(store, whole_spike, whole_case, settings):
             if is_incident(case.scope, explanation, faint=spike.faint):
-                found.append(incident_of(spike, case.scope, explanation, _damage(store, spike, objectives)))
+                found.append(
+                    incident_of(spike, case.scope, explanation, _damage(store, spike, objectives, settings.knowledge))
+                )
     found = [_with_cost(store, one, window.end, settings.pricing) for one in one_for_shared_cause(found)]
     write_incidents(store, reconcile(found, _looked_for(store, window, since), window.end), now)
     return sorted(read_incidents(store, window), key=lambda incident: (incident.started_at, incident.id))
@@ -393,7 +396,7 @@ def _looked_for(store: Store, window: Window, since: Mapping[str, datetime]) -> 
     ]
 
 
-def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> BudgetDamage | None:
+def _damage(store: Store, spike: Spike, objectives: Sequence[Objective], knowledge: Knowledge) -> BudgetDamage | None:
     promised = [
         one
         for one in objectives
@@ -405,8 +408,8 @@ def _damage(store: Store, spike: Spike, objectives: Sequence[Objective]) -> Budg
     objective = next(iter(promised), None)
     if objective is None:
         return None
-    during = slo_counts(store, objective, spike.window, SLO_STEP_S)
+    during = slo_counts(store, objective, spike.window, knowledge, SLO_STEP_S)
     budget_window = Window(spike.window.end - timedelta(days=objective.window_days), spike.window.end)
-    all_count = int(slo_counts(store, objective, budget_window, 86_400)["total"].sum())
+    all_count = int(slo_counts(store, objective, budget_window, knowledge, 86_400)["total"].sum())
     total, good = int(during["total"].sum()), int(during["good"].sum())
     return BudgetDamage(objective, total - good, total, all_count)

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from analytics.burn_rates import STEP_S as BURN_STEP_S
-from analytics.burn_rates import WINDOWS, BurnAlert, BurnSettings, burn_alerts
-from analytics.knowledge import shipped_knowledge
+from analytics.burn_rates import WINDOWS, BurnAlert, burn_alerts
+from analytics.knowledge import Knowledge
 from analytics.slo import rounded_up, slo_status
 from analytics.slo_documents.checks import OpenSloError
 from analytics.slo_documents.objectives import objective_of
@@ -123,10 +123,13 @@ def kept_exclusions(store: Store) -> tuple[Exclusion, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def slo_counts(store: Store, objective: Objective, window: Window, step_s: int = BURN_STEP_S) -> pl.DataFrame:
+def slo_counts(
+    store: Store, objective: Objective, window: Window, knowledge: Knowledge, step_s: int = BURN_STEP_S
+) -> pl.DataFrame:
     """Good and all events of an objective by step: columns time, total, good.
 
-    Those that are no requests (throughput, GPUs, freshness) come by the minute whatever the step.
+    Those that are no requests (throughput, GPUs, freshness) come by the minute whatever the step. Which metrics tell
+    how many requests wait is known by `knowledge`.
     """
     service, selection = objective.service, objective.selection
     match objective.indicator:
@@ -134,7 +137,7 @@ def slo_counts(store: Store, objective: Objective, window: Window, step_s: int =
             requests = read_slo_counts(store, window, service, Indicator.ERRORS, None, BURN_STEP_S, selection=selection)
             waiting = pl.DataFrame(schema=SLO_WAITING)
             if selection.tenant is None and selection.version is None:  # an engine does not say whose requests wait
-                metrics = shipped_knowledge().metrics_of("waiting_requests")
+                metrics = knowledge.metrics_of("waiting_requests")
                 waiting = read_slo_waiting(store, window, service, metrics, selection)
             return throughput_counts(requests, waiting, window, objective.floor_per_s or 0.0)
         case Indicator.DATA_FRESHNESS:
@@ -157,19 +160,19 @@ def slo_counts(store: Store, objective: Objective, window: Window, step_s: int =
             )  # fmt: skip
 
 
-def slo_statuses(
-    store: Store,
-    objectives: Sequence[Objective],
-    now: datetime,
-    known: "RecentCounts | PastCounts | None" = None,
-) -> list[SloStatus]:
-    """Where each objective stands at `now`, worst first; what `known` has in memory is not read again."""
+class Counts(Protocol):
+    """Good and all events of objectives by the minute: `StoredCounts`, `RecentCounts` or `PastCounts`."""
+
+    def of(self, objective: Objective, now: datetime, start: datetime) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start` up to `now`."""
+
+
+def slo_statuses(store: Store, objectives: Sequence[Objective], now: datetime, counts: Counts) -> list[SloStatus]:
+    """Where each objective stands at `now`, worst first."""
     exclusions = kept_exclusions(store)
-    statuses = []
-    for objective in objectives:
-        window = judged_window(objective, now)
-        counts = slo_counts(store, objective, window) if known is None else known.of(objective, now, window.start)
-        statuses.append(slo_status(objective, counts, now, exclusions))
+    statuses = [
+        slo_status(one, counts.of(one, now, judged_window(one, now).start), now, exclusions) for one in objectives
+    ]
     return sorted(
         statuses,
         key=lambda status: (
@@ -178,6 +181,19 @@ def slo_statuses(
             status.objective.name,
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCounts:
+    """Good and all events of objectives by the minute, read each time; for who asks once."""
+
+    store: Store
+    knowledge: Knowledge
+
+    def of(self, objective: Objective, now: datetime, start: datetime) -> pl.DataFrame:
+        """Columns time, total, good, by minute from `start` up to `now`."""
+        window = Window(start, max(now, start + timedelta(microseconds=1)))  # a calendar's may begin now
+        return slo_counts(self.store, objective, window, self.knowledge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,25 +218,26 @@ class RecentCounts:
     _READ_ANEW = timedelta(hours=6)
     _KEPT_MOST = 300
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, knowledge: Knowledge) -> None:
         self.store = store
+        self._knowledge = knowledge
         self._known: dict[Objective, _KnownCounts] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[Objective, threading.Lock] = {}
 
     def of(self, objective: Objective, now: datetime, start: datetime | None = None) -> pl.DataFrame:
         """Columns time, total, good, by minute from `start` (the longest window of an alert before now) up to `now`.
 
-        May be asked from several threads, one after the other.
+        May be asked from several threads: for the same events one waits for another, a page's month for no alert else.
         """
-        with self._lock:
-            return self._of(objective, now, start)
-
-    def _of(self, objective: Objective, now: datetime, start: datetime | None) -> pl.DataFrame:
         if start is None:
             start = now - timedelta(seconds=max(pair.long_s for pair in WINDOWS) + 3600)
         counted = replace(  # the same events, whatever is promised of them
             objective, name="", target_ratio=0.0, calendar=None, slices=None, more_periods=(), sla=None, file=None
         )
+        with self._locks.setdefault(counted, threading.Lock()):
+            return self._of(counted, now, start)
+
+    def _of(self, counted: Objective, now: datetime, start: datetime) -> pl.DataFrame:
         known = self._known.get(counted)
         if known is None or start < known.start or now - known.all_read_at >= self._READ_ANEW:
             widest = start if known is None else min(start, known.start + (now - known.all_read_at))
@@ -228,7 +245,8 @@ class RecentCounts:
         since = max(known.start, _minute_of(known.until - self._LATE))
         parts = [known.counts.filter(pl.col("time") < since)]
         if since < now:
-            parts += [slo_counts(self.store, objective, part) for part in Window(since, now).stretches(_DAY)]
+            stretches = Window(since, now).stretches(_DAY)
+            parts += [slo_counts(self.store, counted, part, self._knowledge) for part in stretches]
         counts = pl.concat(parts)
         self._forget(now)
         if counted in self._known or len(self._known) < self._KEPT_MOST:
@@ -237,24 +255,25 @@ class RecentCounts:
 
     def _forget(self, now: datetime) -> None:
         """What was not asked for in the last hours."""
-        for objective, known in list(self._known.items()):  # pages ask from other threads meanwhile
+        for counted, known in list(self._known.items()):  # pages ask from other threads meanwhile
             if now - known.until > self._READ_ANEW:
-                self._known.pop(objective, None)
+                self._known.pop(counted, None)
 
 
 class PastCounts:
     """Good and all events of objectives by the minute, at any minute of a stretch; each objective is read once."""
 
-    def __init__(self, store: Store, window: Window) -> None:
+    def __init__(self, store: Store, window: Window, knowledge: Knowledge) -> None:
         self._store = store
         self._window = window
+        self._knowledge = knowledge
         self._known: dict[Objective, pl.DataFrame] = {}
 
     def of(self, objective: Objective, now: datetime, start: datetime) -> pl.DataFrame:
         """Columns time, total, good, by minute from `start`, but not before the judged window then, up to `now`."""
         if objective not in self._known:
             whole = Window(judged_window(objective, self._window.start).start, self._window.end)
-            self._known[objective] = slo_counts(self._store, objective, whole)
+            self._known[objective] = slo_counts(self._store, objective, whole, self._knowledge)
         return self._known[objective].filter((pl.col("time") >= start) & (pl.col("time") < now))
 
 
@@ -268,29 +287,24 @@ def slo_burns(counts: RecentCounts, objectives: Sequence[Objective], now: dateti
     return [alert for one in objectives for alert in burn_alerts(one, counts.of(one, now), now, exclusions=exclusions)]
 
 
-def backtest(
-    store: Store,
-    objective: Objective,
-    window: Window,
-    settings: BurnSettings | None = None,
-    counts: pl.DataFrame | None = None,
-) -> list[BurnAlert]:
+def backtest(store: Store, objective: Objective, window: Window, counts: pl.DataFrame) -> list[BurnAlert]:
     """The pages and tickets that an objective would have brought within a window: what is known, asked afterwards.
 
-    Who has them at hand gives the `counts` of `backtest_counts`; another target needs no others.
+    `counts` are those of `backtest_counts`; another target needs no others.
     """
-    if counts is None:
-        counts = backtest_counts(store, objective, window)
-    found = burn_alerts(objective, counts, window.end, settings, kept_exclusions(store))
+    found = burn_alerts(objective, counts, window.end, exclusions=kept_exclusions(store))
     return [one for one in found if one.started_at >= window.start]
 
 
-def backtest_counts(store: Store, objective: Objective, window: Window) -> pl.DataFrame:
+def backtest_counts(store: Store, objective: Objective, window: Window, knowledge: Knowledge) -> pl.DataFrame:
     """The counts that a backtest over a window needs: columns time, total, good, from before the window on."""
     lead_s = max(pair.long_s for pair in WINDOWS)
-    return slo_counts(store, objective, window.widened(before_s=lead_s))
+    return slo_counts(store, objective, window.widened(before_s=lead_s), knowledge)
 
 
-def slo_evidence(store: Store, objective: Objective, window: Window, step_s: int) -> dict[str, Any]:
+def slo_evidence(
+    store: Store, objective: Objective, window: Window, knowledge: Knowledge, step_s: int
+) -> dict[str, Any]:
     """Every count that the standing of an objective over a window rests on, as `analytics.slo_evidence` tells it."""
-    return evidence(objective, slo_counts(store, objective, window), window, kept_exclusions(store), step_s)
+    counts = slo_counts(store, objective, window, knowledge)
+    return evidence(objective, counts, window, kept_exclusions(store), step_s)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from analytics.knowledge.documents import Document, KnowledgeError
 from domain.cause import CauseKind
 from domain.entity import EntityKind, names_text
+from domain.wording import readable, sentence
 
 __all__ = [
     "Knowledge",
@@ -164,6 +165,19 @@ class Knowledge:
         """The metrics that tell a signal, and those of its capacity; empty for a signal that is not known."""
         signal = self.signals.get(name)
         return [] if signal is None else [*signal.metrics, *signal.capacity]
+
+    def signal_title(self, name: str) -> str:
+        """What a signal is called beside its values; one that is not known any more is made readable."""
+        signal = self.signals.get(name)
+        # A moment is shown as one, whatever unit it is measured in.
+        return sentence(readable(name)) if signal is None else signal.title.removesuffix(" (Unix time)")
+
+    def cause_title(self, kind: CauseKind) -> str:
+        """What a kind of cause is called; one without a pattern is made readable."""
+        pattern = self.patterns.get(kind)
+        if pattern is not None:
+            return pattern.title
+        return "Cause unknown" if kind is CauseKind.UNKNOWN else sentence(readable(kind.value))
 
     @property
     def of_replicas(self) -> frozenset[str]:

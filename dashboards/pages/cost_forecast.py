@@ -16,6 +16,7 @@ from dashboards.components import chart, empty_state, fact, figure_of, panel
 from dashboards.context import PageContext
 from dashboards.cost_parts import page_head, waiting
 from dashboards.cost_reading import CostReader, hour_before
+from domain.wording import sentence
 
 MODELS = {
     Model.SEASONAL_NAIVE: "The last day or week again",
@@ -81,7 +82,7 @@ def no_forecast(reason: str) -> Component:
     return empty_state(
         "chart-line",
         "No forecast yet",
-        [html.P(f"{text.sentence(reason)}."), html.P("It comes by itself as hours of GPU metrics come in.")],
+        [html.P(f"{sentence(reason)}."), html.P("It comes by itself as hours of GPU metrics come in.")],
     )
 
 

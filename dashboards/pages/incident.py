@@ -11,6 +11,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from analytics.jobs.explaining import evidence_series, explain_window
+from analytics.knowledge import Knowledge
 from analytics.scope import VALUES
 from dashboards import figures, handling, text
 from dashboards.callbacks import callback
@@ -25,6 +26,7 @@ from dashboards.state import incident_id_of, incident_path, parse_state
 from dashboards.whereabouts import show_whereabouts
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
+from domain.wording import sentence
 from storage.readers import read_incident, read_latency, read_request_series, read_topology
 from storage.store import Store
 
@@ -107,7 +109,8 @@ def register(app: Dash, context: PageContext) -> None:
             return no_such_incident(path), [], "", [], None
         now = context.now()
         unseen = await asyncio.to_thread(context.read_unseen, now, incident.service)
-        return _told(incident, now, hiding_end(unseen, incident, context.analysis.spikes.calm))
+        hidden = hiding_end(unseen, incident, context.analysis.spikes.calm)
+        return _told(incident, now, hidden, context.knowledge)
 
     @callback(
         app,
@@ -144,10 +147,10 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None:
             return figures.empty(""), None
         window, step_s = pinned_window(incident, context.now())
-        knowledge = context.analysis.knowledge
+        knowledge = context.knowledge
         series = await asyncio.to_thread(evidence_series, store, incident, window, step_s, knowledge)
         without_course = figures.evidence_without_course(series, incident)
-        return figures.evidence_multiples(series, incident, window=window), uncharted(without_course)
+        return figures.evidence_multiples(series, incident, window=window), uncharted(without_course, knowledge)
 
     @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_where(path: str | None, _ticks: int | None) -> Component | None:
@@ -168,7 +171,13 @@ def register(app: Dash, context: PageContext) -> None:
             explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
         )
         return explained_window(
-            state.explain, found, incident.indicator, incident_path(incident.id), state, incident.service
+            state.explain,
+            found,
+            incident.indicator,
+            context.knowledge,
+            incident_path(incident.id),
+            state,
+            incident.service,
         )
 
 
@@ -191,13 +200,14 @@ def pinned_window(incident: Incident, now: datetime) -> tuple[Window, int]:
     return Window(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)), step_s
 
 
-def _told(incident: Incident, now: datetime, hidden: Gap | None) -> tuple[Any, ...]:
+def _told(incident: Incident, now: datetime, hidden: Gap | None, knowledge: Knowledge) -> tuple[Any, ...]:
     """Head, impact and causes; lists that somebody has unfolded stay as they are where no cause can change."""
     found = incident.explanation
     heading = (head(incident, now, hidden), impact(incident), why_note(incident, now, hidden))
     if _is_settled(incident, now):
         return (*heading, no_update, no_update)
-    return (*heading, why(found, incident.indicator), show_whereabouts(found.whereabouts, incident.indicator))
+    causes = why(found, incident.indicator, knowledge)
+    return (*heading, causes, show_whereabouts(found.whereabouts, incident.indicator))
 
 
 def no_such_incident(path: str | None) -> Component:
@@ -409,7 +419,7 @@ def _where(context: PageContext, incident: Incident) -> Component:
     affected = affected_names(incident.cause.entity, gpus, read_topology(store))
     hidden = None if incident.ended_at else hiding(context.read_unseen(now), (SAMPLES,))
     tiles = gpu_tiles(mean_activity(activity, gpus), affected)
-    return html.Div([tiles, None if hidden is None else html.P(text.sentence(f"{hidden.as_of}."), className="calm")])
+    return html.Div([tiles, None if hidden is None else html.P(sentence(f"{hidden.as_of}."), className="calm")])
 
 
 def _requests(context: PageContext, incident: Incident) -> list[Component]:

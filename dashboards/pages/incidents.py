@@ -11,6 +11,7 @@ from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
 from analytics.incident_times import IncidentTimes, Times, incident_times
+from analytics.knowledge import Knowledge
 from dashboards import text
 from dashboards.callbacks import callback
 from dashboards.components import badge, empty_state, fact, page_link, state_words
@@ -63,7 +64,8 @@ def register(app: Dash, context: PageContext) -> None:
         calm = context.analysis.spikes.calm
         hidden = {one.id: gap for one in found if (gap := hiding_end(unseen, one, calm)) is not None}
         known = [replace(one, ended_at=None) if one.id in hidden else one for one in found]
-        return note(found, state, hidden), handling(incident_times(known, notes)), table(found, now, notes, hidden)
+        rows = table(found, now, notes, context.knowledge, hidden)
+        return note(found, state, hidden), handling(incident_times(known, notes)), rows
 
 
 def note(found: Sequence[Incident], state: PageState, hidden: Mapping[str, Gap]) -> str:
@@ -110,6 +112,7 @@ def table(
     found: Sequence[Incident],
     now: datetime,
     notes: Mapping[str, Mapping[str, Any]],
+    knowledge: Knowledge,
     hidden: Mapping[str, Gap] = MappingProxyType({}),
 ) -> Component:
     """One row an incident; the whole row is the link.
@@ -118,22 +121,23 @@ def table(
         found: one at least.
         now: the clock.
         notes: by incident, as `read_incident_notes` gives them.
+        knowledge: how kinds of cause are called.
         hidden: by incident, the gap since which it is not seen whether it goes on.
     """
     return html.Div(
         html.Table(
             [
                 html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
-                html.Tbody(
-                    [_row(incident, now, notes.get(incident.id, {}), hidden.get(incident.id)) for incident in found]
-                ),
+                html.Tbody([_row(one, now, notes.get(one.id, {}), knowledge, hidden.get(one.id)) for one in found]),
             ]
         ),
         className="panel table rows",
     )
 
 
-def _row(incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Gap | None) -> Component:
+def _row(
+    incident: Incident, now: datetime, noted: Mapping[str, Any], knowledge: Knowledge, hidden: Gap | None
+) -> Component:
     word, tone, icon_name = SEVERITIES[incident.severity]
     going_on = incident.status is Status.OPEN or hidden is not None
     cells = (
@@ -143,7 +147,7 @@ def _row(incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Ga
         lasted_words(incident, now, hidden),
         text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
-        text.likely_cause(incident),
+        text.likely_cause(incident, knowledge),
         [
             html.Span([html.Span(className="dot dot-critical"), state_words("Open", hidden)], className="state")
             if going_on

@@ -97,7 +97,7 @@ def register(app: Dash, context: PageContext) -> None:
             )
         return (
             f"{text.day_and_clock(now)} UTC",
-            verdict_banner(verdict(statuses, going_on, newest, now, unseen)),
+            verdict_banner(verdict(statuses, going_on, newest, now, context.knowledge, unseen)),
             [
                 objective_card(status, going_on, hiding_objective(unseen, status.objective))
                 for status in worst_first(statuses)
@@ -321,6 +321,7 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
             indicator=indicator,
             threshold_ms=context.threshold_ms(service, indicator),
             incidents=read_incidents(store, window, service=service),
+            knowledge=context.knowledge,
             explained=state.explain,
         ),
     )
@@ -342,7 +343,7 @@ def _explained(context: PageContext, state: PageState) -> Component | None:
     if window is None or service is None:
         return None
     found = explain_window(store, service, window, indicator, context.analysis)
-    return explained_window(window, found, indicator, "/", state, service)
+    return explained_window(window, found, indicator, context.knowledge, "/", state, service)
 
 
 def _services(store: Store, now: datetime, state: PageState) -> pl.DataFrame:

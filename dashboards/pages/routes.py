@@ -28,6 +28,7 @@ from dashboards.context import PageContext
 from dashboards.severity import SEVERITIES
 from domain.alert import DeadLetter
 from domain.incident import Severity
+from domain.wording import sentence
 
 PATH = "/alerts/routes"
 _EXAMPLES = 6
@@ -362,7 +363,7 @@ def timing_words(route: Route, parent: Route | None) -> str:
         ),
     )
     words = [words for own, inherited, words in told if before is None or own != inherited]
-    return text.sentence(" · ".join(words)) if words else "Grouped and timed as above"
+    return sentence(" · ".join(words)) if words else "Grouped and timed as above"
 
 
 def _interval_words(route: Route, config: AlertingConfig) -> list[str]:

@@ -15,7 +15,7 @@ from dash.development.base_component import Component
 
 from alerts.decide import promise
 from analytics.burn_rates import WINDOWS, BurnAlert, burn_rate_course, never_pages
-from analytics.jobs.objectives import RecentCounts, backtest, kept_exclusions, slo_statuses
+from analytics.jobs.objectives import backtest, kept_exclusions, slo_statuses
 from analytics.slo import budget_history, excluded_windows, overlap_s
 from analytics.slo_windows import judged_window, slo_window
 from dashboards import figures, slo_backtest, slo_exclusions, slo_figures, text
@@ -40,6 +40,7 @@ from dashboards.verdict import line_tone
 from domain.incident import Indicator
 from domain.slo import Counted, CreditExposure, Exclusion, Objective, Period, Sla, SloStatus
 from domain.window import Window, rfc3339
+from domain.wording import sentence
 
 _POINTS = 240
 _BUCKETS_MOST = 50_000  # of evidence, as the API has it
@@ -88,7 +89,6 @@ def layout() -> Component:
 
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page and its parts."""
-    recent = context.counts or RecentCounts(context.store)
 
     @callback(
         app,
@@ -112,7 +112,7 @@ def register(app: Dash, context: PageContext) -> None:
         path: str | None, search: str | None, _ticks: int | None, _changed: Any
     ) -> tuple[Any, ...]:
         name, now = slo_name_of(path), context.now()
-        return await asyncio.to_thread(_page, context, recent, name, parse_state(search), now)
+        return await asyncio.to_thread(_page, context, name, parse_state(search), now)
 
     slo_backtest.register(app, context)
     slo_exclusions.register(app, context)
@@ -128,15 +128,13 @@ class _Reading:
     alerts: Sequence[BurnAlert]
 
 
-def _page(
-    context: PageContext, recent: RecentCounts, name: str | None, state: PageState, now: datetime
-) -> tuple[Any, ...]:
+def _page(context: PageContext, name: str | None, state: PageState, now: datetime) -> tuple[Any, ...]:
     objective = context.objective(name)
     if objective is None:
         blank = figures.empty("Nothing to show")
         return (unknown(name or ""), None, None, blank, None, None, None, blank, None, blank, None)
     shown = shown_window(state, now)
-    found = _read(context, recent, objective, shown, now)
+    found = _read(context, objective, shown, now)
     hidden = hiding_objective(context.read_unseen(now), objective)
     status, window = found.status, slo_window(objective, now)
     excluded = excluded_windows(objective, found.exclusions)
@@ -166,13 +164,13 @@ def _page(
     )  # fmt: skip
 
 
-def _read(context: PageContext, recent: RecentCounts, objective: Objective, shown: Window, now: datetime) -> _Reading:
+def _read(context: PageContext, objective: Objective, shown: Window, now: datetime) -> _Reading:
     exclusions = kept_exclusions(context.store)
     window = slo_window(objective, now)
     start = min(judged_window(objective, now).start, window.start - _LEAD, shown.start - _LEAD)
-    counts = recent.of(objective, now, start)
-    (status,) = slo_statuses(context.store, [objective], now, recent)
-    alerts = backtest(context.store, objective, Window(window.start, now), counts=counts)
+    counts = context.counts.of(objective, now, start)
+    (status,) = slo_statuses(context.store, [objective], now, context.counts)
+    alerts = backtest(context.store, objective, Window(window.start, now), counts)
     return _Reading(status, counts, exclusions, alerts)
 
 
@@ -229,7 +227,7 @@ def head(status: SloStatus, now: datetime, hidden: Gap | None = None) -> Compone
                 [
                     html.Div(marks, className="incident-marks"),
                     html.H1(objective.name),
-                    html.P(text.sentence(promise(objective)) + ".", className="promise"),
+                    html.P(sentence(promise(objective)) + ".", className="promise"),
                     None if warning is None else html.P([icon("bell-off"), f" {warning}."], className="note"),
                 ]
             ),
@@ -302,7 +300,7 @@ def facts(status: SloStatus, noun: str, now: datetime, hidden: Gap | None = None
             ),
             fact("Runs out", *spent_words(status, now), title="If the last day goes on"),
             fact(
-                text.sentence(f"bad {noun}"),
+                sentence(f"bad {noun}"),
                 slo_figures.sentence_count(bad) if status.total_count else text.UNKNOWN,
                 f"of {text.count(status.total_count)}" if status.total_count else None,
             ),
@@ -340,7 +338,7 @@ def windows_table(status: SloStatus, hidden: Gap | None = None) -> Component:
     rows: list[tuple[Any, ...]] = []
     for number, one in enumerate(status.periods):
         state = state_badge(*STATES[one.state][:2], None, hidden)
-        name = text.sentence(window_words(one.period))
+        name = sentence(window_words(one.period))
         rows.append((name, state, *_counted_cells(one.counted, target), text.percent_floor(one.coverage_ratio)))
         if number == 0 and status.excluded_s > 0 and status.with_excluded is not None:
             words = html.Span(f"with {text.lasting(status.excluded_s)} that are excluded", className="note indented")

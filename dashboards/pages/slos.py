@@ -20,6 +20,7 @@ from dashboards.severity import STATES
 from dashboards.state import parse_state, slo_path
 from dashboards.verdict import line_tone, worst_first
 from domain.slo import SloStatus
+from domain.wording import sentence
 
 _SHOWN_WINDOWS = ("1h", "6h", "1d", "3d")
 _HEADS = (
@@ -88,7 +89,7 @@ def missing_note(services: Sequence[str]) -> Component | None:
     """The services that nothing is promised of; None when there are none."""
     if not services:
         return None
-    words = text.sentence(f"{without_objective_words(services)}.")
+    words = sentence(f"{without_objective_words(services)}.")
     return html.Ul(html.Li([icon("bell-off", "tone-warning"), html.Span(words)]), className="held")
 
 

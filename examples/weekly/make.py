@@ -111,6 +111,7 @@ def write(store: Store, out: Path) -> None:
     reports = WeeklyReports(
         store,
         settings.reports.weekly.model_copy(update={"site": "example"}),
+        settings.knowledge.known,
         settings.cost.to_job,
         lambda: OBJECTIVES,
         lambda: READ_AT,

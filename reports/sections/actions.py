@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from domain.wording import sentence
 from reports import words
 from reports.sections.blocks import Cell, Column, Document, Paragraph, Section, table_of
 
@@ -18,7 +19,7 @@ def actions_section(document: Document) -> Section:
             Cell(action["text"], is_strong=True, below=action["why"] or ""),
             Cell(_confidence(action["confidence"])),
             Cell(
-                words.sentence(action["worth"]),
+                sentence(action["worth"]),
                 "warning" if action["worth"] in ("due by policy", "open now") else "good",
                 is_strong=True,
             ),
@@ -41,4 +42,4 @@ def actions_section(document: Document) -> Section:
 
 def _confidence(value: Any) -> str:
     """Of a saving: 0-1, or a word; empty for a step that is due or that nothing is known of."""
-    return words.percent(float(value)) if isinstance(value, int | float) else words.sentence(value or "")
+    return words.percent(float(value)) if isinstance(value, int | float) else sentence(value or "")

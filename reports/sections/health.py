@@ -3,6 +3,7 @@
 from zoneinfo import ZoneInfo
 
 from domain.window import from_rfc3339
+from domain.wording import sentence
 from reports import words
 from reports.sections.blocks import (
     ROWS_MAX,
@@ -57,7 +58,7 @@ def _unhealthy(health: Document | None, one: str, many: str, zone: ZoneInfo) -> 
     if not health["rows"]:
         return [Paragraph(f"No {one} was unhealthy ({of}).")]
     columns = (
-        Column(words.sentence(one), 30),
+        Column(sentence(one), 30),
         Column("Where", 20),
         Column("What was seen", 34),
         Column("Since", 20, is_number=True),
@@ -71,7 +72,7 @@ def _unhealthy(health: Document | None, one: str, many: str, zone: ZoneInfo) -> 
         )
         for row in health["rows"]
     ]
-    title = f"{words.sentence(many)}: {words.number(health['unhealthy_count'], one)} unhealthy of {of}"
+    title = f"{sentence(many)}: {words.number(health['unhealthy_count'], one)} unhealthy of {of}"
     return [table_of(title, columns, rows, 8, many)]
 
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from domain.window import duration_text, from_rfc3339
+from domain.wording import sentence
 from reports import charts, words
 from reports.sections.blocks import (
     ROWS_MAX,
@@ -30,7 +31,7 @@ def incidents_section(document: Document, zone: ZoneInfo) -> Section:
     by_id = {row["id"]: row for row in rows}
     web_url = web_address(document)
     said = [
-        f"{words.sentence(words.number(len(rows), 'incident'))}, {incidents['page_count']} of which paged",
+        f"{sentence(words.number(len(rows), 'incident'))}, {incidents['page_count']} of which paged",
         f"the cause of {incidents['explained_count']} was found",
         *([f"{incidents['open_count']} still open"] if incidents["open_count"] else []),
     ]

@@ -3,6 +3,7 @@
 from zoneinfo import ZoneInfo
 
 from domain.window import from_rfc3339
+from domain.wording import sentence
 from reports import charts, words
 from reports.sections.blocks import (
     ROWS_MAX,
@@ -49,7 +50,7 @@ def objectives_section(document: Document) -> Section:
             tuple(
                 (
                     Cell(step["text"], is_strong=True),
-                    Cell(words.sentence(step["why"]), below=words.sentence(step["exemption"] or "")),
+                    Cell(sentence(step["why"]), below=sentence(step["exemption"] or "")),
                 )
                 for step in policy[:ROWS_MAX]
             ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from domain.wording import sentence
 from reports import words
 from reports.sections.blocks import (
     ROWS_MAX,
@@ -72,7 +73,7 @@ def _alert_blocks(alerts: Document | None) -> list[Block]:
     before = alerts["pages_before_count"]
     since = "" if before is None else f" ({before} the week before)"
     told = (
-        f"{words.sentence(words.number(alerts['pages_count'], 'page'))}{since} and "
+        f"{sentence(words.number(alerts['pages_count'], 'page'))}{since} and "
         f"{words.number(alerts['tickets_count'], 'ticket')}. {judged} "
         f"The busiest 12-hour shift had {words.number(alerts['pages_in_busiest_shift_count'], 'page')}; the goal is "
         "at most 2."
@@ -88,7 +89,7 @@ def _alert_blocks(alerts: Document | None) -> list[Block]:
     rows = [
         (
             Cell(rule["name"], is_strong=True, below=rule["service"]),
-            Cell(words.sentence(rule["severity"])),
+            Cell(sentence(rule["severity"])),
             Cell(f"{rule['count']}"),
             Cell(words.lasting(rule["median_lasted_s"])),
             Cell(

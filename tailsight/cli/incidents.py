@@ -118,7 +118,7 @@ def incidents(
     from storage.readers import read_incident, read_incident_notes, read_incidents
 
     now = datetime.now(UTC)
-    with configured_store(config) as (store, _):
+    with configured_store(config) as (store, settings):
         if incident_id is None:
             found = read_incidents(store, Window(now - timedelta(hours=hours), now))
         elif one := read_incident(store, incident_id):
@@ -130,7 +130,8 @@ def incidents(
         handled = [(one, noted.get(one.id, {})) for one in found]
         say_json({"incidents": [to_document(one) | {"handling": handling_document(one, of)} for one, of in handled]})
     elif incident_id is not None:
-        out.print(Markdown(incident_report(found[0], noted.get(incident_id, {}))))
+        report = incident_report(found[0], noted.get(incident_id, {}), knowledge=settings.knowledge.known)
+        out.print(Markdown(report))
     elif found:
         _tell_incidents(sorted(found, key=lambda one: one.status is not Status.OPEN))
     else:

@@ -53,6 +53,7 @@ def report_weekly(
         reports = WeeklyReports(
             store,
             settings.reports.weekly,
+            settings.knowledge.known,
             settings.cost.to_job,
             lambda: standing_objectives(store, settings.promised, now),
             lambda: now,

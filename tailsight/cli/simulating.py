@@ -90,13 +90,15 @@ def _named_first(outcome: dict[str, Any]) -> bool:
 
 
 def _tell_once(outcome: dict[str, Any]) -> None:
+    from analytics.knowledge import shipped_knowledge
     from domain.incident import from_document
     from reports.incident import incident_report
 
     truth = outcome["truth"]
     out.print(f"[dim]What really happened:[/] {truth['kind']} at {escape(truth['entity']['name'])}", highlight=False)
     for document in outcome["incidents"]:
-        out.print(Markdown(incident_report(from_document(document))))
+        # The demo takes no settings, so nobody's own knowledge either.
+        out.print(Markdown(incident_report(from_document(document), knowledge=shipped_knowledge())))
     if outcome["page"] is None:
         out.print("Nobody would have been told.")
         return

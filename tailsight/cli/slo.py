@@ -23,14 +23,15 @@ app = typer.Typer(invoke_without_command=True, help="Where each objective stands
 def slo(context: typer.Context, *, config: Config = None, as_json: Json = False) -> None:
     """Where each objective stands now."""
     from analytics.burn_rates import never_pages
-    from analytics.jobs.objectives import slo_statuses, standing_objectives
+    from analytics.jobs.objectives import StoredCounts, slo_statuses, standing_objectives
     from analytics.slo_documents.annotations import period_text
 
     if context.invoked_subcommand is not None:
         return
     now = datetime.now(UTC)
     with configured_store(config) as (store, settings):
-        statuses = slo_statuses(store, standing_objectives(store, settings.promised, now), now)
+        objectives = standing_objectives(store, settings.promised, now)
+        statuses = slo_statuses(store, objectives, now, StoredCounts(store, settings.knowledge.known))
     if as_json:
         from fastapi.encoders import jsonable_encoder
 
@@ -71,7 +72,7 @@ def slo_backtest(
     as_json: Json = False,
 ) -> None:
     """Say when an objective would have paged, with this target and threshold, in a stretch of stored time."""
-    from analytics.jobs.objectives import backtest, standing_objectives
+    from analytics.jobs.objectives import backtest, backtest_counts, standing_objectives
     from analytics.slo_backtest import TrialError, backtest_document, tried
 
     window = window_of(start, end)
@@ -83,7 +84,8 @@ def slo_backtest(
             objective = tried(known[name], target, threshold_ms)
         except TrialError as error:
             fail(f"--{error.field}: {error}", Exit.WRONG_USE)
-        alerts = backtest(store, objective, window)
+        counts = backtest_counts(store, objective, window, settings.knowledge.known)
+        alerts = backtest(store, objective, window, counts)
     if as_json:
         say_json(backtest_document(objective, alerts))
         return

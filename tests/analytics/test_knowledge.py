@@ -114,3 +114,16 @@ def test_a_fault_in_a_document_is_told_with_its_file_entry_and_field(signals: st
 
 def test_the_examples_of_next_steps_hold() -> None:
     assert doctest.testmod(knowledge) == (0, 2)
+
+
+def test_signals_and_causes_bear_their_titles_and_what_is_not_known_any_more_is_made_readable() -> None:
+    assert KNOWLEDGE.signal_title("symbol_errors") == "Symbol errors"
+    assert KNOWLEDGE.signal_title("some_old:signal") == "Some old signal"
+    assert KNOWLEDGE.signal_title("engine_start") == "Engine started", "a moment is shown as one"
+    assert KNOWLEDGE.cause_title(CauseKind.NETWORK_LINK_FAULT) == "Bad link"
+    assert KNOWLEDGE.cause_title(CauseKind.UNKNOWN) == "Cause unknown"
+
+
+@pytest.mark.parametrize("kind", CauseKind)
+def test_every_kind_of_cause_has_a_title_of_its_own(kind: CauseKind) -> None:
+    assert [KNOWLEDGE.cause_title(other) for other in CauseKind].count(KNOWLEDGE.cause_title(kind)) == 1

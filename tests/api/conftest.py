@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
 from analytics.jobs.explaining import explain_window
+from analytics.knowledge import shipped_knowledge
 from api.app import create_api
 from api.context import Health, LoaderState
 from api.settings import ApiSettings
@@ -75,12 +77,13 @@ def make_api(store: Store) -> MakeApi:
             "health": Health(lambda: LoaderState(alive=True, lag_seconds=None)),
             "metrics_text": lambda: b"# TYPE tailsight_up gauge\ntailsight_up 1.0\n",
             "objectives": lambda: (),
+            "knowledge": shipped_knowledge(),
             "explain": explain_window,
             "render_report": lambda incident, _: f"# {incident.service}\n",
-            "render_postmortem": postmortem,
+            "render_postmortem": partial(postmortem, knowledge=shipped_knowledge()),
             "pricing": lambda: Pricing(shipped_prices()),
             "weekly_reports": WeeklyReports(
-                store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: NOW
+                store, WeeklySettings(), shipped_knowledge(), lambda: Pricing(shipped_prices()), tuple, lambda: NOW
             ),
             "alerting": given.pop("alerting", None)
             or Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: NOW),

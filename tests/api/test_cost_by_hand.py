@@ -10,6 +10,7 @@ from analytics.cost import jobs
 from analytics.cost.jobs import Pricing, settle
 from analytics.cost.price_book import price_book_of
 from analytics.cost.step_models import StepModel
+from analytics.knowledge import shipped_knowledge
 from reports.weekly import WeeklyFacts, weekly_document
 from storage.store import Store
 from tests.api.clock import NOW
@@ -88,7 +89,7 @@ def test_the_api_says_what_the_hand_worked_out(make_asker: Any, fleet: Store) ->
 
 def test_the_weekly_report_says_the_same(fleet: Store) -> None:
     costs = jobs.costs_of(fleet, jobs.Window(START, NOW), pricing())
-    week = WeeklyFacts("2026-W48", NOW, (), (), allocation=costs.allocation)
+    week = WeeklyFacts("2026-W48", NOW, (), (), shipped_knowledge(), allocation=costs.allocation)
     cost = weekly_document(week)["cost"]
 
     assert cost["cost_usd"] == 3.6

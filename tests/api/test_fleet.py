@@ -1,11 +1,13 @@
 """GPUs, ports, replicas and releases over the API, of a simulated half hour."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from simulator.fill import fill
 from simulator.run import Simulation
 from storage.readers import write_topology
@@ -35,6 +37,13 @@ def test_gpus_are_listed_with_what_they_told_last(ask: Any, cloud: Any) -> None:
     assert 20 < served["readings"]["gpu_temperature"] < 95
     assert answer["signals"]["gpu_temperature"] == {"title": "GPU temperature", "unit": "°C"}
     assert served["pool"] == "serving"
+
+
+def test_readings_bear_the_titles_of_a_site(make_asker: Any, cloud: Any) -> None:
+    shipped = shipped_knowledge()
+    ours = replace(shipped.signals["gpu_temperature"], title="Die temperature")
+    asker = make_asker(knowledge=replace(shipped, signals={**shipped.signals, "gpu_temperature": ours}))
+    assert asker.get("/api/v1/gpus").json()["signals"]["gpu_temperature"]["title"] == "Die temperature"
 
 
 def test_gpus_of_a_node_come_in_pages(ask: Any, cloud: Any) -> None:

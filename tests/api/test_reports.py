@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.store import Store
@@ -18,7 +19,13 @@ def asker(store: Store, make_asker: Callable[..., Any]) -> Any:
     store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
     fill(store)
     reports = WeeklyReports(
-        store, WeeklySettings(), lambda: PRICING, lambda: OBJECTIVES, lambda: NOW, lambda: "https://tailsight.example"
+        store,
+        WeeklySettings(),
+        shipped_knowledge(),
+        lambda: PRICING,
+        lambda: OBJECTIVES,
+        lambda: NOW,
+        lambda: "https://tailsight.example",
     )
     return make_asker(weekly_reports=reports)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analytics.jobs.objectives import kept_objectives, slo_statuses
+from analytics.jobs.objectives import StoredCounts, kept_objectives, slo_statuses
+from analytics.knowledge import shipped_knowledge
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
@@ -215,7 +216,7 @@ def test_an_objective_of_a_floor_is_put_and_judged(ask: Any, clean_store: Store,
     insert_requests("chat", [60.0 - second for second in range(40)], model="small")
     insert_requests("chat", [120.0 - second for second in range(10)], model="small")
     insert_requests("chat", [180.0 - second for second in range(50)], model="large")
-    (status,) = slo_statuses(clean_store, [kept], NOW)
+    (status,) = slo_statuses(clean_store, [kept], NOW, StoredCounts(clean_store, shipped_knowledge()))
     assert (status.good_count, status.total_count) == (1, 2)
 
 

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
-from analytics.jobs.explaining import explain_window
+from analytics.jobs.explaining import AnalyzeSettings, explain_window
+from analytics.knowledge import shipped_knowledge
 from api.app import create_api
 from api.context import Health, LoaderState
 from api.settings import ApiSettings
@@ -134,6 +136,7 @@ def application(
     weekly_reports = WeeklyReports(
         store,
         WeeklySettings(),
+        shipped_knowledge(),
         lambda: Pricing(shipped_prices()),
         lambda: fixture_data.OBJECTIVES,
         lambda: fixture_data.NOW,
@@ -145,9 +148,10 @@ def application(
         health=Health(loader=lambda: LoaderState(alive=True, lag_seconds=None)),
         metrics_text=lambda: b"",
         objectives=lambda: objectives,
+        knowledge=shipped_knowledge(),
         explain=explain_window,
-        render_report=incident_report,
-        render_postmortem=postmortem,
+        render_report=partial(incident_report, knowledge=shipped_knowledge()),
+        render_postmortem=partial(postmortem, knowledge=shipped_knowledge()),
         alerting=alerting,
         pricing=lambda: pricing or Pricing(shipped_prices()),
         weekly_reports=weekly_reports,
@@ -160,6 +164,7 @@ def application(
         settings,
         objectives=lambda: objectives,
         now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
         alerting=alerting,
         pricing=lambda: pricing or Pricing(shipped_prices()),
         weekly_reports=weekly_reports,

@@ -8,13 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from analytics.jobs.objectives import RecentCounts, slo_counts
+from analytics.jobs.objectives import PastCounts, RecentCounts, StoredCounts, backtest_counts, slo_counts
+from analytics.knowledge import shipped_knowledge
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
 from domain.window import Window
 from storage.store import Store
 from tests import naive
 
+KNOWLEDGE = shipped_knowledge()
 START = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 HOUR = Window(START, START + timedelta(hours=1))
 COLUMNS = {
@@ -71,7 +73,7 @@ def test_requests_are_counted_as_by_a_loop_over_the_records(
     threshold_ms = {Indicator.ERRORS: None, Indicator.LATENCY: 3000.0, Indicator.TPOT: 40.0}.get(indicator, 700.0)
     pace_ms = 60.0 if indicator is Indicator.GOODPUT else None
     objective = Objective("x", "chat", indicator, 0.9, 30, threshold_ms, tpot_threshold_ms=pace_ms, selection=selection)
-    counts = slo_counts(any_store, objective, HOUR)
+    counts = slo_counts(any_store, objective, HOUR, KNOWLEDGE)
     found = {time: (total, good) for time, total, good in counts.iter_rows() if total}
     assert found == naive.request_events(requests, objective)
     assert 0 < counts["good"].sum() < counts["total"].sum()
@@ -89,7 +91,23 @@ def test_a_minute_with_a_queue_and_no_request_is_too_slow(any_store: Store) -> N
     store_samples(any_store, 1, "vllm:num_requests_waiting", {2: 7.0, 3: 0.0})
     store_samples(any_store, 2, "vllm:num_requests_waiting", {4: 9.0})
     objective = Objective("x", "chat", Indicator.THROUGHPUT, 0.9, 30, floor_per_s=1.0)
-    assert told(slo_counts(any_store, objective, HOUR)) == {0: (1, 0), 1: (1, 1), 2: (1, 0), 5: (1, 1)}
+    assert told(slo_counts(any_store, objective, HOUR, KNOWLEDGE)) == {0: (1, 0), 1: (1, 1), 2: (1, 0), 5: (1, 1)}
+
+
+def test_what_waits_is_told_by_the_metrics_of_a_site(any_store: Store) -> None:
+    request = {"time": START, "service": "chat", "replica": "chat-0"}
+    any_store.insert("tailsight_requests", pl.DataFrame([request], schema_overrides={"time": COLUMNS["time"]}))
+    store_series(any_store, 1, "acme_waiting", replica="chat-0")
+    store_samples(any_store, 1, "acme_waiting", {2: 7.0})
+    ours = replace(KNOWLEDGE.signals["waiting_requests"], metrics=("acme_waiting",))
+    own = replace(KNOWLEDGE, signals={**KNOWLEDGE.signals, "waiting_requests": ours})
+    objective = Objective("x", "chat", Indicator.THROUGHPUT, 0.9, 30, floor_per_s=1.0)
+    assert told(slo_counts(any_store, objective, HOUR, KNOWLEDGE)) == {0: (1, 0)}
+    expected = {0: (1, 0), 2: (1, 0)}
+    assert told(slo_counts(any_store, objective, HOUR, own)) == expected
+    for counts in (StoredCounts(any_store, own), RecentCounts(any_store, own), PastCounts(any_store, HOUR, own)):
+        assert told(counts.of(objective, HOUR.end, START)) == expected
+    assert told(backtest_counts(any_store, objective, HOUR, own)) == expected
 
 
 @pytest.mark.parametrize("data", ["requests", "samples"])
@@ -105,7 +123,7 @@ def test_data_is_fresh_until_the_newest_is_too_old(any_store: Store, data: Any) 
         store_samples(any_store, 2, "up", dict.fromkeys(range(60), 0.0))
     objective = Objective("x", "chat", Indicator.DATA_FRESHNESS, 0.9, 30, age_max_s=300.0, data=data)
     since = [(time - START).total_seconds() for time in came]
-    assert told(slo_counts(any_store, objective, HOUR)) == naive.freshness_events(since, range(60), 300.0)
+    assert told(slo_counts(any_store, objective, HOUR, KNOWLEDGE)) == naive.freshness_events(since, range(60), 300.0)
 
 
 def test_gpus_are_counted_as_by_a_loop_over_the_samples(any_store: Store) -> None:
@@ -135,7 +153,7 @@ def test_gpus_are_counted_as_by_a_loop_over_the_samples(any_store: Store) -> Non
     def counted(node: str | None) -> dict[int, tuple[int, int]]:
         selection = Selection(node=node)
         objective = Objective("x", "fleet", Indicator.GPU_AVAILABILITY, 0.99, 30, selection=selection)
-        return told(slo_counts(any_store, objective, HOUR))
+        return told(slo_counts(any_store, objective, HOUR, KNOWLEDGE))
 
     assert counted(None) == naive.gpu_events(gpus, up, range(60), 30 * 1440)
     assert counted(None)[12] == (3, 3), "of a node that does not answer nothing is known"
@@ -148,7 +166,7 @@ def test_gpus_are_counted_as_by_a_loop_over_the_samples(any_store: Store) -> Non
 def test_what_is_kept_in_memory_is_what_would_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = Objective("x", "kept-in-memory", Indicator.ERRORS, 0.9, 30)
     wanted = replace(objective, name="y", target_ratio=0.99)  # of the same events
-    recent = RecentCounts(store)
+    recent = RecentCounts(store, KNOWLEDGE)
     asked: list[timedelta] = []
     query = store.query
 
@@ -170,7 +188,7 @@ def test_what_is_kept_in_memory_is_what_would_be_read(store: Store, monkeypatch:
         return found.sort("time"), sum(asked, timedelta())
 
     def stored(now: datetime, days: float) -> pl.DataFrame:
-        counts = slo_counts(store, objective, Window(now - timedelta(days=days + 1), now))
+        counts = slo_counts(store, objective, Window(now - timedelta(days=days + 1), now), KNOWLEDGE)
         return counts.filter(pl.col("time") >= now - timedelta(days=days))
 
     now = START

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 
+from analytics.jobs.explaining import AnalyzeSettings
 from dashboards.app import create_dashboard
 from dashboards.settings import DashboardSettings
 from storage.store import Store
@@ -43,6 +44,7 @@ def pages(runner: asyncio.Runner, filled_store: Store) -> Asker:
         DashboardSettings(otlp_http_url="http://127.0.0.1:14318"),
         objectives=lambda: fixture_data.OBJECTIVES,
         now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
     )
 
     @api.get("/healthz")

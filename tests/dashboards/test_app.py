@@ -12,7 +12,8 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
-from analytics.jobs.explaining import explain_window
+from analytics.jobs.explaining import AnalyzeSettings, explain_window
+from analytics.knowledge import shipped_knowledge
 from api.app import create_api
 from api.context import Health
 from api.settings import ApiSettings
@@ -36,7 +37,14 @@ def test_a_page_is_answered_at_its_path(pages: Asker, path: str) -> None:
 
 def test_the_first_deep_link_after_a_start_gets_a_whole_page(runner: asyncio.Runner, filled_store: Store) -> None:
     api = FastAPI()
-    fresh = create_dashboard(api, filled_store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    fresh = create_dashboard(
+        api,
+        filled_store,
+        DashboardSettings(),
+        objectives=tuple,
+        now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
+    )
     page = Asker(runner, api).get("/incidents/chat-1", **PAGE).text
     assert fresh.callback_map
     for asset in ("/assets/app.css", "/assets/icons.css", "/assets/app.js", "/assets/plotly-cartesian-4.1.1.min.js"):
@@ -78,7 +86,14 @@ def test_the_catch_all_that_dash_adds_at_start_is_not_added(pages: Asker) -> Non
 
 
 def test_every_callback_is_a_coroutine(runner: asyncio.Runner, filled_store: Store) -> None:
-    app = create_dashboard(FastAPI(), filled_store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    app = create_dashboard(
+        FastAPI(),
+        filled_store,
+        DashboardSettings(),
+        objectives=tuple,
+        now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
+    )
     on_server = [entry["callback"] for entry in app.callback_map.values() if "callback" in entry]
     assert len(on_server) >= 10
     assert all(inspect.iscoroutinefunction(inspect.unwrap(function)) for function in on_server)
@@ -99,20 +114,28 @@ def api_over(store: Store, token: SecretStr | None) -> FastAPI:
         health=Health(loader=lambda: None),
         metrics_text=lambda: b"",
         objectives=tuple,
+        knowledge=shipped_knowledge(),
         explain=explain_window,
         render_report=lambda incident, _: incident.id,
         render_postmortem=lambda incident, _: incident.id,
         alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
         pricing=lambda: Pricing(shipped_prices()),
         weekly_reports=WeeklyReports(
-            store, WeeklySettings(), lambda: Pricing(shipped_prices()), tuple, lambda: fixture_data.NOW
+            store,
+            WeeklySettings(),
+            shipped_knowledge(),
+            lambda: Pricing(shipped_prices()),
+            tuple,
+            lambda: fixture_data.NOW,
         ),
     )
 
 
 def test_without_a_token_pages_assets_and_callbacks_are_for_this_machine(runner: asyncio.Runner, store: Store) -> None:
     api = api_over(store, token=None)
-    create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    create_dashboard(
+        api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW, analysis=AnalyzeSettings()
+    )
     asker = Asker(runner, api)
     for path in ("/", "/incidents", "/assets/app.js", "/_dash-layout", "/_dash-dependencies", "/nope"):
         assert asker.get(path, host="rebound.example:8080", **PAGE).status_code == 421, path
@@ -123,7 +146,9 @@ def test_without_a_token_pages_assets_and_callbacks_are_for_this_machine(runner:
 
 def test_the_apis_token_covers_pages_assets_and_callbacks(runner: asyncio.Runner, store: Store) -> None:
     api = api_over(store, SecretStr("open sesame, and sixteen more"))
-    create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW)
+    create_dashboard(
+        api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW, analysis=AnalyzeSettings()
+    )
     asker = Asker(runner, api)
     for path in ("/", "/incidents", "/assets/app.js", "/_dash-layout", "/_dash-dependencies", "/nope"):
         assert asker.get(path, **PAGE).status_code == 401, path
@@ -175,7 +200,14 @@ def test_a_callback_that_fails_leaves_a_trace_and_fails_the_request(
         raise StoreUnavailableError("the store cannot do this now: it is gone")
 
     api = FastAPI()
-    create_dashboard(api, store, DashboardSettings(), objectives=unreachable, now=lambda: fixture_data.NOW)
+    create_dashboard(
+        api,
+        store,
+        DashboardSettings(),
+        objectives=unreachable,
+        now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
+    )
     with caplog.at_level(logging.ERROR), pytest.raises(AssertionError, match="InternalServerError"):
         Asker(runner, api).callback(
             "overview-latency-title.children",

@@ -16,6 +16,7 @@ from analytics.cost.forecast import Forecast, forecast, month_end
 from analytics.cost.jobs import Costs
 from analytics.cost.latency_value import LatencyWorth
 from analytics.cost.unit_costs import Bill
+from analytics.jobs.explaining import AnalyzeSettings
 from dashboards import cost_words
 from dashboards.app import create_dashboard
 from dashboards.cost_parts import hourly, no_bill, rests_on, split_bar, tabs
@@ -269,6 +270,7 @@ def settled(runner: asyncio.Runner, filled_store: Store) -> Iterator[Asker]:
         DashboardSettings(),
         objectives=lambda: fixture_data.OBJECTIVES,
         now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
     )
     yield Asker(runner, api)
     for table in TABLES:

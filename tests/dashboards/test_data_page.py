@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from fastapi import FastAPI
 
+from analytics.jobs.explaining import AnalyzeSettings
 from collector.report import IngestReport
 from dashboards.app import create_dashboard
 from dashboards.pages import data
@@ -104,7 +105,13 @@ def test_a_process_with_a_collector_tells_what_it_did(
 ) -> None:
     api = FastAPI()
     create_dashboard(
-        api, filled_store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW, ingest=lambda: REPORT
+        api,
+        filled_store,
+        DashboardSettings(),
+        objectives=tuple,
+        now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
+        ingest=lambda: REPORT,
     )
     answer = Asker(runner, api).callback(*_INGEST, url__search="", tick__n_intervals=1)
     assert "1,200" in words(answer["data-flow"]["children"])

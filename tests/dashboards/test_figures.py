@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from dashboards import figures
 from domain.cause import CauseKind, Evidence
 from domain.entity import Entity, EntityKind
 from domain.incident import Indicator
 from domain.window import Window
 from tests.dashboards.frames import HOUR, NOON, PORT, TIME, cause, incident, minutes_ago, objective, status
+from tests.own_titles import OWN_TITLES
 
 _GPU = Entity(EntityKind.GPU, "GPU-1")
 _LEVELS = pl.DataFrame(
@@ -48,6 +50,8 @@ def _heatmap(**changes: Any) -> figures.Figure:
         "step_s": 60,
         "indicator": Indicator.TTFT,
         "threshold_ms": 800.0,
+        "incidents": [],
+        "knowledge": shipped_knowledge(),
     }
     return figures.latency_heatmap(**(asked | changes))
 
@@ -195,6 +199,8 @@ def test_an_incident_is_marked_only_where_it_began_in_the_window() -> None:
     outside = _heatmap(incidents=[incident(started_at=NOON - timedelta(days=1))])
     assert [note["text"] for note in inside["layout"]["annotations"]].count("Bad link") == 1
     assert "Bad link" not in [note["text"] for note in outside["layout"]["annotations"]]
+    ours = _heatmap(incidents=[incident()], knowledge=OWN_TITLES)
+    assert "Dim optics" in [note["text"] for note in ours["layout"]["annotations"]]
 
 
 def test_a_new_window_to_explain_takes_the_old_selection_away() -> None:

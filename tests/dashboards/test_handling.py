@@ -13,6 +13,7 @@ from alerts.decide import incident_alert
 from alerts.devices import device_alerts
 from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
+from analytics.knowledge import shipped_knowledge
 from dashboards.freshness import gaps
 from dashboards.handling import acknowledged, buttons, layout, line, silence_link
 from dashboards.pages.incidents import nothing_found, table
@@ -78,8 +79,8 @@ def test_there_is_no_silence_link_where_no_alert_fires_or_it_is_quiet() -> None:
 
 def test_the_list_says_who_has_an_incident_in_hand_and_since_when() -> None:
     assert acknowledged(NOTED, NOW) == "ann, 02:47"
-    assert words(table([PAGING], NOW, {PAGING.id: NOTED})).endswith("Open ann, 02:47")
-    assert words(table([PAGING], NOW, {})).endswith("Open")
+    assert words(table([PAGING], NOW, {PAGING.id: NOTED}, shipped_knowledge())).endswith("Open ann, 02:47")
+    assert words(table([PAGING], NOW, {}, shipped_knowledge())).endswith("Open")
 
 
 def test_what_is_over_only_for_want_of_requests_may_go_on_and_can_be_taken_in_hand() -> None:

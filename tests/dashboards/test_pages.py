@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from alerts.decide import data_late_alert, traffic_stopped_alerts
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
+from analytics.jobs.explaining import AnalyzeSettings
 from analytics.traffic_stops import StoppedTraffic
 from dashboards import shell
 from dashboards.app import create_dashboard
@@ -72,6 +73,7 @@ def later(runner: asyncio.Runner, filled_store: Store) -> Asker:
         DashboardSettings(otlp_http_url="http://127.0.0.1:14318"),
         objectives=tuple,
         now=lambda: now,
+        analysis=AnalyzeSettings(),
     )
     return Asker(runner, api)
 
@@ -81,7 +83,9 @@ def _pages_at(runner: asyncio.Runner, store: Store, now: datetime, **given: Any)
     api = FastAPI()
     objectives = given.pop("objectives", lambda: fixture_data.OBJECTIVES)
     settings = given.pop("settings", DashboardSettings())
-    create_dashboard(api, store, settings, objectives=objectives, now=lambda: now, **given)
+    create_dashboard(
+        api, store, settings, objectives=objectives, now=lambda: now, **({"analysis": AnalyzeSettings()} | given)
+    )
     return Asker(runner, api)
 
 

@@ -15,6 +15,7 @@ from alerts.config import parse_config
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.time_intervals import parse_time_interval
+from analytics.jobs.explaining import AnalyzeSettings
 from dashboards.app import create_dashboard
 from dashboards.pages import routes
 from dashboards.settings import DashboardSettings
@@ -36,8 +37,14 @@ def _asker(runner: asyncio.Runner, store: Store, settings: AlertsSettings | None
         alerting = Alerting(store, settings, CollectorRegistry(), lambda: fixture_data.NOW)
         alerting.tell(fixture_data.alerts())
     create_dashboard(
-        api, store, DashboardSettings(), objectives=tuple, now=lambda: fixture_data.NOW, alerting=alerting
-    )  # fmt: skip
+        api,
+        store,
+        DashboardSettings(),
+        objectives=tuple,
+        now=lambda: fixture_data.NOW,
+        analysis=AnalyzeSettings(),
+        alerting=alerting,
+    )
     return Asker(runner, api)
 
 

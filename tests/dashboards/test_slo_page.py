@@ -10,7 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from alerts.decide import slo_url
-from analytics.jobs.objectives import backtest, kept_exclusions
+from analytics.burn_rates import BurnAlert
+from analytics.jobs.explaining import AnalyzeSettings
+from analytics.jobs.objectives import RecentCounts, backtest, backtest_counts, kept_exclusions
+from analytics.knowledge import shipped_knowledge
 from dashboards import slo_backtest, slo_exclusions
 from dashboards.app import create_dashboard
 from dashboards.context import PageContext
@@ -18,7 +21,7 @@ from dashboards.pages import slo
 from dashboards.settings import DashboardSettings
 from dashboards.state import PageState, slo_path
 from domain.incident import Indicator, Severity
-from domain.slo import Counted, CreditExposure, Exclusion, Period, PeriodStatus, Slices, SloState
+from domain.slo import Counted, CreditExposure, Exclusion, Objective, Period, PeriodStatus, Slices, SloState
 from domain.window import Window
 from storage.readers import SLO_EXCLUSIONS, read_document
 from storage.store import Store
@@ -42,7 +45,14 @@ def slo_pages(runner: asyncio.Runner, filled_store: Store) -> Iterator[Asker]:
     """The pages with objectives that have more windows, an SLA, an exclusion."""
     slo_data.fill(filled_store)
     api = FastAPI()
-    create_dashboard(api, filled_store, DashboardSettings(), objectives=lambda: slo_data.ALL, now=lambda: NOW)
+    create_dashboard(
+        api,
+        filled_store,
+        DashboardSettings(),
+        objectives=lambda: slo_data.ALL,
+        now=lambda: NOW,
+        analysis=AnalyzeSettings(),
+    )
     yield Asker(runner, api)
     slo_data.clear(filled_store)
 
@@ -125,12 +135,16 @@ def _answer(pages: Asker, name: str, **given: int) -> dict[str, Any]:
     return pages.callback(*_ANSWER, **inputs, url__pathname=slo_path(name))
 
 
+def _backtest(store: Store, objective: Objective, window: Window) -> list[BurnAlert]:
+    return backtest(store, objective, window, backtest_counts(store, objective, window, shipped_knowledge()))
+
+
 def test_the_backtest_is_that_of_the_job_for_the_sliders_setting(slo_pages: Asker, filled_store: Store) -> None:
     stops = slo_backtest.stops_of(slo_data.CHAT)
     target, threshold = stops.targets.index(0.9), stops.thresholds_ms.index(1_600.0)
     window = Window(NOW - timedelta(days=28), NOW)
-    expected = backtest(filled_store, replace(slo_data.CHAT, target_ratio=0.9, threshold_ms=1_600.0), window)
-    today = backtest(filled_store, slo_data.CHAT, window)
+    expected = _backtest(filled_store, replace(slo_data.CHAT, target_ratio=0.9, threshold_ms=1_600.0), window)
+    today = _backtest(filled_store, slo_data.CHAT, window)
     assert len(today) > len(expected)
     answer = _answer(slo_pages, "chat-ttft", target=target, threshold=threshold, days=28)
     told = words(answer["backtest-words"]["children"])
@@ -200,7 +214,7 @@ def test_the_form_leaves_a_stretch_out_and_the_page_hears_of_it(slo_pages: Asker
     (made,) = [one for one in kept_exclusions(filled_store) if one.reason == "cable swap"]
     assert (made.slos, made.pages, made.created_by) == (("chat-ttft",), True, "ann")
     assert made.starts_at == datetime(2026, 11, 23, 2, 41, tzinfo=UTC)
-    context = PageContext(filled_store, DashboardSettings(), lambda: NOW, lambda: slo_data.ALL)
+    context = _context(filled_store)
     assert slo_exclusions.end_exclusion(context, made.id, "ben", NOW).startswith("Taken back")
     document = read_document(filled_store, SLO_EXCLUSIONS, made.id)
     assert document is not None
@@ -208,10 +222,15 @@ def test_the_form_leaves_a_stretch_out_and_the_page_hears_of_it(slo_pages: Asker
     assert slo_exclusions.end_exclusion(context, made.id, "ben", NOW) == "It was taken back already."
 
 
+def _context(store: Store) -> PageContext:
+    counts = RecentCounts(store, shipped_knowledge())
+    return PageContext(store, DashboardSettings(), lambda: NOW, lambda: slo_data.ALL, AnalyzeSettings(), counts)
+
+
 def test_ending_one_that_is_in_force_keeps_what_came_before_excluded(slo_pages: Asker, filled_store: Store) -> None:
     _press(slo_pages, "exclusion-save", start="2026-11-23 03:00", end="2026-11-23 05:00", reason="night work")
     (made,) = [one for one in kept_exclusions(filled_store) if one.reason == "night work"]
-    context = PageContext(filled_store, DashboardSettings(), lambda: NOW, lambda: slo_data.ALL)
+    context = _context(filled_store)
     assert slo_exclusions.end_exclusion(context, made.id, "ben", NOW).startswith("Ended at 03:07 UTC")
     (ended,) = [one for one in kept_exclusions(filled_store) if one.reason == "night work"]
     assert (ended.starts_at, ended.ends_at) == (made.starts_at, NOW)

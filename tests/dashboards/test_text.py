@@ -8,6 +8,7 @@ from domain.cause import CauseKind, Evidence
 from domain.entity import EntityKind
 from domain.incident import Indicator
 from tests.dashboards.frames import HOUR, NOON, PORT, cause, incident, minutes_ago, objective
+from tests.own_titles import OWN_TITLES
 
 
 @pytest.mark.parametrize(
@@ -103,19 +104,6 @@ def test_a_change_names_its_unit_once_where_both_values_share_it(
     assert text.change(Evidence("symbol_errors", PORT, before, during, unit, 0.9, None)) == words
 
 
-def test_signals_and_causes_bear_the_titles_of_the_knowledge_and_unknown_keys_are_made_readable() -> None:
-    assert text.signal_title("symbol_errors") == "Symbol errors"
-    assert text.signal_title("some_old:signal") == "Some old signal"
-    assert text.cause_title(CauseKind.NETWORK_LINK_FAULT) == "Bad link"
-    assert text.cause_title(CauseKind.UNKNOWN) == "Cause unknown"
-
-
-@pytest.mark.parametrize("kind", CauseKind)
-def test_every_kind_of_cause_has_a_title_of_its_own(kind: CauseKind) -> None:
-    assert [text.cause_title(other) for other in CauseKind].count(text.cause_title(kind)) == 1
-    assert kind is CauseKind.UNKNOWN or text.cause_title(kind) == shipped_knowledge().patterns[kind].title
-
-
 def test_every_kind_of_thing_has_a_title() -> None:
     assert [text.entity_title(kind) for kind in (EntityKind.GPU, EntityKind.NODE, EntityKind.VERSION)] == [
         "GPU",
@@ -132,8 +120,9 @@ def test_an_incident_of_failures_is_titled_by_them_and_not_by_a_percentile() -> 
 
 
 def test_the_likely_cause_names_the_entity_unless_there_is_no_cause() -> None:
-    assert text.likely_cause(incident()) == "Bad link on gpu-07-03/mlx5_2/1"
-    assert text.likely_cause(incident(cause(CauseKind.UNKNOWN))) == "Not known"
+    assert text.likely_cause(incident(), shipped_knowledge()) == "Bad link on gpu-07-03/mlx5_2/1"
+    assert text.likely_cause(incident(), OWN_TITLES) == "Dim optics on gpu-07-03/mlx5_2/1"
+    assert text.likely_cause(incident(cause(CauseKind.UNKNOWN)), shipped_knowledge()) == "Not known"
 
 
 def test_times_of_another_day_name_the_day() -> None:

@@ -3,13 +3,16 @@ from datetime import timedelta
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from dashboards.freshness import Gap
 from dashboards.verdict import Verdict, budget_gone_in, line_tone, look_of, status_of, verdict, worst_first
 from domain.cause import CauseKind
 from domain.incident import Indicator, Severity
 from domain.slo import SloState
 from tests.dashboards.frames import NOON, cause, incident, minutes_ago, objective, status
+from tests.own_titles import OWN_TITLES
 
+KNOWLEDGE = shipped_knowledge()
 _SEEN = {"requests": NOON, "samples": None}
 _BLIND = Gap(
     "looks", minutes_ago(5), "Blind: last look 11:55 UTC", "Nothing that happened since then is found or paged.",
@@ -26,101 +29,107 @@ def _words(found: Verdict) -> str:
 
 
 def test_an_open_incident_is_told_with_its_burn_rate_beginning_and_cause() -> None:
-    found = verdict([status(burn=62.0, left=0.234)], [incident()], _SEEN, NOON)
+    found = verdict([status(burn=62.0, left=0.234)], [incident()], _SEEN, NOON, KNOWLEDGE)
     assert found.tone == "critical"
     assert found.headline == "chat is spending its TTFT budget 62× too fast"
     assert _words(found) == (
         "Began 11:40 UTC, 20 min ago. Budget runs out in 2 h 43 min. Likely cause: Bad link on gpu-07-03/mlx5_2/1."
     )
+    ours = verdict([], [incident()], _SEEN, NOON, OWN_TITLES)
+    assert _words(ours).endswith("Likely cause: Dim optics on gpu-07-03/mlx5_2/1.")
     assert found.incident_id == "chat-1"
 
 
 def test_an_incident_without_an_objective_is_told_by_its_level() -> None:
-    found = verdict([], [incident(cause(CauseKind.UNKNOWN), severity=Severity.TICKET)], _SEEN, NOON)
+    found = verdict([], [incident(cause(CauseKind.UNKNOWN), severity=Severity.TICKET)], _SEEN, NOON, KNOWLEDGE)
     assert (found.tone, found.headline) == ("warning", "TTFT p99 at 4.1 s on chat")
     assert _words(found).endswith("Likely cause: Not known.")
 
 
 def test_a_spent_budget_does_not_run_out_any_more() -> None:
-    assert "The budget is spent." in _words(verdict([status(left=-0.2, burn=9.0)], [incident()], _SEEN, NOON))
+    assert "The budget is spent." in _words(
+        verdict([status(left=-0.2, burn=9.0)], [incident()], _SEEN, NOON, KNOWLEDGE)
+    )
 
 
 def test_the_worst_incident_comes_first_and_the_others_are_counted() -> None:
     ticket = incident(id="newer", severity=Severity.TICKET, started_at=minutes_ago(1))
-    found = verdict([], [ticket, incident()], _SEEN, NOON)
+    found = verdict([], [ticket, incident()], _SEEN, NOON, KNOWLEDGE)
     assert found.incident_id == "chat-1"
     assert _words(found).endswith("1 more open incident.")
 
 
 def test_an_objective_in_trouble_is_told_when_no_incident_is_open() -> None:
     missed = status(state=SloState.MISSED, left=-0.1)
-    found = verdict([status(), missed], [], _SEEN, NOON)
+    found = verdict([status(), missed], [], _SEEN, NOON, KNOWLEDGE)
     assert (found.tone, found.headline) == ("critical", "chat missed its objective TTFT < 800 ms")
     assert "99.60 % of 99 % over 30 days, −10 % of the budget left" in _words(found)
-    assert verdict([status(state=SloState.AT_RISK)], [], _SEEN, NOON).tone == "warning"
+    assert verdict([status(state=SloState.AT_RISK)], [], _SEEN, NOON, KNOWLEDGE).tone == "warning"
 
 
 def test_calm_is_one_line_with_the_lowest_budget_and_the_last_data() -> None:
-    found = verdict([status(left=0.9), status(objective("rerank"), left=0.42)], [], _SEEN, NOON)
+    found = verdict([status(left=0.9), status(objective("rerank"), left=0.42)], [], _SEEN, NOON, KNOWLEDGE)
     assert (found.tone, found.headline) == ("good", "All objectives met")
     assert _words(found) == "Lowest budget 42 % left, rerank TTFT < 800 ms. Last data 12:00:00 UTC."
 
 
 def test_an_objective_without_data_is_never_counted_as_met() -> None:
     unknown = status(state=SloState.NO_DATA, left=None, history=())
-    found = verdict([unknown], [], {"requests": None}, NOON)
+    found = verdict([unknown], [], {"requests": None}, NOON, KNOWLEDGE)
     assert found.tone == "unknown"
     assert _words(found).endswith("No data in the last 35 days.")
-    mixed = verdict([unknown, status()], [], _SEEN, NOON)
+    mixed = verdict([unknown, status()], [], _SEEN, NOON, KNOWLEDGE)
     assert mixed.headline == "All objectives with data met, 1 without data"
 
 
 def test_nothing_is_claimed_to_be_met_while_something_is_not_seen() -> None:
-    found = verdict([status(left=0.42)], [], _SEEN, NOON, [_BLIND, _STALE])
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, KNOWLEDGE, [_BLIND, _STALE])
     assert (found.tone, found.headline) == ("warning", "Blind: last look 11:55 UTC")
     assert _words(found) == (
         "Nothing that happened since then is found or paged. Requests stale 7 min. "
         "By what is known: lowest budget 42 % left, chat TTFT < 800 ms."
     )
-    without = verdict([], [], _SEEN, NOON, [_STALE])
+    without = verdict([], [], _SEEN, NOON, KNOWLEDGE, [_STALE])
     assert (without.tone, without.headline) == ("warning", "Requests stale 7 min")
     assert _words(without) == "None came in since 11:53 UTC."
 
 
 def test_trouble_stays_the_headline_and_what_is_not_seen_stands_beside_it() -> None:
-    burning = verdict([], [incident()], _SEEN, NOON, [_BLIND])
+    burning = verdict([], [incident()], _SEEN, NOON, KNOWLEDGE, [_BLIND])
     assert (burning.tone, burning.incident_id) == ("critical", "chat-1")
     assert burning.headline == "TTFT p99 at 4.1 s on chat as of 11:55, no look since"
     assert _words(burning).endswith("Bad link on gpu-07-03/mlx5_2/1. Blind: last look 11:55 UTC.")
-    missed = verdict([status(state=SloState.MISSED, left=-0.1)], [], _SEEN, NOON, [_STALE])
+    missed = verdict([status(state=SloState.MISSED, left=-0.1)], [], _SEEN, NOON, KNOWLEDGE, [_STALE])
     assert missed.headline == "chat missed its objective TTFT < 800 ms"
     assert "No incident is open as of 11:53, no data since." in _words(missed)
     assert _words(missed).endswith("Last data 12:00:00 UTC. Requests stale 7 min.")
 
 
 def test_after_a_pause_all_is_met_as_of_its_beginning_and_nobody_is_alarmed() -> None:
-    found = verdict([status(left=0.42)], [], _SEEN, NOON, [_PAUSED])
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, KNOWLEDGE, [_PAUSED])
     assert (found.tone, found.headline) == ("unknown", "All objectives met as of 11:57, no data since")
     assert _words(found).endswith("Last data 12:00:00 UTC. Requests stale 7 min.")
 
 
 def test_a_gap_that_hides_no_objective_leaves_them_met() -> None:
     samples = replace(_PAUSED, of="samples", words="Samples stale 3 min")
-    found = verdict([status(left=0.42)], [], _SEEN, NOON, [samples])
+    found = verdict([status(left=0.42)], [], _SEEN, NOON, KNOWLEDGE, [samples])
     assert (found.tone, found.headline) == ("good", "All objectives met")
     assert _words(found).endswith("Samples stale 3 min.")
     gpus = objective(indicator=Indicator.GPU_AVAILABILITY)
-    assert verdict([status(gpus)], [], _SEEN, NOON, [samples]).headline.endswith("as of 11:57, no data since")
+    assert verdict([status(gpus)], [], _SEEN, NOON, KNOWLEDGE, [samples]).headline.endswith(
+        "as of 11:57, no data since"
+    )
 
 
 def test_what_is_missed_is_told_before_what_has_only_paused() -> None:
-    found = verdict([status()], [], _SEEN, NOON, [replace(_PAUSED, words="Requests stale 3 min"), _BLIND])
+    found = verdict([status()], [], _SEEN, NOON, KNOWLEDGE, [replace(_PAUSED, words="Requests stale 3 min"), _BLIND])
     assert found.headline == "Blind: last look 11:55 UTC"
     assert "Requests stale 3 min." in _words(found)
 
 
 def test_the_last_data_are_those_of_the_kind_that_is_furthest_behind() -> None:
-    found = verdict([status()], [], {"requests": minutes_ago(1), "samples": NOON}, NOON)
+    found = verdict([status()], [], {"requests": minutes_ago(1), "samples": NOON}, NOON, KNOWLEDGE)
     assert _words(found).endswith("Last data 11:59:00 UTC.")
 
 
@@ -161,9 +170,11 @@ def test_an_objective_looks_as_bad_as_the_worst_incident_that_spends_it() -> Non
 
 def test_where_nothing_is_heard_of_any_service_the_silence_of_each_is_not_told_too() -> None:
     silent = replace(_STALE, words="chat has had no request for 7 min", service="chat")
-    alone = verdict([status()], [], _SEEN, NOON, [silent])
+    alone = verdict([status()], [], _SEEN, NOON, KNOWLEDGE, [silent])
     assert alone.headline == "chat has had no request for 7 min"
-    for found in (verdict([status()], going_on, _SEEN, NOON, [_STALE, silent]) for going_on in ([], [incident()])):
+    for found in (
+        verdict([status()], going_on, _SEEN, NOON, KNOWLEDGE, [_STALE, silent]) for going_on in ([], [incident()])
+    ):
         assert "chat has had no request" not in f"{found.headline} {_words(found)}"
-    paused = verdict([status()], [], _SEEN, NOON, [_PAUSED, silent])
+    paused = verdict([status()], [], _SEEN, NOON, KNOWLEDGE, [_PAUSED, silent])
     assert paused.headline == "chat has had no request for 7 min", "a pause of all tells nothing of it"

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alerts.config import AlertingConfig, parse_config
+from analytics.knowledge import shipped_knowledge
 from reports.delivery import WeeklyDelivery, last_due, weekly_announcement
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
@@ -54,6 +55,7 @@ class Scene:
         reports = WeeklyReports(
             self.store,
             self.settings,
+            shipped_knowledge(),
             lambda: PRICING,
             lambda: OBJECTIVES,
             lambda: self.now,

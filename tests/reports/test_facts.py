@@ -8,6 +8,7 @@ import pytest
 
 from analytics.cost.allocation import bill_usd
 from analytics.cost.runaway import Budget
+from analytics.knowledge import shipped_knowledge
 from domain.slo import CreditTier, Selection, Sla, SloState
 from reports.facts import read_facts
 from reports.weekly import WeeklyFacts, weekly_document
@@ -25,7 +26,12 @@ def filled_store(store: Store) -> Iterator[Store]:
 
 
 def facts(store: Store, week: str = "2026-W47", **given: Any) -> WeeklyFacts:
-    asked: dict[str, Any] = {"pricing": PRICING, "objectives": OBJECTIVES, "read_at": NOW}
+    asked: dict[str, Any] = {
+        "knowledge": shipped_knowledge(),
+        "pricing": PRICING,
+        "objectives": OBJECTIVES,
+        "read_at": NOW,
+    }
     return read_facts(store, week, **(asked | given))
 
 

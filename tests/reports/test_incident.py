@@ -1,13 +1,19 @@
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from analytics.knowledge import shipped_knowledge
 from domain.cause import Evidence, Whereabouts
 from domain.incident import Incident, Indicator
-from reports.incident import incident_report
+from reports import incident as reports
+from reports.postmortem import postmortem
 from tests.domain.examples import BAD_LINK, PAGING, REPLICA, UNEXPLAINED
+from tests.own_titles import OWN_TITLES
+
+incident_report = partial(reports.incident_report, knowledge=shipped_knowledge())
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REGENERATE = "TAILSIGHT_TEST_REGENERATE_GOLDEN"
@@ -31,6 +37,12 @@ def test_what_is_not_known_is_said_to_be_and_never_zero() -> None:
     for row in ("Tenants affected", "Error budget spent", "GPU time of slow requests"):
         assert f"| {row} | not known |" in report
     assert "no data → 1,340 ms" in incident_report(PAGING)
+
+
+def test_causes_and_signals_are_called_as_a_site_calls_them() -> None:
+    for told in (incident_report(PAGING, knowledge=OWN_TITLES), postmortem(PAGING, {}, knowledge=OWN_TITLES)):
+        assert "Dim optics on gpu-07-03/mlx5\\_2/1" in told
+        assert "Dirty symbols" in told
 
 
 def test_an_incident_that_goes_on_has_no_end() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind, Evidence, RuledOut
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Status
-from reports.postmortem import postmortem
+from reports import postmortem as reports
 from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
 from tests.reports.test_incident import check_golden
 from tests.reports.weekly_formats import NASTY
+
+postmortem = partial(reports.postmortem, knowledge=shipped_knowledge())
 
 _OVER = replace(
     PAGING,

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from alerts.handling import add_note
+from analytics.knowledge import shipped_knowledge
 from domain.slo import Objective
 from reports.service import FORMATS, KIND, TableError, WeekError, WeeklyReports, rendered
 from reports.settings import WeeklySettings
@@ -18,6 +19,7 @@ from storage.store import Store
 from tests.reports.stored_fortnight import NOW, OBJECTIVES, OVER, PRICING, fill, incidents
 from tests.reports.weekly_formats import EMPTY, SAMPLE
 
+KNOWLEDGE = shipped_knowledge()
 Make = Callable[..., WeeklyReports]
 
 
@@ -28,7 +30,13 @@ def make(clean_store: Store) -> Make:
     def reports(now: datetime = NOW, objectives: tuple[Objective, ...] = OBJECTIVES) -> WeeklyReports:
         settings = WeeklySettings(site="prod")
         return WeeklyReports(
-            clean_store, settings, lambda: PRICING, lambda: objectives, lambda: now, lambda: "https://tailsight.example"
+            clean_store,
+            settings,
+            KNOWLEDGE,
+            lambda: PRICING,
+            lambda: objectives,
+            lambda: now,
+            lambda: "https://tailsight.example",
         )
 
     return reports
@@ -93,7 +101,7 @@ def test_what_is_kept_is_listed_the_newest_first(make: Make) -> None:
 
 
 def test_a_report_without_objectives_and_cost_is_listed_with_what_is_not_known(clean_store: Store) -> None:
-    clean = WeeklyReports(clean_store, WeeklySettings(), lambda: PRICING, tuple, lambda: NOW)
+    clean = WeeklyReports(clean_store, WeeklySettings(), KNOWLEDGE, lambda: PRICING, tuple, lambda: NOW)
     clean.document("2026-W47")
     (kept,) = clean.kept()
     assert (kept.state, kept.cost_usd, kept.incidents_count) == (None, None, 0)
@@ -101,7 +109,7 @@ def test_a_report_without_objectives_and_cost_is_listed_with_what_is_not_known(c
 
 def test_two_who_ask_at_once_get_the_same(clean_store: Store, make: Make) -> None:
     moments = iter([NOW + timedelta(minutes=number) for number in range(100)])
-    reports = WeeklyReports(clean_store, WeeklySettings(), lambda: PRICING, tuple, lambda: next(moments))
+    reports = WeeklyReports(clean_store, WeeklySettings(), KNOWLEDGE, lambda: PRICING, tuple, lambda: next(moments))
     found: list[str] = []
     threads = [Thread(target=lambda: found.append(reports.document("2026-W47")["read_at"])) for _ in range(3)]
     for thread in threads:
@@ -128,7 +136,7 @@ def test_a_week_that_there_is_no_report_of_is_refused(make: Make, week: str, tol
 def test_the_weeks_of_now_are_on_the_clock_of_the_place(clean_store: Store) -> None:
     def at(now: datetime) -> tuple[str, str]:
         settings = WeeklySettings(time_zone="Asia/Tokyo")
-        reports = WeeklyReports(clean_store, settings, lambda: PRICING, tuple, lambda: now)
+        reports = WeeklyReports(clean_store, settings, KNOWLEDGE, lambda: PRICING, tuple, lambda: now)
         return reports.week_under_way, reports.week_over
 
     assert at(datetime(2026, 11, 22, 14, 59, tzinfo=UTC)) == ("2026-W47", "2026-W46")

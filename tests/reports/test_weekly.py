@@ -7,14 +7,16 @@ import polars as pl
 import pytest
 
 from analytics.cost.allocation import ALLOCATION, bill_usd
+from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind
 from domain.slo import SloState
 from domain.window import Window
 from reports.weekly import SCHEMA, WeeklyFacts, first_actions, week_at, week_before, week_of, weekly_document
+from tests.own_titles import OWN_TITLES
 from tests.reports.test_incident import check_golden
 from tests.reports.weekly_sample import SUNDAY_NIGHT, alerts, forecast, incidents, sample_facts, slos
 
-EMPTY = WeeklyFacts(week="2026-W47", read_at=SUNDAY_NIGHT, slos=(), incidents=())
+EMPTY = WeeklyFacts(week="2026-W47", read_at=SUNDAY_NIGHT, slos=(), incidents=(), knowledge=shipped_knowledge())
 
 
 def test_the_document_of_the_sample_is_the_committed_one() -> None:
@@ -149,6 +151,13 @@ def test_incidents_are_ranked_by_budget_and_by_dollars_and_unknown_ones_by_neith
     assert told["by_budget"][:2] == ["inc-9c02be7714", "inc-0f3d9a6e52"]
     assert "inc-2be86c1775" not in told["by_budget"] + told["by_cost"]
     assert (told["cost_usd"], told["cost_unknown_count"]) == (pytest.approx(1073.9), 1)
+
+
+def test_causes_are_called_as_a_site_calls_them() -> None:
+    rows = weekly_document(sample_facts(knowledge=OWN_TITLES))["incidents"]["all"]
+    told = [row["cause"] for row in rows if row["cause_kind"] == "network_link_fault"]
+    assert told
+    assert all(cause.startswith("Dim optics on ") for cause in told)
 
 
 def test_an_incident_that_spent_a_fifth_of_a_budget_is_due_a_postmortem() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from analytics.knowledge import shipped_knowledge
 from reports.digest import weekly_digest
 from reports.html import weekly_html
 from reports.markdown import weekly_markdown
@@ -15,7 +16,9 @@ from reports.tables import weekly_tables
 from reports.weekly import WeeklyFacts, weekly_document
 from tests.reports.weekly_sample import SUNDAY_NIGHT, incidents, sample_facts, slos
 
-EMPTY = weekly_document(WeeklyFacts(week="2026-W47", read_at=SUNDAY_NIGHT, slos=(), incidents=()))
+EMPTY = weekly_document(
+    WeeklyFacts(week="2026-W47", read_at=SUNDAY_NIGHT, slos=(), incidents=(), knowledge=shipped_knowledge())
+)
 SAMPLE = weekly_document(sample_facts())
 NASTY = "=cmd|' /C calc'!A0 <script>alert(1)</script> \"q\" | `x` *b* [l](http://e) \u4e2d\u6587 \U0001f600\n@all"
 

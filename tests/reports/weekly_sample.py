@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from analytics.cost.allocation import bill_usd, rows_of
+from analytics.knowledge import shipped_knowledge
 from domain.alert import Alert
 from domain.cause import Cause, CauseKind, Explanation
 from domain.cost import NANOUSD
@@ -51,6 +52,7 @@ def sample_facts(**changed: Any) -> WeeklyFacts:
             "batch-availability": (812_300.0, 812_990),
         },
         incidents=incidents(),
+        knowledge=shipped_knowledge(),
         incidents_before=[_week_earlier(one) for one in incidents()[:4]],
         incident_notes={
             "inc-5a1f20c4d1": {

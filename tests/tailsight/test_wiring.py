@@ -131,6 +131,83 @@ print("done")
     assert finished.stdout == "done\n", finished.stderr
 
 
+def test_own_knowledge_reaches_what_is_counted_and_all_that_is_told(tmp_path: Path) -> None:
+    """By what is asked of the application: its API, its pages and its weekly report."""
+    program = """
+import numpy as np
+from dataclasses import replace
+from datetime import timedelta
+from analytics.slo_documents.objectives import document_of
+from domain.cause import Evidence
+from domain.incident import Indicator
+from domain.slo import Objective
+from reports.weekly import week_at
+from storage.readers import SLO_DOCUMENTS, write_document, write_incidents
+from tests.contract.payloads import SECOND_NS, gauge, metrics, point
+from tests.contract.request_rows import insert_requests
+from tests.dashboards.asking import Asker
+from tests.dashboards.reading import words
+from tests.documents import yaml_blocks
+from tests.domain.examples import BAD_LINK, PAGING, PORT
+
+signals, causes, *_ = yaml_blocks("adding-a-cause.md")
+waiting = "waiting_requests: {title: Queue of ours, layer: engine, entity: replica, unit: requests, worse: up, floor: 1"
+(folder.parent / "signals.yaml").write_text(f"{signals}\\n{waiting}, metrics: [acme_waiting]}}")
+(folder.parent / "causes.yaml").write_text(causes.replace("title: Bad link", "title: Dim optics"))
+own = {name: str(folder.parent / f"{name}.yaml") for name in ("signals", "causes")}
+application = Application(Settings.model_validate(document | {"knowledge": own}))
+store = application.store
+
+now = datetime.now(UTC).replace(second=0, microsecond=0)
+began = now - timedelta(minutes=3)
+light = Evidence("optic_receive_power", PORT, -2.5, -8.0, "dBm", 0.99, 50.0)
+cause = replace(BAD_LINK, evidence=(light,))
+explanation = replace(PAGING.explanation, causes=(cause,))
+write_incidents(store, [replace(PAGING, started_at=began, detected_at=began, explanation=explanation)], now)
+insert_requests(store, now - timedelta(minutes=9), np.array([1.0]), replica=["chat-0"])
+began_ns = int((now - timedelta(minutes=6)).timestamp()) * SECOND_NS
+told = [gauge("acme_waiting", point(7.0, time_ns=began_ns, attributes={"pod": "chat-0"}))]
+port = {"node": "gpu-03", "device": "mlx5_0", "port": "1"}
+told.append(gauge("acme_optic_receive_power_dbm", point(-2.5, time_ns=began_ns, attributes=port)))
+store.load_otlp("otel_metrics_gauge", metrics(*told, resource={"service.name": "ours"}), token="ours")
+floor = Objective("floor", "chat", Indicator.THROUGHPUT, 0.9, 30, floor_per_s=1.0)
+write_document(store, SLO_DOCUMENTS, floor.name, document_of(floor), now)
+
+with asyncio.Runner() as runner:
+    asker = Asker(runner, application._apps["web"])
+
+    def read(path):
+        answer = asker.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    standing = read("/api/v1/slos/floor/status").json()
+    assert standing["total_count"] == 2, "the minute of the request, and the one in which others waited"
+    links = read("/api/v1/links").json()
+    assert links["signals"] == {"optic_receive_power": {"title": "Light received", "unit": "dBm"}}
+
+    for told in ("report", "postmortem"):
+        shown = read(f"/api/v1/incidents/{PAGING.id}/{told}").text
+        assert "Dim optics on" in shown, shown
+        assert "Light received" in shown, shown
+    places = ("head", "impact", "why-note", "why", "whereabouts")
+    shown = {"url__pathname": f"/incidents/{PAGING.id}", "tick__n_intervals": 1}
+    page = asker.callback(*(f"incident-{place}.children" for place in places), **shown)
+    why = words(page["incident-why"]["children"])
+    assert "Dim optics" in why, why
+    assert "Light received" in why, why
+    lists = ("incidents-note.children", "incidents-times.children", "incidents-table.children")
+    listed = asker.callback(*lists, url__search="", tick__n_intervals=1)
+    assert "Dim optics on" in words(listed["incidents-table"]["children"])
+    (row,) = read(f"/api/v1/reports/weekly?week={week_at(began)}").json()["incidents"]["all"]
+    assert row["cause"].startswith("Dim optics on")
+assert application.stop()
+print("done")
+"""
+    finished = run(program, tmp_path / "data")
+    assert finished.stdout == "done\n", finished.stderr
+
+
 def test_ready_tells_when_the_analysis_looked_last_and_not_when_it_failed(tmp_path: Path) -> None:
     program = """
 import time, httpx
