@@ -25,15 +25,15 @@ def configured_store(config: Path | None, *, make: bool = False) -> Iterator[tup
 @contextmanager
 def opened_store(settings: "Settings", *, make: bool = False) -> Iterator["Store"]:
     """The store of these settings, as `configured_store` has it."""
-    from storage.migrate import pending_steps
-    from storage.open import open_store
-
     path = settings.store.embedded_path
     if path is not None and not make and not path.is_dir():
         raise SettingsError(
             f"there is no store in {path}. Name the one to use (TAILSIGHT_STORE=chdb:///some/folder, or "
             "http://user:password@host:8123/otel), or start `tailsight serve`, which makes one"
         )
+    from storage.migrate import pending_steps
+    from storage.open import open_store
+
     store = open_store(settings.store)
     try:
         # Views follow the configuration of whoever serves: a command with another one leaves them as they are.

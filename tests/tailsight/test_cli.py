@@ -31,28 +31,54 @@ def tailsight(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_help_does_not_wait_for_the_engine_the_pages_or_the_frames() -> None:
+def loaded(*arguments: str, **variables: str) -> tuple[int, str, set[str]]:
+    """The status of a command, what it tells on both ways, and which of the slow modules it has waited for."""
     program = """
 import sys
-from tailsight.cli import app
+from tailsight.cli import main
+status = 0
 try:
-    app(["--help"])
+    main()
 except SystemExit as end:
-    assert end.code == 0, end.code
-print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polars", "scipy"} & sys.modules.keys()))
+    status = end.code or 0
+slow = {"apprise", "chdb", "clickhouse_connect", "dash", "fastapi", "grpc", "httpx", "pandas", "plotly", "polars"}
+print("loaded:", *sorted((slow | {"scipy", "sklearn", "statsmodels"}) & sys.modules.keys()))
+sys.exit(status)
 """
     finished = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         check=False,
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(**variables),
         timeout=240,
     )
-    assert finished.stdout.splitlines()[-1] == "loaded: []", finished.stderr
+    modules = finished.stdout.splitlines()[-1].removeprefix("loaded:").split()
+    return finished.returncode, finished.stdout + finished.stderr, set(modules)
+
+
+def test_help_does_not_wait_for_the_engine_the_pages_or_the_frames() -> None:
+    status, told, modules = loaded("--help")
+    assert (status, modules) == (FINE, set())
     for command in ("demo", "serve", "check-config", "migrate", "analyze", "explain", "slo", "simulate", "doctor"):
-        assert command in finished.stdout
+        assert command in told
+
+
+def test_that_there_is_no_store_is_said_before_anything_slow_is_loaded(tmp_path: Path) -> None:
+    for command in (("incidents",), ("slo",), ("route", "replay", *HOUR)):
+        status, told, modules = loaded(*command, TAILSIGHT_STORE=f"chdb://{tmp_path / 'data'}")
+        assert status == WRONG_USE
+        assert "there is no store in" in told
+        assert modules <= {"polars", "httpx"}, command
+
+
+def test_a_configuration_is_checked_without_waiting_for_what_only_runs(tmp_path: Path) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.touch()
+    status, told, modules = loaded("check-config", str(file))
+    assert (status, "is fine" in told) == (FINE, True)
+    assert modules <= {"polars"}
 
 
 @pytest.mark.parametrize(
