@@ -24,6 +24,7 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
+from alerts.checks import who_is_told
 from alerts.dispatch import Notification
 from alerts.handling import note_notified
 from alerts.service import Alerting
@@ -273,7 +274,7 @@ class Application:
             metrics_text=lambda: generate_latest(self._registry),
             objectives=self.objectives,
             explain=partial(explain_window, settings=self._job),
-            render_report=incident_report,
+            render_report=partial(incident_report, is_anybody_told=bool(who_is_told(settings.alerts))),
             render_postmortem=partial(postmortem, web_url=self._web_url, trace_link=settings.dashboards.trace_link),
             alerting=self.alerting,
             pricing=lambda: self._pricing,

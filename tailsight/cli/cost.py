@@ -11,7 +11,7 @@ from rich.table import Table
 
 from domain.money import usd_text
 from domain.window import Window, from_rfc3339, rfc3339
-from tailsight.cli.console import Exit, fail, out, say_json
+from tailsight.cli.console import Exit, fail, out, say_json, say_table
 from tailsight.cli.options import Config, Json
 from tailsight.cli.store import configured_store
 
@@ -71,7 +71,7 @@ def _tell_bill(costs: "Costs", pricing: "Pricing") -> None:
     for name in ("requests", "idle", "overhead", "unattributed"):
         amount = getattr(bill, f"{name}_usd")
         table.add_row(name, _usd(amount), f"{amount / bill.bill_usd:.1%}" if bill.bill_usd else "–")
-    out.print(table)
+    say_table(table)
     _tell_idle(costs)
     listed = sorted(set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices)
     if listed:
@@ -104,7 +104,7 @@ def _tell_unit_costs(rows: "pl.DataFrame", dimensions: tuple[str, ...]) -> None:
     caption = "full: with its share of what served nobody · each: a prediction · 1M: a million tokens"
     table = Table(caption=caption)
     for dimension in dimensions:
-        table.add_column(dimension, min_width=14, overflow="fold")
+        table.add_column(dimension)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows.iter_rows(named=True):
@@ -120,7 +120,7 @@ def _tell_unit_costs(rows: "pl.DataFrame", dimensions: tuple[str, ...]) -> None:
         )
         told = (_usd(row["cost_usd"]), _usd(row["full_cost_usd"]), f"{row['requests']:,}", *map(_usd, prices))
         table.add_row(*names, *told)
-    out.print(table)
+    say_table(table)
 
 
 @app.command("forecast")
@@ -151,7 +151,7 @@ def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
     table = Table("day", "dollars", "8 times in 10")
     for one in days:
         table.add_row(f"{one.start:%a %d %b}", _usd(one.median_usd), _between(one))
-    out.print(table)
+    say_table(table)
 
 
 def _between(total: "Total") -> str:

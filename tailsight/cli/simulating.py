@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markdown import Markdown
 from rich.markup import escape
 
 from domain.cause import CauseKind
 from domain.incident import Incident
 from domain.window import from_rfc3339
-from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, until_signal
+from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, say_markdown, until_signal
 from tailsight.cli.options import Json
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def _tell_once(outcome: dict[str, Any]) -> None:
     truth = outcome["truth"]
     out.print(f"[dim]What really happened:[/] {truth['kind']} at {escape(truth['entity']['name'])}", highlight=False)
     for document in outcome["incidents"]:
-        out.print(Markdown(incident_report(from_document(document))))
+        say_markdown(incident_report(from_document(document), is_anybody_told=False))
     if outcome["page"] is None:
         out.print("Nobody would have been told.")
         return

@@ -256,9 +256,24 @@ add_note(store, PAGING.id, "ann", "draining gpu-07-03", now, now)
     assert (handling["acknowledged_by"], handling["to_acknowledge_s"]) == ("ann", 240.0)
     assert [(note["by"], note["text"]) for note in handling["notes"]] == [("ann", "draining gpu-07-03")]
     assert handling["to_mitigate_s"] is None
+    assert "Notified nobody: no receiver is configured (docs/alerts.md)" in " ".join(told.split())
+    elsewhere = tailsight("incidents", PAGING.id, **store, TAILSIGHT_ALERTS__ALERTMANAGERS="['http://a:9093']").stdout
+    assert "Notified not by Tailsight so far" in " ".join(elsewhere.split())
+    begins = tailsight("incidents", PAGING.id[:7], **store)
+    assert (begins.returncode, begins.stdout) == (FINE, told)
+    ambiguous = tailsight("incidents", "inc-", **store)
+    assert ambiguous.returncode == WRONG_USE
+    assert "2 incidents begin with 'inc-': give more of the id" in ambiguous.stderr
+    assert all(f"  {one.id}  20" in ambiguous.stderr for one in (PAGING, UNEXPLAINED))
     unknown = tailsight("incidents", "inc-none", **store)
     assert unknown.returncode == WRONG_USE
-    assert "there is no incident 'inc-none'" in unknown.stderr
+    assert "there is no incident 'inc-none': `tailsight incidents` lists" in unknown.stderr
+    assert "with `--hours 168` those of a week" in unknown.stderr
+    for columns in ("40", "80", "120", ""):  # a pipe has none
+        shown = tailsight("incidents", **store, COLUMNS=columns)
+        for name in (PAGING.id, UNEXPLAINED.id, PAGING.cause.entity.name, "540 → 4,100", "93%"):
+            assert name in shown.stdout, columns
+        assert "…" not in shown.stdout
 
 
 def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: Path) -> None:
