@@ -183,6 +183,30 @@ def test_a_faulty_configuration_is_told(tmp_path: Path, text: str, status: int, 
     assert told in finished.stderr
 
 
+def test_all_that_is_wrong_with_a_configuration_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "alerting.yml").write_text(
+        "{route: {receiver: oncal}, receivers: [{name: oncall, pagerduty_configs: [{routing_key_file: /absent/key}]}]}"
+    )
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(
+        "{web: {host: 0.0.0.0, port: 4318, prot: 1}, topology: {file: none.yaml}, alerts: {config_file: alerting.yml},"
+        " objectives: [{name: easy, service: chat, indicator: errors, target_ratio: 0.8}]}"
+    )
+    finished = tailsight("check-config", str(file))
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    for told in (
+        "web.prot: unknown setting; did you mean web.port?",
+        "there is no receiver 'oncal'; known are oncall",
+        "web.port and collector.otlp_http.port are both 4318; choose two",
+        f"topology.file: there is no file {tmp_path}/none.yaml",
+        "web.host is 0.0.0.0, which others can reach, and no token is set. Set one",
+        "warning: receiver oncall, pagerduty: routing_key_file /absent/key cannot be read: No such file",
+        "warning: easy (80 % over 30 days) can never page",
+    ):
+        assert told in finished.stderr
+    assert "nobody is told" not in finished.stderr, "who is told cannot be known"
+
+
 @pytest.mark.parametrize("command", [("check-config",), ("serve", "--config"), ("migrate", "--config")])
 def test_a_fault_in_own_knowledge_stops_every_command_with_file_entry_and_field(
     tmp_path: Path, command: tuple[str, ...]
