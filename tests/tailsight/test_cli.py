@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -11,6 +12,11 @@ import yaml
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator, from_document
 from domain.slo import Calendar, Objective, Period
+from domain.window import from_rfc3339
+from tailsight.cli.cost import _bill_window
+from tailsight.cli.store import opened_store
+from tailsight.errors import SettingsError
+from tailsight.settings import Settings
 from tests.analytics.slo_documents.test_pyrra import PYRRA
 from tests.domain.examples import PAGING, UNEXPLAINED
 
@@ -91,7 +97,14 @@ def test_a_configuration_is_checked_without_waiting_for_what_only_runs(tmp_path:
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"), "expected KIND:STARTS_IN_SECONDS"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gpu_fault:0:60"), "give --live"),
-        (("demo", "--once", "--fault", "gremlins"), "gremlins"),
+        (
+            ("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"),
+            "'gremlins' cannot be played; valid",
+        ),
+        (("demo", "--once", "--fault", "gremlins"), "'--fault': 'gremlins' is not one of 'gpu_memory_pressure', "),
+        (("demo", "--days", "x"), "'--days': 'x' is no number; valid are numbers from 0.05 up to 29"),
+        (("demo", "--port", "1e5"), "'--port': '1e5' is no whole number; valid are whole numbers from 0 up to 65535"),
+        (("incidents", "--hours", "0"), "'--hours': 0 is out of range; valid are numbers from 0.1 up to 8784"),
         (("report", "weekly", "--format", "docx"), "valid are json, html, pdf, md, csv, slack"),
         (("report", "weekly", "--format", "pdf"), "--format needs --out"),
         (("annalyze",), "annalyze"),
@@ -239,6 +252,35 @@ def test_a_store_that_is_not_there_is_not_made_by_asking_it(tmp_path: Path) -> N
     assert not (tmp_path / "data").exists()
 
 
+def test_where_there_is_no_store_it_is_said_how_that_of_a_demo_is_named_and_what_serves(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"store": {"url": f"chdb://{tmp_path / 'data'}"}, "web": {"port": 9}})
+    with pytest.raises(SettingsError) as nothing, opened_store(settings):
+        pass
+    assert "`tailsight demo` prints the line to copy (export TAILSIGHT_STORE=…)" in str(nothing.value)
+    assert "Something serves" not in str(nothing.value)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        serves = settings.model_copy(update={"web": settings.web.model_copy(update={"port": port})})
+        with pytest.raises(SettingsError, match=f"Something serves at 127.0.0.1:{port}, maybe"), opened_store(serves):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        (None, None, ("2026-11-29T08:00:00Z", "2026-11-30T08:00:00Z")),
+        ("2026-11-30T06:30:00Z", None, ("2026-11-30T06:30:00Z", "2026-11-30T08:00:00Z")),
+        ("2026-11-30T08:10:00Z", None, ("2026-11-30T08:10:00Z", "2026-11-30T08:40:00Z")),
+        (None, "2026-11-30T07:15:00Z", ("2026-11-29T07:15:00Z", "2026-11-30T07:15:00Z")),
+    ],
+)
+def test_a_bill_is_of_the_last_24_whole_hours_unless_others_are_asked_for(
+    start: str | None, end: str | None, hours: tuple[str, str]
+) -> None:
+    window = _bill_window(start, end, from_rfc3339("2026-11-30T08:40:00Z"))
+    assert (window.start, window.end) == tuple(map(from_rfc3339, hours))
+
+
 def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> None:
     store = f"chdb://{tmp_path / 'data'}"
     assert tailsight("migrate", TAILSIGHT_STORE=store).returncode == FINE
@@ -293,7 +335,7 @@ add_note(store, PAGING.id, "ann", "draining gpu-07-03", now, now)
     assert unknown.returncode == WRONG_USE
     assert "there is no incident 'inc-none': `tailsight incidents` lists" in unknown.stderr
     assert "with `--hours 168` those of a week" in unknown.stderr
-    for columns in ("40", "80", "120", ""):  # a pipe has none
+    for columns in ("80", ""):  # a pipe has none
         shown = tailsight("incidents", **store, COLUMNS=columns)
         for name in (PAGING.id, UNEXPLAINED.id, PAGING.cause.entity.name, "540 → 4,100", "93%"):
             assert name in shown.stdout, columns
