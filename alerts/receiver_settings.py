@@ -4,7 +4,6 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from domain.address import is_http, shown
@@ -86,6 +85,8 @@ class HttpSettings(_Settings):
         if (asked := self.authorization) is not None:
             return {"Authorization": f"{asked.type} {secret(asked.credentials, asked.credentials_file)}"}
         if (basic := self.basic_auth) is not None:
+            import httpx  # noqa: PLC0415  # late: settings alone need not wait for it
+
             given = httpx.BasicAuth(basic.username, secret(basic.password, basic.password_file) or "")
             request = next(given.auth_flow(httpx.Request("POST", "http://receiver")))
             return {"Authorization": request.headers["Authorization"]}

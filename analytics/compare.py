@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
 
 QUANTILES = (0.5, 0.95, 0.99)
 MEASURES = ("latency_ms", "ttft_ms", "tpot_ms")
@@ -97,6 +96,8 @@ def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
     (a_errors, a_count), (b_errors, b_count) = counts
     chance = None
     if a_count and b_count:
+        from scipy.stats import fisher_exact  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
         chance = float(fisher_exact([[a_errors, a_count - a_errors], [b_errors, b_count - b_errors]]).pvalue)
     prompts = [part["input_tokens"].mean() for part in (parts[a], parts[b])]
     told = [float(mean) if isinstance(mean, int | float) else None for mean in prompts]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from sklearn.linear_model import QuantileRegressor
 
 from domain.window import Window
 
@@ -41,6 +40,8 @@ def load_of(requests: pl.DataFrame, column: str, spike: Window, reference: Windo
         reference: usual time before it.
         one_in: how many requests each row stands for.
     """
+    from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     usual, during = (_minutes(requests, column, window, one_in) for window in (reference, spike))
     if usual.height < _STEPS_MIN or during.is_empty():
         return Load()

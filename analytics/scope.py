@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import betabinom
 
 from analytics.robust import binomial_dispersion
 from domain.entity import EntityKind
@@ -488,6 +487,8 @@ class _Usual:
         distribution (Gumbel and von Schelling 1950): of few usual requests the 99th percentile is hardly known. Where
         bad ones come in bursts, all counts are worth less (quasi-likelihood). `prior` is added to the bad ones seen.
         """
+        from scipy.stats import betabinom  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
         known, seen = self.total.sum(), self.bad.sum()
         if not total or seen >= known:
             return None

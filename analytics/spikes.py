@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import betainc, xlogy
 
 from analytics.robust import MovingMedian, binomial_dispersion
 from analytics.silences import HeardTime, heard_times
@@ -213,6 +212,8 @@ def usual_and_failing(
     Returns:
         (n,) usual ratio, NaN where the history is too short; (n,) raised.
     """
+    from scipy.special import betainc  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     usual = np.full(len(seconds), np.nan)
     raised = np.zeros(len(seconds), dtype=bool)
     at_s, failed_count, all_count = seconds.tolist(), failed.tolist(), requests.tolist()
@@ -441,6 +442,8 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
     Args:
         counts: columns time (start of a step), requests, slow; the steps of a spike that have requests, ascending.
     """
+    from scipy.special import xlogy  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     requests, slow = (counts[name].to_numpy().astype(np.float64) for name in ("requests", "slow"))
     if len(requests) < 2 * _PART_STEPS_MIN:
         return None

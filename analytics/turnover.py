@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from analytics.knowledge import Knowledge
 from analytics.signals import Grid, Shift, SignalMatrix
@@ -248,6 +247,8 @@ def _missed_while_all_fails(asked: NDArray[np.int64], failed: NDArray[np.int64],
 
 def _is_no_chance(failed: int, asked: int, usual: float) -> bool:
     """Did more requests fail than by chance, by the share that usually fails (binomial, one-sided)."""
+    from scipy.stats import binom  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     return failed >= _FAILURES_MIN and bool(binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
 
 

@@ -20,36 +20,40 @@ from reports.escaping import code, escaped, linked, paragraph, table_lines
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def incident_report(incident: Incident, noted: Mapping[str, Any] = _NOTHING, *, knowledge: Knowledge) -> str:
+def incident_report(
+    incident: Incident, noted: Mapping[str, Any] = _NOTHING, *, knowledge: Knowledge, is_anybody_told: bool = True
+) -> str:
     """The incident in plain Markdown, without anything that the incident itself or its notes do not say.
 
     Args:
         incident: what was found.
         noted: what people noted, of `storage.readers.read_incident_notes`.
         knowledge: how signals and kinds of cause are called.
+        is_anybody_told: has the configuration anybody to tell of alerts, which says why nobody was.
     """
+    first, *others = incident.explanation.causes
+    handled = handling_rows(incident, noted, is_anybody_told=is_anybody_told)
     lines = [
         f"# {escaped(title(incident))}",
         "",
         f"{SEVERITY_WORDS[incident.severity]} · {code(incident.id)} · {incident.status}",
         "",
-        *table_lines([("", ""), *_times(incident), *impact_rows(incident), *handling_rows(incident, noted)]),
+        *table_lines([("", ""), *_times(incident), *impact_rows(incident), *handled]),
         "",
         *section("Notes", note_lines(noted)),
         "## Why",
         "",
+        *_cause_lines(first, incident.indicator, knowledge),
+        *_what_to_do(incident),
     ]
-    for cause in incident.explanation.causes:
-        lines += _cause_lines(cause, incident.indicator, knowledge)
+    further = [line for cause in others for line in _cause_lines(cause, incident.indicator, knowledge)][:-1]
     lines += section("How it spread", chain_lines(incident))
     lines += section("Where it lies", whereabouts_lines(incident))
+    lines += section("Less likely", further)
     lines += section("Ruled out", ruled_out_lines(incident, knowledge))
     lines += section("Not looked at", not_looked_at_lines(incident, knowledge))
-    lines += ["## Next steps", "", *next_steps(incident)]
-    if incident.exemplar_trace_ids:
-        lines += ["", "## Slowest traces", ""]
-        lines += [f"- {code(trace_id)}" for trace_id in incident.exemplar_trace_ids]
-    return "\n".join(lines) + "\n"
+    lines += section("Slowest traces", [f"- {code(trace_id)}" for trace_id in incident.exemplar_trace_ids])
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 SEVERITY_WORDS = {Severity.PAGE: "Page", Severity.TICKET: "Ticket", Severity.INFO: "For information"}
@@ -80,11 +84,15 @@ def impact_rows(incident: Incident) -> list[tuple[str, str]]:
     ]
 
 
-def handling_rows(incident: Incident, noted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """When somebody was told, took it in hand and closed it, and how long that and the end took; what is known."""
+def handling_rows(incident: Incident, noted: Mapping[str, Any], *, is_anybody_told: bool) -> list[tuple[str, str]]:
+    """When somebody was told, took it in hand and closed it, and how long that and the end took; what is known.
+
+    That nobody was told is known, and said with the reason.
+    """
     took = seconds_of(incident, noted)
     reached = {one.name: one for one in moments(incident, noted)}
-    rows = [
+    rows = [] if "Notified" in reached else [("Notified", _why_untold(incident, is_anybody_told=is_anybody_told))]
+    rows += [
         (name, moment_text(reached[name].at) + (f" by {reached[name].by}" if reached[name].by else ""))
         for name in ("Notified", "Acknowledged", "Closed")
         if name in reached
@@ -198,6 +206,23 @@ def _evidence_line(evidence: Evidence, knowledge: Knowledge) -> str:
     move = move_text(evidence.before, evidence.during, evidence.unit)
     of = f"{knowledge.signal_title(evidence.signal)} of {evidence.entity.name}"
     return f"- {escaped(f'{of}: {move}{order_words(evidence.lead_s)}')}"
+
+
+def _what_to_do(incident: Incident) -> list[str]:
+    """What to do about what goes on; what to look after, once it is over."""
+    steps = next_steps(incident)
+    if incident.ended_at is None or not steps:
+        return section("Next steps", steps)
+    over = f"It has been over since {moment_text(incident.ended_at)}. Is the cause still there? What mends it:"
+    return section("So that it does not come back", [over, "", *steps])
+
+
+def _why_untold(incident: Incident, *, is_anybody_told: bool) -> str:
+    if incident.severity is Severity.INFO:
+        return "nobody: it is for information only"
+    if not is_anybody_told:
+        return "nobody: no receiver is configured (docs/alerts.md)"
+    return "not by Tailsight so far" if incident.ended_at is None else "not by Tailsight"
 
 
 def _stages_words(where: Whereabouts, indicator: Indicator) -> str:

@@ -332,8 +332,16 @@ def replay(
     return sender.count()
 
 
-def run_live(otlp_url: str, simulation: Simulation, stop: threading.Event, exporters: Exporters | None = None) -> None:
+def run_live(
+    otlp_url: str,
+    simulation: Simulation,
+    stop: threading.Event,
+    exporters: Exporters | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
     """Follow the wall clock until `stop`: spans go out as requests end, `exporters` show the present.
+
+    `begun` is called once they do, when whoever scrapes them finds something.
 
     Spans go through the SDK's own batching processor, which logs and drops what a receiver will not take: a
     live service must not stall because its telemetry does.
@@ -342,6 +350,7 @@ def run_live(otlp_url: str, simulation: Simulation, stop: threading.Event, expor
     processor = BatchSpanProcessor(exporter, max_queue_size=32_768, schedule_delay_millis=1000)
     tracers = Tracers(simulation.cloud, processor, simulation.skews_s)
     try:
+        has_begun = False
         while not stop.is_set():
             # The clock may have been set back; simulated time never goes back.
             now = max(datetime.now(UTC), simulation.now)
@@ -349,6 +358,9 @@ def run_live(otlp_url: str, simulation: Simulation, stop: threading.Event, expor
             tracers.record(happened.requests, happened.startups)
             if exporters is not None:
                 exporters.show(happened.scrapes)
+            if happened.scrapes and not has_begun:
+                begun()
+                has_begun = True
             stop.wait(LIVE_PACE_S)
     finally:
         tracers.shutdown()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from clickhouse_connect.driver.exceptions import OperationalError
 
 from storage import otlp, sql
 from storage.engine import Engine
@@ -287,6 +286,8 @@ def _translating() -> Iterator[None]:
 
 def _translated(error: Exception) -> StoreError:
     """Our error for one of the client library's or the operating system's."""
+    from clickhouse_connect.driver.exceptions import OperationalError  # noqa: PLC0415  # late, as in `storage.open`
+
     text = str(error).strip()
     code = getattr(error, "code", None)  # of the engine's errors, through whichever client they came
     first_line = text.splitlines()[0][:500] if text else type(error).__name__

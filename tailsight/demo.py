@@ -92,7 +92,7 @@ def run_live(
     folder: Path | None,
     ports: tuple[int, int],
     tell: Tell,
-    ready: Callable[[str], None],
+    ready: Callable[[str, str], None],
     found: Callable[[Incident], None],
     stop: threading.Event,
 ) -> None:
@@ -105,7 +105,7 @@ def run_live(
         folder: where data is kept; None uses a folder that is removed at the end.
         ports: web and OTLP; 0 takes a free one.
         tell: told what is going on.
-        ready: told the URL once the pages are worth looking at.
+        ready: told the URL of the pages and that of the store, once they are worth looking at.
         found: told each incident that is new while the demo is live.
         stop: ends the demo.
 
@@ -120,7 +120,8 @@ def run_live(
         for past_kind, ago, lasts in past:
             command += ["--fault", f"{past_kind}:{-_seconds(ago)}:{_seconds(lasts)}"]
         command += ["--fault", f"{kind}:40:600"]
-        with _simulator(application, command) as simulator:
+        with _simulator(application, command) as simulator, contextlib.ExitStack() as ends:
+            ends.callback(application.scrape_no_more)  # or it would tell of targets that fail: the simulator has them
             with application.store.merges_paused():
                 _fill(application, simulator, begun, tell, stop)
             if stop.is_set():
@@ -130,7 +131,7 @@ def run_live(
                 moment = begun - ago
                 application.analyze_now(Window(moment - timedelta(minutes=10), moment + lasts + timedelta(minutes=30)))
             tell("Explaining the past", 1.0)
-            ready(application.addresses.web_url)
+            ready(application.addresses.web_url, _store_url(data))
             known: set[str] = set()
             while not stop.wait(2):
                 simulator.check()
@@ -192,7 +193,7 @@ def _application(
 ) -> Iterator[Application]:
     settings = Settings.model_validate(
         {
-            "store": {"url": f"chdb://{folder}"},
+            "store": {"url": _store_url(folder)},
             "web": {"port": web_port},
             "analytics": {"interval_s": 10},  # nobody likes to wait in a demo
             "collector": {"otlp_http": {"port": otlp_port}, "otlp_grpc": {"port": 0}},
@@ -253,6 +254,10 @@ def _simulator(application: Application, arguments: list[Any]) -> Iterator[_Simu
                     process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _store_url(folder: Path) -> str:
+    return f"chdb://{folder.absolute()}"
 
 
 def _seconds(span: timedelta) -> int:

@@ -9,7 +9,8 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -353,46 +354,22 @@ class Settings(BaseModel):
         """The objectives of the configuration, and those of the files that it names."""
         return (*(one.to_domain() for one in self.objectives), *self.slo.objectives)
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Settings":
-        names = [objective.name for objective in self.promised]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"objectives: {', '.join(twice)} stands twice; each needs a name of its own")
-        kept_days = self.store.retention.requests_days
-        too_long = [one.name for one in self.promised if max(period.days for period in periods_of(one)) > kept_days]
-        if too_long:
-            raise ValueError(
-                f"objectives: {', '.join(too_long)} counts over more days than the {kept_days} that requests are kept; "
-                "raise store.retention.requests_days, or shorten window_days"
-            )
-        urls = [target.url for target in self.collector.scrape.targets]
-        twice = sorted({url for url in urls if urls.count(url) > 1})
-        if twice:
-            raise ValueError(
-                f"collector.scrape.targets: {', '.join(map(shown, twice))} stands twice, and would count twice"
-            )
-        for (one, one_port), (other, other_port) in itertools.combinations(_doors(self, "port").items(), 2):
-            if one_port == other_port != 0:
-                raise ValueError(f"{one} and {other} are both {one_port}; choose two")
-        self._check_receivers_of_reports()
-        if self.topology.file is not None and not self.topology.file.is_file():
-            raise ValueError(f"topology.file: there is no file {self.topology.file}")
-        return self
 
-    def _check_receivers_of_reports(self) -> None:
-        known = self.alerts.config.receivers
-        for name in self.reports.weekly.receivers:
-            if name not in known:
-                names = ", ".join(known)
-                raise ValueError(
-                    f"reports.weekly.receivers: there is no receiver {name!r} in alerts.config_file; known are {names}"
-                )
-            if not any(announces(integration) for integration in known[name]):
-                raise ValueError(
-                    f"reports.weekly.receivers: {name!r} has nothing that takes a report (PagerDuty would wake "
-                    "somebody). Name one with email, slack, msteamsv2, webhook or apprise"
-                )
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading settings: all that is wrong with them, and what of them can be used.
+
+    Attributes:
+        faults: where, what was found, and what is valid; none where all is well.
+        settings: with what is usual in place of each group that cannot be used.
+        unusable: those groups: nothing more can be said of them.
+    alerting_file: what `alerts.config_file` names, be `alerts` usable or not.
+    """
+
+    faults: tuple[str, ...]
+    settings: Settings
+    unusable: frozenset[str] = frozenset()
+    alerting_file: Path | None = None
 
 
 def read_settings(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -405,10 +382,22 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     Raises:
         SettingsError: naming each key that cannot be used.
     """
+    reading = look_through(file, environment)
+    if reading.faults:
+        raise SettingsError("\n".join(reading.faults))
+    return reading.settings
+
+
+def look_through(file: Path | None, environment: Mapping[str, str] | None = None) -> Reading:
+    """Read all settings as `read_settings` does, and go on after a fault: everything that is wrong is told at once.
+
+    Raises:
+        SettingsError: for what is no text of settings.
+    """
     variables = dict(os.environ if environment is None else environment)
-    named = variables.pop("TAILSIGHT_CONFIG", None)
+    config = variables.pop("TAILSIGHT_CONFIG", None)
     document: dict[str, Any] = {}
-    source = file or (Path(named) if named else None)
+    source = file or (Path(config) if config else None)
     if source is not None:
         document = _document(source)
         _beside(document, source.absolute().parent)
@@ -416,11 +405,102 @@ def read_settings(file: Path | None, environment: Mapping[str, str] | None = Non
         if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and not _SERVICE_LINK.fullmatch(f"{name}={value}"):
             _put(document, _path_of(name), value)
     _beside(document, Path.cwd())
+    alerts = document.get("alerts")
+    named = alerts.get("config_file") if isinstance(alerts, dict) else None
+    alerting_file = Path(named) if isinstance(named, str) else None
+    faults: list[str] = []
+    unusable: set[str] = set()
+    while (settings := _usable(document, faults, unusable)) is None:
+        document = {key: value for key, value in document.items() if str(key) not in unusable}
     try:
-        settings = Settings.model_validate(document)
+        settings = _with_token(settings)
+    except SettingsError as error:
+        faults.append(str(error))
+        unusable.add("auth")
+    for groups, misfits in _BETWEEN_GROUPS:
+        if unusable.isdisjoint(groups):
+            faults += misfits(settings)
+    return Reading(tuple(faults), settings, frozenset(unusable), alerting_file)
+
+
+def _usable(document: dict[str, Any], faults: list[str], unusable: set[str]) -> Settings | None:
+    """The settings; None after faults: unknown settings are left out then, and groups of other faults are named."""
+    try:
+        return Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError("\n".join(explained(error, Settings))) from None
-    return _with_token(settings)
+        faults += explained(error, Settings)
+        unusable |= {str(fault["loc"][0]) for fault in error.errors() if not _left_out(document, fault)}
+        return None
+
+
+def _left_out(document: dict[str, Any], fault: Any) -> bool:
+    """Is a fault a setting that is not known, and left out of the document: what stands beside it may be well."""
+    *path, key = fault["loc"]
+    if fault["type"] != "extra_forbidden":
+        return False
+    group: Any = document
+    for part in path:
+        group = group[part]
+    if key not in group:
+        return False
+    del group[key]
+    return True
+
+
+def _misfits_of_objectives(settings: Settings) -> Iterator[str]:
+    names = [objective.name for objective in settings.promised]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"objectives: {', '.join(twice)} stands twice; each needs a name of its own"
+    kept_days = settings.store.retention.requests_days
+    too_long = [one.name for one in settings.promised if max(period.days for period in periods_of(one)) > kept_days]
+    if too_long:
+        yield (
+            f"objectives: {', '.join(too_long)} counts over more days than the {kept_days} that requests are kept; "
+            "raise store.retention.requests_days, or shorten window_days"
+        )
+
+
+def _misfits_of_targets(settings: Settings) -> Iterator[str]:
+    urls = [target.url for target in settings.collector.scrape.targets]
+    twice = sorted({url for url in urls if urls.count(url) > 1})
+    if twice:
+        yield f"collector.scrape.targets: {', '.join(map(shown, twice))} stands twice, and would count twice"
+
+
+def _misfits_of_ports(settings: Settings) -> Iterator[str]:
+    for (one, one_port), (other, other_port) in itertools.combinations(_doors(settings, "port").items(), 2):
+        if one_port == other_port != 0:
+            yield f"{one} and {other} are both {one_port}; choose two"
+
+
+def _misfits_of_reports(settings: Settings) -> Iterator[str]:
+    known = settings.alerts.config.receivers
+    for name in settings.reports.weekly.receivers:
+        if name not in known:
+            names = ", ".join(known)
+            yield f"reports.weekly.receivers: there is no receiver {name!r} in alerts.config_file; known are {names}"
+        elif not any(announces(integration) for integration in known[name]):
+            yield (
+                f"reports.weekly.receivers: {name!r} has nothing that takes a report (PagerDuty would wake "
+                "somebody). Name one with email, slack, msteamsv2, webhook or apprise"
+            )
+
+
+def _misfits_of_topology(settings: Settings) -> Iterator[str]:
+    file = settings.topology.file
+    if file is not None and not file.is_file():
+        yield f"topology.file: there is no file {file}"
+
+
+_BETWEEN_GROUPS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[str]]], ...] = (
+    (("objectives", "slo", "store"), _misfits_of_objectives),
+    (("collector",), _misfits_of_targets),
+    (("collector", "web"), _misfits_of_ports),
+    (("alerts", "reports"), _misfits_of_reports),
+    (("topology",), _misfits_of_topology),
+)
+"""The groups that have to be well, and what is wrong between them."""
 
 
 def listens_openly(settings: Settings) -> str | None:

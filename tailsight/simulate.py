@@ -93,8 +93,7 @@ def simulate(
                     instances=exporters.instances(),
                 )
             _inject(simulation, seed, to_come, simulation.now)
-            say("live")
-            run_live(otlp_url, simulation, stop, exporters)
+            run_live(otlp_url, simulation, stop, exporters, begun=lambda: say("live"))
     say("done")
 
 

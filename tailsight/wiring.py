@@ -24,6 +24,7 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
+from alerts.checks import who_is_told
 from alerts.handling import note_notified
 from alerts.notification import Notification
 from alerts.service import Alerting
@@ -66,6 +67,7 @@ _OBJECTIVES_SECONDS = 60.0
 _KEPT_SECONDS = 2.0
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
+_SCRAPER = "scraper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,12 @@ class Application:
             raise RuntimeError("scrape_also before start")
         asyncio.run_coroutine_threadsafe(self._scrape(targets), self._loop).result()
 
+    def scrape_no_more(self) -> None:
+        """Scrape nothing from now on, for the targets are about to end."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended by itself meanwhile
+                asyncio.run_coroutine_threadsafe(self._end_scraping(), self._loop).result(_GRACE_SECONDS)
+
     def open_incidents(self) -> list[Incident]:
         """What is going on now."""
         now = _now()
@@ -275,7 +283,11 @@ class Application:
             objectives=self.objectives,
             knowledge=settings.knowledge.known,
             explain=partial(explain_window, settings=self._job),
-            render_report=partial(incident_report, knowledge=settings.knowledge.known),
+            render_report=partial(
+                incident_report,
+                knowledge=settings.knowledge.known,
+                is_anybody_told=bool(who_is_told(settings.alerts)),
+            ),
             render_postmortem=partial(
                 postmortem,
                 knowledge=settings.knowledge.known,
@@ -355,7 +367,15 @@ class Application:
 
     async def _scrape(self, targets: Sequence[ScrapeTarget]) -> None:
         if targets:
-            self._background.add(self._watched(self.collector.scrape_forever(targets), "scraper"))
+            self._background.add(self._watched(self.collector.scrape_forever(targets), _SCRAPER))
+
+    async def _end_scraping(self) -> None:
+        scrapers = {task for task in self._background if task.get_name() == _SCRAPER}
+        self._background -= scrapers
+        for task in scrapers:
+            task.remove_done_callback(self._on_end)
+            task.cancel()
+        await asyncio.gather(*scrapers, return_exceptions=True)
 
     def _watched(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A part that runs until it is stopped; when it ends before, it takes all others with it."""

@@ -10,9 +10,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
-from statsmodels.tsa.holtwinters import ExponentialSmoothing
 from threadpoolctl import threadpool_limits
 
 DAY, WEEK = 24, 168
@@ -53,6 +50,9 @@ def ets(levels: Floats, horizon: int, first_hour: int) -> Floats:
     Smoothing is held slow: fitted to the next hour, as the library does it, it would follow each hour's whim, which
     loses over a day (on ServeGen's three fortnights 0.92-1.19 of the naive error free, 0.77-1.00 held).
     """
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: PLC0415  # late, as statsmodels takes two seconds to import
+    from statsmodels.tsa.holtwinters import ExponentialSmoothing  # noqa: PLC0415  # the same
+
     del first_hour
     shape = _shape(levels)
     rest = levels - shape[np.arange(-len(levels), 0) % len(shape)]
@@ -84,6 +84,8 @@ def gradient_boosted(levels: Floats, horizon: int, first_hour: int) -> Floats:
         horizon: hours to forecast.
         first_hour: hour of the week of the first level, Monday 00:00 UTC is 0.
     """
+    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415  # late, as sklearn takes a second to import
+
     known = levels[-_LEARN_HOURS:]
     first_hour += len(levels) - len(known)
     origins = np.unique(np.linspace(TRAIN_HOURS_MIN, len(known) - 3, _ORIGINS_MAX).astype(int))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import binomtest
 
 from domain.incident import Indicator
 
@@ -137,6 +136,8 @@ def conversion_by_band(requests: pl.DataFrame, edges_ms: list[float]) -> pl.Data
     Raises:
         ValueError: for missing columns or fewer than two rising edges.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     missing = sorted({"latency_ms", "is_converted"} - set(requests.columns))
     if missing:
         raise ValueError(f"requests lack {', '.join(missing)}; they have {', '.join(requests.columns)}")

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 import polars as pl
-from scipy.stats import chi2
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
 from analytics.cost.price_book import PriceBook
@@ -119,6 +118,8 @@ def interruption_rate(times: Sequence[datetime], gpus_each: float, gpu_hours: fl
     Raises:
         ValueError: for no GPU-hours or GPUs.
     """
+    from scipy.stats import chi2  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     if not (0 < gpu_hours < math.inf and 0 < gpus_each < math.inf):
         raise ValueError(f"a rate needs GPU-hours and GPUs above 0; got {gpu_hours} and {gpus_each}")
     events = events_of(times)

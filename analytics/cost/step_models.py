@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
-from scipy.optimize import nnls
 
 from analytics.cost.overlap import Cells, Floats, mean, total
 
@@ -227,6 +226,8 @@ def _thinned(equations: Floats) -> Floats:
 
 def _least_deviations(equations: Floats) -> tuple[list[float], Floats]:
     """Constants that are not negative, of least absolute relative error, and that error of each equation."""
+    from scipy.optimize import nnls  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     relative = equations[:, :-1] / equations[:, -1:]
     scales = np.maximum(np.abs(relative).max(axis=0), 1e-300)
     weights, solved = np.ones(len(relative)), np.zeros(relative.shape[1])

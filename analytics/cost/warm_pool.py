@@ -13,7 +13,6 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
 from domain.money import usd_text
@@ -178,6 +177,8 @@ def advise(
         if best == spares_now:
             return None
     price = usd_per_missed_request or 0.0
+    from scipy.stats import t  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+
     by_day = (spares_now - best) * replica.usd_per_month + (days[:, now] - days[:, best]) * price
     spread = float(t.ppf(0.975, len(by_day) - 1) * by_day.std(ddof=1)) / math.sqrt(len(by_day))
     mean = float(by_day.mean())

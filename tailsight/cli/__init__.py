@@ -14,11 +14,13 @@ from collector.errors import CollectorError
 from storage.errors import StoreError
 from tailsight.cli import cost, incidents, report, route, serving, simulating, slo
 from tailsight.cli.console import Exit, fail
+from tailsight.cli.values import Commands
 from tailsight.errors import SettingsError, TailsightError
 
 __all__ = ["Exit", "app", "main"]
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

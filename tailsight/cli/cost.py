@@ -11,7 +11,7 @@ from rich.table import Table
 
 from domain.money import usd_text
 from domain.window import Window, from_rfc3339, rfc3339
-from tailsight.cli.console import Exit, fail, out, say_json
+from tailsight.cli.console import Exit, fail, out, say_json, say_table
 from tailsight.cli.options import Config, Json
 from tailsight.cli.store import configured_store
 
@@ -29,7 +29,7 @@ def cost(
     context: typer.Context,
     *,
     start: Annotated[str | None, typer.Option("--from", help="Beginning, RFC 3339; 24 h before the end.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; now.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; that of the last whole hour.")] = None,
     by: Annotated[str, typer.Option(help="Told apart by any of model, tenant, service, version, pool.")] = "model",
     config: Config = None,
     as_json: Json = False,
@@ -71,7 +71,7 @@ def _tell_bill(costs: "Costs", pricing: "Pricing") -> None:
     for name in ("requests", "idle", "overhead", "unattributed"):
         amount = getattr(bill, f"{name}_usd")
         table.add_row(name, _usd(amount), f"{amount / bill.bill_usd:.1%}" if bill.bill_usd else "–")
-    out.print(table)
+    say_table(table)
     _tell_idle(costs)
     listed = sorted(set(costs.allocation["price"].drop_nulls()) & pricing.book.list_prices)
     if listed:
@@ -104,7 +104,7 @@ def _tell_unit_costs(rows: "pl.DataFrame", dimensions: tuple[str, ...]) -> None:
     caption = "full: with its share of what served nobody · each: a prediction · 1M: a million tokens"
     table = Table(caption=caption)
     for dimension in dimensions:
-        table.add_column(dimension, min_width=14, overflow="fold")
+        table.add_column(dimension)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows.iter_rows(named=True):
@@ -120,7 +120,7 @@ def _tell_unit_costs(rows: "pl.DataFrame", dimensions: tuple[str, ...]) -> None:
         )
         told = (_usd(row["cost_usd"]), _usd(row["full_cost_usd"]), f"{row['requests']:,}", *map(_usd, prices))
         table.add_row(*names, *told)
-    out.print(table)
+    say_table(table)
 
 
 @app.command("forecast")
@@ -151,7 +151,7 @@ def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
     table = Table("day", "dollars", "8 times in 10")
     for one in days:
         table.add_row(f"{one.start:%a %d %b}", _usd(one.median_usd), _between(one))
-    out.print(table)
+    say_table(table)
 
 
 def _between(total: "Total") -> str:
@@ -199,7 +199,7 @@ def cost_advice_command(*, config: Config = None, as_json: Json = False) -> None
 def cost_export(
     *,
     start: Annotated[str | None, typer.Option("--from", help="Beginning, RFC 3339; 24 h before the end.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; now.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, RFC 3339; that of the last whole hour.")] = None,
     layout: Annotated[Literal["focus", "csv"], typer.Option("--as", help="FOCUS 1.2, or our own columns.")] = "focus",
     every: Annotated[Literal["hour", "day"], typer.Option(help="Of FOCUS: a row an hour or a day.")] = "hour",
     file: Annotated[Path | None, typer.Option("--out", help="File to write; standard output unless given.")] = None,
@@ -230,10 +230,22 @@ def cost_export(
 
 def _last_day(start: str | None, end: str | None) -> Window:
     try:
-        last = from_rfc3339(end) if end else datetime.now(UTC)
-        return Window(from_rfc3339(start) if start else last - timedelta(days=1), last)
+        return _bill_window(start, end, datetime.now(UTC))
     except ValueError as error:
         fail(str(error), Exit.WRONG_USE)
+
+
+def _bill_window(start: str | None, end: str | None, now: datetime) -> Window:
+    """The stretch of a bill. Bills are of whole hours, so where no end is given it is that of the last one.
+
+    Raises:
+        ValueError: for what is no time, and for an end that is not after the start.
+    """
+    first = from_rfc3339(start) if start else None
+    last = from_rfc3339(end) if end else now.replace(minute=0, second=0, microsecond=0)
+    if first is not None and end is None and first >= last:
+        last = now  # only the hour that goes on is asked for
+    return Window(first or last - timedelta(days=1), last)
 
 
 def _usd(amount: float | None) -> str:

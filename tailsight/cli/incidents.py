@@ -4,19 +4,22 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
 from domain.cause import NOT_LOOKED_AT, Cause
 from domain.incident import Incident, Indicator, Status, explanation_to_document, to_document
 from domain.window import Window, duration_text
-from tailsight.cli.console import Exit, fail, out, progress, say_json
+from tailsight.cli.console import Exit, fail, out, progress, say_json, say_markdown, say_table
 from tailsight.cli.options import Config, End, Json, Start, window_of
 from tailsight.cli.store import configured_store, serves_elsewhere
 
 if TYPE_CHECKING:
     from storage.store import Store
+
+# Among these is looked for the one whose id begins as somebody typed.
+_NAMED_WITHIN, _NAMED_MAX = timedelta(days=366), 10_000
+_TOLD_MAX = 10
 
 
 def analyze(
@@ -106,36 +109,59 @@ def _check_known(store: "Store", service: str, window: Window) -> None:
 
 
 def incidents(
-    incident_id: Annotated[str | None, typer.Argument(help="One of them, to be told whole.")] = None,
+    incident_id: Annotated[
+        str | None, typer.Argument(help="One of them, to be told whole; the beginning of its id will do.")
+    ] = None,
     *,
     hours: Annotated[float, typer.Option(help="How far back to list them.", min=0.1, max=24 * 366)] = 24.0,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """List what goes on and what did in the last day, or tell one incident whole, with its notes. Changes nothing."""
+    from alerts.checks import who_is_told
     from alerts.handling import handling_document
     from reports.incident import incident_report
-    from storage.readers import read_incident, read_incident_notes, read_incidents
+    from storage.readers import read_incident_notes, read_incidents
 
     now = datetime.now(UTC)
     with configured_store(config) as (store, settings):
         if incident_id is None:
             found = read_incidents(store, Window(now - timedelta(hours=hours), now))
-        elif one := read_incident(store, incident_id):
-            found = [one]
         else:
-            fail(f"there is no incident {incident_id!r}: `tailsight incidents` lists those of a day", Exit.WRONG_USE)
+            found = [_named(store, incident_id, now)]
         noted = read_incident_notes(store, [one.id for one in found])
     if as_json:
         handled = [(one, noted.get(one.id, {})) for one in found]
         say_json({"incidents": [to_document(one) | {"handling": handling_document(one, of)} for one, of in handled]})
     elif incident_id is not None:
-        report = incident_report(found[0], noted.get(incident_id, {}), knowledge=settings.knowledge.known)
-        out.print(Markdown(report))
+        (one,) = found
+        is_anybody_told = bool(who_is_told(settings.alerts))
+        of, known = noted.get(one.id, {}), settings.knowledge.known
+        say_markdown(incident_report(one, of, knowledge=known, is_anybody_told=is_anybody_told))
     elif found:
         _tell_incidents(sorted(found, key=lambda one: one.status is not Status.OPEN))
     else:
         out.print(f"No incident in the last {hours:g} hours.")
+
+
+def _named(store: "Store", name: str, now: datetime) -> Incident:
+    """The incident of an id, or of the only one that begins so."""
+    from storage.readers import read_incident, read_incidents
+
+    if (one := read_incident(store, name)) is not None:
+        return one
+    known = read_incidents(store, Window(now - _NAMED_WITHIN, now), limit=_NAMED_MAX)
+    found = [one for one in known if one.id.startswith(name)]
+    if not found:
+        do = "`tailsight incidents` lists those of the last 24 hours, with `--hours 168` those of a week"
+        fail(f"there is no incident {name!r}: {do}", Exit.WRONG_USE)
+    if len(found) > 1:
+        listed = "".join(
+            f"\n  {one.id}  {one.started_at:%Y-%m-%d %H:%M:%S}  {one.service}" for one in found[:_TOLD_MAX]
+        )
+        more = f"\n  and {len(found) - _TOLD_MAX} more" if len(found) > _TOLD_MAX else ""
+        fail(f"{len(found)} incidents begin with {name!r}: give more of the id{listed}{more}", Exit.WRONG_USE)
+    return found[0]
 
 
 def _tell_incidents(incidents: list[Incident]) -> None:
@@ -154,7 +180,7 @@ def _tell_incidents(incidents: list[Incident]) -> None:
             escape(f"{cause.kind}\n{cause.entity.name}"),
             _sure(cause).strip(),
         )
-    out.print(table)
+    say_table(table)
 
 
 def _lasted(incident: Incident) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from domain.window import duration_text, from_rfc3339, rfc3339
-from tailsight.cli.console import Exit, end_with, err, fail, out, progress, say_json
+from tailsight.cli.console import Exit, end_with, err, fail, out, progress, say_json, say_table
 from tailsight.cli.options import Config, End, Json, Start, window_of
 from tailsight.cli.store import configured_store
 
@@ -64,7 +64,7 @@ def route_test(
                 ),
             )
         )
-    out.print(table)
+    say_table(table)
     _tell_who_is_told(settings)
 
 
@@ -190,7 +190,7 @@ def route_replay(*, start: Start, end: End, config: Config = None, as_json: Json
     for one in told:
         counts = (str(one.firing_count), str(one.resolved_count))
         table.add_row(rfc3339(one.at), escape(one.receiver), one.reason.value, *counts, escape(one.summary))
-    out.print(table)
+    say_table(table)
     for source, why in NOT_REPLAYED.items():
         out.print(f"not replayed: {source}, since {why}", highlight=False)
 

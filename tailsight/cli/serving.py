@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from tailsight.cli.store import configured_store, opened_store, serves_elsewhere
 if TYPE_CHECKING:
     from storage.migrate import Step
     from tailsight.doctor import Check
+    from tailsight.settings import Reading
 
 
 def serve(*, config: Config = None) -> None:
@@ -38,27 +40,59 @@ def serve(*, config: Config = None) -> None:
 
 def check_config(file: Annotated[Path, typer.Argument(help="YAML file of settings.")]) -> None:
     """Say what is wrong with a configuration file, and what will not do what it seems to."""
-    from alerts.checks import TELLS_NOBODY, unheard_pages, unreadable_secrets
-    from analytics.burn_rates import never_pages
-    from tailsight.settings import links_of_this_machine, listens_openly, read_settings
+    from tailsight.settings import listens_openly, look_through
 
-    settings = read_settings(file)
-    openly = listens_openly(settings)
+    reading = look_through(file)
+    openly = None if "auth" in reading.unusable else listens_openly(reading.settings)
+    warnings = _warnings(reading)
+    for warning in warnings:
+        warn(warning)
+    if reading.faults:
+        fail("\n".join([*reading.faults, *([] if openly is None else [openly])]), Exit.WRONG_USE)
     if openly is not None:
         fail(openly, Exit.TROUBLE)
+    out.print(escape(f"{file} can be used, with the warnings above" if warnings else f"{file} is fine"))
+
+
+def _warnings(reading: "Reading") -> list[str]:
+    """What will not do what it seems to, of the settings that can be used; that nobody is told may be meant so."""
+    from alerts.checks import TELLS_NOBODY, unheard_pages, unreadable_secrets
+    from analytics.burn_rates import never_pages
+    from tailsight.settings import links_of_this_machine
+
+    settings = reading.settings
     warnings = [told for told in map(never_pages, settings.promised) if told is not None]
     alerts = settings.alerts
+    if "alerts" in reading.unusable:
+        return [*warnings, *(_unreadable_beside_faults(reading.alerting_file) if reading.alerting_file else ())]
     if alerts.config_file is not None:
         services = sorted({one.service for one in settings.promised})
         warnings += [] if alerts.alertmanagers else unheard_pages(alerts.config, services)
         warnings += unreadable_secrets(alerts.config)
     elif not alerts.alertmanagers:
         err.print(f"[dim]note:[/] {': '.join(TELLS_NOBODY)}", highlight=False)
-    misleading = links_of_this_machine(settings)
-    warnings += [] if misleading is None else [misleading]
-    for warning in warnings:
-        warn(warning)
-    out.print(escape(f"{file} can be used, with the warnings above" if warnings else f"{file} is fine"))
+    misleading = None if "web" in reading.unusable else links_of_this_machine(settings)
+    return [*warnings, *([] if misleading is None else [misleading])]
+
+
+def _unreadable_beside_faults(file: Path) -> list[str]:
+    """The secrets that cannot be read, of the receivers that can, in a file of alerting that cannot be used."""
+    import yaml
+
+    from alerts.checks import unreadable_secrets
+    from alerts.config import AlertingError, parse_config
+
+    found: dict[str, None] = {}
+    try:
+        document = yaml.safe_load(file.read_text())
+        given, receivers = document.get("global"), list(document["receivers"])
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+        return []
+    for one in receivers:
+        with suppress(AlertingError, LookupError, TypeError):
+            alone = {"global": given, "receivers": [one], "route": {"receiver": one["name"]}}
+            found |= dict.fromkeys(unreadable_secrets(parse_config(yaml.safe_dump(alone))))
+    return list(found)
 
 
 def migrate(

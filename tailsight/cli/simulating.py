@@ -1,17 +1,18 @@
 """`tailsight demo` and `tailsight simulate`: a simulated GPU cloud, watched by all of Tailsight or alone."""
 
+import shlex
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markdown import Markdown
 from rich.markup import escape
 
 from domain.cause import CauseKind
 from domain.incident import Incident
 from domain.window import from_rfc3339
-from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, until_signal
+from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, say_markdown, until_signal
 from tailsight.cli.options import Json
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def _tell_once(outcome: dict[str, Any]) -> None:
     out.print(f"[dim]What really happened:[/] {truth['kind']} at {escape(truth['entity']['name'])}", highlight=False)
     for document in outcome["incidents"]:
         # The demo takes no settings, so nobody's own knowledge either.
-        out.print(Markdown(incident_report(from_document(document), knowledge=shipped_knowledge())))
+        report = incident_report(from_document(document), knowledge=shipped_knowledge(), is_anybody_told=False)
+        say_markdown(report)
     if outcome["page"] is None:
         out.print("Nobody would have been told.")
         return
@@ -107,9 +109,18 @@ def _tell_once(outcome: dict[str, Any]) -> None:
         out.print(escape(f"  {key:>18}  {value}"), highlight=False)
 
 
-def _tell_ready(url: str) -> None:
+def _tell_ready(url: str, store_url: str) -> None:
     out.print(f"\n  Tailsight is at [bold]{escape(url)}[/]  (Ctrl-C ends it)\n", highlight=False)
-    out.print("  Something goes wrong within a minute; the overview will say what.\n")
+    out.print("  Something goes wrong within a minute; the overview will say what. In another terminal, so will:\n")
+    for line in (f"export TAILSIGHT_STORE={shlex.quote(store_url)}", f"{_command()} incidents"):
+        out.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
+    out.print()
+
+
+def _command() -> str:
+    """How this command was called."""
+    called = sys.argv[0]
+    return f"{shlex.quote(sys.executable)} -m tailsight" if called.endswith("__main__.py") else shlex.quote(called)
 
 
 def _tell_incident(incident: Incident) -> None:
@@ -166,6 +177,14 @@ def _planned_fault(text: str) -> "PlannedFault":
 
     try:
         kind, starts_in, lasts = text.split(":")
-        return PlannedFault(CauseKind(kind), timedelta(seconds=float(starts_in)), timedelta(seconds=float(lasts)))
+        return PlannedFault(_played(kind), timedelta(seconds=float(starts_in)), timedelta(seconds=float(lasts)))
     except ValueError as error:
         raise ValueError(f"--fault {text!r}: {error}; expected KIND:STARTS_IN_SECONDS:LASTS_SECONDS") from None
+
+
+def _played(kind: str) -> CauseKind:
+    from simulator.faults import PLANNERS
+
+    if kind not in PLANNERS:
+        raise ValueError(f"{kind!r} cannot be played; valid are {', '.join(sorted(PLANNERS))}")
+    return CauseKind(kind)

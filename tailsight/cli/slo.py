@@ -12,7 +12,7 @@ from rich.table import Table
 from domain.incident import Indicator
 from domain.money import usd_text
 from domain.window import duration_text, rfc3339
-from tailsight.cli.console import Exit, err, fail, out, say_json, warn
+from tailsight.cli.console import Exit, err, fail, out, say_json, say_table, warn
 from tailsight.cli.options import Config, End, Json, Start, window_of
 from tailsight.cli.store import configured_store
 
@@ -47,9 +47,8 @@ def slo(context: typer.Context, *, config: Config = None, as_json: Json = False)
             ratios = (one.counted.sli_ratio, one.counted.budget_left_ratio)
             ratios_told = ["no data" if value is None else f"{value:.3%}" for value in ratios]
             target, over = f"{status.objective.target_ratio:.2%}", period_text(one.period)
-            name = "" if place else escape(status.objective.name)
-            table.add_row(name, one.state, over, target, *ratios_told, "" if place else burn)
-    out.print(table)
+            table.add_row(escape(status.objective.name), one.state, over, target, *ratios_told, "" if place else burn)
+    say_table(table)
     for status in statuses:
         if (warning := never_pages(status.objective)) is not None:
             warn(warning)
@@ -94,7 +93,7 @@ def slo_backtest(
         ended = "goes on" if one.ended_at is None else rfc3339(one.ended_at)
         over = duration_text(one.windows.long_s * 1000)
         table.add_row(one.severity.value, rfc3339(one.started_at), ended, f"{one.burn_rate:.1f}×", over)
-    out.print(table)
+    say_table(table)
 
 
 @app.command("import")

@@ -25,15 +25,17 @@ def configured_store(config: Path | None, *, make: bool = False) -> Iterator[tup
 @contextmanager
 def opened_store(settings: "Settings", *, make: bool = False) -> Iterator["Store"]:
     """The store of these settings, as `configured_store` has it."""
-    from storage.migrate import pending_steps
-    from storage.open import open_store
-
     path = settings.store.embedded_path
     if path is not None and not make and not path.is_dir():
         raise SettingsError(
             f"there is no store in {path}. Name the one to use (TAILSIGHT_STORE=chdb:///some/folder, or "
-            "http://user:password@host:8123/otel), or start `tailsight serve`, which makes one"
+            "http://user:password@host:8123/otel), or start `tailsight serve`, which makes one. "
+            f"{_what_listens(settings)}`tailsight demo` prints the line to copy (export "
+            "TAILSIGHT_STORE=…) once it is ready"
         )
+    from storage.migrate import pending_steps
+    from storage.open import open_store
+
     store = open_store(settings.store)
     try:
         # Views follow the configuration of whoever serves: a command with another one leaves them as they are.
@@ -44,6 +46,18 @@ def opened_store(settings: "Settings", *, make: bool = False) -> Iterator["Store
         yield store
     finally:
         store.close()
+
+
+def _what_listens(settings: "Settings") -> str:
+    """That there is a process where ours would serve, which may be the one that has the store."""
+    import socket
+
+    web = settings.web
+    try:
+        socket.create_connection((web.host, web.port), timeout=0.5).close()
+    except OSError:
+        return ""
+    return f"Something serves at {web.host}:{web.port}, maybe from a store of another folder: "
 
 
 def serves_elsewhere(store: "Store", settings: "Settings") -> bool:

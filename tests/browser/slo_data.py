@@ -89,7 +89,7 @@ def fill(store: Store) -> None:
     told_at = BEGAN + timedelta(minutes=3)
     told = {"group": "{}", "firing": ["0" * 16], "resolved": [], "at": told_at.isoformat()}
     letter = {
-        "receiver": "oncall", "integration": "slack", "group_key": "{}", "alerts_count": 1,
+        "receiver": "oncall", "place": 1, "integration": "slack", "group_key": "{}", "alerts_count": 1,
         "error": "HTTP 404: no_service", "failed_at": (told_at + timedelta(seconds=4)).isoformat(), "attempts_count": 6,
     }  # fmt: skip
     silence = {

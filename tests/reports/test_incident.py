@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from analytics.knowledge import shipped_knowledge
 from domain.cause import Evidence, Whereabouts
-from domain.incident import Incident, Indicator
+from domain.incident import Incident, Indicator, Severity, Status
 from reports import incident as reports
 from reports.postmortem import postmortem
 from tests.domain.examples import BAD_LINK, PAGING, REPLICA, UNEXPLAINED
@@ -90,8 +91,43 @@ def test_what_was_noted_stands_beside_what_was_found() -> None:
     assert "| Time to acknowledge | 4 min |" in report.replace("\N{NO-BREAK SPACE}", " ")
     assert "| Time to mitigate | 14 min |" in report.replace("\N{NO-BREAK SPACE}", " ")
     assert "## Notes\n\n- 2026-11-23T02:47:00Z ann: draining gpu-07-03: <https://wiki/drain_it>.\n" in report
+    assert "| Notified | 2026-11-23T02:42:00Z |" in report
     bare = incident_report(UNEXPLAINED)
     assert not [words for words in ("Notes", "Acknowledged", "Time to acknowledge") if words in bare]
+
+
+@pytest.mark.parametrize(
+    ("incident", "given", "told"),
+    [
+        (PAGING, {}, "not by Tailsight so far"),
+        (PAGING, {"is_anybody_told": False}, "nobody: no receiver is configured (docs/alerts.md)"),
+        (UNEXPLAINED, {}, "not by Tailsight"),
+        (replace(PAGING, severity=Severity.INFO), {}, "nobody: it is for information only"),
+    ],
+)
+def test_that_nobody_was_told_is_said_with_the_reason(incident: Incident, given: dict[str, bool], told: str) -> None:
+    assert f"| Notified | {told} |\n" in incident_report(incident, **given)
+    assert "Notified | n" not in incident_report(incident, NOTED, **given)
+
+
+def headings(report: str) -> list[str]:
+    return [line.removeprefix("## ") for line in report.splitlines() if line.startswith("## ")]
+
+
+def test_what_to_do_comes_right_after_the_cause() -> None:
+    lesser = replace(BAD_LINK, rank=2, chain=(), next_steps=())
+    whole = replace(PAGING.explanation, causes=(BAD_LINK, lesser))
+    report = incident_report(replace(PAGING, explanation=whole))
+    assert headings(report)[:2] == ["Why", "Next steps"]
+    assert headings(report)[-3:] == ["Less likely", "Ruled out", "Slowest traces"]
+    assert report.index("## Next steps") < report.index("### 2. Bad link") < report.index("## Ruled out")
+
+
+def test_of_what_is_over_the_steps_say_how_it_does_not_come_back() -> None:
+    over = replace(PAGING, status=Status.RESOLVED, ended_at=PAGING.started_at + timedelta(minutes=14))
+    report = incident_report(over)
+    assert headings(report)[1] == "So that it does not come back"
+    assert "It has been over since 2026-11-23T02:55:00Z. Is the cause still there? What mends it:\n\n1. Drain" in report
 
 
 def test_a_name_from_telemetry_brings_no_markup() -> None:

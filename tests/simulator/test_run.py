@@ -235,10 +235,12 @@ def test_a_replay_to_nobody_says_so(start: datetime) -> None:
 def test_a_live_run_sends_spans_as_requests_end_and_shows_the_present(receiver: Receiver) -> None:
     begun = datetime.now(UTC) - timedelta(seconds=60)
     simulation = Simulation(1, begun)
-    stop = threading.Event()
+    stop, begun_to_show = threading.Event(), threading.Event()
     with Exporters(simulation.targets()) as exporters:
-        live = threading.Thread(target=run_live, args=(receiver.url, simulation, stop, exporters))
+        live = threading.Thread(target=run_live, args=(receiver.url, simulation, stop, exporters, begun_to_show.set))
         live.start()
+        assert begun_to_show.wait(20)
+        assert {httpx.get(target["url"]).status_code for target in exporters.targets()} == {200}
         give_up_at = time.monotonic() + 20
         while not receiver.of("/v1/traces") and time.monotonic() < give_up_at:
             time.sleep(0.05)

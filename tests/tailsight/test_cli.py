@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -11,6 +12,11 @@ import yaml
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator, from_document
 from domain.slo import Calendar, Objective, Period
+from domain.window import from_rfc3339
+from tailsight.cli.cost import _bill_window
+from tailsight.cli.store import opened_store
+from tailsight.errors import SettingsError
+from tailsight.settings import Settings
 from tests.analytics.slo_documents.test_pyrra import PYRRA
 from tests.domain.examples import PAGING, UNEXPLAINED
 
@@ -31,28 +37,54 @@ def tailsight(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_help_does_not_wait_for_the_engine_the_pages_or_the_frames() -> None:
+def loaded(*arguments: str, **variables: str) -> tuple[int, str, set[str]]:
+    """The status of a command, what it tells on both ways, and which of the slow modules it has waited for."""
     program = """
 import sys
-from tailsight.cli import app
+from tailsight.cli import main
+status = 0
 try:
-    app(["--help"])
+    main()
 except SystemExit as end:
-    assert end.code == 0, end.code
-print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polars", "scipy"} & sys.modules.keys()))
+    status = end.code or 0
+slow = {"apprise", "chdb", "clickhouse_connect", "dash", "fastapi", "grpc", "httpx", "pandas", "plotly", "polars"}
+print("loaded:", *sorted((slow | {"scipy", "sklearn", "statsmodels"}) & sys.modules.keys()))
+sys.exit(status)
 """
     finished = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         check=False,
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(**variables),
         timeout=240,
     )
-    assert finished.stdout.splitlines()[-1] == "loaded: []", finished.stderr
+    modules = finished.stdout.splitlines()[-1].removeprefix("loaded:").split()
+    return finished.returncode, finished.stdout + finished.stderr, set(modules)
+
+
+def test_help_does_not_wait_for_the_engine_the_pages_or_the_frames() -> None:
+    status, told, modules = loaded("--help")
+    assert (status, modules) == (FINE, set())
     for command in ("demo", "serve", "check-config", "migrate", "analyze", "explain", "slo", "simulate", "doctor"):
-        assert command in finished.stdout
+        assert command in told
+
+
+def test_that_there_is_no_store_is_said_before_anything_slow_is_loaded(tmp_path: Path) -> None:
+    for command in (("incidents",), ("slo",), ("route", "replay", *HOUR)):
+        status, told, modules = loaded(*command, TAILSIGHT_STORE=f"chdb://{tmp_path / 'data'}")
+        assert status == WRONG_USE
+        assert "there is no store in" in told
+        assert modules <= {"polars", "httpx"}, command
+
+
+def test_a_configuration_is_checked_without_waiting_for_what_only_runs(tmp_path: Path) -> None:
+    file = tmp_path / "tailsight.yaml"
+    file.touch()
+    status, told, modules = loaded("check-config", str(file))
+    assert (status, "is fine" in told) == (FINE, True)
+    assert modules <= {"polars"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +97,14 @@ print("loaded:", sorted({"chdb", "clickhouse_connect", "dash", "fastapi", "polar
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"), "expected KIND:STARTS_IN_SECONDS"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gpu_fault:0:60"), "give --live"),
-        (("demo", "--once", "--fault", "gremlins"), "gremlins"),
+        (
+            ("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"),
+            "'gremlins' cannot be played; valid",
+        ),
+        (("demo", "--once", "--fault", "gremlins"), "'--fault': 'gremlins' is not one of 'gpu_memory_pressure', "),
+        (("demo", "--days", "x"), "'--days': 'x' is no number; valid are numbers from 0.05 up to 29"),
+        (("demo", "--port", "1e5"), "'--port': '1e5' is no whole number; valid are whole numbers from 0 up to 65535"),
+        (("incidents", "--hours", "0"), "'--hours': 0 is out of range; valid are numbers from 0.1 up to 8784"),
         (("report", "weekly", "--format", "docx"), "valid are json, html, pdf, md, csv, slack"),
         (("report", "weekly", "--format", "pdf"), "--format needs --out"),
         (("annalyze",), "annalyze"),
@@ -157,6 +196,30 @@ def test_a_faulty_configuration_is_told(tmp_path: Path, text: str, status: int, 
     assert told in finished.stderr
 
 
+def test_all_that_is_wrong_with_a_configuration_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "alerting.yml").write_text(
+        "{route: {receiver: oncal}, receivers: [{name: oncall, pagerduty_configs: [{routing_key_file: /absent/key}]}]}"
+    )
+    file = tmp_path / "tailsight.yaml"
+    file.write_text(
+        "{web: {host: 0.0.0.0, port: 4318, prot: 1}, topology: {file: none.yaml}, alerts: {config_file: alerting.yml},"
+        " objectives: [{name: easy, service: chat, indicator: errors, target_ratio: 0.8}]}"
+    )
+    finished = tailsight("check-config", str(file))
+    assert (finished.returncode, finished.stdout) == (WRONG_USE, "")
+    for told in (
+        "web.prot: unknown setting; did you mean web.port?",
+        "there is no receiver 'oncal'; known are oncall",
+        "web.port and collector.otlp_http.port are both 4318; choose two",
+        f"topology.file: there is no file {tmp_path}/none.yaml",
+        "web.host is 0.0.0.0, which others can reach, and no token is set. Set one",
+        "warning: receiver oncall, pagerduty: routing_key_file /absent/key cannot be read: No such file",
+        "warning: easy (80 % over 30 days) can never page",
+    ):
+        assert told in finished.stderr
+    assert "nobody is told" not in finished.stderr, "who is told cannot be known"
+
+
 @pytest.mark.parametrize("command", [("check-config",), ("serve", "--config"), ("migrate", "--config")])
 def test_a_fault_in_own_knowledge_stops_every_command_with_file_entry_and_field(
     tmp_path: Path, command: tuple[str, ...]
@@ -187,6 +250,35 @@ def test_a_store_that_is_not_there_is_not_made_by_asking_it(tmp_path: Path) -> N
     assert finished.returncode == WRONG_USE
     assert "there is no store in" in finished.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_where_there_is_no_store_it_is_said_how_that_of_a_demo_is_named_and_what_serves(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"store": {"url": f"chdb://{tmp_path / 'data'}"}, "web": {"port": 9}})
+    with pytest.raises(SettingsError) as nothing, opened_store(settings):
+        pass
+    assert "`tailsight demo` prints the line to copy (export TAILSIGHT_STORE=…)" in str(nothing.value)
+    assert "Something serves" not in str(nothing.value)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        serves = settings.model_copy(update={"web": settings.web.model_copy(update={"port": port})})
+        with pytest.raises(SettingsError, match=f"Something serves at 127.0.0.1:{port}, maybe"), opened_store(serves):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        (None, None, ("2026-11-29T08:00:00Z", "2026-11-30T08:00:00Z")),
+        ("2026-11-30T06:30:00Z", None, ("2026-11-30T06:30:00Z", "2026-11-30T08:00:00Z")),
+        ("2026-11-30T08:10:00Z", None, ("2026-11-30T08:10:00Z", "2026-11-30T08:40:00Z")),
+        (None, "2026-11-30T07:15:00Z", ("2026-11-29T07:15:00Z", "2026-11-30T07:15:00Z")),
+    ],
+)
+def test_a_bill_is_of_the_last_24_whole_hours_unless_others_are_asked_for(
+    start: str | None, end: str | None, hours: tuple[str, str]
+) -> None:
+    window = _bill_window(start, end, from_rfc3339("2026-11-30T08:40:00Z"))
+    assert (window.start, window.end) == tuple(map(from_rfc3339, hours))
 
 
 def test_a_stretch_of_time_without_requests_has_no_incidents(tmp_path: Path) -> None:
@@ -230,9 +322,24 @@ add_note(store, PAGING.id, "ann", "draining gpu-07-03", now, now)
     assert (handling["acknowledged_by"], handling["to_acknowledge_s"]) == ("ann", 240.0)
     assert [(note["by"], note["text"]) for note in handling["notes"]] == [("ann", "draining gpu-07-03")]
     assert handling["to_mitigate_s"] is None
+    assert "Notified nobody: no receiver is configured (docs/alerts.md)" in " ".join(told.split())
+    elsewhere = tailsight("incidents", PAGING.id, **store, TAILSIGHT_ALERTS__ALERTMANAGERS="['http://a:9093']").stdout
+    assert "Notified not by Tailsight so far" in " ".join(elsewhere.split())
+    begins = tailsight("incidents", PAGING.id[:7], **store)
+    assert (begins.returncode, begins.stdout) == (FINE, told)
+    ambiguous = tailsight("incidents", "inc-", **store)
+    assert ambiguous.returncode == WRONG_USE
+    assert "2 incidents begin with 'inc-': give more of the id" in ambiguous.stderr
+    assert all(f"  {one.id}  20" in ambiguous.stderr for one in (PAGING, UNEXPLAINED))
     unknown = tailsight("incidents", "inc-none", **store)
     assert unknown.returncode == WRONG_USE
-    assert "there is no incident 'inc-none'" in unknown.stderr
+    assert "there is no incident 'inc-none': `tailsight incidents` lists" in unknown.stderr
+    assert "with `--hours 168` those of a week" in unknown.stderr
+    for columns in ("80", ""):  # a pipe has none
+        shown = tailsight("incidents", **store, COLUMNS=columns)
+        for name in (PAGING.id, UNEXPLAINED.id, PAGING.cause.entity.name, "540 → 4,100", "93%"):
+            assert name in shown.stdout, columns
+        assert "…" not in shown.stdout
 
 
 def test_objectives_are_told_with_every_window_as_the_api_tells_them(tmp_path: Path) -> None:

@@ -347,6 +347,33 @@ def test_a_file_of_own_knowledge_that_is_not_there_is_told(key: str) -> None:
         read_settings(None, {f"TAILSIGHT_KNOWLEDGE__{key.upper()}": "/absent/our.yaml"})
 
 
+def test_faults_within_groups_and_between_them_are_told_at_once_and_none_that_only_follows(tmp_path: Path) -> None:
+    settings = written(
+        tmp_path,
+        "{web: {port: 4317, prot: 9}, 1: 2, analytics: {histroy_s: 1, step_s: 3600}, auth: {token_file: /absent/token},"
+        " alerts: {config_file: /absent/alerting.yaml}, reports: {weekly: {receivers: [team]}}, cost: [],"
+        " topology: {file: /absent/topology.yaml}, collector: {otlp_http: {port: 4317}}}",
+    )
+    with pytest.raises(SettingsError) as error:
+        read_settings(settings, {})
+    faults = str(error.value).splitlines()
+    for told in (
+        "web.prot: unknown setting; did you mean web.port?",
+        "analytics.histroy_s: unknown setting; did you mean analytics.history_s?",
+        "analytics: history_s is 7200; 3600 s steps need at least",
+        "cost: ",
+        "1: ",
+        "auth.token_file: cannot read /absent/token",
+        "alerts: config_file: cannot read /absent/alerting.yaml",
+        "topology.file: there is no file /absent/topology.yaml",
+        "web.port and collector.otlp_http.port are both 4317; choose two",
+        "web.port and collector.otlp_grpc.port are both 4317; choose two",
+        "collector.otlp_http.port and collector.otlp_grpc.port are both 4317; choose two",
+    ):
+        assert [fault for fault in faults if fault.startswith(told)], told
+    assert len(faults) == 11, "reports are not said to lack a receiver of alerts that cannot be read"
+
+
 # -- who may ask -------------------------------------------------------------------------------------------------------
 
 
