@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import scipy
 from numpy.typing import NDArray
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -96,9 +97,8 @@ def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
     (a_errors, a_count), (b_errors, b_count) = counts
     chance = None
     if a_count and b_count:
-        from scipy.stats import fisher_exact  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
-        chance = float(fisher_exact([[a_errors, a_count - a_errors], [b_errors, b_count - b_errors]]).pvalue)
+        table = [[a_errors, a_count - a_errors], [b_errors, b_count - b_errors]]
+        chance = float(scipy.stats.fisher_exact(table).pvalue)
     prompts = [part["input_tokens"].mean() for part in (parts[a], parts[b])]
     told = [float(mean) if isinstance(mean, int | float) else None for mean in prompts]
     errors = ErrorDifference(a_errors, a_count, b_errors, b_count, chance)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+import scipy
 from numpy.typing import NDArray
 
 from analytics.robust import binomial_dispersion
@@ -487,15 +488,13 @@ class _Usual:
         distribution (Gumbel and von Schelling 1950): of few usual requests the 99th percentile is hardly known. Where
         bad ones come in bursts, all counts are worth less (quasi-likelihood). `prior` is added to the bad ones seen.
         """
-        from scipy.stats import betabinom  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
         known, seen = self.total.sum(), self.bad.sum()
         if not total or seen >= known:
             return None
         worth = 1.0 / self.dispersion(steps)
         drawn = max(1, round(total * worth))
         found = min(drawn, math.ceil(bad * worth))
-        return float(betabinom.sf(found - 1, drawn, (seen + prior) * worth, (known - seen) * worth))
+        return float(scipy.stats.betabinom.sf(found - 1, drawn, (seen + prior) * worth, (known - seen) * worth))
 
 
 def _usual_of(usual: pl.DataFrame, column: str, slow_over_ms: float | None, indicator: Indicator) -> _Usual:

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import polars as pl
+import scipy
 from numpy.typing import NDArray
 
 from analytics.robust import MovingMedian, binomial_dispersion
@@ -212,8 +213,6 @@ def usual_and_failing(
     Returns:
         (n,) usual ratio, NaN where the history is too short; (n,) raised.
     """
-    from scipy.special import betainc  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
     usual = np.full(len(seconds), np.nan)
     raised = np.zeros(len(seconds), dtype=bool)
     at_s, failed_count, all_count = seconds.tolist(), failed.tolist(), requests.tolist()
@@ -230,7 +229,7 @@ def usual_and_failing(
             usual[i] = ratio
             # No more than expected is what happens every other time: there is no chance to work out.
             if failed_count[i] >= settings.failures_min and failed_count[i] > ratio * all_count[i]:
-                chance = betainc(failed_count[i], all_count[i] - failed_count[i] + 1, ratio)
+                chance = scipy.special.betainc(failed_count[i], all_count[i] - failed_count[i] + 1, ratio)
                 raised[i] = chance < settings.failures_chance_max
         if not raised[i]:
             past_failed += failed_count[i]
@@ -442,8 +441,7 @@ def rise_within(counts: pl.DataFrame) -> datetime | None:
     Args:
         counts: columns time (start of a step), requests, slow; the steps of a spike that have requests, ascending.
     """
-    from scipy.special import xlogy  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
+    xlogy = scipy.special.xlogy
     requests, slow = (counts[name].to_numpy().astype(np.float64) for name in ("requests", "slow"))
     if len(requests) < 2 * _PART_STEPS_MIN:
         return None

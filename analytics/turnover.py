@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+import scipy
 from numpy.typing import NDArray
 
 from analytics.knowledge import Knowledge
@@ -247,9 +248,7 @@ def _missed_while_all_fails(asked: NDArray[np.int64], failed: NDArray[np.int64],
 
 def _is_no_chance(failed: int, asked: int, usual: float) -> bool:
     """Did more requests fail than by chance, by the share that usually fails (binomial, one-sided)."""
-    from scipy.stats import binom  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
-    return failed >= _FAILURES_MIN and bool(binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
+    return failed >= _FAILURES_MIN and bool(scipy.stats.binom.sf(failed - 1, asked, usual) < _FAILURES_CHANCE_MAX)
 
 
 def _gaps(counts: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import scipy
 
 from domain.incident import Indicator
 
@@ -136,8 +137,6 @@ def conversion_by_band(requests: pl.DataFrame, edges_ms: list[float]) -> pl.Data
     Raises:
         ValueError: for missing columns or fewer than two rising edges.
     """
-    from scipy.stats import binomtest  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
     missing = sorted({"latency_ms", "is_converted"} - set(requests.columns))
     if missing:
         raise ValueError(f"requests lack {', '.join(missing)}; they have {', '.join(requests.columns)}")
@@ -150,7 +149,7 @@ def conversion_by_band(requests: pl.DataFrame, edges_ms: list[float]) -> pl.Data
         if band.is_empty():
             continue
         converted = int(band["is_converted"].sum())
-        ends = binomtest(converted, band.height).proportion_ci(method="wilson")
+        ends = scipy.stats.binomtest(converted, band.height).proportion_ci(method="wilson")
         mean = float(band["latency_ms"].sum()) / band.height
         rows.append(
             (low, high, band.height, converted, mean, converted / band.height, float(ends.low), float(ends.high))

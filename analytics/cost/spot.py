@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 import polars as pl
+import scipy
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
 from analytics.cost.price_book import PriceBook
@@ -118,14 +119,12 @@ def interruption_rate(times: Sequence[datetime], gpus_each: float, gpu_hours: fl
     Raises:
         ValueError: for no GPU-hours or GPUs.
     """
-    from scipy.stats import chi2  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
     if not (0 < gpu_hours < math.inf and 0 < gpus_each < math.inf):
         raise ValueError(f"a rate needs GPU-hours and GPUs above 0; got {gpu_hours} and {gpus_each}")
     events = events_of(times)
     gpus_an_event = gpus_each * (len(times) / events if events else 1.0)
-    low = float(chi2.ppf(0.025, 2 * events)) / 2 if events else 0.0
-    high = float(chi2.ppf(0.975, 2 * events + 2)) / 2
+    low = float(scipy.stats.chi2.ppf(0.025, 2 * events)) / 2 if events else 0.0
+    high = float(scipy.stats.chi2.ppf(0.975, 2 * events + 2)) / 2
     return low * gpus_an_event / gpu_hours, high * gpus_an_event / gpu_hours
 
 

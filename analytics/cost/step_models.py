@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import scipy
 import yaml
 
 from analytics.cost.overlap import Cells, Floats, mean, total
@@ -226,13 +227,11 @@ def _thinned(equations: Floats) -> Floats:
 
 def _least_deviations(equations: Floats) -> tuple[list[float], Floats]:
     """Constants that are not negative, of least absolute relative error, and that error of each equation."""
-    from scipy.optimize import nnls  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
     relative = equations[:, :-1] / equations[:, -1:]
     scales = np.maximum(np.abs(relative).max(axis=0), 1e-300)
     weights, solved = np.ones(len(relative)), np.zeros(relative.shape[1])
     for _ in range(_FIT_ROUNDS):
         roots = np.sqrt(weights)
-        solved, _ = nnls(relative / scales * roots[:, None], roots)
+        solved, _ = scipy.optimize.nnls(relative / scales * roots[:, None], roots)
         weights = 1.0 / np.maximum(np.abs(relative / scales @ solved - 1.0), 1e-3)
     return (solved / scales).tolist(), np.abs(relative / scales @ solved - 1.0)

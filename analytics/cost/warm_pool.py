@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 import polars as pl
+import scipy
 from numpy.typing import NDArray
 
 from analytics.cost.advice import HOURS_PER_MONTH, Advice, AdviceGap, AdviceKind, confidence
@@ -177,10 +178,8 @@ def advise(
         if best == spares_now:
             return None
     price = usd_per_missed_request or 0.0
-    from scipy.stats import t  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
-
     by_day = (spares_now - best) * replica.usd_per_month + (days[:, now] - days[:, best]) * price
-    spread = float(t.ppf(0.975, len(by_day) - 1) * by_day.std(ddof=1)) / math.sqrt(len(by_day))
+    spread = float(scipy.stats.t.ppf(0.975, len(by_day) - 1) * by_day.std(ddof=1)) / math.sqrt(len(by_day))
     mean = float(by_day.mean())
     if mean - spread < 0:
         return None
