@@ -48,7 +48,7 @@ try:
 except SystemExit as end:
     status = end.code or 0
 slow = {"apprise", "chdb", "clickhouse_connect", "dash", "fastapi", "grpc", "httpx", "pandas", "plotly", "polars"}
-print("loaded:", *sorted((slow | {"scipy", "sklearn", "statsmodels"}) & sys.modules.keys()))
+print("loaded:", *sorted((slow | {"scipy.stats", "sklearn", "statsmodels"}) & sys.modules.keys()))
 sys.exit(status)
 """
     finished = subprocess.run(
