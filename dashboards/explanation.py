@@ -1,6 +1,6 @@
 """An explanation as people read it: causes with their evidence, how it spread, what was ruled out, what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dash import html
 from dash.development.base_component import Component
@@ -16,25 +16,32 @@ from domain.window import Window
 _UNFOLDED_MAX = 4
 
 
-def why(explanation: Explanation, indicator: Indicator) -> list[Component]:
+def why(explanation: Explanation, indicator: Indicator, names: Mapping[str, str] = text.NO_NAMES) -> list[Component]:
     """The likeliest cause, how it spread and what to do; then the other causes, and what was set aside.
 
     Args:
         explanation: of the incident.
         indicator: what spiked.
+        names: what people call a GPU, by its UUID.
     """
     first, *others = explanation.causes
     return [
-        html.Ol(_cause(first, indicator)),
-        *(_chain(first.chain) if first.chain else _spread(explanation)),
+        html.Ol(_cause(first, indicator, names)),
+        *(_chain(first.chain, names) if first.chain else _spread(explanation)),
         *_next_steps(first),
-        *([_subhead("Less likely", None), _causes(others, indicator)] if others else []),
+        *([_subhead("Less likely", None), _causes(others, indicator, names)] if others else []),
         *_set_aside(explanation),
     ]
 
 
 def explained_window(
-    window: Window, explanation: Explanation, indicator: Indicator, path: str, state: PageState, service: str
+    window: Window,
+    explanation: Explanation,
+    indicator: Indicator,
+    path: str,
+    state: PageState,
+    service: str,
+    names: Mapping[str, str] = text.NO_NAMES,
 ) -> Component:
     """The answer to a drag across a chart; the link at its head takes it away again."""
     what = f"{service}, {text.INDICATORS[indicator]}"
@@ -50,28 +57,28 @@ def explained_window(
         ],
         className="panel-head",
     )
-    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator)
+    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator, names)
     return html.Section([head, body, *_set_aside(explanation)], className="panel explained")
 
 
-def uncharted(evidence: Sequence[Evidence]) -> Component | None:
+def uncharted(evidence: Sequence[Evidence], names: Mapping[str, str] = text.NO_NAMES) -> Component | None:
     """What moved and has no course in time to draw: compared once, before with during."""
     if not evidence:
         return None
     return html.Div(
         [
             _subhead("Compared once", "before with during; there is no course to draw"),
-            html.Ul([_evidence_line(one, one.entity.name) for one in evidence], className="evidence"),
+            html.Ul([_evidence_line(one, text.called(one.entity, names)) for one in evidence], className="evidence"),
         ]
     )
 
 
-def _causes(causes: Sequence[Cause], indicator: Indicator) -> Component:
-    return html.Ol([_cause(cause, indicator) for cause in causes], start=str(causes[0].rank))
+def _causes(causes: Sequence[Cause], indicator: Indicator, names: Mapping[str, str]) -> Component:
+    return html.Ol([_cause(cause, indicator, names) for cause in causes], start=str(causes[0].rank))
 
 
-def _cause(cause: Cause, indicator: Indicator) -> Component:
-    known = cause.kind is not CauseKind.UNKNOWN
+def _cause(cause: Cause, indicator: Indicator, names: Mapping[str, str]) -> Component:
+    known, name = cause.kind is not CauseKind.UNKNOWN, text.called(cause.entity, names)
     return html.Li(
         [
             html.Div(
@@ -84,6 +91,7 @@ def _cause(cause: Cause, indicator: Indicator) -> Component:
             ),
             html.Div(
                 [
+                    html.Strong(name) if name != cause.entity.name else None,
                     html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind)),
                     _explained(cause.explained_ratio, indicator) if known else None,
                     html.P(cause.summary),
@@ -136,14 +144,14 @@ def _evidence_line(evidence: Evidence, of: str = "") -> Component:
     )
 
 
-def _chain(chain: Sequence[Step]) -> list[Component]:
+def _chain(chain: Sequence[Step], names: Mapping[str, str]) -> list[Component]:
     """The way from the cause to the users, a station for each step."""
     last = len(chain) - 1
     return [
         _subhead("How it spread", "times against the onset"),
         html.Ol(
             [
-                _station(step, "is-cause" if number == 0 < last else "is-felt" if number == last else "")
+                _station(step, names, "is-cause" if number == 0 < last else "is-felt" if number == last else "")
                 for number, step in enumerate(chain)
             ],
             className="chain",
@@ -151,7 +159,7 @@ def _chain(chain: Sequence[Step]) -> list[Component]:
     ]
 
 
-def _station(step: Step, class_name: str) -> Component:
+def _station(step: Step, names: Mapping[str, str], class_name: str) -> Component:
     felt = class_name == "is-felt"
     kind = text.entity_title(step.entity.kind)
     return html.Li(
@@ -164,7 +172,7 @@ def _station(step: Step, class_name: str) -> Component:
                             html.Span(
                                 [
                                     "Users of " if felt else html.Span(f"{kind} ", className="unseen"),
-                                    html.Code(step.entity.name),
+                                    html.Code(text.called(step.entity, names)),
                                 ],
                                 className="clip",
                                 title=f"{kind} {step.entity.name}",

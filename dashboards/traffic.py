@@ -8,6 +8,7 @@ from typing import TypeAlias
 import polars as pl
 
 from dashboards import text
+from dashboards.cost_reading import Kept
 from dashboards.state import Range
 from domain.incident import Indicator
 from domain.window import Window
@@ -26,6 +27,8 @@ _TONES = ("calm", "warning", "critical")
 
 Levels: TypeAlias = Mapping[str, float | None]
 """The levels of one time, by their names in `levels`."""
+KeptLevels: TypeAlias = Kept[tuple[str | None, Levels | None]]
+"""What is usual at a time of an earlier day, and what that time is called."""
 
 SETTLES_AFTER = timedelta(seconds=30)
 """A request is told when it has ended, and belongs to the time when it began."""
@@ -57,9 +60,26 @@ class Traffic:
 
 
 def traffic_of(
-    store: Store, now: datetime, shown: Range, services: Sequence[str], *, focus: str, indicator: Indicator
+    store: Store,
+    now: datetime,
+    shown: Range,
+    services: Sequence[str],
+    *,
+    focus: str,
+    indicator: Indicator,
+    kept: KeptLevels,
 ) -> Traffic:
-    """The traffic of these services; latency is that of `focus`, because percentiles of services do not add up."""
+    """The traffic of these services.
+
+    Args:
+        store: where it is read.
+        now: the end of what is shown, but for what is still to settle.
+        shown: the range of the course.
+        services: whose; their counts add up.
+        focus: the service of which the latency is taken, because percentiles of services do not add up.
+        indicator: TTFT or LATENCY.
+        kept: the levels of earlier days that were read before: they change every five minutes only.
+    """
 
     def read(step_s: int, seconds: int) -> tuple[Window, pl.DataFrame]:
         end = datetime.fromtimestamp((now - SETTLES_AFTER).timestamp() // step_s * step_s, now.tzinfo)
@@ -72,19 +92,23 @@ def traffic_of(
     _, course = read(max(shown.step_s, _NEWEST_STEP_S_MIN), shown.seconds)
     _, last = read(_NEWEST_STEP_S_MIN, _NEWEST_STEP_S_MIN)
     middle = newest_window.start + (newest_window.end - newest_window.start) / 2
-    against, earlier = _earlier(store, middle, services, focus, indicator)
+    around_s = (middle.timestamp() - _AROUND_S / 2) // _EARLIER_STEP_S * _EARLIER_STEP_S
+    around = datetime.fromtimestamp(around_s, now.tzinfo)
+    key = (around, tuple(services), focus, indicator)
+    against, earlier = kept.get(key, lambda: _earlier(store, around, services, focus, indicator))
     told = measures(course, newest.row(0, named=True), indicator, earlier=earlier, last=last.row(0, named=True))
     return Traffic(newest_window.end, newest_step_s, told, against)
 
 
 def _earlier(
-    store: Store, moment: datetime, services: Sequence[str], focus: str, indicator: Indicator
+    store: Store, around: datetime, services: Sequence[str], focus: str, indicator: Indicator
 ) -> tuple[str | None, Levels | None]:
-    """The usual levels around the same time of a day or a week earlier, whichever is stored, and what it is called."""
+    """The usual levels of the half hour from `around` a day or a week earlier, and what that is called.
+
+    Whichever is stored, with requests throughout; None for neither.
+    """
     for lag, words in _LAGS:
-        start_s = ((moment - lag).timestamp() - _AROUND_S / 2) // _EARLIER_STEP_S * _EARLIER_STEP_S
-        start = datetime.fromtimestamp(start_s, moment.tzinfo)
-        window = Window(start, start + timedelta(seconds=_AROUND_S))
+        window = Window(around - lag, around - lag + timedelta(seconds=_AROUND_S))
         frames = {service: read_latency(store, window, service, _EARLIER_STEP_S) for service in services}
         found = levels(frames, window, _EARLIER_STEP_S, focus, indicator)
         if (found["requests"] > 0).all():

@@ -16,6 +16,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, empty_state, fact, page_link, state_words
 from dashboards.context import PageContext
 from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_end, lasted_words
+from dashboards.gpus import read_gpu_names
 from dashboards.handling import acknowledged
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
@@ -54,16 +55,21 @@ def register(app: Dash, context: PageContext) -> None:
         now, state = context.now(), parse_state(search)
         window = state.window(now, INCIDENTS_RANGE)
         found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
-        notes, unseen = await asyncio.gather(
+        notes, unseen, names = await asyncio.gather(
             asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found]),
             asyncio.to_thread(context.read_unseen, now, state.service),
+            asyncio.to_thread(read_gpu_names, context.store, window),
         )
         if not found:
             return note(found, state, {}), [], nothing_found(hiding(unseen, (LOOKS, REQUESTS), state.service))
         calm = context.analysis.spikes.calm
         hidden = {one.id: gap for one in found if (gap := hiding_end(unseen, one, calm)) is not None}
         known = [replace(one, ended_at=None) if one.id in hidden else one for one in found]
-        return note(found, state, hidden), handling(incident_times(known, notes)), table(found, now, notes, hidden)
+        return (
+            note(found, state, hidden),
+            handling(incident_times(known, notes)),
+            table(found, now, notes, hidden, names),
+        )
 
 
 def note(found: Sequence[Incident], state: PageState, hidden: Mapping[str, Gap]) -> str:
@@ -111,6 +117,7 @@ def table(
     now: datetime,
     notes: Mapping[str, Mapping[str, Any]],
     hidden: Mapping[str, Gap] = MappingProxyType({}),
+    names: Mapping[str, str] = text.NO_NAMES,
 ) -> Component:
     """One row an incident; the whole row is the link.
 
@@ -119,13 +126,17 @@ def table(
         now: the clock.
         notes: by incident, as `read_incident_notes` gives them.
         hidden: by incident, the gap since which it is not seen whether it goes on.
+        names: what people call a GPU, by its UUID.
     """
     return html.Div(
         html.Table(
             [
                 html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
                 html.Tbody(
-                    [_row(incident, now, notes.get(incident.id, {}), hidden.get(incident.id)) for incident in found]
+                    [
+                        _row(incident, now, notes.get(incident.id, {}), hidden.get(incident.id), names)
+                        for incident in found
+                    ]
                 ),
             ]
         ),
@@ -133,7 +144,9 @@ def table(
     )
 
 
-def _row(incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Gap | None) -> Component:
+def _row(
+    incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Gap | None, names: Mapping[str, str]
+) -> Component:
     word, tone, icon_name = SEVERITIES[incident.severity]
     going_on = incident.status is Status.OPEN or hidden is not None
     cells = (
@@ -143,7 +156,7 @@ def _row(incident: Incident, now: datetime, noted: Mapping[str, Any], hidden: Ga
         lasted_words(incident, now, hidden),
         text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
-        text.likely_cause(incident),
+        text.likely_cause(incident, names),
         [
             html.Span([html.Span(className="dot dot-critical"), state_words("Open", hidden)], className="state")
             if going_on
