@@ -80,6 +80,11 @@ def spark(
     )
 
 
+def since_known(values: Sequence[float | None]) -> Sequence[float | None]:
+    """A course without what is before it began: a spark of a week in a month would fill a quarter of its box."""
+    return values[next((at for at, value in enumerate(values) if value is not None), len(values)) :]
+
+
 def chart(name: str, height: int, *, selectable: bool = False) -> Component:
     """A place for a figure: callbacks fill its store, the browser paints it in the colours of the theme."""
     return html.Div(

@@ -96,6 +96,11 @@ class PageContext:
         """The signals and causes that incidents are explained by, and what they are called."""
         return self.analysis.knowledge
 
+    @property
+    def tells_nobody(self) -> bool:
+        """Is there no receiver and no Alertmanager, so that alerts are only shown."""
+        return self.alerting is None or self.alerting.tells_nobody
+
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""
         return next((one for one in self.objectives() if one.name == name), None)

@@ -4,6 +4,7 @@ Colours are tokens that the browser resolves (see `dashboards.figures`).
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ Figure = dict[str, Any]
 TIME_AXIS_PX = 28
 
 _FONT = "Inter, system-ui, sans-serif"
+_BUDGET_AXES = ((99.0, 0.25), (98.0, 0.5), (95.0, 1.0), (90.0, 2.0), (80.0, 5.0), (50.0, 10.0))  # first tick, step
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -77,6 +79,63 @@ def time_axis(window: Window) -> Figure:
         "showgrid": False,
         "fixedrange": True,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """The part of a chart of budgets in which their lines can be told apart.
+
+    `bottom` is where its axis begins, per cent; `since` the first moment that anything is known of, where the window
+    begins before.
+    """
+
+    window: Window
+    bottom: float
+    since: datetime | None
+
+    @property
+    def words(self) -> str:
+        """What a reader must know not to be misled; empty where all is shown."""
+        axis = f"the axis begins at {self.bottom:g} %" if self.bottom > 0 else ""
+        since = "" if self.since is None else f"data since {self.since.day} {self.since:%b}"
+        return ", ".join(part for part in (axis, since) if part)
+
+    @property
+    def axis(self) -> Figure:
+        """The axis of budgets left, per cent."""
+        ticks = [-100.0, -50.0, 0.0, 50.0, 100.0]
+        if self.bottom > 0:
+            step = next(step for begins, step in _BUDGET_AXES if begins == self.bottom)
+            ticks = [self.bottom + step * number for number in range(round((100 - self.bottom) / step) + 1)]
+        return plain_axis() | {
+            "range": [self.bottom, self.top],
+            "tickvals": ticks,
+            "ticktext": [f"{tick:g} %".replace("-", "−") for tick in ticks],
+            "fixedrange": True,
+        }
+
+    @property
+    def top(self) -> float:
+        """A little above a full budget."""
+        return 100 + 0.04 * (100 - max(self.bottom, 0))
+
+    @property
+    def time_axis(self) -> Figure:
+        """The axis of its time: days, and hours where there are few."""
+        few = self.window.seconds < 4 * 86_400
+        return time_axis(self.window) | {"tickformat": "%d %b %H:%M" if few else "%d %b", "nticks": 5 if few else 7}
+
+
+def budget_view(lowest: float, window: Window, since: datetime) -> BudgetView:
+    """What to show of budgets of which the lowest is this (per cent) and the first known at `since`.
+
+    Full ones on an axis from zero would all be one line at its top.
+    """
+    begins = next((bottom for bottom, _ in _BUDGET_AXES if lowest >= bottom + 0.1 * (100 - bottom)), 0.0)
+    bottom = begins if lowest >= 0 else max(lowest, -100.0)
+    if since <= window.start:
+        return BudgetView(window, bottom, None)
+    return BudgetView(Window(since, window.end), bottom, since)
 
 
 def course(times: pl.Series, values: pl.Series) -> Figure:

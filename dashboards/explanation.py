@@ -1,6 +1,6 @@
 """An explanation as people read it: causes with their evidence, how it spread, what was ruled out, what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dash import html
 from dash.development.base_component import Component
@@ -17,20 +17,26 @@ from domain.window import Window
 _UNFOLDED_MAX = 4
 
 
-def why(explanation: Explanation, indicator: Indicator, knowledge: Knowledge) -> list[Component]:
+def why(
+    explanation: Explanation,
+    indicator: Indicator,
+    knowledge: Knowledge,
+    names: Mapping[str, str] = text.NO_NAMES,
+) -> list[Component]:
     """The likeliest cause, how it spread and what to do; then the other causes, and what was set aside.
 
     Args:
         explanation: of the incident.
         indicator: what spiked.
         knowledge: how signals and kinds of cause are called.
+        names: what people call a GPU, by its UUID.
     """
     first, *others = explanation.causes
     return [
-        html.Ol(_cause(first, indicator, knowledge)),
-        *(_chain(first.chain) if first.chain else _spread(explanation, knowledge)),
+        html.Ol(_cause(first, indicator, knowledge, names)),
+        *(_chain(first.chain, names) if first.chain else _spread(explanation, knowledge)),
         *_next_steps(first),
-        *([_subhead("Less likely", None), _causes(others, indicator, knowledge)] if others else []),
+        *([_subhead("Less likely", None), _causes(others, indicator, knowledge, names)] if others else []),
         *_set_aside(explanation, knowledge),
     ]
 
@@ -43,6 +49,7 @@ def explained_window(
     path: str,
     state: PageState,
     service: str,
+    names: Mapping[str, str] = text.NO_NAMES,
 ) -> Component:
     """The answer to a drag across a chart; the link at its head takes it away again."""
     what = f"{service}, {text.INDICATORS[indicator]}"
@@ -58,28 +65,34 @@ def explained_window(
         ],
         className="panel-head",
     )
-    body = html.P(first.summary, className="calm") if unknown else _causes(explanation.causes, indicator, knowledge)
+    causes = _causes(explanation.causes, indicator, knowledge, names)
+    body = html.P(first.summary, className="calm") if unknown else causes
     return html.Section([head, body, *_set_aside(explanation, knowledge)], className="panel explained")
 
 
-def uncharted(evidence: Sequence[Evidence], knowledge: Knowledge) -> Component | None:
+def uncharted(
+    evidence: Sequence[Evidence], knowledge: Knowledge, names: Mapping[str, str] = text.NO_NAMES
+) -> Component | None:
     """What moved and has no course in time to draw: compared once, before with during."""
     if not evidence:
         return None
     return html.Div(
         [
             _subhead("Compared once", "before with during; there is no course to draw"),
-            html.Ul([_evidence_line(one, knowledge, one.entity.name) for one in evidence], className="evidence"),
+            html.Ul(
+                [_evidence_line(one, knowledge, text.called(one.entity, names)) for one in evidence],
+                className="evidence",
+            ),
         ]
     )
 
 
-def _causes(causes: Sequence[Cause], indicator: Indicator, knowledge: Knowledge) -> Component:
-    return html.Ol([_cause(cause, indicator, knowledge) for cause in causes], start=str(causes[0].rank))
+def _causes(causes: Sequence[Cause], indicator: Indicator, knowledge: Knowledge, names: Mapping[str, str]) -> Component:
+    return html.Ol([_cause(cause, indicator, knowledge, names) for cause in causes], start=str(causes[0].rank))
 
 
-def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> Component:
-    known = cause.kind is not CauseKind.UNKNOWN
+def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge, names: Mapping[str, str]) -> Component:
+    known, name = cause.kind is not CauseKind.UNKNOWN, text.called(cause.entity, names)
     return html.Li(
         [
             html.Div(
@@ -92,6 +105,7 @@ def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> Componen
             ),
             html.Div(
                 [
+                    html.Strong(name) if name != cause.entity.name else None,
                     html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind)),
                     _explained(cause.explained_ratio, indicator) if known else None,
                     html.P(cause.summary),
@@ -144,14 +158,14 @@ def _evidence_line(evidence: Evidence, knowledge: Knowledge, of: str = "") -> Co
     )
 
 
-def _chain(chain: Sequence[Step]) -> list[Component]:
+def _chain(chain: Sequence[Step], names: Mapping[str, str]) -> list[Component]:
     """The way from the cause to the users, a station for each step."""
     last = len(chain) - 1
     return [
         _subhead("How it spread", "times against the onset"),
         html.Ol(
             [
-                _station(step, "is-cause" if number == 0 < last else "is-felt" if number == last else "")
+                _station(step, names, "is-cause" if number == 0 < last else "is-felt" if number == last else "")
                 for number, step in enumerate(chain)
             ],
             className="chain",
@@ -159,7 +173,7 @@ def _chain(chain: Sequence[Step]) -> list[Component]:
     ]
 
 
-def _station(step: Step, class_name: str) -> Component:
+def _station(step: Step, names: Mapping[str, str], class_name: str) -> Component:
     felt = class_name == "is-felt"
     kind = text.entity_title(step.entity.kind)
     return html.Li(
@@ -172,7 +186,7 @@ def _station(step: Step, class_name: str) -> Component:
                             html.Span(
                                 [
                                     "Users of " if felt else html.Span(f"{kind} ", className="unseen"),
-                                    html.Code(step.entity.name),
+                                    html.Code(text.called(step.entity, names)),
                                 ],
                                 className="clip",
                                 title=f"{kind} {step.entity.name}",

@@ -19,6 +19,7 @@ from analytics.knowledge import Knowledge
 from dashboards import drawing, text
 from dashboards.drawing import (
     TIME_AXIS_PX,
+    BudgetView,
     course,
     end_label,
     escaped,
@@ -39,6 +40,8 @@ _LABEL_GAP_RATIO = 0.075
 _HEADROOM_RATIO = 0.2  # of the heatmap's height, for labels
 _END_LABELS_PX = 148  # charts that stand above each other share it, so that their times line up
 _BANDS_MAX = 8
+_NARROW_TITLE_MOST = 43  # characters that stand above a band on a phone
+_INDEXED_ROWS_MAX, _INDEXED_ROW_PX = 48, 11  # rows of GPUs that are high enough for a number beside each
 _BAND_PX, _BAND_TITLE_PX, _BAND_GAP_PX = 104, 26, 14
 
 
@@ -64,9 +67,8 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
     drawn = [status for status in statuses if any(left is not None for left in status.budget_left_history)]
     if not drawn:
         return empty("No requests to judge yet")
-    window_days = max(status.objective.window_days for status in drawn)
-    start = now - timedelta(days=window_days)
-    floor = min(0.0, *(left for status in drawn for left in status.budget_left_history if left is not None))
+    view = budget_view(drawn, now)
+    start, bottom = now - timedelta(days=max(status.objective.window_days for status in drawn)), view.bottom
     traces = [
         {
             "type": "scatter",
@@ -91,15 +93,14 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
                 "x": [time_text(moment) for moment in _even_times(now, status.objective.window_days, len(history))],
                 "y": [None if left is None else round(left * 100, 2) for left in history],
                 "line": {"color": f"${tone}", "width": 1.4 if tone == "calm" else 2},
-                "hovertemplate": f"%{{y:.0f}} % left · {escaped(name)}<extra></extra>",
+                "hovertemplate": f"%{{y:.1f}} % left · {escaped(name)}<extra></extra>",
             }
         )
         labels.append((_left(status) * 100, f"<b>{text.percent_floor(_left(status))}</b> {escaped(name)}", tone))
     worst_tone = tones[worst_last[-1].objective.name]
-    if worst_tone != "calm":
+    if worst_tone != "calm" and bottom <= 0:  # an area means something only down to zero
         traces[-1] |= {"fill": "tozeroy", "fillcolor": f"${worst_tone}/.08"}
-    bottom = max(floor * 100, -100)
-    heights = _spread([height for height, _, _ in labels], gap=_LABEL_GAP_RATIO * (104 - bottom))
+    heights = _spread([height for height, _, _ in labels], gap=_LABEL_GAP_RATIO * (view.top - bottom))
     annotations = [
         end_label(label, height, "muted" if tone == "calm" else tone)
         for (_, label, tone), height in zip(labels, heights, strict=True)
@@ -110,20 +111,35 @@ def budget_burn_down(statuses: Sequence[SloStatus], tones: Mapping[str, str], no
         + "; ".join(
             f"{s.objective.service} {text.objective_title(s.objective)} {text.percent_floor(_left(s))}"
             for s in reversed(worst_last)
-        ),
+        )
+        + (f"; {view.words}" if view.words else ""),
         narrow_margin_right=12,
         margin={"l": 52, "r": 176, "t": 8, "b": TIME_AXIS_PX},
         annotations=annotations,
-        xaxis=time_axis(Window(start, now)) | {"tickformat": "%d %b", "nticks": 6},
-        yaxis=plain_axis()
-        | {
-            "range": [bottom, 104],
-            "tickvals": [-100, -50, 0, 50, 100],
-            "ticktext": ["−100 %", "−50 %", "0 %", "50 %", "100 %"],
-            "fixedrange": True,
-        },
+        xaxis=view.time_axis,
+        yaxis=view.axis,
         hovermode="x unified",
     )
+
+
+def budget_view(statuses: Sequence[SloStatus], now: datetime) -> BudgetView:
+    """What `budget_burn_down` shows of these."""
+    window = Window(now - timedelta(days=max((one.objective.window_days for one in statuses), default=1)), now)
+    known = [
+        (window.start if at == 0 else moment, left)
+        for one in statuses
+        for at, (moment, left) in enumerate(_course_of(one, now))
+        if left is not None
+    ]
+    since = min((moment for moment, _ in known), default=window.start)
+    now_left = [one.budget_left_ratio for one in statuses if one.budget_left_ratio is not None]
+    lefts = [*(left for _, left in known), *now_left]
+    return drawing.budget_view(min(lefts, default=0.0) * 100, window, since)
+
+
+def _course_of(status: SloStatus, now: datetime) -> list[tuple[datetime, float | None]]:
+    history = status.budget_left_history
+    return list(zip(_even_times(now, status.objective.window_days, len(history)), history, strict=True))
 
 
 def _left(status: SloStatus) -> float:
@@ -470,11 +486,21 @@ def _spread_labels(labels: Sequence[tuple[float, str, str]], top: float) -> list
 # -- GPUs ----------------------------------------------------------------------------------------------------------
 
 
-def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, incidents: Sequence[Incident] = ()) -> Figure:
-    """One row a GPU, grouped by node, one column a step: busy is calm, idle is warm, no sample is a gap.
+def gpu_activity(
+    activity: pl.DataFrame,
+    gpus: pl.DataFrame,
+    *,
+    window: Window,
+    step_s: int,
+    incidents: Sequence[Incident] = (),
+) -> Figure:
+    """One row a GPU, grouped by node, one column a step: busy is dark, idle is warm, no sample is a gap.
+
+    A GPU that serves no replica, where others are known to, is grey: it is idle, and nothing is wrong with it.
 
     Args:
         activity: columns node, gpu, time, ratio (0-1).
+        gpus: as of `dashboards.gpus.described`.
         window: what the x axis shows.
         step_s: width of a column, seconds.
         incidents: marked where they began.
@@ -482,66 +508,140 @@ def gpu_activity(activity: pl.DataFrame, *, window: Window, step_s: int, inciden
     if activity.is_empty():
         return empty("No GPU metrics yet: DCGM_FI_PROF_GR_ENGINE_ACTIVE has not been seen in this time")
     times = _columns(window, step_s)
-    found = {(gpu, time): ratio for gpu, time, ratio in activity.select("gpu", "time", "ratio").iter_rows()}
-    rows: list[list[float | None]] = []
-    names: list[str] = []
-    centres: dict[str, float] = {}
-    gpus = activity.select("node", "gpu").unique().sort("node", "gpu")
-    for node, members in gpus.group_by("node", maintain_order=True):
-        if rows:
-            rows.append([None] * len(times))
-            names.append("")
-        label = node[0] or "unknown node"
-        centres[str(label)] = len(rows) + (members.height - 1) / 2
-        for gpu in members["gpu"]:
-            rows.append(_carried([_per_cent(found.get((gpu, time))) for time in times]))
-            names.append(f"{label} {gpu}")
-    height = max(180, 52 + len(rows) * max(4, min(9, 420 // len(rows))))
+    rows = _gpu_rows(activity, gpus, times)
+    nodes = {row.node: None for row in rows if row is not None}
+    centres = {node: _centre([place for place, row in enumerate(rows) if row and row.node == node]) for node in nodes}
+    names = [" " * place if row is None else row.name for place, row in enumerate(rows)]
+    served = any(row and row.replica for row in rows)
+    is_free = [served and row is not None and row.replica is None for row in rows]
+    blank: list[float | None] = [None] * len(times)
+    common = {
+        "type": "heatmap",
+        "x": [time_text(moment) for moment in (*times, times[-1] + timedelta(seconds=step_s))],
+        "y": names,
+        "zmin": 0,
+        "zmax": 100,
+        "hovertemplate": "%{y}<br>%{x|%d %b %H:%M} · %{z:.0f} % busy<extra></extra>",
+        "hoverongaps": False,
+    }
+    values = [blank if row is None else row.values for row in rows]
+    busy: Figure = common | {
+        "z": [blank if free else one for one, free in zip(values, is_free, strict=True)],
+        "colorscale": "$scale-activity",
+        "colorbar": {
+            "thickness": 6,
+            "outlinewidth": 0,
+            "len": 0.9,
+            "tickvals": [0, 50, 100],
+            "ticktext": ["0 %", "50", "100"],
+            "tickfont": {"size": 11, "color": "$muted"},
+            "x": 1.01,
+            "xpad": 4,
+        },
+    }
+    idle: Figure = common | {
+        "z": [one if free else blank for one, free in zip(values, is_free, strict=True)],
+        "colorscale": "$scale-free",
+        "showscale": False,
+    }
+    indexed = len(rows) <= _INDEXED_ROWS_MAX and all(row is None or row.index is not None for row in rows)
+    row_px = _INDEXED_ROW_PX if indexed else max(4, min(9, 420 // len(rows)))
+    ticks: Figure = {"tickvals": list(centres.values()), "ticktext": list(centres)}
+    if indexed:
+        places = [place for place, row in enumerate(rows) if row is not None]
+        ticks = {
+            "tickvals": places,
+            "ticktext": [str(row.index) for row in rows if row is not None],
+            "tickfont": {"size": 9, "color": "$muted"},
+            "ticklen": 3,
+        }
     return make_figure(
-        [
-            {
-                "type": "heatmap",
-                "x": [time_text(moment) for moment in (*times, times[-1] + timedelta(seconds=step_s))],
-                "y": list(range(len(rows))),
-                "z": rows,
-                "text": [[name] for name in names],
-                "zmin": 0,
-                "zmax": 100,
-                "colorscale": "$scale-activity",
-                "hovertemplate": "%{x|%H:%M} · %{z:.0f} % busy<extra></extra>",
-                "hoverongaps": False,
-                "colorbar": {
-                    "thickness": 6,
-                    "outlinewidth": 0,
-                    "len": 0.9,
-                    "tickvals": [0, 50, 100],
-                    "ticktext": ["0 %", "50", "100"],
-                    "tickfont": {"size": 11, "color": "$muted"},
-                    "x": 1.01,
-                    "xpad": 4,
-                },
-            }
-        ],
-        f"Activity of {gpus.height} GPUs on {len(centres)} nodes over time",
-        height=height,
-        margin={"l": 84, "r": 44, "t": 8, "b": TIME_AXIS_PX},
+        [busy, *([idle] if any(is_free) else [])],
+        f"Activity of {sum(row is not None for row in rows)} GPUs on {len(centres)} nodes over time",
+        height=max(180, 52 + len(rows) * row_px),
+        margin={"l": 98 if indexed else 84, "r": 44, "t": 8, "b": TIME_AXIS_PX},
         shapes=[_begin_line(one) for one in _begun_in(window, incidents)],
+        annotations=[_node_note(node, centre) for node, centre in centres.items()] if indexed else [],
         xaxis=time_axis(window),
         yaxis=plain_axis()
         | {
-            "autorange": "reversed",
-            "tickvals": list(centres.values()),
-            "ticktext": list(centres),
+            "type": "category",
+            "range": [len(rows) - 0.5, -0.5],
             "showgrid": False,
             "fixedrange": True,
-        },
+        }
+        | ticks,
         hovermode="closest",
     )
 
 
-def _carried(values: Sequence[float | None]) -> list[float | None]:
-    """A sample stands for the column after its own too: scrapes drift against columns. Longer silence is a gap."""
-    return [before if value is None else value for before, value in zip([None, *values[:-1]], values, strict=True)]
+@dataclass(frozen=True, slots=True)
+class _GpuRow:
+    """A GPU's row of the heatmap: what it is called, and how busy it was in each column, per cent."""
+
+    node: str
+    name: str
+    index: int | None
+    replica: str | None
+    values: list[float | None]
+
+
+def _gpu_rows(activity: pl.DataFrame, gpus: pl.DataFrame, times: Sequence[datetime]) -> list[_GpuRow | None]:
+    """The GPUs that told anything, by node and index; None between two nodes."""
+    found: dict[tuple[str | None, str | None], dict[datetime, float]] = {}
+    for node, gpu, time, ratio in activity.select("node", "gpu", "time", "ratio").iter_rows():
+        found.setdefault((node, gpu), {})[time] = ratio
+    rows: list[_GpuRow | None] = []
+    for node, gpu, index, replica in gpus.select("node", "gpu", "index", "replica").iter_rows():
+        seen = found.get((node, gpu))
+        if seen is None:
+            continue
+        label = node or "unknown node"
+        if rows and rows[-1] is not None and rows[-1].node != label:
+            rows.append(None)
+        name = f"{label} {gpu}" if index is None else text.gpu_place(label, index, replica)
+        rows.append(_GpuRow(label, name, index, replica, _standing([_per_cent(seen.get(time)) for time in times])))
+    return rows
+
+
+def _centre(places: Sequence[int]) -> float:
+    return (places[0] + places[-1]) / 2
+
+
+def _node_note(node: str, centre: float) -> Figure:
+    """The name of a node, left of the indices of its GPUs."""
+    return {
+        "text": escaped(node),
+        "xref": "paper",
+        "x": 0,
+        "xanchor": "right",
+        "xshift": -20,
+        "y": centre,
+        "yanchor": "middle",
+        "showarrow": False,
+        "font": {"size": 11, "color": "$muted"},
+    }
+
+
+def _standing(values: Sequence[float | None]) -> list[float | None]:
+    """Each sample stands for the columns until the next, where that comes as soon as its neighbours do.
+
+    How often a GPU is sampled may change with the time: what stood still is a silence much longer than those before
+    and after it, and is a gap. One column is always bridged: scrapes drift against columns.
+    """
+    known = [place for place, value in enumerate(values) if value is not None]
+    gaps = [after - before for before, after in pairwise(known)]
+    shown = list(values)
+    for number, place in enumerate(known):
+        around = [gaps[other] for other in (number - 1, number + 1) if 0 <= other < len(gaps)]
+        usual = max(around, default=1)
+        gap = gaps[number] if number < len(gaps) else min(usual, len(values) - place)
+        stands = gap if gap <= max(2, 1.5 * usual) else 2
+        for column in range(place + 1, min(place + max(stands, 2), len(values))):
+            if values[column] is not None:
+                break
+            shown[column] = values[place]
+    return shown
 
 
 def _per_cent(ratio: float | None) -> float | None:
@@ -551,16 +651,19 @@ def _per_cent(ratio: float | None) -> float | None:
 # -- Evidence ------------------------------------------------------------------------------------------------------
 
 
-def evidence_multiples(series: pl.DataFrame, incident: Incident, *, window: Window) -> Figure:
+def evidence_multiples(
+    series: pl.DataFrame, incident: Incident, *, window: Window, names: Mapping[str, str] = text.NO_NAMES
+) -> Figure:
     """What moved with the spike: one band a signal on one time axis, those of the likeliest cause first and accented.
 
     Args:
         series: columns signal, title, unit, entity_kind, entity_name, time, value.
         incident: its causes' evidence gives order, before, during and lead.
         window: what the x axis shows.
+        names: what people call a GPU, by its UUID.
     """
     bands = [
-        Band(rank, evidence, rows)
+        Band(rank, evidence, rows, text.called(evidence.entity, names))
         for rank, evidence in _told_once(incident)
         if not (rows := _rows_of(series, evidence)).is_empty()
     ][:_BANDS_MAX]
@@ -599,16 +702,17 @@ def _told_once(incident: Incident) -> list[tuple[int, Evidence]]:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One signal of the multiples: its cause's rank, what was found, and its course (columns time, value, title)."""
+    """One signal of the multiples: its cause's rank, what was found, its course (columns time, value, title), whose."""
 
     rank: int
     evidence: Evidence
     rows: pl.DataFrame
+    whose: str
 
     @property
     def name(self) -> str:
         """The signal and whose it is."""
-        return f"{self.rows['title'][0]} of {self.evidence.entity.name}"
+        return f"{self.rows['title'][0]} of {self.whose}"
 
 
 def _rows_of(series: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
@@ -646,11 +750,16 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         "showgrid": False,
         "fixedrange": True,
     }
-    title = f"<b>{escaped(band.rows['title'][0])}</b>  {escaped(band.evidence.entity.name)}"
+    signal = str(band.rows["title"][0])
+    fits = max(_NARROW_TITLE_MOST - len(signal), 8)
+    whose = band.whose if len(band.whose) <= fits else band.whose.partition(",")[0]  # without the replica
+    short = whose if len(whose) <= fits else f"{whose[: fits - 1].rstrip(' ,')}…"
+    at = top - 4 / (_BAND_PX * count)
     when = text.lead(band.evidence.lead_s)
     change = escaped(text.change(band.evidence))
     notes = [
-        _paper_note(title, 0.0, top - 4 / (_BAND_PX * count), "strong") | {"font": {"size": 12, "color": "$strong"}},
+        _band_title(signal, band.whose, at) | {"name": "end"},
+        _band_title(signal, short, at) | {"name": "narrow"},
         _paper_note(f"<b>{when}</b><br>{change}", 1.0, plot_top, tone if band.rank == 1 else "muted")
         | {"name": "end", "xshift": 8},
         _paper_note(f"<b>{when}</b> · {change}", 0.0, plot_top, tone if band.rank == 1 else "muted")
@@ -658,6 +767,11 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
     ]
     line = {"type": "line", "xref": "paper", "yref": "paper", "x0": 0, "x1": 1, "y0": top, "y1": top}
     return trace, axis, notes, [line | {"line": {"color": "$grid", "width": 1}}] if index else []
+
+
+def _band_title(signal: str, whose: str, y: float) -> Figure:
+    words = f"<b>{escaped(signal)}</b>  {escaped(whose)}"
+    return _paper_note(words, 0.0, y, "strong") | {"font": {"size": 12, "color": "$strong"}}
 
 
 def _axis_number(index: int) -> str:

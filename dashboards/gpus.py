@@ -1,6 +1,7 @@
 """GPUs: how busy each was, and which of them a cause sits on."""
 
-import math
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from dash import html
@@ -10,15 +11,48 @@ from dashboards import text
 from domain.entity import Entity, EntityKind
 from domain.topology import Topology
 from domain.window import Window
-from storage.readers import read_samples, read_series, sample_rows
+from storage.readers import ROLLUP_STEPS_S, read_samples, read_series, sample_rows
 from storage.store import Store
 
 _ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"  # ratio of the time in which the graphics or compute engine was busy
+_INDEX_LABEL = "gpu"  # of dcgm-exporter: 0, 1 and so on
+_STEPS_S = (15, 30, *ROLLUP_STEPS_S)
+_COLUMNS_MOST, _FEW_GPUS = 180, 128
 
 
 def read_gpus(store: Store, window: Window) -> pl.DataFrame:
-    """The GPUs alive in the window, as a frame of `storage.readers.SERIES`."""
-    return read_series(store, window, [_ACTIVITY])
+    """The GPUs alive in the window, as a frame of `storage.readers.SERIES`; its label is the index on the node."""
+    return read_series(store, window, [_ACTIVITY], [_INDEX_LABEL])
+
+
+def described(gpus: pl.DataFrame) -> pl.DataFrame:
+    """One row a GPU of `read_gpus`, by node and index.
+
+    Returns:
+        Columns node, gpu, index (on its node) and replica (the newest that it served); null where nothing tells it.
+    """
+    index = pl.col("labels").list.first().cast(pl.Int64, strict=False)
+    rows = gpus.group_by("node", "gpu", maintain_order=True).agg(
+        index=index.drop_nulls().last(), replica=pl.col("replica").drop_nulls().last()
+    )
+    return rows.sort("node", "index", "gpu", nulls_last=True)
+
+
+def gpu_names(gpus: pl.DataFrame) -> dict[str, str]:
+    """What people call each GPU (of `described`), by its UUID: `gpu-02-02 GPU 7, assist-3`.
+
+    One of which the node or the index is not known keeps its UUID.
+    """
+    known = gpus.drop_nulls(["node", "gpu", "index"])
+    return {
+        gpu: text.gpu_place(node, index, replica)
+        for node, gpu, index, replica in known.select("node", "gpu", "index", "replica").iter_rows()
+    }
+
+
+def read_gpu_names(store: Store, window: Window) -> dict[str, str]:
+    """The same of the GPUs alive in the window."""
+    return gpu_names(described(read_gpus(store, window)))
 
 
 def read_activity(store: Store, window: Window, gpus: pl.DataFrame, step_s: int) -> pl.DataFrame:
@@ -27,25 +61,19 @@ def read_activity(store: Store, window: Window, gpus: pl.DataFrame, step_s: int)
     return samples.join(gpus, on="series_id").select("node", "gpu", "time", ratio="value")
 
 
-def at_cadence(activity: pl.DataFrame, step_s: int) -> tuple[pl.DataFrame, int]:
-    """The same activity in steps no shorter than those in which samples come, and that step (s).
+def column_s(seconds: int, count: int) -> int:
+    """How wide (s) a column of so long a time is drawn for so many GPUs: five minutes of trouble must be seen.
 
-    A GPU that is sampled each minute, shown in columns of half a minute, would look as if it were gone half the time.
+    Many GPUs get wider ones: what is sent to the browser grows with both.
     """
-    gaps = activity.sort("gpu", "time").select(pl.col("time").diff().over("gpu").dt.total_seconds()).to_series()
-    usual = gaps.drop_nulls().median()
-    if not isinstance(usual, float) or usual <= step_s:
-        return activity, step_s
-    cadence_s = step_s * math.ceil(usual / step_s)
-    regular = activity.group_by("node", "gpu", pl.col("time").dt.truncate(f"{cadence_s}s")).agg(pl.col("ratio").mean())
-    return regular, cadence_s
+    most = _COLUMNS_MOST if count <= _FEW_GPUS else _COLUMNS_MOST // 2
+    return next((step_s for step_s in _STEPS_S if seconds / step_s <= most), _STEPS_S[-1])
 
 
 def mean_activity(activity: pl.DataFrame, gpus: pl.DataFrame) -> pl.DataFrame:
-    """One row a GPU: columns node, gpu, ratio (null for one without a sample), by name."""
-    means = activity.group_by("gpu").agg(pl.col("ratio").mean())
-    alive = gpus.select("node", "gpu").unique()
-    return alive.join(means, on="gpu", how="left").sort("node", "gpu", nulls_last=True)
+    """One row a GPU of `described`, with its column ratio besides: null for one without a sample."""
+    means = activity.group_by("node", "gpu").agg(pl.col("ratio").mean())
+    return gpus.join(means, on=["node", "gpu"], how="left", nulls_equal=True, maintain_order="left")
 
 
 def affected_names(entity: Entity, gpus: pl.DataFrame, topology: Topology) -> frozenset[str]:
@@ -74,7 +102,9 @@ def affected_names(entity: Entity, gpus: pl.DataFrame, topology: Topology) -> fr
 
 
 def gpu_tiles(activity: pl.DataFrame, affected: frozenset[str]) -> Component:
-    """One row a node, one tile a GPU, coloured by how busy it was; what the cause sits on is framed.
+    """One row a node, one tile a GPU, coloured by how busy it was; what the cause sits on is framed, and named.
+
+    One that serves no replica, where others are known to, is grey: it is idle, and nothing is wrong with it.
 
     Args:
         activity: as of `mean_activity`.
@@ -82,26 +112,80 @@ def gpu_tiles(activity: pl.DataFrame, affected: frozenset[str]) -> Component:
     """
     if activity.is_empty():
         return html.P("No GPU metrics in this time.", className="calm")
+    served = activity["replica"].count() > 0
     rows = []
     for (node,), members in activity.group_by(["node"], maintain_order=True):
         name = str(node or "unknown node")
-        tiles = [
-            _tile(f"{name} {gpu}", ratio, affected=gpu in affected)
-            for gpu, ratio in members.select("gpu", "ratio").iter_rows()
+        told = [
+            _Told.of(row, is_affected=row["gpu"] in affected, is_free=served and row["replica"] is None)
+            for row in members.iter_rows(named=True)
         ]
+        named = [html.Li([html.Strong(one.place), f": {one.busy}"]) for one in told if one.is_affected]
         rows.append(
             html.Div(
-                [html.Code(name, className="clip", title=name), html.Span(tiles, className="tiles")],
+                [
+                    html.Div(
+                        [
+                            html.Code(name, className="clip", title=name),
+                            html.Ul([_tile(name, one) for one in told], className="tiles"),
+                        ],
+                        className="node-row",
+                    ),
+                    html.P("carries what is wrong", className="affected-names") if name in affected else None,
+                    html.Ul(named, className="affected-names") if named else None,
+                ],
                 className="node node-affected" if name in affected else "node",
             )
         )
     framed = ", ".join(sorted(affected)) or "none known"
     label = f"{activity.height} GPUs on {len(rows)} nodes; affected: {framed}"
-    return html.Div(rows, className="nodes", role="img", **{"aria-label": label})
+    return html.Div(rows, className="nodes", role="group", **{"aria-label": label})
 
 
-def _tile(name: str, ratio: float | None, *, affected: bool) -> Component:
-    classes = ["tile", *(["tile-affected"] if affected else []), *(["tile-unknown"] if ratio is None else [])]
-    busy = "no sample" if ratio is None else f"{text.percent_whole(ratio)} busy"
-    style = {} if ratio is None else {"--busy": f"{ratio:.0%}"}
-    return html.Span(className=" ".join(classes), style=style, title=f"{name}: {busy}")
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A GPU in words; `mark` is what stands below its tile."""
+
+    mark: str
+    place: str
+    uuid: str
+    busy: str
+    ratio: float | None
+    is_affected: bool
+    is_free: bool
+
+    @classmethod
+    def of(cls, row: dict[str, Any], *, is_affected: bool, is_free: bool) -> "_Told":
+        index, uuid, ratio = row["index"], str(row["gpu"] or "unknown"), row["ratio"]
+        place = f"GPU {index}" if index is not None else uuid
+        return cls(
+            "" if index is None else str(index),
+            f"{place}, {row['replica']}" if row["replica"] else place,
+            uuid,
+            "no sample" if ratio is None else f"{text.percent_whole(ratio)} busy",
+            ratio,
+            is_affected,
+            is_free,
+        )
+
+
+def _tile(node: str, told: _Told) -> Component:
+    classes = [
+        "tile",
+        *(["tile-affected"] if told.is_affected else []),
+        *(["tile-unknown"] if told.ratio is None else []),
+    ]
+    uuid = "" if told.place.startswith(told.uuid) else f" ({told.uuid})"
+    if told.is_free:
+        classes.append("tile-free")
+    states = (", serves no replica" if told.is_free else "") + (", affected" if told.is_affected else "")
+    words = f"{node} {told.place}{uuid}: {told.busy}{states}"
+    style = {} if told.ratio is None else {"--busy": f"{told.ratio:.0%}"}
+    return html.Li(
+        [
+            html.Span(className=" ".join(classes), style=style),
+            html.Span(told.mark, className="tile-mark", **{"aria-hidden": "true"}),
+            html.Span(words, className="unseen"),
+        ],
+        title=words,
+    )

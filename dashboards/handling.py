@@ -14,7 +14,7 @@ from alerts.handling import Moment, acknowledge, add_note, moments
 from alerts.service import KnownAlert
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import icon
+from dashboards.components import Children, icon, page_link
 from dashboards.context import PageContext
 from dashboards.freshness import Gap, hiding_end
 from dashboards.state import incident_id_of
@@ -99,7 +99,7 @@ def register(app: Dash, context: PageContext) -> None:
             elsewhere = context.alerting.is_told_by_alertmanager_alone
             silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
         return (
-            line(incident, noted, now, hidden),
+            line(incident, noted, now, hidden, tells_nobody=context.tells_nobody),
             buttons(incident, noted, silence, hidden),
             notes(noted, now),
             False,
@@ -107,7 +107,9 @@ def register(app: Dash, context: PageContext) -> None:
         )
 
 
-def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None) -> Component:
+def line(
+    incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None, *, tells_nobody: bool = False
+) -> Component:
     """The line of time: the points that are known in order of time, then those that have not come.
 
     Args:
@@ -115,10 +117,13 @@ def line(incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap |
         noted: of `read_incident_notes`.
         now: the clock.
         hidden: the gap since which it is not seen whether it goes on.
+        tells_nobody: is there no receiver, so that nobody could be notified.
     """
     is_open = incident.status is Status.OPEN or hidden is not None
-    missing = {
-        "Notified": "not by Tailsight",
+    missing: dict[str, Children] = {
+        "Notified": ["nobody: ", page_link("no receiver is configured", "/alerts")]
+        if tells_nobody
+        else "not by Tailsight",
         "Acknowledged": "by nobody yet" if is_open else "by nobody",
         "Mitigated": "goes on" if hidden is None else f"goes on {hidden.as_of}",
     }
@@ -202,7 +207,7 @@ def _points(reached: Sequence[Moment], now: datetime) -> list[Component]:
     return found
 
 
-def _missing(name: str, words: str) -> Component:
+def _missing(name: str, words: Children) -> Component:
     told = html.Span(html.Span(words, className="note"))
     return html.Li([html.Span(name, className="moment-name"), told], className="moment moment-missing")
 

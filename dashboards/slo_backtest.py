@@ -16,16 +16,17 @@ from analytics.jobs.objectives import backtest, backtest_counts, kept_exclusions
 from analytics.slo import excluded_windows
 from dashboards import figures, slo_figures, text
 from dashboards.callbacks import callback
-from dashboards.components import badge, chart, figure_of, panel
+from dashboards.components import badge, chart, figure_of, page_link, panel
 from dashboards.context import PageContext
 from dashboards.cost_reading import Kept
 from dashboards.severity import SEVERITIES
 from dashboards.slo_figures import Trial
-from dashboards.state import slo_name_of, slo_path
-from domain.incident import Severity
+from dashboards.state import incident_path, slo_name_of, slo_path
+from domain.incident import Incident, Severity
 from domain.slo import Objective
 from domain.window import Window, rfc3339
 from domain.wording import sentence
+from storage.readers import read_incidents
 
 DAYS = (7, 14, 28)
 _DAYS = 14
@@ -33,6 +34,7 @@ _TARGETS = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.99
 _FACTORS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
 _KEPT_S = 120.0
 _TOLD_MAX = 8
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +176,28 @@ def _stop(stops: Sequence[float], place: float | str | None, today: Any) -> Any:
     return stops[at] if 0 <= at < len(stops) else today
 
 
-def words(trial: Trial, today: Trial, days: int) -> list[Component]:
-    """What the trial would have brought, and what today's setting did."""
+def words(
+    trial: Trial, today: Trial, days: int, seen_days: int, paged: Sequence[Incident], now: datetime
+) -> list[Component]:
+    """What the trial would have brought, what today's setting did, and which incidents paged meanwhile.
+
+    Args:
+        trial: the setting of the sliders.
+        today: the setting in force.
+        days: that were asked for.
+        seen_days: how many of them have data.
+        paged: the incidents of the objective that paged in them.
+        now: the clock.
+    """
+    if not seen_days:
+        return [html.P([html.Strong("Nothing to judge"), f": none of the {days} days has data."]), *_paged(paged, now)]
     is_today = _setting(trial.objective) == _setting(today.objective)
+    over = f"in {days} days" if seen_days >= days else f"in the {seen_days} of {days} days that have data"
     told = [
         html.P(
             [
                 html.Strong(sentence(_brought(trial))),
-                f" in {days} days with {_setting(trial.objective)}" + (", today's setting." if is_today else "."),
+                f" {over} with {_setting(trial.objective)}" + (", today's setting." if is_today else "."),
             ]
         )
     ]
@@ -191,7 +207,35 @@ def words(trial: Trial, today: Trial, days: int) -> list[Component]:
         )
     elif not trial.alerts:
         told.append(html.P("Move a slider to see when another setting would have told somebody.", className="note"))
-    return told
+    return [*told, *_paged(paged, now)]
+
+
+def _paged(paged: Sequence[Incident], now: datetime) -> list[Component]:
+    """The incidents that paged, each with its link: they do so by their own spike, which no burn rate need tell."""
+    if not paged:
+        return []
+    shown = sorted(paged, key=lambda one: one.started_at, reverse=True)[:_TOLD_MAX]
+    links = [
+        part
+        for one in shown
+        for part in (page_link(text.since(one.started_at, now), incident_path(one.id), title=one.id), ", ")
+    ][:-1]
+    count = f"{len(paged)} incident{'' if len(paged) == 1 else 's'} paged"
+    rest = f" and {len(paged) - len(shown)} before" if len(paged) > len(shown) else ""
+    why = ". An incident pages by its own spike, which may be too short for a burn rate; no setting here changes that."
+    return [html.P([html.Strong(count), " by a spike in this time: ", *links, rest, why], className="paged")]
+
+
+def days_with_data(counts: pl.DataFrame, window: Window) -> int:
+    """How many days of the window, counted back from its end, have events; the oldest only if half of it may."""
+    times = counts.filter((pl.col("total") > 0) & pl.col("time").is_between(window.start, window.end, closed="left"))
+    ago_s = (window.end - times["time"]).dt.total_seconds() if times.height else pl.Series([], dtype=pl.Int64)
+    days = set((ago_s // _DAY_S).to_list())
+    if not days:
+        return 0
+    oldest = max(days)
+    is_half = (ago_s.max() or 0) - oldest * _DAY_S >= _DAY_S / 2
+    return max(1, len(days) if is_half else len(days) - 1)
 
 
 def _brought(trial: Trial) -> str:
@@ -199,7 +243,7 @@ def _brought(trial: Trial) -> str:
         found for severity in (Severity.PAGE, Severity.TICKET)
         if (found := slo_figures.severity_count(trial.alerts, severity))
     ]  # fmt: skip
-    return " and ".join(parts) or "no page and no ticket"
+    return " and ".join(parts) or "no burn-rate page or ticket"
 
 
 def _setting(objective: Objective) -> str:
@@ -241,7 +285,8 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
         for one in (with_trial, objective)
     )
     step_s = slo_figures.step_of(window)
-    steps = slo_figures.by_step(_counts(context, counted, with_trial, window), window, step_s)
+    counts = _counts(context, counted, with_trial, window)
+    steps = slo_figures.by_step(counts, window, step_s)
     excluded = excluded_windows(objective, kept_exclusions(context.store))
     asked = {"from": rfc3339(window.start), "to": rfc3339(window.end), "objective": with_trial.target_ratio}
     if with_trial.threshold_ms is not None:
@@ -250,11 +295,24 @@ def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, settin
         "JSON", href=f"/api/v1{slo_path(name)}/backtest?{urlencode(asked, safe=':')}", title="The same from the API"
     )
     return (
-        words(trial, today, days),
+        words(trial, today, days, days_with_data(counts, window), _paging(context, objective, window), context.now()),
         slo_figures.backtest(steps, trial, today, window, excluded),
         alert_list(trial, now),
         link,
     )
+
+
+def _paging(context: PageContext, objective: Objective, window: Window) -> list[Incident]:
+    """The incidents of a window that spend the objective and page."""
+    found = read_incidents(context.store, window, service=objective.service)
+    model = objective.selection.model
+    return [
+        one
+        for one in found
+        if one.indicator is objective.indicator
+        and one.severity is Severity.PAGE
+        and (model is None or one.model in (None, model))
+    ]
 
 
 def _counts(context: PageContext, counted: Kept[pl.DataFrame], objective: Objective, window: Window) -> pl.DataFrame:

@@ -10,7 +10,18 @@ import polars as pl
 
 from analytics.burn_rates import WINDOWS, BurnAlert, BurnWindows
 from dashboards import text
-from dashboards.drawing import TIME_AXIS_PX, Figure, course, end_label, make_figure, plain_axis, time_axis, time_text
+from dashboards.drawing import (
+    TIME_AXIS_PX,
+    BudgetView,
+    Figure,
+    budget_view,
+    course,
+    end_label,
+    make_figure,
+    plain_axis,
+    time_axis,
+    time_text,
+)
 from dashboards.figures import empty
 from dashboards.severity import SEVERITIES
 from domain.incident import Severity
@@ -72,7 +83,7 @@ def burn_down(
         return empty("Nothing to judge in this window yet")
     step = (window.end - window.start) / len(history)
     times = [window.start + step * (number + 1) for number in range(len(history))]
-    bottom = max(min(0.0, *known) * 100 * 1.05, -100.0)
+    view = budget_window(history, window)
     color = "line-neutral" if tone == "calm" else tone
     traces: list[Figure] = [
         {
@@ -89,8 +100,7 @@ def burn_down(
             "x": [time_text(moment) for moment in times],
             "y": [None if left is None else round(left * 100, 2) for left in history],
             "line": {"color": f"${color}", "width": 2},
-            "fill": "tozeroy",
-            "fillcolor": f"${color}/.1",
+            **({"fill": "tozeroy", "fillcolor": f"${color}/.1"} if view.bottom <= 0 else {}),
             "hovertemplate": "%{y:.1f} % left<br>%{x|%d %b %H:%M} UTC<extra></extra>",
         },
     ]
@@ -106,20 +116,21 @@ def burn_down(
     label = f"Error budget left over its window: {text.percent_floor(known[-1])}"
     return make_figure(
         traces,
-        label + (f"; {counts} fired" if counts else ""),
+        label + (f"; {counts} fired" if counts else "") + (f"; {view.words}" if view.words else ""),
         margin={"l": _LEFT_PX, "r": 14, "t": 10, "b": TIME_AXIS_PX},
-        shapes=_shades(excluded, window),
-        annotations=_shade_notes(excluded, window),
-        xaxis=time_axis(window) | {"nticks": 7},
-        yaxis=plain_axis()
-        | {
-            "range": [bottom, 105],
-            "tickvals": [-100, -50, 0, 50, 100],
-            "ticktext": ["−100 %", "−50 %", "0 %", "50 %", "100 %"],
-            "fixedrange": True,
-        },
+        shapes=_shades(excluded, view.window),
+        annotations=_shade_notes(excluded, view.window),
+        xaxis=view.time_axis,
+        yaxis=view.axis,
         hovermode="closest",
     )
+
+
+def budget_window(history: Sequence[float | None], window: Window) -> BudgetView:
+    """What `burn_down` shows of a budget's window."""
+    first = next((at for at, left in enumerate(history) if left is not None), 0)
+    since = window.start + (window.end - window.start) * (first + 1 if first else 0) / max(len(history), 1)
+    return budget_view(min((left for left in history if left is not None), default=0.0) * 100, window, since)
 
 
 def severity_count(alerts: Sequence[BurnAlert], severity: Severity) -> str:

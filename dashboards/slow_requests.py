@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from analytics.scope import VALUES, contrast, stage_split
 from dashboards import text
-from dashboards.components import badge, pair_of_bars, panel
+from dashboards.components import Children, badge, cell_of, pair_of_bars, panel
 from domain.incident import Incident, Indicator
 from domain.window import Window
 from storage.readers import read_requests
@@ -24,6 +24,7 @@ _DIMENSION_TITLES = {"input_tokens": "Prompt tokens"}
 _STANDS_OUT_RATIO = 0.2
 _VALUES_MAX = 4
 _TRACES_MAX = 8
+_WIDE = ("Trace", "Where the time went")
 _STAGES = (("queue_ms", "queue"), ("prefill_ms", "prefill"), ("transfer_ms", "transfer"), ("decode_ms", "decode"))
 
 
@@ -147,45 +148,34 @@ def traces_table(
         "Tenant",
         "Prompt tokens",
     )
-    rows = [
-        html.Tr(
-            [
-                html.Td(
-                    [
-                        _trace(row["trace_id"], trace_link),
-                        badge("example", "calm") if row["trace_id"] in exemplars else None,
-                    ]
-                ),
-                html.Td(text.duration_ms(row[column]), className="number"),
-                html.Td(_split_bar(row, stages, longest_ms)),
-                html.Td(html.Code(row["replica"] or text.UNKNOWN)),
-                html.Td(row["tenant"] or text.UNKNOWN),
-                html.Td(text.count(row["input_tokens"]), className="number"),
-            ]
+    rows = []
+    for row in slowest.iter_rows(named=True):
+        trace = [
+            _trace(row["trace_id"], trace_link),
+            badge("example", "calm") if row["trace_id"] in exemplars else None,
+        ]
+        cells: tuple[Children, ...] = (
+            trace,
+            html.Span(text.duration_ms(row[column]), className="number"),
+            _split_bar(row, stages, longest_ms),
+            html.Code(row["replica"] or text.UNKNOWN),
+            row["tenant"] or text.UNKNOWN,
+            html.Span(text.count(row["input_tokens"]), className="number"),
         )
-        for row in slowest.iter_rows(named=True)
-    ]
+        rows.append(
+            html.Tr([cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(heads, cells, strict=True)])
+        )
     legend = [part for _, name in stages for part in (html.Span(className=f"swatch stage-{name}"), name)]
     return panel(
         "Failed traces" if failures else "Slowest traces",
         html.Div(
             html.Table(
                 [
-                    html.Thead(
-                        html.Tr(
-                            [
-                                html.Th(name, scope="col", className="number" if index in (1, 5) else "")
-                                for index, name in enumerate(heads)
-                            ]
-                        )
-                    ),
+                    html.Thead(html.Tr([html.Th(name, scope="col") for name in heads])),
                     html.Tbody(rows),
                 ]
             ),
-            className="table",
-            tabIndex=0,  # on a phone it scrolls sideways, by keyboard too
-            role="region",
-            **{"aria-label": "Slowest traces"},
+            className="table listing traces",
         ),
         note="of the incident",
         aside=legend,

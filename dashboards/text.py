@@ -1,11 +1,13 @@
 """Numbers, times and names as people read them. Everything is UTC; what is not known is an em dash, never 0."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from analytics.knowledge import Knowledge
 from domain.cause import CauseKind, Evidence
-from domain.entity import EntityKind
+from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator
 from domain.money import usd_text
 from domain.quantity import HARDLY, is_moment
@@ -13,6 +15,7 @@ from domain.slo import Objective, sli_percent
 from domain.window import Window
 
 UNKNOWN = "—"
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 INDICATORS = {
     Indicator.TTFT: "TTFT",
@@ -248,11 +251,21 @@ def usual_and_peak(incident: Incident) -> str:
     return f"{duration_ms(incident.baseline_ms_p99)} → {duration_ms(incident.peak_ms_p99)}"
 
 
-def likely_cause(incident: Incident, knowledge: Knowledge) -> str:
-    """`Bad link on gpu-07-03/mlx5_2/1`."""
+def likely_cause(incident: Incident, knowledge: Knowledge, names: Mapping[str, str] = NO_NAMES) -> str:
+    """`Bad link on gpu-07-03/mlx5_2/1`; `names` are what people call a GPU, as `dashboards.gpus` has them."""
     cause = incident.cause
     title = knowledge.cause_title(cause.kind)
-    return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {cause.entity.name}"
+    return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {called(cause.entity, names)}"
+
+
+def gpu_place(node: str, index: int, replica: str | None) -> str:
+    """`gpu-02-02 GPU 7, assist-3`."""
+    return f"{node} GPU {index}" + (f", {replica}" if replica else "")
+
+
+def called(entity: Entity, names: Mapping[str, str]) -> str:
+    """What people call it: `gpu-02-02 GPU 7, assist-3` of a GPU that is known, else its own name."""
+    return names.get(entity.name, entity.name) if entity.kind is EntityKind.GPU else entity.name
 
 
 def incident_lasted(incident: Incident, now: datetime) -> timedelta:

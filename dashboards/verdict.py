@@ -5,16 +5,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from analytics.knowledge import Knowledge
+from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_objective, told_once
 from dashboards.severity import SEVERITIES, STATES
+from dashboards.text import NO_NAMES
+from domain.cause import CauseKind
 from domain.freshness import known_until
-from domain.incident import Incident, Severity
+from domain.incident import Incident, Indicator, Severity
 from domain.slo import SloState, SloStatus
 from storage.readers import FRESHNESS_DAYS
 
-_STATE_ORDER = (SloState.MISSED, SloState.AT_RISK, SloState.NO_DATA, SloState.MET)
 _SEVERITY_ORDER = (Severity.PAGE, Severity.TICKET, Severity.INFO)
+_ORDER: tuple[Severity | SloState, ...] = (
+    Severity.PAGE,
+    SloState.MISSED,
+    Severity.TICKET,
+    SloState.AT_RISK,
+    SloState.NO_DATA,
+    Severity.INFO,
+    SloState.MET,
+)
+_SHORT_WINDOWS = ("5m", "30m", "1h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +46,24 @@ def verdict(
     now: datetime,
     knowledge: Knowledge,
     unseen: Sequence[Gap] = (),
+    names: Mapping[str, str] = NO_NAMES,
 ) -> Verdict:
     """The verdict on everything shown: open incidents first, then objectives in trouble, what is not seen, calm.
 
-    `knowledge` says how the cause of an incident is called.
+    Args:
+        statuses: the objectives.
+        going_on: the incidents that go on.
+        newest: the newest data by kind.
+        now: when it is asked.
+        knowledge: how the cause of an incident is called.
+        unseen: what is not seen now.
+        names: what people call a GPU, by its UUID.
     """
     if going_on:
         worst = min(going_on, key=_badness)
         hidden = hiding(unseen, (LOOKS, REQUESTS), worst.service)
-        return _with_gaps(_burning(worst, statuses, len(going_on) - 1, now, knowledge, hidden), unseen)
+        others = len(going_on) - 1
+        return _with_gaps(_burning(worst, statuses, others, now, knowledge, hidden, names), unseen)
     ordered = worst_first(statuses)
     judged = [status for status in ordered if status.state is not SloState.NO_DATA]
     last = known_until(newest)
@@ -64,17 +85,53 @@ def verdict(
     return _with_gaps(Verdict(tone, _as_known(headline, hidden), details, None), unseen)
 
 
-def worst_first(statuses: Sequence[SloStatus]) -> list[SloStatus]:
-    """Missed, at risk, unknown, met; in each the emptiest budget first."""
+def worst_first(statuses: Sequence[SloStatus], going_on: Sequence[Incident] = ()) -> list[SloStatus]:
+    """What pages, what is missed, what makes a ticket, at risk, unknown, met; in each the emptiest budget first."""
     return sorted(
-        statuses, key=lambda status: (_STATE_ORDER.index(status.state), _budget(status), status.objective.name)
+        statuses,
+        key=lambda status: (_ORDER.index(_trouble(status, going_on)), _budget(status), status.objective.name),
     )
 
 
 def look_of(status: SloStatus, going_on: Sequence[Incident]) -> tuple[str, str, str]:
-    """Word, tone and icon of an objective: those of the worst open incident that spends it, else of its state."""
-    spending = [incident for incident in going_on if status_of(incident, [status])]
-    return SEVERITIES[min(spending, key=_badness).severity] if spending else STATES[status.state]
+    """Word, tone and icon of an objective, the same on every page: the worse of its state and what spends it now."""
+    trouble = _trouble(status, going_on)
+    return SEVERITIES[trouble] if isinstance(trouble, Severity) else STATES[trouble]
+
+
+def _trouble(status: SloStatus, going_on: Sequence[Incident]) -> Severity | SloState:
+    """The worst that is to be said of an objective: its state, or how an open incident that spends it is told."""
+    spending = (incident.severity for incident in going_on if status_of(incident, [status]))
+    found: list[Severity | SloState] = [status.state, *spending]
+    return min(found, key=_ORDER.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many times as fast as it may a budget goes, and over which time before now that was counted."""
+
+    rate: float
+    span: timedelta
+
+    @property
+    def words(self) -> str:
+        """`29× over 5 min`."""
+        return f"{text.significant(self.rate, 2)}× over {text.lasting(self.span.total_seconds())}"
+
+
+def pace(status: SloStatus, going_on: Sequence[Incident]) -> Pace | None:
+    """The burn rate that goes with an objective's state; None where nothing was counted.
+
+    While an incident pages or makes a ticket of it, the worst of the short windows: an hour that was mostly good hides
+    what began five minutes ago. Else that of the last hour.
+    """
+    names = _SHORT_WINDOWS if _trouble(status, going_on) in (Severity.PAGE, Severity.TICKET) else ("1h",)
+    known = [Pace(rate, BURN_WINDOWS[name]) for name in names if (rate := _rate(status, name)) is not None]
+    return max(known, key=lambda one: one.rate, default=None)
+
+
+def _rate(status: SloStatus, window: str) -> float | None:
+    return status.burn_rate if window == "1h" else status.burn_rates.get(window)
 
 
 def line_tone(status: SloStatus, going_on: Sequence[Incident]) -> str:
@@ -91,16 +148,23 @@ def status_of(incident: Incident, statuses: Sequence[SloStatus]) -> SloStatus | 
     return next(matching, None)
 
 
-def budget_gone_in(status: SloStatus) -> timedelta | None:
-    """Time until the budget is spent at the burn rate of the last hour; None when unknown, or not being overspent.
+def days_seen(status: SloStatus) -> str | None:
+    """`7 of 30 days seen`, where an objective's window reaches back beyond its data; None where it does not."""
+    history, days = status.budget_left_history, status.objective.window_days
+    unseen = next((at for at, left in enumerate(history) if left is not None), 0)
+    return None if not unseen else f"{max(1, days * (len(history) - unseen) // len(history))} of {days} days seen"
+
+
+def budget_gone_in(status: SloStatus, burning: Pace | None) -> timedelta | None:
+    """Time until the budget is spent at this pace; None when unknown, or not being overspent.
 
     A burn rate of 1 spends the whole budget in exactly the window (Site Reliability Workbook, chapter 5), so what is
     left lasts `budget_left_ratio * window / burn_rate`.
     """
-    left, burn = status.budget_left_ratio, status.burn_rate
-    if left is None or burn is None or burn <= 1 or left <= 0:
+    left = status.budget_left_ratio
+    if left is None or burning is None or burning.rate <= 1 or left <= 0:
         return None
-    return timedelta(days=status.objective.window_days) * (left / burn)
+    return timedelta(days=status.objective.window_days) * (left / burning.rate)
 
 
 def _as_known(words: str, hidden: Gap | None) -> str:
@@ -114,23 +178,30 @@ def _burning(
     now: datetime,
     knowledge: Knowledge,
     hidden: Gap | None,
+    names: Mapping[str, str],
 ) -> Verdict:
     status = status_of(incident, statuses)
     indicator = text.INDICATORS[incident.indicator]
-    burn = status.burn_rate if status else None
+    burning = pace(status, [incident]) if status else None
     headline = (
-        f"{incident.service} is spending its {indicator} budget {text.significant(burn, 2)}× too fast"
-        if burn is not None and burn > 1
+        f"{incident.service} is spending its {indicator} budget {text.significant(burning.rate, 2)}× too fast"
+        if burning is not None and burning.rate > 1
         else text.incident_title(incident)
     )
-    gone_in = budget_gone_in(status) if status else None
+    gone_in = budget_gone_in(status, burning) if status else None
     ago = text.lasting((now - incident.started_at).total_seconds())
     details = [(f"Began {text.since(incident.started_at, now)} UTC, {ago} ago. ", False)]
-    if gone_in is not None:
-        details += [("Budget runs out in ", False), (text.lasting(gone_in.total_seconds()), True), (". ", False)]
+    if incident.indicator is not Indicator.ERRORS and incident.slow_requests_count:
+        details += [(text.percent(incident.slow_requests_ratio, 2), True), (" of its requests slow or failed. ", False)]
+    if gone_in is not None and burning is not None:
+        over = text.lasting(burning.span.total_seconds())
+        details += [(f"As in the last {over} the budget runs out in ", False)]
+        details += [(text.lasting(gone_in.total_seconds()), True), (". ", False)]
     elif status is not None and status.budget_left_ratio is not None and status.budget_left_ratio <= 0:
         details += [("The budget is spent", True), (". ", False)]
-    details += [("Likely cause: ", False), (text.likely_cause(incident, knowledge), True), (".", False)]
+    details += [("Likely cause: ", False), (text.likely_cause(incident, knowledge, names), True)]
+    sure = incident.cause.kind is not CauseKind.UNKNOWN
+    details.append((f", {text.percent_floor(incident.cause.confidence)} sure." if sure else ".", False))
     if others:
         details.append((f" {others} more open {'incident' if others == 1 else 'incidents'}.", False))
     tone = "critical" if incident.severity is Severity.PAGE else "warning"

@@ -106,12 +106,11 @@ def register(app: Dash, context: PageContext) -> None:
             told = await asyncio.to_thread(_silence, context, given[-4:], now)
         known = [one for one in _alerts(context) if state.service in (None, one.alert.labels.get("service"))]
         silences = [one for one in _silences(context) if one.ends_at > now]
-        tells_nobody = context.alerting is None or context.alerting.tells_nobody
         newest = await asyncio.to_thread(read_freshness, context.store, now)
         elsewhere = context.alerting is not None and context.alerting.is_told_by_alertmanager_alone
         unseen = context.gaps(newest, now)
         return (
-            note(known, tells_nobody=tells_nobody, hidden=hiding(unseen, (LOOKS,))),
+            note(known, tells_nobody=context.tells_nobody, hidden=hiding(unseen, (LOOKS,))),
             table(known, now, silenced_elsewhere=elsewhere, unseen=unseen),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),

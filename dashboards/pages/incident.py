@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,15 @@ from dashboards.components import badge, chart, empty_state, fact, figure_of, ic
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window, uncharted, why
 from dashboards.freshness import SAMPLES, Gap, hiding, hiding_end, lasted_words
-from dashboards.gpus import affected_names, gpu_tiles, mean_activity, read_activity, read_gpus
+from dashboards.gpus import (
+    affected_names,
+    described,
+    gpu_tiles,
+    mean_activity,
+    read_activity,
+    read_gpu_names,
+    read_gpus,
+)
 from dashboards.severity import SEVERITIES
 from dashboards.slow_requests import show_slow_requests
 from dashboards.state import incident_id_of, incident_path, parse_state
@@ -64,7 +73,7 @@ def layout() -> Component:
                             panel(
                                 "Where",
                                 html.Div(id="incident-where"),
-                                note="GPU activity during the spike, by node; warm is idle",
+                                note="GPU activity during the spike, by index; warm is idle, grey serves no replica",
                             ),
                         ],
                         className="stack",
@@ -108,9 +117,13 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None:
             return no_such_incident(path), [], "", [], None
         now = context.now()
-        unseen = await asyncio.to_thread(context.read_unseen, now, incident.service)
-        hidden = hiding_end(unseen, incident, context.analysis.spikes.calm)
-        return _told(incident, now, hidden, context.knowledge)
+        unseen, names = await asyncio.gather(
+            asyncio.to_thread(context.read_unseen, now, incident.service),
+            asyncio.to_thread(_names, context, incident),
+        )
+        return _told(
+            incident, now, hiding_end(unseen, incident, context.analysis.spikes.calm), context.knowledge, names
+        )
 
     @callback(
         app,
@@ -147,10 +160,15 @@ def register(app: Dash, context: PageContext) -> None:
         if incident is None:
             return figures.empty(""), None
         window, step_s = pinned_window(incident, context.now())
-        knowledge = context.knowledge
-        series = await asyncio.to_thread(evidence_series, store, incident, window, step_s, knowledge)
+        series, names = await asyncio.gather(
+            asyncio.to_thread(evidence_series, store, incident, window, step_s, context.knowledge),
+            asyncio.to_thread(_names, context, incident),
+        )
         without_course = figures.evidence_without_course(series, incident)
-        return figures.evidence_multiples(series, incident, window=window), uncharted(without_course, knowledge)
+        return (
+            figures.evidence_multiples(series, incident, window=window, names=names),
+            uncharted(without_course, context.knowledge, names),
+        )
 
     @callback(app, Output("incident-where", "children"), Input("url", "pathname"), Input("tick", "n_intervals"))
     async def show_where(path: str | None, _ticks: int | None) -> Component | None:
@@ -167,8 +185,11 @@ def register(app: Dash, context: PageContext) -> None:
         state, incident = parse_state(search), await _read(context, path)
         if incident is None or state.explain is None:
             return None
-        found = await asyncio.to_thread(
-            explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
+        found, names = await asyncio.gather(
+            asyncio.to_thread(
+                explain_window, store, incident.service, state.explain, incident.indicator, context.analysis
+            ),
+            asyncio.to_thread(read_gpu_names, store, state.explain),
         )
         return explained_window(
             state.explain,
@@ -178,6 +199,7 @@ def register(app: Dash, context: PageContext) -> None:
             incident_path(incident.id),
             state,
             incident.service,
+            names,
         )
 
 
@@ -200,13 +222,15 @@ def pinned_window(incident: Incident, now: datetime) -> tuple[Window, int]:
     return Window(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC)), step_s
 
 
-def _told(incident: Incident, now: datetime, hidden: Gap | None, knowledge: Knowledge) -> tuple[Any, ...]:
+def _told(
+    incident: Incident, now: datetime, hidden: Gap | None, knowledge: Knowledge, names: Mapping[str, str]
+) -> tuple[Any, ...]:
     """Head, impact and causes; lists that somebody has unfolded stay as they are where no cause can change."""
     found = incident.explanation
     heading = (head(incident, now, hidden), impact(incident), why_note(incident, now, hidden))
     if _is_settled(incident, now):
         return (*heading, no_update, no_update)
-    causes = why(found, incident.indicator, knowledge)
+    causes = why(found, incident.indicator, knowledge, names)
     return (*heading, causes, show_whereabouts(found.whereabouts, incident.indicator))
 
 
@@ -393,6 +417,16 @@ def read_percentiles(store: Store, incident: Incident, window: Window, step_s: i
     return of_model.select("time", p50_ms=f"{value}_p50", p99_ms=f"{value}_p99")
 
 
+def _names(context: PageContext, incident: Incident) -> dict[str, str]:
+    """What people call the GPUs that were there while it lasted, by their UUIDs."""
+    return read_gpu_names(context.store, _lasted(incident, context.now()))
+
+
+def _lasted(incident: Incident, now: datetime) -> Window:
+    end = incident.ended_at or now
+    return Window(incident.started_at, max(end, incident.started_at + timedelta(seconds=1)))
+
+
 def _latency(context: PageContext, incident: Incident, explained: Window | None) -> figures.Figure:
     window, step_s = pinned_window(incident, context.now())
     return figures.incident_latency(
@@ -413,12 +447,12 @@ def _failures(context: PageContext, incident: Incident, explained: Window | None
 
 def _where(context: PageContext, incident: Incident) -> Component:
     store, now = context.store, context.now()
-    window = Window(incident.started_at, max(incident.ended_at or now, incident.started_at + timedelta(seconds=1)))
+    window = _lasted(incident, now)
     gpus = read_gpus(store, window)
     activity = read_activity(store, window, gpus, step_s=max(60, int(window.seconds // 60)))
     affected = affected_names(incident.cause.entity, gpus, read_topology(store))
     hidden = None if incident.ended_at else hiding(context.read_unseen(now), (SAMPLES,))
-    tiles = gpu_tiles(mean_activity(activity, gpus), affected)
+    tiles = gpu_tiles(mean_activity(activity, described(gpus)), affected)
     return html.Div([tiles, None if hidden is None else html.P(sentence(f"{hidden.as_of}."), className="calm")])
 
 

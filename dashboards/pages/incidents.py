@@ -17,6 +17,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, empty_state, fact, page_link, state_words
 from dashboards.context import PageContext
 from dashboards.freshness import LOOKS, REQUESTS, Gap, hiding, hiding_end, lasted_words
+from dashboards.gpus import read_gpu_names
 from dashboards.handling import acknowledged
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
@@ -55,16 +56,17 @@ def register(app: Dash, context: PageContext) -> None:
         now, state = context.now(), parse_state(search)
         window = state.window(now, INCIDENTS_RANGE)
         found = await asyncio.to_thread(read_incidents, context.store, window, state.service, None, _LIMIT)
-        notes, unseen = await asyncio.gather(
+        notes, unseen, names = await asyncio.gather(
             asyncio.to_thread(read_incident_notes, context.store, [incident.id for incident in found]),
             asyncio.to_thread(context.read_unseen, now, state.service),
+            asyncio.to_thread(read_gpu_names, context.store, window),
         )
         if not found:
             return note(found, state, {}), [], nothing_found(hiding(unseen, (LOOKS, REQUESTS), state.service))
         calm = context.analysis.spikes.calm
         hidden = {one.id: gap for one in found if (gap := hiding_end(unseen, one, calm)) is not None}
         known = [replace(one, ended_at=None) if one.id in hidden else one for one in found]
-        rows = table(found, now, notes, context.knowledge, hidden)
+        rows = table(found, now, notes, context.knowledge, hidden, names)
         return note(found, state, hidden), handling(incident_times(known, notes)), rows
 
 
@@ -114,6 +116,7 @@ def table(
     notes: Mapping[str, Mapping[str, Any]],
     knowledge: Knowledge,
     hidden: Mapping[str, Gap] = MappingProxyType({}),
+    names: Mapping[str, str] = text.NO_NAMES,
 ) -> Component:
     """One row an incident; the whole row is the link.
 
@@ -123,12 +126,18 @@ def table(
         notes: by incident, as `read_incident_notes` gives them.
         knowledge: how kinds of cause are called.
         hidden: by incident, the gap since which it is not seen whether it goes on.
+        names: what people call a GPU, by its UUID.
     """
     return html.Div(
         html.Table(
             [
                 html.Thead(html.Tr([html.Th(head, scope="col", className=_column(head)) for head in _HEADS])),
-                html.Tbody([_row(one, now, notes.get(one.id, {}), knowledge, hidden.get(one.id)) for one in found]),
+                html.Tbody(
+                    [
+                        _row(incident, now, notes.get(incident.id, {}), knowledge, hidden.get(incident.id), names)
+                        for incident in found
+                    ]
+                ),
             ]
         ),
         className="panel table rows",
@@ -136,7 +145,12 @@ def table(
 
 
 def _row(
-    incident: Incident, now: datetime, noted: Mapping[str, Any], knowledge: Knowledge, hidden: Gap | None
+    incident: Incident,
+    now: datetime,
+    noted: Mapping[str, Any],
+    knowledge: Knowledge,
+    hidden: Gap | None,
+    names: Mapping[str, str],
 ) -> Component:
     word, tone, icon_name = SEVERITIES[incident.severity]
     going_on = incident.status is Status.OPEN or hidden is not None
@@ -147,7 +161,7 @@ def _row(
         lasted_words(incident, now, hidden),
         text.usual_and_peak(incident),
         text.percent(incident.budget_spent_ratio, 2),
-        text.likely_cause(incident, knowledge),
+        text.likely_cause(incident, knowledge, names),
         [
             html.Span([html.Span(className="dot dot-critical"), state_words("Open", hidden)], className="state")
             if going_on

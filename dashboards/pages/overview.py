@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -13,15 +13,28 @@ from analytics.jobs.explaining import explain_window
 from analytics.jobs.objectives import slo_statuses
 from dashboards import figures, text
 from dashboards.callbacks import callback
-from dashboards.components import chart, empty_state, fact, figure_of, icon, page_link, panel, spark, state_badge
+from dashboards.components import (
+    chart,
+    empty_state,
+    fact,
+    figure_of,
+    icon,
+    page_link,
+    panel,
+    since_known,
+    spark,
+    state_badge,
+)
 from dashboards.context import PageContext
+from dashboards.cost_reading import Kept
 from dashboards.explanation import explained_window
-from dashboards.freshness import REQUESTS, SAMPLES, Gap, as_known, hiding, hiding_end, hiding_objective
-from dashboards.gpus import at_cadence, read_activity, read_gpus
+from dashboards.freshness import REQUESTS, SAMPLES, Gap, as_known, hiding, hiding_objective
+from dashboards.going_on import read_going_on, read_open
+from dashboards.gpus import column_s, described, read_activity, read_gpu_names, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
-from dashboards.traffic import SETTLES_AFTER, Traffic, traffic_of
-from dashboards.verdict import Verdict, line_tone, look_of, status_of, verdict, worst_first
-from domain.incident import Incident, Indicator, Status
+from dashboards.traffic import SETTLES_AFTER, KeptLevels, Traffic, traffic_of
+from dashboards.verdict import Verdict, days_seen, line_tone, look_of, pace, status_of, verdict, worst_first
+from domain.incident import Incident, Indicator
 from domain.slo import SloStatus
 from domain.window import Window
 from storage.readers import (
@@ -32,6 +45,8 @@ from storage.readers import (
     read_services,
 )
 from storage.store import Store
+
+_EARLIER_KEPT_S = 600.0
 
 
 def layout() -> Component:
@@ -70,6 +85,7 @@ def layout() -> Component:
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page."""
     settings = context.settings
+    earlier: KeptLevels = Kept(_EARLIER_KEPT_S)
 
     @callback(
         app,
@@ -83,7 +99,7 @@ def register(app: Dash, context: PageContext) -> None:
     )
     async def show_objectives(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
-        statuses, (newest, unseen, going_on) = await asyncio.gather(
+        statuses, (newest, unseen, going_on, names) = await asyncio.gather(
             asyncio.to_thread(_statuses, context, now, state.service),
             asyncio.to_thread(_seen, context, now, state.service),
         )
@@ -97,19 +113,22 @@ def register(app: Dash, context: PageContext) -> None:
             )
         return (
             f"{text.day_and_clock(now)} UTC",
-            verdict_banner(verdict(statuses, going_on, newest, now, context.knowledge, unseen)),
+            verdict_banner(
+                verdict(statuses, going_on, newest, now, context.knowledge, unseen, names),
+                tells_nobody=context.tells_nobody,
+            ),
             [
                 objective_card(status, going_on, hiding_objective(unseen, status.objective))
-                for status in worst_first(statuses)
+                for status in worst_first(statuses, going_on)
             ],
-            budgets_note(statuses),
+            budgets_note(statuses, now),
             figures.budget_burn_down(statuses, {s.objective.name: line_tone(s, going_on) for s in statuses}, now),
         )
 
     @callback(app, Output("overview-traffic", "children"), Input("url", "search"), Input("tick", "n_intervals"))
     async def show_traffic(search: str | None, _ticks: int | None) -> list[Component]:
         state = parse_state(search)
-        return traffic_strip(*await asyncio.to_thread(_traffic, context, context.now(), state))
+        return traffic_strip(*await asyncio.to_thread(_traffic, context, context.now(), state, earlier))
 
     @callback(
         app,
@@ -157,8 +176,8 @@ def no_data_yet(otlp_http_url: str) -> Component:
     )
 
 
-def verdict_banner(found: Verdict) -> Component:
-    """The verdict with the next click."""
+def verdict_banner(found: Verdict, *, tells_nobody: bool = False) -> Component:
+    """The verdict with the next click; of an incident that is told to nobody it says so."""
     icons = {"critical": "flame", "warning": "triangle-alert", "good": "circle-check", "unknown": "circle-dashed"}
     return html.Section(
         [
@@ -167,6 +186,12 @@ def verdict_banner(found: Verdict) -> Component:
                 [
                     html.H2(found.headline),
                     html.P([html.Strong(words) if strong else words for words, strong in found.details]),
+                    html.P(
+                        [icon("bell-off"), "This reaches nobody: ", page_link("no receiver is configured", "/alerts")],
+                        className="told-nobody",
+                    )
+                    if tells_nobody and found.incident_id
+                    else None,
                 ],
                 className="verdict-words",
             ),
@@ -186,7 +211,8 @@ def objective_card(status: SloStatus, going_on: Sequence[Incident], hidden: Gap 
     icon_tone, known_icon = as_known(badge_tone, icon_name, hidden)
     tone = line_tone(status, going_on)
     burning = next((incident for incident in going_on if status_of(incident, [status])), None)
-    burn = "burn —" if status.burn_rate is None else f"burn {text.significant(status.burn_rate, 2)}×"
+    burning_at = pace(status, going_on)
+    burn = "burn —" if burning_at is None else f"burn {burning_at.words}"
     body = [
         html.Div(
             [
@@ -196,11 +222,16 @@ def objective_card(status: SloStatus, going_on: Sequence[Incident], hidden: Gap 
             ],
             className="card-head",
         ),
-        html.Div(text.objective_title(objective), className="card-objective"),
         html.Div(
-            [html.Span(text.percent_floor(status.budget_left_ratio), className="card-budget"), html.Span("budget left")]
+            " · ".join(filter(None, (text.objective_title(objective), days_seen(status)))), className="card-objective"
         ),
-        spark(status.budget_left_history, tone, low=0.0, high=1.0),
+        html.Div(
+            [
+                html.Span(text.percent_floor(status.budget_left_ratio), className="card-budget"),
+                html.Span("budget left"),
+            ]
+        ),
+        spark(since_known(status.budget_left_history), tone, low=0.0, high=1.0),
         html.Div(
             [
                 html.Span(
@@ -212,7 +243,7 @@ def objective_card(status: SloStatus, going_on: Sequence[Incident], hidden: Gap 
                 html.Span(
                     burn,
                     className="card-burn",
-                    title="Errors of the last hour over the errors that spend the budget exactly in the window",
+                    title="Errors of that time over the errors that spend the budget exactly in the window",
                 ),
             ],
             className="card-foot",
@@ -224,14 +255,17 @@ def objective_card(status: SloStatus, going_on: Sequence[Incident], hidden: Gap 
     return html.Article(body, className=classes)
 
 
-def budgets_note(statuses: Sequence[SloStatus]) -> str:
-    """`30-day window, all objectives`."""
+def budgets_note(statuses: Sequence[SloStatus], now: datetime) -> str:
+    """`30-day window; the axis begins at 95 %, the lines at 23 Nov`."""
     days = sorted({status.objective.window_days for status in statuses})
-    return f"{' and '.join(str(number) for number in days)}-day window" if days else ""
+    if not days:
+        return ""
+    view = figures.budget_view(statuses, now)
+    return f"{' and '.join(str(number) for number in days)}-day window{f'; {view.words}' if view.words else ''}"
 
 
 def traffic_strip(traffic: Traffic | None, hidden: Gap | None = None) -> list[Component]:
-    """Requests, errors, latency and tokens: now, against their usual level in the range, and their course.
+    """Requests, errors, latency and tokens: now, against the same time of an earlier day, and their course.
 
     Args:
         traffic: None where there is none.
@@ -240,11 +274,12 @@ def traffic_strip(traffic: Traffic | None, hidden: Gap | None = None) -> list[Co
     if traffic is None:
         return []
     as_of = "" if hidden is None else f" {hidden.as_of.partition(',')[0]}"
-    basis = (
-        f"Over the {text.lasting(traffic.step_s)} to {text.clock_seconds(traffic.end)} UTC; "
-        "the change is against the median of the range"
+    basis = f"Over the {text.lasting(traffic.step_s)} to {text.clock_seconds(traffic.end)} UTC; " + (
+        "no earlier day is stored to tell a change against"
+        if traffic.against is None
+        else f"changes are against {traffic.against}"
     )
-    return [
+    facts = [
         fact(
             f"{measure.title}{as_of}",
             measure.value,
@@ -255,6 +290,7 @@ def traffic_strip(traffic: Traffic | None, hidden: Gap | None = None) -> list[Co
         )
         for measure in traffic.measures
     ]
+    return [*facts, html.P(basis, className="strip-note")]
 
 
 # -- Reading -------------------------------------------------------------------------------------------------------
@@ -265,30 +301,21 @@ def _statuses(context: PageContext, now: datetime, service: str | None) -> list[
     return list(slo_statuses(context.store, objectives, now, context.counts))
 
 
-def _going_on(store: Store, now: datetime, service: str | None) -> list[Incident]:
-    return read_incidents(store, Window(now - timedelta(days=7), now), service=service, status=Status.OPEN)
-
-
 def _seen(
     context: PageContext, now: datetime, service: str | None
-) -> tuple[dict[str, datetime | None], list[Gap], list[Incident]]:
-    """The newest data of each kind, what is not seen, and the incidents that go on by what was seen last."""
+) -> tuple[dict[str, datetime | None], list[Gap], list[Incident], dict[str, str]]:
+    """The newest data of each kind, what is not seen, the incidents that go on by what was seen last, names of GPUs."""
     newest = read_freshness(context.store, now)
     unseen = context.unseen(newest, now, service)
-    return newest, unseen, [*_going_on(context.store, now, service), *_hidden_ends(context, unseen, now, service)]
+    going_on = read_going_on(context, unseen, now, service)
+    since = min((one.started_at for one in going_on), default=None)
+    names = {} if since is None or since >= now else read_gpu_names(context.store, Window(since, now))
+    return newest, unseen, going_on, names
 
 
-def _hidden_ends(context: PageContext, unseen: Sequence[Gap], now: datetime, service: str | None) -> list[Incident]:
-    """The incidents that count as over only because nothing came in any more."""
-    silent = [gap.since for gap in unseen if gap.of == REQUESTS]
-    if not silent:
-        return []
-    calm = context.analysis.spikes.calm
-    lately = read_incidents(context.store, Window(min(silent) - calm, now), service=service, status=Status.RESOLVED)
-    return [one for one in lately if hiding_end(unseen, one, calm) is not None]
-
-
-def _traffic(context: PageContext, now: datetime, state: PageState) -> tuple[Traffic | None, Gap | None]:
+def _traffic(
+    context: PageContext, now: datetime, state: PageState, earlier: KeptLevels
+) -> tuple[Traffic | None, Gap | None]:
     """The newest traffic that is seen, and since when none is."""
     store = context.store
     hidden = hiding(context.read_unseen(now, state.service), (REQUESTS,), state.service)
@@ -299,7 +326,9 @@ def _traffic(context: PageContext, now: datetime, state: PageState) -> tuple[Tra
         return None, hidden
     shown, indicator = _focus(store, until, state, services)
     focus = shown or names[0]
-    return traffic_of(store, until, state.range(OVERVIEW_RANGE), names, focus=focus, indicator=indicator), hidden
+    return traffic_of(
+        store, until, state.range(OVERVIEW_RANGE), names, focus=focus, indicator=indicator, kept=earlier
+    ), hidden
 
 
 def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.Figure]:
@@ -329,12 +358,17 @@ def _latency(context: PageContext, state: PageState) -> tuple[str, str, figures.
 
 def _gpus(context: PageContext, state: PageState) -> tuple[str, figures.Figure]:
     store, now = context.store, context.now()
-    window, step_s = state.window(now, OVERVIEW_RANGE), state.range(OVERVIEW_RANGE).step_s
-    activity, shown_step_s = at_cadence(read_activity(store, window, read_gpus(store, window), step_s), step_s)
+    window = state.window(now, OVERVIEW_RANGE)
+    series = read_gpus(store, window)
+    gpus = described(series)
+    step_s = column_s(state.range(OVERVIEW_RANGE).seconds, gpus.height)
+    activity = read_activity(store, window, series, step_s)
     incidents = read_incidents(store, window, service=state.service)
     hidden = hiding(context.read_unseen(now), (SAMPLES,))
-    note = f"{'' if hidden is None else f'{hidden.as_of}; '}by node; warm is idle, a gap is no sample"
-    return note, figures.gpu_activity(activity, window=window, step_s=shown_step_s, incidents=incidents)
+    replicas = gpus["replica"]
+    free = "; grey serves no replica" if 0 < replicas.null_count() < replicas.len() else ""
+    note = f"{'' if hidden is None else f'{hidden.as_of}; '}by node; warm is idle, a gap is no sample{free}"
+    return note, figures.gpu_activity(activity, gpus, window=window, step_s=step_s, incidents=incidents)
 
 
 def _explained(context: PageContext, state: PageState) -> Component | None:
@@ -343,7 +377,8 @@ def _explained(context: PageContext, state: PageState) -> Component | None:
     if window is None or service is None:
         return None
     found = explain_window(store, service, window, indicator, context.analysis)
-    return explained_window(window, found, indicator, context.knowledge, "/", state, service)
+    names = read_gpu_names(store, window)
+    return explained_window(window, found, indicator, context.knowledge, "/", state, service, names)
 
 
 def _services(store: Store, now: datetime, state: PageState) -> pl.DataFrame:
@@ -363,7 +398,7 @@ def _focus(store: Store, now: datetime, state: PageState, services: pl.DataFrame
         .agg(pl.col("requests", "requests_with_ttft").sum())
         .sort("requests", descending=True)
     )
-    trouble = [i.service for i in _going_on(store, now, state.service) if i.service in set(totals["service"])]
+    trouble = [i.service for i in read_open(store, now, state.service) if i.service in set(totals["service"])]
     service = trouble[0] if trouble else str(totals["service"][0])
     with_ttft = totals.filter(pl.col("service") == service)["requests_with_ttft"][0]
     return service, Indicator.TTFT if with_ttft else Indicator.LATENCY

@@ -36,6 +36,14 @@ _DEBOUNCE_S = 0.3
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _HEADS = ("Receiver", "Told by", "Hears the end", "Last taken (UTC)", "Last refused (UTC)")
 _WIDE = ("Receiver",)
+_FIRST_FILE = """route:
+  receiver: oncall
+  group_by: [service]
+receivers:
+- name: oncall
+  slack_configs:
+  - api_url: https://hooks.slack.com/services/…
+    channel: '#oncall'"""
 
 
 def layout() -> Component:
@@ -91,12 +99,16 @@ def register(app: Dash, context: PageContext) -> None:
     )
     async def show_routes(written: str | None, _ticks: int | None) -> tuple[Any, ...]:
         if context.alerting is None:
-            return nobody((), has_file=False), None, None, "", None, "", None
+            return nobody(()), None, None, "", None, "", None
         return await asyncio.to_thread(_page, context.alerting, written, context.now())
 
 
 def _page(alerting: Alerting, written: str | None, now: datetime) -> tuple[Any, ...]:
-    config, firing, wrong = alerting.config, alerting.alerts(), None
+    config = alerting.config
+    integrations = sum(len(one) for one in config.receivers.values())
+    if not integrations:  # a tree that leads to nobody tells nothing
+        return nobody(alerting.alertmanagers), None, None, "", None, "", None
+    firing, wrong = alerting.alerts(), None
     labels: dict[str, str] = {}
     try:
         labels = labels_of(written)
@@ -105,9 +117,8 @@ def _page(alerting: Alerting, written: str | None, now: datetime) -> tuple[Any, 
     reached, quiet = alerting.reach(labels) if labels else ([], Suppressed((), None))
     routes = list(config.route.walk())
     told = answer(labels, reached, quiet, config, alerting.silences(), now) if labels else None
-    integrations = sum(len(one) for one in config.receivers.values())
     return (
-        nobody(alerting.alertmanagers, has_file=not alerting.tells_nobody) if not integrations else None,
+        None,
         examples(firing, written),
         html.P(f"Not understood: {wrong}", className="note wrong") if wrong else told,
         f"{len(routes)} route{'' if len(routes) == 1 else 's'}, read from the top; the first that matches wins",
@@ -147,22 +158,24 @@ def _quoted(value: str) -> str:
     return shlex.quote(value) if "," not in value else "'" + value.replace("'", "'\"'\"'") + "'"
 
 
-def nobody(alertmanagers: Sequence[str], *, has_file: bool) -> Component | None:
-    """Why our own router tells nobody; None where it does."""
+def nobody(alertmanagers: Sequence[str]) -> Component:
+    """In place of the tree, where our own router has nobody to tell: who does it, or what to configure."""
     if alertmanagers:
         words = (
             f"Alertmanager routes what fires here: it is told by {', '.join(alertmanagers)}. "
-            "The tree below is only what our own router would do: it has no receiver that is told."
+            "Our own router has no receiver, so there is no tree to show; look into Alertmanager's own."
         )
         return html.Div([icon("bell"), html.Span(words)], className="panel notice")
-    if has_file:
-        return None
     return empty_state(
         "bell-off",
         "Nobody is told of anything",
         [
-            html.P("Alerts are gathered and listed. Name an Alertmanager, or give our own router its configuration:"),
-            html.Pre("alerts:\n  config_file: alerting.yml"),
+            html.P("Alerts are gathered and listed, and no page leaves this machine. Give our own router its file:"),
+            html.Pre("alerts:\n  config_file: alerting.yml", **{"aria-label": "In the settings"}),
+            html.P("In alerting.yml, as Alertmanager has it, who is told of what:"),
+            html.Pre(_FIRST_FILE, **{"aria-label": "alerting.yml"}),
+            html.P("Or name the Alertmanager that you have; it then routes as it does for Prometheus:"),
+            html.Pre("alerts:\n  alertmanagers: [http://alertmanager-0:9093]", **{"aria-label": "In the settings"}),
         ],
     )
 

@@ -29,16 +29,18 @@ from dashboards.components import (
     icon,
     page_link,
     panel,
+    since_known,
     spark,
     state_badge,
 )
 from dashboards.context import PageContext
 from dashboards.freshness import Gap, hiding_objective
+from dashboards.going_on import read_going_on
 from dashboards.severity import STATES
-from dashboards.state import SLO_RANGE, SLO_RANGES, PageState, parse_state, slo_name_of, slo_path
-from dashboards.verdict import line_tone
-from domain.incident import Indicator
-from domain.slo import Counted, CreditExposure, Exclusion, Objective, Period, Sla, SloStatus
+from dashboards.state import SLO_RANGE, SLO_RANGES, PageState, incident_path, parse_state, slo_name_of, slo_path
+from dashboards.verdict import line_tone, look_of, pace, status_of
+from domain.incident import Incident, Indicator
+from domain.slo import Counted, CreditExposure, Exclusion, Objective, Period, Sla, SloState, SloStatus
 from domain.window import Window, rfc3339
 from domain.wording import sentence
 
@@ -48,6 +50,8 @@ _HOUR_S = 3_600
 _LEAD = timedelta(seconds=max(pair.long_s for pair in WINDOWS))
 _UNITS = {"d": "day", "w": "week", "M": "month", "Q": "quarter", "Y": "year"}
 _WINDOW_HEADS = ("Window", "State", "SLI", "Budget left", "Bad", "Coverage")
+_OF_A_WINDOW = {SloState.MET: "Met"}
+"""A window is met; whether the objective is healthy is said of now, at the head."""
 _NOUNS = {
     Indicator.THROUGHPUT: "minutes",
     Indicator.DATA_FRESHNESS: "minutes",
@@ -135,7 +139,8 @@ def _page(context: PageContext, name: str | None, state: PageState, now: datetim
         return (unknown(name or ""), None, None, blank, None, None, None, blank, None, blank, None)
     shown = shown_window(state, now)
     found = _read(context, objective, shown, now)
-    hidden = hiding_objective(context.read_unseen(now), objective)
+    unseen = context.read_unseen(now)
+    hidden, going_on = hiding_objective(unseen, objective), read_going_on(context, unseen, now, objective.service)
     status, window = found.status, slo_window(objective, now)
     excluded = excluded_windows(objective, found.exclusions)
     step_s, noun = slo_figures.step_of(shown), _NOUNS.get(objective.indicator, "requests")
@@ -144,14 +149,16 @@ def _page(context: PageContext, name: str | None, state: PageState, now: datetim
         objective, found.counts, shown, list(slo_figures.BURN_SPANS_S.values()), max(60, step_s // 3 // 60 * 60),
         found.exclusions,
     )  # fmt: skip
+    history = budget_history(objective, found.counts, now, found.exclusions, _POINTS)
+    view = slo_figures.budget_window(history, window).words
     concerned = [one for one in found.exclusions if one.concerns(objective) and one.ends_at > window.start]
     return (
-        head(status, now, hidden),
-        facts(status, noun, now, hidden),
-        f"{window_words(Period(objective.window_days, objective.calendar))}, UTC",
+        head(status, now, hidden, going_on),
+        facts(status, noun, now, hidden, going_on),
+        f"{window_words(Period(objective.window_days, objective.calendar))}, UTC" + (f"; {view}" if view else ""),
         slo_figures.burn_down(
-            budget_history(objective, found.counts, now, found.exclusions, _POINTS), window, found.alerts, excluded,
-            tone=line_tone(status, ()),
+            history, window, found.alerts, excluded,
+            tone=line_tone(status, going_on),
         ),
         windows_table(status, hidden),
         credit_panel(objective.sla, status.credit),
@@ -208,13 +215,18 @@ def unknown(name: str) -> Component:
     )
 
 
-def head(status: SloStatus, now: datetime, hidden: Gap | None = None) -> Component:
+def head(status: SloStatus, now: datetime, hidden: Gap | None = None, going_on: Sequence[Incident] = ()) -> Component:
     """State (as it is known, where it is `hidden`), name and promise, the ways to the evidence and the document."""
     objective = status.objective
+    spending = next((one for one in going_on if status_of(one, [status])), None)
+    open_incident = None if spending is None else page_link(
+        ["Open incident", icon("arrow-right")], incident_path(spending.id), "button small"
+    )  # fmt: skip
     chosen = {name: value for name, value in asdict(objective.selection).items() if value is not None}
     marks = [
-        state_badge(*STATES[status.state], hidden),
-        worst_window(status),
+        state_badge(*look_of(status, going_on), hidden),
+        open_incident,
+        worst_window(status, is_shown=look_of(status, going_on) == STATES[status.state]),
         html.Span(objective.service, className="note"),
         *(html.Span([html.Span(f"{name} ", className="note"), html.Code(value)]) for name, value in chosen.items()),
         html.Span(f"in {objective.file}", className="note") if objective.file is not None else None,
@@ -253,11 +265,18 @@ def head(status: SloStatus, now: datetime, hidden: Gap | None = None) -> Compone
     )  # fmt: skip
 
 
-def worst_window(status: SloStatus) -> Component | None:
-    """Which window the state is of, where it is not the objective's own."""
+def worst_window(status: SloStatus, *, is_shown: bool = True) -> Component | None:
+    """Which window the state is of, where it is not the objective's own; and the state, unless it `is_shown` beside."""
     own = status.periods[0]
     worst = next((one for one in status.periods if one.state is status.state), own)
-    return None if worst is own else html.Span(f"over the {window_words(worst.period)}", className="note")
+    return (
+        None
+        if worst is own
+        else html.Span(
+            f"{'' if is_shown else f'{STATES[status.state][0]} '}over the {window_words(worst.period)}",
+            className="note",
+        )
+    )
 
 
 def evidence_query(objective: Objective, now: datetime) -> str:
@@ -271,11 +290,13 @@ def evidence_query(objective: Objective, now: datetime) -> str:
     )
 
 
-def facts(status: SloStatus, noun: str, now: datetime, hidden: Gap | None = None) -> Component:
+def facts(
+    status: SloStatus, noun: str, now: datetime, hidden: Gap | None = None, going_on: Sequence[Incident] = ()
+) -> Component:
     """The big numbers: what is reached, what is left, how fast it goes, when it is gone; grey where it is `hidden`."""
     objective = status.objective
-    tone = line_tone(status, ())
-    burn = status.burn_rates.get("1h")
+    tone = line_tone(status, going_on)
+    burn = pace(status, going_on)
     bad = status.total_count - status.good_count
     return html.Div(
         [
@@ -288,14 +309,15 @@ def facts(status: SloStatus, noun: str, now: datetime, hidden: Gap | None = None
             fact(
                 "Budget left",
                 text.percent_floor(status.budget_left_ratio),
-                extra=spark(status.budget_left_history, tone, low=0.0, high=1.0),
+                extra=spark(since_known(status.budget_left_history), tone, low=0.0, high=1.0),
                 class_name=f"toned tone-{tone}",
                 title="Share of the error budget; below zero it is overspent",
             ),
             fact(
                 "Burns",
-                text.UNKNOWN if burn is None else f"{text.significant(burn, 2)}×",
-                "in the last hour" if burn is not None else f"no {noun} in the last hour",
+                text.UNKNOWN if burn is None else f"{text.significant(burn.rate, 2)}×",
+                f"in the last {text.lasting(burn.span.total_seconds())}" if burn else f"no {noun} in the last hour",
+                class_name=f"toned tone-{tone}" if burn is not None and burn.rate > 1 else "",
                 title="How many times as fast as the budget allows; 1× spends it exactly in the window",
             ),
             fact("Runs out", *spent_words(status, now), title="If the last day goes on"),
@@ -337,7 +359,8 @@ def windows_table(status: SloStatus, hidden: Gap | None = None) -> Component:
     target = status.objective.target_ratio
     rows: list[tuple[Any, ...]] = []
     for number, one in enumerate(status.periods):
-        state = state_badge(*STATES[one.state][:2], None, hidden)
+        word, tone, _ = STATES[one.state]
+        state = state_badge(_OF_A_WINDOW.get(one.state, word), tone, None, hidden)
         name = sentence(window_words(one.period))
         rows.append((name, state, *_counted_cells(one.counted, target), text.percent_floor(one.coverage_ratio)))
         if number == 0 and status.excluded_s > 0 and status.with_excluded is not None:

@@ -13,16 +13,17 @@ from analytics.jobs.objectives import services_without_objective, slo_statuses, 
 from analytics.slo import BURN_WINDOWS
 from dashboards import text
 from dashboards.callbacks import callback
-from dashboards.components import cell_of, empty_state, icon, page_link, spark, state_badge
+from dashboards.components import cell_of, empty_state, icon, page_link, since_known, spark, state_badge
 from dashboards.context import PageContext
 from dashboards.freshness import Gap, hiding_objective
-from dashboards.severity import STATES
+from dashboards.going_on import read_going_on
 from dashboards.state import parse_state, slo_path
-from dashboards.verdict import line_tone, worst_first
+from dashboards.verdict import line_tone, look_of, worst_first
+from domain.incident import Incident
 from domain.slo import SloStatus
 from domain.wording import sentence
 
-_SHOWN_WINDOWS = ("1h", "6h", "1d", "3d")
+_SHOWN_WINDOWS = ("5m", "1h", "6h", "3d")  # as far as the pairs that page, and the slowest
 _HEADS = (
     "State",
     "Objective",
@@ -62,16 +63,26 @@ def register(app: Dash, context: PageContext) -> None:
     )
     async def show_objectives(search: str | None, _ticks: int | None) -> tuple[Any, ...]:
         now, state = context.now(), parse_state(search)
-        statuses, missing, unseen = await asyncio.gather(
+        statuses, missing, (unseen, going_on) = await asyncio.gather(
             asyncio.to_thread(_statuses, context, now, state.service),
             asyncio.to_thread(_missing, context, now, state.service),
-            asyncio.to_thread(context.read_unseen, now),
+            asyncio.to_thread(_going_on, context, now, state.service),
         )
-        return f"{text.day_and_clock(now)} UTC", missing_note(missing), table(worst_first(statuses), now, unseen)
+        listed = table(worst_first(statuses, going_on), now, unseen, going_on)
+        return f"{text.day_and_clock(now)} UTC", missing_note(missing), listed
 
 
-def table(statuses: Sequence[SloStatus], now: datetime, unseen: Sequence[Gap] = ()) -> Component:
-    """One row an objective, the worst first; of what is `unseen` each says as of when it is known."""
+def table(
+    statuses: Sequence[SloStatus], now: datetime, unseen: Sequence[Gap] = (), going_on: Sequence[Incident] = ()
+) -> Component:
+    """One row an objective, the worst first; of what is `unseen` each says as of when it is known.
+
+    Args:
+        statuses: the objectives.
+        now: when it is asked.
+        unseen: what is not seen now.
+        going_on: the incidents that go on: an objective that one of them spends says so, as on every page.
+    """
     if not statuses:
         return empty_state(
             "target",
@@ -80,7 +91,7 @@ def table(statuses: Sequence[SloStatus], now: datetime, unseen: Sequence[Gap] = 
         )
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     return html.Div(
-        html.Table([html.Thead(head), html.Tbody([_row(status, now, unseen) for status in statuses])]),
+        html.Table([html.Thead(head), html.Tbody([_row(status, now, unseen, going_on) for status in statuses])]),
         className="panel table listing",
     )
 
@@ -93,11 +104,11 @@ def missing_note(services: Sequence[str]) -> Component | None:
     return html.Ul(html.Li([icon("bell-off", "tone-warning"), html.Span(words)]), className="held")
 
 
-def _row(status: SloStatus, now: datetime, unseen: Sequence[Gap]) -> Component:
+def _row(status: SloStatus, now: datetime, unseen: Sequence[Gap], going_on: Sequence[Incident]) -> Component:
     objective = status.objective
     hidden = hiding_objective(unseen, objective)
     cells = (
-        state_badge(*STATES[status.state], hidden),
+        state_badge(*look_of(status, going_on), hidden),
         html.Div(
             [
                 page_link(objective.name, slo_path(objective.name), "objective-link"),
@@ -112,7 +123,7 @@ def _row(status: SloStatus, now: datetime, unseen: Sequence[Gap]) -> Component:
             ],
         ),
         text.percent_floor(status.budget_left_ratio),
-        spark(status.budget_left_history, line_tone(status, ()), low=0.0, high=1.0),
+        spark(since_known(status.budget_left_history), line_tone(status, going_on), low=0.0, high=1.0),
         *(_burn(status, window) for window in _SHOWN_WINDOWS),
         _spent_at(status, now),
         text.percent_whole(status.coverage_ratio),
@@ -145,6 +156,12 @@ def _spent_at(status: SloStatus, now: datetime) -> str:
 def _statuses(context: PageContext, now: datetime, service: str | None) -> list[SloStatus]:
     objectives = [one for one in context.objectives() if service in (None, one.service)]
     return slo_statuses(context.store, objectives, now, context.counts)
+
+
+def _going_on(context: PageContext, now: datetime, service: str | None) -> tuple[list[Gap], list[Incident]]:
+    """What is not seen now, and the incidents that go on by what was seen last."""
+    unseen = context.read_unseen(now)
+    return unseen, read_going_on(context, unseen, now, service)
 
 
 def _missing(context: PageContext, now: datetime, service: str | None) -> list[str]:

@@ -3,7 +3,7 @@ from urllib.parse import unquote
 
 from dash import html
 
-from dashboards.components import badge, chart, fact, page_link, panel, spark, state_badge
+from dashboards.components import badge, chart, fact, page_link, panel, since_known, spark, state_badge
 from dashboards.freshness import gaps
 from tests.dashboards.frames import NOON, minutes_ago
 from tests.dashboards.reading import classes, words
@@ -30,6 +30,11 @@ def test_a_spark_keeps_to_the_bounds_it_is_given() -> None:
 def test_a_spark_of_equal_values_is_a_line_in_the_middle_and_one_value_is_no_line() -> None:
     assert "M0.0 15.0 100.0 15.0" in _line(7.0, 7.0)
     assert not hasattr(spark([1.0, None], "calm"), "style")
+
+
+def test_a_course_that_began_late_fills_the_box_of_its_spark() -> None:
+    assert since_known((None, None, 1.0, None, 0.5)) == (1.0, None, 0.5)
+    assert since_known((None,)) == ()
 
 
 def test_a_panel_shows_a_note_that_is_still_to_be_filled() -> None:

@@ -66,6 +66,20 @@ def _activity(**of: Any) -> pl.DataFrame:
     return pl.DataFrame(rows + ([of] if of else []), schema_overrides={"time": TIME})
 
 
+def _gpus(index: list[int | None] | None = None, replica: list[str | None] | None = None) -> pl.DataFrame:
+    """The GPUs of `_activity`, as of `dashboards.gpus.described`."""
+    nothing: list[None] = [None] * 4
+    return pl.DataFrame(
+        {
+            "node": ["n1", "n1", "n2", "n2"],
+            "gpu": ["n1-0", "n1-1", "n2-0", "n2-1"],
+            "index": nothing if index is None else index,
+            "replica": nothing if replica is None else replica,
+        },
+        schema_overrides={"index": pl.Int64, "replica": pl.String},
+    )
+
+
 def _series(entity: Entity, values: list[float | None], signal: str = "symbol_errors") -> pl.DataFrame:
     return pl.DataFrame(
         {
@@ -93,7 +107,7 @@ def _all_figures() -> dict[str, figures.Figure]:
         "heatmap": _heatmap(incidents=[incident()], explained=Window(minutes_ago(30), minutes_ago(20))),
         "latency": figures.incident_latency(_LEVELS, incident(), window=HOUR, threshold_ms=800.0),
         "failures": figures.incident_failures(_COUNTS, incident(indicator=Indicator.ERRORS), window=HOUR),
-        "gpus": figures.gpu_activity(_activity(), window=HOUR, step_s=60, incidents=[incident()]),
+        "gpus": figures.gpu_activity(_activity(), _gpus(), window=HOUR, step_s=60, incidents=[incident()]),
         "evidence": figures.evidence_multiples(_series(PORT, [0.0, 1.0, 85.0]), told, window=HOUR),
     }
 
@@ -159,8 +173,26 @@ def test_labels_at_the_end_of_lines_never_overlap() -> None:
     close = [status(objective(f"s{number}"), left=0.6 + number / 1_000) for number in range(6)]
     figure = figures.budget_burn_down(close, {one.objective.name: "calm" for one in close}, NOON)
     heights = sorted(note["y"] for note in figure["layout"]["annotations"])
-    assert all(upper - lower >= 7 for lower, upper in itertools.pairwise(heights))
+    bottom, top = figure["layout"]["yaxis"]["range"]
+    assert bottom == 50
+    assert all(upper - lower >= 0.07 * (top - bottom) for lower, upper in itertools.pairwise(heights))
     assert heights[-1] <= 100
+
+
+def test_budgets_that_are_nearly_full_are_told_apart_and_a_reader_is_told_where_the_axis_begins() -> None:
+    full = [
+        status(left=0.978, history=(None, 1.0, 0.978)),
+        status(objective("rerank"), left=0.999, history=(None, 1, 0.999)),
+    ]
+    layout = figures.budget_burn_down(full, {one.objective.name: "critical" for one in full}, NOON)["layout"]
+    assert layout["yaxis"]["range"] == [95.0, 100.2]
+    assert layout["yaxis"]["ticktext"] == ["95 %", "96 %", "97 %", "98 %", "99 %", "100 %"]
+    assert layout["xaxis"]["range"] == ["2026-11-13 12:00:00", "2026-11-23 12:00:00"]
+    words = "the axis begins at 95 %, data since 13 Nov"
+    assert figures.budget_view(full, NOON).words == words
+    assert layout["meta"]["label"].endswith(words)
+    whole = figures.budget_view([status(left=0.1, history=(1.0, 0.5, 0.1))], NOON)
+    assert (whole.bottom, whole.words) == (0.0, "")
 
 
 def test_without_any_history_the_burn_down_says_so() -> None:
@@ -245,8 +277,20 @@ def test_names_from_the_wire_cannot_be_markup() -> None:
 # -- GPUs ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_title_of_a_band_is_short_on_a_phone_and_names_the_gpu_first() -> None:
+    gpu = Entity(EntityKind.GPU, "GPU-b21b02bf-bc0b-43f0-8849-2db4c1ad66a4")
+    told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence(entity=gpu)))
+    for name, wide, narrow in (
+        ("gpu-02-02 GPU 7, assist-with-a-long-name-3", "gpu-02-02 GPU 7, assist-with-a-long-name-3", "gpu-02-02 GPU 7"),
+        (gpu.name, gpu.name, "GPU-b21b02bf-bc0b-43f0-8849-2…"),
+    ):
+        figure = figures.evidence_multiples(_series(gpu, [0.0, 85.0]), told, window=HOUR, names={gpu.name: name})
+        titles = [note["text"] for note in figure["layout"]["annotations"] if "Symbol errors" in note["text"]]
+        assert titles == [f"<b>Symbol errors</b>  {wide}", f"<b>Symbol errors</b>  {narrow}"]
+
+
 def test_gpus_are_grouped_by_node_with_a_gap_between() -> None:
-    figure = figures.gpu_activity(_activity(), window=Window(minutes_ago(3), NOON), step_s=60)
+    figure = figures.gpu_activity(_activity(), _gpus(), window=Window(minutes_ago(3), NOON), step_s=60)
     assert figure["layout"]["yaxis"]["ticktext"] == ["n1", "n2"]
     assert figure["layout"]["yaxis"]["tickvals"] == [0.5, 3.5]
     assert figure["data"][0]["z"][2] == [None, None, None]
@@ -255,12 +299,41 @@ def test_gpus_are_grouped_by_node_with_a_gap_between() -> None:
 def test_a_gpu_without_samples_is_a_gap_and_an_idle_one_is_zero() -> None:
     window = Window(minutes_ago(10), NOON)
     seen = _activity(node="n1", gpu="n1-0", time=minutes_ago(10), ratio=0.0)
-    row = figures.gpu_activity(seen, window=window, step_s=60)["data"][0]["z"][0]
+    row = figures.gpu_activity(seen, _gpus(), window=window, step_s=60)["data"][0]["z"][0]
     assert row == [0.0, 0.0, None, None, None, None, None, 90.0, 90.0, 90.0]  # one column is carried, for drift
 
 
+def test_a_row_says_which_gpu_it_is_on_its_axis_and_on_hover() -> None:
+    gpus = _gpus(index=[0, 1, 0, 1], replica=["chat-0", None, "chat-1", "chat-1"])
+    figure = figures.gpu_activity(_activity(), gpus, window=Window(minutes_ago(3), NOON), step_s=60)
+    axis, (busy, free) = figure["layout"]["yaxis"], figure["data"]
+    assert busy["y"] == ["n1 GPU 0, chat-0", "n1 GPU 1", "  ", "n2 GPU 0, chat-1", "n2 GPU 1, chat-1"]
+    assert busy["hovertemplate"].startswith("%{y}<br>")
+    assert (axis["tickvals"], axis["ticktext"]) == ([0, 1, 3, 4], ["0", "1", "0", "1"])
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["n1", "n2"]
+    assert (busy["z"][1], free["z"][1]) == ([None] * 3, [90.0] * 3), "one that serves no replica has the grey scale"
+    assert free["colorscale"] == "$scale-free"
+
+
+def test_where_no_replica_is_known_of_any_gpu_none_is_grey() -> None:
+    assert len(figures.gpu_activity(_activity(), _gpus(), window=HOUR, step_s=60)["data"]) == 1
+
+
+def test_columns_narrower_than_the_samples_are_apart_are_filled_and_a_silence_among_them_is_not() -> None:
+    told = [20, 17, 14, 5, 4, 3, 2, 1]  # each three minutes, then each minute after nine of silence
+    seen = pl.DataFrame(
+        {"node": "n1", "gpu": "n1-0", "time": [minutes_ago(minute) for minute in told], "ratio": 0.5},
+        schema_overrides={"time": TIME},
+    )
+    window = Window(minutes_ago(20), NOON)
+    row = figures.gpu_activity(seen, _gpus(), window=window, step_s=60)["data"][0]["z"][0]
+    assert row[:8] == [50.0] * 8
+    assert row[8:15] == [None] * 7
+    assert row[15:] == [50.0] * 5
+
+
 def test_without_gpu_metrics_the_chart_names_the_metric_to_send() -> None:
-    empty = figures.gpu_activity(_activity().clear(), window=HOUR, step_s=60)["layout"]["meta"]["empty"]
+    empty = figures.gpu_activity(_activity().clear(), _gpus(), window=HOUR, step_s=60)["layout"]["meta"]["empty"]
     assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE" in empty
 
 

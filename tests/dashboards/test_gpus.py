@@ -1,12 +1,19 @@
 import polars as pl
 
-from dashboards.gpus import affected_names, at_cadence, gpu_tiles, mean_activity
+from dashboards.gpus import affected_names, column_s, described, gpu_names, gpu_tiles, mean_activity
 from domain.entity import Entity, EntityKind
 from domain.topology import Node, Switch, SwitchPort, Topology
 from tests.dashboards.frames import TIME, minutes_ago
 from tests.dashboards.reading import classes, words
 
-_GPUS = pl.DataFrame({"node": ["n1", "n1", "n2"], "gpu": ["G-1", "G-2", "G-3"], "replica": ["chat-0", "chat-0", None]})
+_GPUS = pl.DataFrame(
+    {
+        "node": ["n1", "n1", "n1", "n2"],
+        "gpu": ["G-1", "G-1", "G-2", "G-3"],
+        "replica": ["chat-0", "chat-1", "chat-0", None],
+        "labels": [["10"], ["10"], ["0"], [""]],
+    }
+)
 _TOPOLOGY = Topology(
     {
         "n1": Node("n1", ports={"mlx5_0/1": SwitchPort("leaf-1", 3)}),
@@ -39,26 +46,33 @@ def test_a_cause_that_is_no_matter_of_place_affects_no_gpu() -> None:
     assert _affected(EntityKind.VERSION, "1.4.2") == set()
 
 
-def test_samples_rarer_than_columns_make_wider_columns() -> None:
-    regular, step_s = at_cadence(_activity(4, 3, 2, 1), 30)
-    assert (regular.height, step_s) == (4, 60)
+def test_five_minutes_of_trouble_are_columns_wide_in_every_range_up_to_a_day() -> None:
+    assert [column_s(hours * 3600, 32) for hours in (1, 3, 6, 24, 168)] == [30, 60, 120, 600, 3600]
+    assert column_s(21_600, 512) == 240
 
 
-def test_samples_in_every_column_stay_as_they_are() -> None:
-    activity = _activity(4, 3, 2, 1)
-    assert at_cadence(activity, 60) == (activity, 60)
-    assert at_cadence(activity.clear(), 60)[1] == 60
+def test_a_gpu_is_called_by_its_node_index_and_newest_replica() -> None:
+    assert described(_GPUS).rows() == [
+        ("n1", "G-2", 0, "chat-0"),
+        ("n1", "G-1", 10, "chat-1"),
+        ("n2", "G-3", None, None),
+    ]
+    assert gpu_names(described(_GPUS)) == {"G-1": "n1 GPU 10, chat-1", "G-2": "n1 GPU 0, chat-0"}
 
 
 def test_a_gpu_without_samples_has_no_mean() -> None:
-    means = mean_activity(_activity(2, 1), _GPUS)
-    assert means.rows() == [("n1", "G-1", 0.5), ("n1", "G-2", None), ("n2", "G-3", None)]
+    means = mean_activity(_activity(2, 1), described(_GPUS))
+    assert means.select("gpu", "ratio").rows() == [("G-2", None), ("G-1", 0.5), ("G-3", None)]
 
 
-def test_tiles_frame_the_affected_and_leave_the_unknown_open() -> None:
-    tiles = gpu_tiles(mean_activity(_activity(2, 1), _GPUS), frozenset({"n1", "G-1"}))
+def test_tiles_frame_and_name_the_affected_and_leave_the_unknown_open() -> None:
+    tiles = gpu_tiles(mean_activity(_activity(2, 1), described(_GPUS)), frozenset({"n1", "G-1"}))
     assert classes(tiles).count("tile") == 3
     assert classes(tiles).count("tile-unknown") == 2
     assert classes(tiles).count("tile-affected") == 1
     assert classes(tiles).count("node-affected") == 1
+    told = words(tiles)
+    assert "10 n1 GPU 10, chat-1 (G-1): 50 % busy, affected" in told
+    assert "n2 G-3: no sample, serves no replica" in told
+    assert "carries what is wrong GPU 10, chat-1 : 50 % busy" in told
     assert words(gpu_tiles(pl.DataFrame(), frozenset())) == "No GPU metrics in this time."

@@ -92,6 +92,13 @@ def test_what_is_over_only_for_want_of_requests_may_go_on_and_can_be_taken_in_ha
     assert words(buttons(over, {}, None, stale)) == "Acknowledge"
 
 
+def test_where_no_receiver_is_configured_nobody_could_be_notified_and_the_line_says_so() -> None:
+    told = line(PAGING, {}, NOW, tells_nobody=True)
+    assert "Notified nobody: no receiver is configured" in words(told)
+    assert links(told) == ["/alerts"]
+    assert "Notified not by Tailsight" in words(line(PAGING, {}, NOW))
+
+
 def test_an_empty_list_tells_until_when_incidents_would_have_been_found() -> None:
     assert words(nothing_found(None)).startswith("No incidents in this time Choose")
     (blind,) = gaps({}, Looks(NOW - timedelta(hours=9), 30, NOW - timedelta(minutes=5)), NOW, 120)

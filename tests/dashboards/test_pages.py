@@ -155,8 +155,9 @@ def test_the_overview_says_what_burns_and_leads_to_it(pages: Asker) -> None:
     answer = _overview(pages)
     told = words(answer["overview-verdict"]["children"])
     assert told.startswith("chat is spending its TTFT budget")
-    assert "Likely cause: Bad link on gpu-07-03/mlx5_2/1 ." in told
-    assert links(answer["overview-verdict"]["children"]) == [_OPEN]
+    assert "Likely cause: Bad link on gpu-07-03/mlx5_2/1 , 93 % sure." in told
+    assert "This reaches nobody: no receiver is configured" in told
+    assert links(answer["overview-verdict"]["children"]) == ["/alerts", _OPEN]
     assert answer["overview-now"]["children"] == "23 Nov 2026, 03:07 UTC"
     assert answer["overview-budgets-note"]["children"] == "30-day window"
 
@@ -167,7 +168,7 @@ def test_the_overview_has_a_card_for_each_objective_worst_first(pages: Asker) ->
     first = words(cards[0])
     assert first.startswith("chat Page TTFT < 800 ms")
     assert "budget left" in first
-    assert "of 99 % burn" in first
+    assert "of 99 % burn 35× over 5 min" in first
     assert links(cards[0]) == [_OPEN]
     assert "tone-critical" in classes(cards[0])
     assert all("Healthy" in words(card) for card in cards[1:])
@@ -243,7 +244,7 @@ def test_the_overview_tells_that_requests_stopped_while_samples_go_on(without_re
 
 def test_without_requests_the_strip_shows_the_last_that_were_seen(without_requests: Asker) -> None:
     answer = without_requests.callback("overview-traffic.children", url__search="", tick__n_intervals=1)
-    requests, *others = (words(fact) for fact in answer["overview-traffic"]["children"])
+    requests, *others, _ = (words(fact) for fact in answer["overview-traffic"]["children"])
     assert requests.startswith("Requests as of 03:06 2.")
     assert all(" as of 03:06 " in told for told in others)
     assert classes(answer["overview-traffic"]["children"]).count("greyed") == 4
@@ -298,8 +299,9 @@ def _told_states(pages: Asker) -> str:
 
 def test_no_page_says_healthy_without_as_of_when_while_requests_are_missing(without_requests: Asker) -> None:
     told = _told_states(without_requests)
-    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy") == 3 + 3 + 1
     assert told.count("Healthy as of 03:06, no data since") == told.count("Healthy")
+    assert "Last 30 days Met as of 03:06, no data since" in told
 
 
 def test_no_page_says_healthy_without_as_of_when_while_nobody_looks(
@@ -308,7 +310,7 @@ def test_no_page_says_healthy_without_as_of_when_while_nobody_looks(
     now = fixture_data.NOW
     looks = Looks(now - timedelta(hours=9), 30, _ago(now, 10))
     told = _told_states(_pages_at(runner, filled_store, now, looks=lambda: looks))
-    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy") == 3 + 3 + 1
     assert told.count("Healthy as of 02:57, no look since") == told.count("Healthy")
 
 
@@ -322,8 +324,8 @@ def test_without_samples_only_what_rests_on_them_is_told_as_of_when(
         runner, filled_store, seen_at, objectives=lambda: objectives, settings=DashboardSettings(stale_after_s=10)
     )
     told = _told_states(asker)
-    assert told.count("Healthy") == 3 + 3 + 1 + 1
-    assert told.count("Healthy as of 03:06, no data since") == 1 + 1 + 1 + 1
+    assert told.count("Healthy") == 3 + 3 + 1
+    assert told.count("Healthy as of 03:06, no data since") == 1 + 1 + 1
     activity = asker.callback(*_GPUS, url__search="", tick__n_intervals=1)
     assert words(activity["overview-gpus-note"]["children"]).startswith("as of 03:06, no data since; by node")
     where = asker.callback("incident-where.children", url__pathname=_OPEN, tick__n_intervals=1)["incident-where"]
@@ -332,13 +334,15 @@ def test_without_samples_only_what_rests_on_them_is_told_as_of_when(
 
 def test_while_all_is_seen_every_state_is_told_as_of_now(pages: Asker) -> None:
     told = _told_states(pages)
-    assert told.count("Healthy") == 3 + 3 + 1 + 1
+    assert told.count("Healthy") == 3 + 3 + 1
+    assert told.count("Page") == 2, "the overview and the list say the same of what pages"
     assert "as of" not in told
 
 
 def test_the_strip_shows_traffic_and_what_is_not_told_as_unknown(pages: Asker) -> None:
     answer = pages.callback("overview-traffic.children", url__search="", tick__n_intervals=1)
-    requests, errors, ttft, tokens = (words(fact) for fact in answer["overview-traffic"]["children"])
+    requests, errors, ttft, tokens, basis = (words(fact) for fact in answer["overview-traffic"]["children"])
+    assert basis == "Over the 4 min to 03:04:00 UTC; changes are against the same time a day earlier"
     assert requests.startswith("Requests 2.")
     assert errors.startswith("Errors")
     assert ttft.startswith("TTFT p99")

@@ -166,7 +166,12 @@ def test_time_intervals_are_told_in_words() -> None:
 
 def test_who_tells_nobody_is_told_how_to_begin(runner: asyncio.Runner, filled_store: Store) -> None:
     pages = _asker(runner, filled_store, AlertsSettings())
-    assert "Nobody is told of anything" in words(_ask(pages, None)["routes-nobody"]["children"])
+    answer = _ask(pages, None)
+    told = words(answer["routes-nobody"]["children"])
+    assert "Nobody is told of anything" in told
+    assert "slack_configs" in told
+    assert answer["route-tree"]["children"] is None, "a tree that leads to nobody tells nothing"
+    assert answer["route-receivers"]["children"] is None
     without = _asker(runner, filled_store, None)
     assert "config_file: alerting.yml" in words(_ask(without, "a=b")["routes-nobody"]["children"])
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 from fastapi import FastAPI
 
@@ -14,7 +15,7 @@ from analytics.burn_rates import BurnAlert
 from analytics.jobs.explaining import AnalyzeSettings
 from analytics.jobs.objectives import RecentCounts, backtest, backtest_counts, kept_exclusions
 from analytics.knowledge import shipped_knowledge
-from dashboards import slo_backtest, slo_exclusions
+from dashboards import slo_backtest, slo_exclusions, slo_figures
 from dashboards.app import create_dashboard
 from dashboards.context import PageContext
 from dashboards.pages import slo
@@ -28,7 +29,7 @@ from storage.store import Store
 from tests.browser import slo_data
 from tests.browser.fixture_data import NOW
 from tests.dashboards.asking import Asker
-from tests.dashboards.frames import objective, status
+from tests.dashboards.frames import NOON, TIME, incident, objective, status
 from tests.dashboards.reading import classes, links, words
 
 _PAGE = (
@@ -71,7 +72,9 @@ def test_an_objective_tells_where_it_stands_over_all_of_its_windows(slo_pages: A
     assert "Last 7 days Missed" in table
     assert "Calendar month (Europe/Berlin)" in table
     assert "with 7 h 12 min that are excluded" in table
-    assert "over the last 7 days" in head  # whose state the page's is
+    assert head.startswith("Page Open incident Missed over the last 7 days"), "as the overview and the list say it"
+    facts = words(answer["slo-facts"]["children"])
+    assert "Burns 35× in the last 5 min" in facts
     credit = words(answer["slo-credit"]["children"])
     assert "November 2026, Europe/Berlin" in credit
     assert "$1,200" in credit
@@ -150,8 +153,37 @@ def test_the_backtest_is_that_of_the_job_for_the_sliders_setting(slo_pages: Aske
     told = words(answer["backtest-words"]["children"])
     pages_today = sum(one.severity is Severity.PAGE for one in today)
     assert "in 28 days with 90 % within 1.60 s." in told
+    assert "1 incident paged by a spike in this time: 02:41" in told
     assert f"Today's 99 % within 800 ms would have brought {pages_today} pages" in told
     assert "objective=0.9&threshold=1600.0" in links(answer["backtest-link"]["children"])[0]
+
+
+def test_a_backtest_says_how_many_days_have_data_and_which_incidents_paged_all_the_same() -> None:
+    quiet = slo_figures.Trial(objective(), [])
+    told = words(slo_backtest.words(quiet, quiet, 14, 7, [incident(), incident(id="b")], NOON))
+    assert told.startswith(
+        "No burn-rate page or ticket in the 7 of 14 days that have data with 99 % within 800 ms, today's setting."
+    )
+    assert "2 incidents paged by a spike in this time: 11:40 , 11:40" in told
+    assert links(slo_backtest.words(quiet, quiet, 14, 7, [incident()], NOON)) == ["/incidents/chat-1"]
+    assert "in 14 days with" in words(slo_backtest.words(quiet, quiet, 14, 14, [], NOON))
+    none = words(slo_backtest.words(quiet, quiet, 14, 0, [], NOON))
+    assert none == "Nothing to judge : none of the 14 days has data."
+
+
+def test_a_day_counts_as_seen_when_it_has_events() -> None:
+    window = Window(NOON - timedelta(days=14), NOON)
+
+    def seen(*hours_ago: float) -> int:
+        times = [NOON - timedelta(hours=hours) for hours in hours_ago]
+        counts = pl.DataFrame({"time": times, "total": 5, "good": 5}, schema_overrides={"time": TIME})
+        return slo_backtest.days_with_data(counts, window)
+
+    assert seen() == 0
+    assert seen(1) == 1
+    assert seen(1, 23, 25) == 1, "an hour of a day is none"
+    assert seen(1, 47, 80, 90) == 3
+    assert seen(1, 14 * 24 + 1) == 1, "before the window"
 
 
 def test_what_sliders_cannot_mean_is_todays_setting(slo_pages: Asker) -> None:

@@ -50,13 +50,33 @@ def _course(**columns: list[float | None]) -> pl.DataFrame:
     return pl.DataFrame(calm | columns, schema_overrides={"p99": pl.Float64})
 
 
-def test_the_strip_compares_now_with_the_median_of_the_range() -> None:
+_EARLIER = {"requests": 100.0, "errors": 0.0, "p99": 500.0, "tokens": 50.0}
+
+
+def test_the_strip_compares_now_with_the_same_time_of_an_earlier_day() -> None:
     newest = {"requests": 1_284.0, "errors": 0.0004, "p99": 4_000.0, "tokens": 30.0}
-    requests, errors, p99, tokens = measures(_course(), newest, Indicator.TTFT)
+    requests, errors, p99, tokens = measures(_course(), newest, Indicator.TTFT, earlier=_EARLIER)
     assert (requests.value, requests.unit, requests.change) == ("1.28", "k/s", "+1,184 %")
     assert (errors.value, errors.unit, errors.tone) == ("0.04", "%", "calm")
     assert (p99.title, p99.value, p99.unit, p99.change, p99.tone) == ("TTFT p99", "4.0", "s", "+700 %", "critical")
     assert (tokens.value, tokens.change, tokens.tone) == ("30", "−40 %", "warning")
+
+
+def test_the_rhythm_of_the_day_is_no_surge_and_without_an_earlier_day_no_change_is_told() -> None:
+    night = _course(requests=[40.0] * 4, tokens=[20.0] * 4)
+    noon = {"requests": 110.0, "errors": 0.0, "p99": 500.0, "tokens": 50.0}
+    assert [one.change for one in measures(night, noon, Indicator.TTFT, earlier=_EARLIER)] == ["+10 %", "", "±0", "±0"]
+    without = measures(night, noon | {"p99": 4_000.0, "errors": 0.3}, Indicator.TTFT)
+    assert [one.change for one in without] == ["", "", "", ""]
+    assert [one.tone for one in without] == ["calm", "critical", "critical", "calm"], (
+        "trouble has its colour all the same"
+    )
+
+
+def test_what_the_last_minute_does_not_show_any_more_has_no_colour() -> None:
+    newest = {"requests": 100.0, "errors": 0.2, "p99": 4_000.0, "tokens": 20.0}
+    for last, tones in ((_EARLIER, {"calm"}), (newest, {"calm", "critical", "warning"})):
+        assert {one.tone for one in measures(_course(), newest, Indicator.TTFT, earlier=_EARLIER, last=last)} == tones
 
 
 @pytest.mark.parametrize(("error_ratio", "tone"), [(0.02, "critical"), (0.009, "calm"), (None, "calm")])
@@ -68,11 +88,11 @@ def test_errors_alarm_above_one_in_a_hundred(error_ratio: float | None, tone: st
 
 def test_fewer_tokens_from_fewer_requests_are_no_trouble() -> None:
     newest = {"requests": 60.0, "errors": 0.0, "p99": 500.0, "tokens": 30.0}
-    assert measures(_course(), newest, Indicator.TTFT)[3].tone == "calm"
+    assert measures(_course(), newest, Indicator.TTFT, earlier=_EARLIER)[3].tone == "calm"
 
 
 def test_what_is_not_known_now_is_a_dash_without_a_change() -> None:
     newest = {"requests": 0.0, "errors": None, "p99": None, "tokens": 0.0}
     requests, errors, p99, _ = measures(_course(), newest, Indicator.LATENCY)
-    assert (requests.value, requests.change) == ("0", "−100 %")
+    assert (requests.value, requests.change) == ("0", "")
     assert (errors.value, p99.value, p99.change) == ("—", "—", "")

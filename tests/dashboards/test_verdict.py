@@ -5,8 +5,20 @@ import pytest
 
 from analytics.knowledge import shipped_knowledge
 from dashboards.freshness import Gap
-from dashboards.verdict import Verdict, budget_gone_in, line_tone, look_of, status_of, verdict, worst_first
+from dashboards.verdict import (
+    Pace,
+    Verdict,
+    budget_gone_in,
+    days_seen,
+    line_tone,
+    look_of,
+    pace,
+    status_of,
+    verdict,
+    worst_first,
+)  # fmt: skip
 from domain.cause import CauseKind
+from domain.entity import Entity, EntityKind
 from domain.incident import Indicator, Severity
 from domain.slo import SloState
 from tests.dashboards.frames import NOON, cause, incident, minutes_ago, objective, status
@@ -33,10 +45,11 @@ def test_an_open_incident_is_told_with_its_burn_rate_beginning_and_cause() -> No
     assert found.tone == "critical"
     assert found.headline == "chat is spending its TTFT budget 62× too fast"
     assert _words(found) == (
-        "Began 11:40 UTC, 20 min ago. Budget runs out in 2 h 43 min. Likely cause: Bad link on gpu-07-03/mlx5_2/1."
+        "Began 11:40 UTC, 20 min ago. 31 % of its requests slow or failed. "
+        "As in the last 1 h the budget runs out in 2 h 43 min. Likely cause: Bad link on gpu-07-03/mlx5_2/1, 93 % sure."
     )
     ours = verdict([], [incident()], _SEEN, NOON, OWN_TITLES)
-    assert _words(ours).endswith("Likely cause: Dim optics on gpu-07-03/mlx5_2/1.")
+    assert _words(ours).endswith("Likely cause: Dim optics on gpu-07-03/mlx5_2/1, 93 % sure.")
     assert found.incident_id == "chat-1"
 
 
@@ -98,7 +111,7 @@ def test_trouble_stays_the_headline_and_what_is_not_seen_stands_beside_it() -> N
     burning = verdict([], [incident()], _SEEN, NOON, KNOWLEDGE, [_BLIND])
     assert (burning.tone, burning.incident_id) == ("critical", "chat-1")
     assert burning.headline == "TTFT p99 at 4.1 s on chat as of 11:55, no look since"
-    assert _words(burning).endswith("Bad link on gpu-07-03/mlx5_2/1. Blind: last look 11:55 UTC.")
+    assert _words(burning).endswith("Bad link on gpu-07-03/mlx5_2/1, 93 % sure. Blind: last look 11:55 UTC.")
     missed = verdict([status(state=SloState.MISSED, left=-0.1)], [], _SEEN, NOON, KNOWLEDGE, [_STALE])
     assert missed.headline == "chat missed its objective TTFT < 800 ms"
     assert "No incident is open as of 11:53, no data since." in _words(missed)
@@ -139,6 +152,52 @@ def test_objectives_are_ordered_by_state_then_by_what_is_left() -> None:
     assert worst_first([full, unknown, low, missed]) == [missed, unknown, low, full]
 
 
+def test_what_pages_stands_before_what_is_emptier_and_calm() -> None:
+    burning, calm = status(left=0.98), status(objective("rerank"), left=0.2)
+    missed = status(objective("embed"), state=SloState.MISSED, left=-1.0)
+    assert worst_first([calm, missed, burning], [incident()]) == [burning, missed, calm]
+    ticket = incident(severity=Severity.TICKET)
+    assert worst_first([calm, missed, burning], [ticket]) == [missed, burning, calm]
+
+
+def test_a_missed_objective_does_not_look_better_for_a_mere_ticket() -> None:
+    missed = status(state=SloState.MISSED, left=-1.0)
+    assert look_of(missed, [incident(severity=Severity.TICKET)])[:2] == ("Missed", "critical")
+    assert look_of(status(state=SloState.AT_RISK), [incident(severity=Severity.INFO)])[0] == "At risk"
+
+
+def test_the_pace_of_what_pages_is_that_of_the_worst_short_window_and_else_of_the_last_hour() -> None:
+    known = replace(status(burn=0.5), burn_rates={"5m": 29.0, "30m": 6.0, "1h": 0.5, "6h": 40.0})
+    burning, calm = pace(known, [incident()]), pace(known, [])
+    assert burning is not None
+    assert calm is not None
+    assert (burning.words, calm.words) == (f"29× over {_unbroken('5 min')}", f"0.5× over {_unbroken('1 h')}")
+    assert pace(status(burn=None), [incident()]) is None
+    assert (
+        verdict([known], [incident()], _SEEN, NOON, KNOWLEDGE).headline
+        == "chat is spending its TTFT budget 29× too fast"
+    )
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def test_an_incident_is_told_with_the_name_of_its_gpu() -> None:
+    contended = replace(cause(), entity=Entity(EntityKind.GPU, "GPU-b21b"))
+    told = _words(
+        verdict([], [incident(contended)], _SEEN, NOON, KNOWLEDGE, names={"GPU-b21b": "gpu-02-02 GPU 7, assist-3"})
+    )
+    assert told.endswith("Likely cause: Bad link on gpu-02-02 GPU 7, assist-3, 93 % sure.")
+    assert "GPU-b21b, 93 % sure." in _words(verdict([], [incident(contended)], _SEEN, NOON))
+
+
+def test_a_window_that_reaches_beyond_its_data_says_how_many_days_are_seen() -> None:
+    assert days_seen(status(history=(None, None, None, 0.9))) == "7 of 30 days seen"
+    assert days_seen(status(history=(1.0, None, 0.9))) is None
+    assert days_seen(status(history=())) is None
+
+
 @pytest.mark.parametrize(
     ("left", "burn", "gone_in"),
     [
@@ -152,7 +211,8 @@ def test_objectives_are_ordered_by_state_then_by_what_is_left() -> None:
 def test_a_budget_lasts_what_is_left_of_the_window_over_its_burn_rate(
     left: float | None, burn: float | None, gone_in: timedelta | None
 ) -> None:
-    assert budget_gone_in(status(left=left, burn=burn)) == gone_in
+    at = None if burn is None else Pace(burn, timedelta(hours=1))
+    assert budget_gone_in(status(left=left, burn=burn), at) == gone_in
 
 
 def test_an_incident_spends_the_objective_of_its_service_and_indicator() -> None:
