@@ -189,7 +189,7 @@ def test_an_incident_is_told_with_the_name_of_its_gpu() -> None:
         verdict([], [incident(contended)], _SEEN, NOON, KNOWLEDGE, names={"GPU-b21b": "gpu-02-02 GPU 7, assist-3"})
     )
     assert told.endswith("Likely cause: Bad link on gpu-02-02 GPU 7, assist-3, 93 % sure.")
-    assert "GPU-b21b, 93 % sure." in _words(verdict([], [incident(contended)], _SEEN, NOON))
+    assert "GPU-b21b, 93 % sure." in _words(verdict([], [incident(contended)], _SEEN, NOON, KNOWLEDGE))
 
 
 def test_a_window_that_reaches_beyond_its_data_says_how_many_days_are_seen() -> None:
