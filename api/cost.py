@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -14,14 +15,13 @@ from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.allocation import DIMENSIONS, cost_by
 from analytics.cost.csv_text import csv_text
 from analytics.cost.focus import TIME_FORMAT, focus_rows
-from analytics.cost.forecast import NoForecast, Total, daily_totals, month_end
+from analytics.cost.forecast import NoForecast, Total, daily_totals, month_of
 from analytics.cost.jobs import (
     Costs,
     budget_statuses,
     costs_of,
     spend_forecast,
     spend_variance,
-    spent_this_month,
     unit_costs_of,
 )
 from analytics.cost.opencost import opencost_allocation
@@ -108,6 +108,8 @@ class CostAnswer(BaseModel):
     by: list[str]
     currency: str = Field(examples=["USD"])
     uses_list_prices: bool = Field(description="true where a price is a public list price, not yours")
+    hours: int = Field(description="hours of the window")
+    known_hours: int = Field(description="hours in which a GPU was heard of; what the others cost is not known")
     unsettled_hours: int = Field(description="hours that hold data, wait to be settled, and are on no bill yet")
     bill: BillDocument
     rows: list[CostRow]
@@ -132,6 +134,8 @@ _EXAMPLE = {
     "by": ["model"],
     "currency": "USD",
     "uses_list_prices": True,
+    "hours": 1,
+    "known_hours": 1,
     "unsettled_hours": 0,
     "bill": _BILL_EXAMPLE,
     "rows": [
@@ -189,6 +193,8 @@ def get_cost(given: Given, question: Annotated[CostQuestion, Query()]) -> Any:
         "by": question.by,
         "currency": "USD",
         "uses_list_prices": bool(prices & given.pricing().book.list_prices),
+        "hours": costs.hours,
+        "known_hours": costs.known_hours,
         "unsettled_hours": costs.unsettled_hours,
         "bill": {**asdict(costs.bill), "attributed_ratio": costs.bill.attributed_ratio},
         "rows": list(_rows(given, costs, question.by)),
@@ -217,8 +223,18 @@ class TotalDocument(BaseModel):
     start: Moment = Field(alias="from")
     end: Moment = Field(alias="to")
     median_usd: float
-    lower_usd: dict[str, float] = Field(description="by level of the interval, e.g. 0.8")
+    lower_usd: dict[str, float] = Field(description="by level of the interval, e.g. 0.8; empty without an interval")
     upper_usd: dict[str, float]
+
+
+class KnownSpendDocument(BaseModel):
+    """Spend of the hours that are known, and how many of how many those are."""
+
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+    known_hours: int
+    hours: int
+    usd: float = Field(description="of the known hours; what the others cost is not known, and in no sum")
 
 
 class ForecastPoint(BaseModel):
@@ -226,20 +242,28 @@ class ForecastPoint(BaseModel):
 
     time: Moment
     median_usd: float
-    lower_80_usd: float
-    upper_80_usd: float
-    lower_95_usd: float
-    upper_95_usd: float
+    lower_80_usd: float | None = Field(description="null without an interval")
+    upper_80_usd: float | None
+    lower_95_usd: float | None
+    upper_95_usd: float | None
 
 
 class ForecastAnswer(BaseModel):
     """What will be spent; all but `reason` is null or empty where there is no forecast."""
 
     reason: str | None = Field(description="why there is no forecast; null when there is one")
-    model: str | None = Field(description="the candidate that was best in the backtest")
+    model: str | None = Field(description="what it is made with")
+    chosen_because: str | None = Field(description="why with that")
+    rests_on: KnownSpendDocument | None = Field(description="the hours that it is made from")
+    tries: int | None = Field(description="how many forecasts the backtest is of")
+    no_interval: str | None = Field(description="why there are no intervals; null where there are")
     mase: dict[str, float | None] = Field(description="each candidate's mean absolute scaled error in the backtest")
+    errors_usd: dict[str, float] = Field(description="each candidate's mean absolute error there, dollars an hour")
     coverage: dict[str, float] = Field(description="by level: the share of the backtest's hours within the interval")
-    month_end: TotalDocument | None
+    month_so_far: KnownSpendDocument | None = Field(description="of the month in which the forecast begins")
+    month_rest: TotalDocument | None = Field(description="from where the forecast begins to the month's end")
+    month_end: TotalDocument | None = Field(description="both together; null while too little of the month is known")
+    month_end_unknown: str | None = Field(description="why the month's end is null; null where it is not")
     days: list[TotalDocument]
     hours: list[ForecastPoint]
 
@@ -302,8 +326,34 @@ class AdviceAnswer(BaseModel):
 _FORECAST_EXAMPLE = {
     "reason": None,
     "model": "median",
+    "chosen_because": "no single one was clearly better in the backtest",
+    "rests_on": {
+        "from": "2026-10-19T03:00:00Z",
+        "to": "2026-11-23T03:00:00Z",
+        "known_hours": 838,
+        "hours": 840,
+        "usd": 165060.2,
+    },
+    "tries": 14,
+    "no_interval": None,
     "mase": {"seasonal_naive": 1.0, "ets": 0.81, "gradient_boosted": 0.83, "median": 0.79},
+    "errors_usd": {"seasonal_naive": 5.2, "ets": 4.21, "gradient_boosted": 4.32, "median": 4.11},
     "coverage": {"0.5": 0.51, "0.8": 0.79, "0.95": 0.94},
+    "month_so_far": {
+        "from": "2026-11-01T00:00:00Z",
+        "to": "2026-11-23T03:00:00Z",
+        "known_hours": 531,
+        "hours": 531,
+        "usd": 104587.2,
+    },
+    "month_rest": {
+        "from": "2026-11-23T03:00:00Z",
+        "to": "2026-12-01T00:00:00Z",
+        "median_usd": 36623.3,
+        "lower_usd": {"0.8": 35282.9},
+        "upper_usd": {"0.8": 38056.8},
+    },
+    "month_end_unknown": None,
     "month_end": {
         "from": "2026-11-01T00:00:00Z",
         "to": "2026-12-01T00:00:00Z",
@@ -408,22 +458,39 @@ _OPENCOST_EXAMPLE = {"code": 200, "data": [{"chat": {"name": "chat", "gpuHours":
     responses={200: {"content": {"application/json": {"example": _FORECAST_EXAMPLE}}}},
 )
 def get_forecast(given: Given) -> dict[str, Any]:
-    """Hourly spend to come with intervals, by the candidate that was best in a backtest of the last weeks."""
+    """Hourly spend to come with intervals, what it rests on, and how well it would have been known before."""
     now = given.now()
     found = spend_forecast(given.store, now, given.pricing())
     if isinstance(found, NoForecast):
-        nothing = dict.fromkeys(("model", "month_end")) | {"mase": {}, "coverage": {}, "days": [], "hours": []}
-        return {"reason": found.reason, **nothing}
-    spent = spent_this_month(given.store, now, given.pricing())
+        lists: dict[str, Any] = {"mase": {}, "errors_usd": {}, "coverage": {}, "days": [], "hours": []}
+        return dict.fromkeys(ForecastAnswer.model_fields) | lists | {"reason": found.reason}
+    month, first, last = month_of(found), found.history["time"][0], found.history["time"][-1]
+    has_interval = found.no_interval is None
+    bounds = [name for name in found.hours.columns if name.startswith(("lower_", "upper_"))]
+    hours = found.hours if has_interval else found.hours.with_columns(pl.lit(None).alias(name) for name in bounds)
     return {
         "reason": None,
         "model": str(found.model),
+        "chosen_because": found.chosen_because,
+        "rests_on": _known_spend(first, last + timedelta(hours=1), found.history),
+        "tries": found.tries,
+        "no_interval": found.no_interval,
         "mase": {str(name): value for name, value in found.mase.items()},
-        "coverage": {str(level): value for level, value in found.coverage.items()},
-        "month_end": _total(month_end(found, spent)),
+        "errors_usd": {str(name): value for name, value in found.errors_usd.items()},
+        "coverage": {str(level): value for level, value in found.coverage.items()} if has_interval else {},
+        "month_so_far": _known_spend(month.start, month.rest.start, found.history),
+        "month_rest": _total(month.rest),
+        "month_end": None if month.whole is None else _total(month.whole),
+        "month_end_unknown": month.not_whole,
         "days": [_total(one) for one in daily_totals(found)],
-        "hours": found.hours.to_dicts(),
+        "hours": hours.to_dicts(),
     }
+
+
+def _known_spend(start: datetime, end: datetime, history: pl.DataFrame) -> dict[str, Any]:
+    inside = history.filter(pl.col("time") >= start, pl.col("time") < end)
+    usd, hours = float(inside["cost_usd"].sum()), (end - start) // timedelta(hours=1)
+    return {"from": start, "to": end, "known_hours": inside.height, "hours": hours, "usd": usd}
 
 
 @router.get(
@@ -633,6 +700,6 @@ def _total(total: Total) -> dict[str, Any]:
         "from": total.start,
         "to": total.end,
         "median_usd": total.median_usd,
-        "lower_usd": {str(level): value for level, value in total.lower_usd.items()},
-        "upper_usd": {str(level): value for level, value in total.upper_usd.items()},
+        "lower_usd": {} if total.no_interval else {str(level): value for level, value in total.lower_usd.items()},
+        "upper_usd": {} if total.no_interval else {str(level): value for level, value in total.upper_usd.items()},
     }

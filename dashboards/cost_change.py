@@ -2,20 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
+from analytics.cost.allocation import KNOWN_WHOLE_MIN, known_hours
 from analytics.cost.jobs import Costs
 from analytics.cost.runaway import BudgetState, BudgetStatus
-from analytics.cost.variance import Part, Variance
+from analytics.cost.variance import Part, Variance, alike
 from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, figure_of, panel, state_badge
 from dashboards.context import PageContext
-from dashboards.cost_parts import known_hours
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import PARTS, name_of_group
 from dashboards.freshness import SAMPLES, Gap, hiding
@@ -25,7 +26,6 @@ from domain.cost import NANOUSD
 from domain.money import usd_change_text
 from domain.slo import SloState
 
-KNOWN_BEFORE_MIN = 0.95  # of the hours before: a bill of fewer is nothing to compare with
 _TOLD_MAX = 4
 _GROUPS_MAX = 3
 _HARDLY_RATIO = 0.02  # of the greater bill: what moved less is not told in words
@@ -76,12 +76,15 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
 
         def read() -> tuple[Any, ...]:
             costs, before = reader.costs(window), reader.before(window)
-            if not is_comparable(costs, before):
-                return True, "", figures.empty("The time before is not known whole"), None
+            shared = compared(costs, before)
+            if shared is None:
+                return True, "", figures.empty("Too few hours are known in both times"), None
             found = reader.variance(window)
             if not any(found.parts.values()):
                 return True, "", figures.empty("Nothing changed"), None
             note = f"against {text.hours_words(before.window)}"
+            if shared.hours < costs.hours:
+                note += f", of the {shared.hours} hours known in both"
             return False, note, cost_figures.waterfall(found), why_words(found)
 
         return await asyncio.to_thread(read)
@@ -95,11 +98,23 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
         return budgets_panel(statuses, now, hiding(unseen, (SAMPLES,)))
 
 
-def is_comparable(costs: Costs, before: Costs) -> bool:
-    """Are these hours settled, and those of the time before known but for a few, and did both cost anything."""
-    hours = before.window.seconds / 3_600
-    is_known = len(known_hours(before.allocation)) >= KNOWN_BEFORE_MIN * hours
-    return is_known and not costs.unsettled and before.bill.bill_usd > 0 and costs.bill.bill_usd > 0
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two bills of the hours that are known in both."""
+
+    hours: int
+    before_usd: float
+    after_usd: float
+
+
+def compared(costs: Costs, before: Costs) -> Compared | None:
+    """Both bills of the same hours; None where those are not settled, too few, or cost nothing."""
+    earlier, later = alike(before.allocation, costs.allocation, costs.window.start - before.window.start)
+    hours = len(known_hours(later))
+    before_usd, after_usd = (float(one["cost_nanousd"].sum()) / NANOUSD for one in (earlier, later))
+    if costs.unsettled or hours < KNOWN_WHOLE_MIN * costs.hours or not before_usd or not after_usd:
+        return None
+    return Compared(hours, before_usd, after_usd)
 
 
 def why_words(found: Variance) -> list[Component]:
@@ -187,6 +202,7 @@ def _cells(status: BudgetStatus, now: datetime, hidden: Gap | None) -> tuple[Any
                 html.Span(text.usd(status.spent_usd)),
                 html.Span("" if spent is None else f" {text.percent_whole(spent)}", className="note"),
                 gauge,
+                _known(status),
             ]
         ),
         html.Span("no forecast", className="note")
@@ -198,7 +214,16 @@ def _cells(status: BudgetStatus, now: datetime, hidden: Gap | None) -> tuple[Any
                     "" if status.forecast_ratio is None else f" {text.percent_whole(status.forecast_ratio)}",
                     className="note",
                 ),
+                html.Div("of the known hours, and the rest", className="note") if _known(status) else None,
             ]
         ),
         text.since(status.end, now),
     )
+
+
+def _known(status: BudgetStatus) -> Component | None:
+    """`50 of 704 h known`, where the sum is not of about all hours so far."""
+    known, hours = status.known_hours, status.hours
+    if known is None or hours is None or known >= KNOWN_WHOLE_MIN * hours:
+        return None
+    return html.Div(html.Span(f"{known:,} of {hours:,} h known", className="tone-warning"), className="note")

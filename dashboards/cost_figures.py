@@ -36,6 +36,7 @@ _GAPS_UNTIL = 72  # bars: gaps between more of them fall on uneven pixels
 _BAND_LEVEL = 0.8
 _WATERFALL_ROW_PX = 27
 _SEEN_RATIO = 0.0005
+_DAY_AND_HOUR = "%d %b %H:%M"
 
 _UNKNOWN, _OTHERS = "\0unknown", "\0others"  # no name of anything
 
@@ -153,8 +154,13 @@ def _stacked(sums: pl.DataFrame, words: Mapping[str, Words], window: Window, tit
 
 
 def _hours_axis(window: Window) -> Figure:
-    """As many labels as there is room for: these charts are as wide as the page, or as a phone."""
-    return time_axis(window) | {"nticks": 0}
+    """As many labels as there is room for: these charts are as wide as the page, or as a phone.
+
+    Of a few days there is room for hours between the days: those say which hour, or a day would stand there twice.
+    """
+    within_days = {"dtickrange": [None, _DAY_S * 1_000 - 1], "value": _DAY_AND_HOUR}
+    axis = time_axis(window) | {"nticks": 0}
+    return axis if axis["tickformat"] == "%H:%M" else axis | {"tickformatstops": [within_days]}
 
 
 def _dollars_axis() -> Figure:
@@ -268,7 +274,7 @@ def forecast_fan(history: pl.DataFrame, forecast: Forecast, *, days_before: int 
     ahead = [time_text(moment) for moment in hours["time"]]
     bands = [
         trace
-        for index, level in enumerate(sorted(forecast.levels, reverse=True))
+        for index, level in enumerate(sorted(_levels(forecast), reverse=True))
         for trace in _band(ahead, hours, level, 0.1 + 0.09 * index)
     ]
     low, high = (hours[f"{side}_{_BAND_LEVEL * 100:g}_usd"] for side in ("lower", "upper"))
@@ -281,7 +287,11 @@ def forecast_fan(history: pl.DataFrame, forecast: Forecast, *, days_before: int 
         traces,
         f"Spend an hour, forecast from {text.day_and_clock(begin)} to {text.day_and_clock(end)} UTC: "
         f"{text.usd(float(hours['median_usd'].mean()))} on average, "  # type: ignore[arg-type]  # a number
-        f"{_BAND_LEVEL:.0%} of hours within {text.usd(float(low.mean()))} and {text.usd(float(high.mean()))}",  # type: ignore[arg-type]
+        + (
+            f"{_BAND_LEVEL:.0%} of hours within {text.usd(float(low.mean()))} and {text.usd(float(high.mean()))}"  # type: ignore[arg-type]
+            if forecast.no_interval is None
+            else "without an interval"
+        ),
         narrow_margin_right=12,
         margin={"l": _MARGIN_LEFT_PX, "r": 14, "t": 22, "b": TIME_AXIS_PX},
         shapes=[_divide(begin)],
@@ -303,6 +313,7 @@ def forecast_days(totals: Sequence[Total], level: float = _BAND_LEVEL) -> Figure
         return empty("No day is forecast")
     window = Window(totals[0].start.replace(hour=0), totals[-1].start.replace(hour=0) + timedelta(days=1))
     whole = [one.end - one.start >= timedelta(days=1) for one in totals]
+    has_interval = totals[0].no_interval is None
     return make_figure(
         [
             {
@@ -313,29 +324,13 @@ def forecast_days(totals: Sequence[Total], level: float = _BAND_LEVEL) -> Figure
                 "offset": _DAY_S * 1_000 * 0.19,
                 "marker": {"color": ["$accent/.8" if is_whole else "$accent/.35" for is_whole in whole]},
                 "customdata": [
-                    f"{text.usd(one.lower_usd[level])} to {text.usd(one.upper_usd[level])}"
+                    (f"{level:.0%} of {_between(one, level)}" if has_interval else "no interval")
                     + ("" if is_whole else ", part of the day")
                     for one, is_whole in zip(totals, whole, strict=True)
                 ],
-                "hovertemplate": "%{y:$,.0f} · " + f"{level:.0%} of " + "%{customdata}<extra></extra>",
+                "hovertemplate": "%{y:$,.0f} · %{customdata}<extra></extra>",
             },
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [time_text(one.start.replace(hour=12)) for one in totals],
-                "y": [round(one.median_usd, 4) for one in totals],
-                "marker": {"size": 0.1, "color": "$strong"},
-                "error_y": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [round(one.upper_usd[level] - one.median_usd, 4) for one in totals],
-                    "arrayminus": [round(one.median_usd - one.lower_usd[level], 4) for one in totals],
-                    "color": "$strong",
-                    "thickness": 1.2,
-                    "width": 3,
-                },
-                "hoverinfo": "skip",
-            },
+            *([_whiskers(totals, level)] if has_interval else []),
         ],
         "Forecast by day: " + "; ".join(f"{one.start.day} {one.start:%b} {text.usd(one.median_usd)}" for one in totals),
         margin={"l": _MARGIN_LEFT_PX, "r": 14, "t": 10, "b": TIME_AXIS_PX},
@@ -343,6 +338,30 @@ def forecast_days(totals: Sequence[Total], level: float = _BAND_LEVEL) -> Figure
         yaxis=_dollars_axis(),
         hovermode="closest",
     )
+
+
+def _whiskers(totals: Sequence[Total], level: float) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [time_text(one.start.replace(hour=12)) for one in totals],
+        "y": [round(one.median_usd, 4) for one in totals],
+        "marker": {"size": 0.1, "color": "$strong"},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [round(one.upper_usd[level] - one.median_usd, 4) for one in totals],
+            "arrayminus": [round(one.median_usd - one.lower_usd[level], 4) for one in totals],
+            "color": "$strong",
+            "thickness": 1.2,
+            "width": 3,
+        },
+        "hoverinfo": "skip",
+    }
+
+
+def _between(total: Total, level: float) -> str:
+    return f"{text.usd(total.lower_usd[level])} to {text.usd(total.upper_usd[level])}"
 
 
 def waterfall(found: Variance) -> Figure:
@@ -425,7 +444,7 @@ def backtest(forecast: Forecast, level: float = _BAND_LEVEL) -> Figure:
     for (origin,), fold in shown.group_by(["origin"], maintain_order=True):
         times = [time_text(moment) for moment in fold["time"]]
         traces += [
-            *_band(times, fold, level, 0.2),
+            *(_band(times, fold, level, 0.2) if forecast.no_interval is None else []),
             _curve(fold["time"], fold["median_usd"], "accent", "forecast", 1.6),
         ]
         shapes.append(_divide(origin))
@@ -434,13 +453,22 @@ def backtest(forecast: Forecast, level: float = _BAND_LEVEL) -> Figure:
     return make_figure(
         traces,
         f"Backtest of {shown['origin'].n_unique()} forecasts against what was spent; "
-        f"{text.percent_whole(forecast.coverage[level])} of hours within the interval of {level:.0%}",
+        + (
+            f"{text.percent_whole(forecast.coverage[level])} of hours within the interval of {level:.0%}"
+            if forecast.no_interval is None
+            else "without an interval"
+        ),
         margin={"l": _MARGIN_LEFT_PX, "r": 14, "t": 10, "b": TIME_AXIS_PX},
         shapes=shapes,
         xaxis=_hours_axis(window),
         yaxis=_dollars_axis(),
         hovermode="x unified",
     )
+
+
+def _levels(forecast: Forecast) -> tuple[float, ...]:
+    """Those of its intervals; none where there are none to tell."""
+    return forecast.levels if forecast.no_interval is None else ()
 
 
 def apart(folds: pl.DataFrame) -> pl.DataFrame:

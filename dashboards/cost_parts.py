@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import polars as pl
 from dash import html
 from dash.development.base_component import Component
 
+from analytics.cost.jobs import Costs
 from analytics.cost.unit_costs import Bill
 from dashboards import text
 from dashboards.components import Children, cell_of, empty_state, icon, page_link, spark
@@ -81,25 +81,50 @@ def no_bill(bill: Bill) -> Component | None:
     )
 
 
-def rests_on(bill: Bill, *, uses_list_prices: bool) -> Component:
-    """What the figures rest on: whose prices, and of how much GPU time anything is known."""
-    notes = []
+def hours_known(costs: Costs) -> Component | None:
+    """`50 of 168 h known`, in colour where that is not about all; None where all hours are."""
+    if costs.known_hours >= costs.hours:
+        return None
+    return html.Span(
+        f"{costs.known_hours:,} of {costs.hours:,} h known", className=f"tone-{'calm' if costs.is_whole else 'warning'}"
+    )
+
+
+def note(costs: Costs) -> list[Children]:
+    """The hours that are meant, and how many of them are known, where that is not all."""
+    known = hours_known(costs)
+    told: list[Children] = [text.hours_words(costs.window)]
+    if known is not None:
+        told += [" · ", known]
+    if costs.unsettled:
+        told.append(f", {costs.unsettled_hours} wait to be settled")
+    return told
+
+
+def rests_on(costs: Costs, *, uses_list_prices: bool) -> Component:
+    """What the figures rest on: which hours, whose prices, and of how much GPU time anything is known."""
+    bill, notes = costs.bill, []
+    if costs.known_hours < costs.hours:
+        unknown = costs.hours - costs.known_hours
+        words = f"Of {unknown:,} of the {costs.hours:,} hours nothing is known: what they cost is in no figure here"
+        notes.append(note_of("hourglass", words, "calm" if costs.is_whole else "warning"))
     if uses_list_prices:
-        notes.append(_note("tag", LIST_PRICES, "warning"))
+        notes.append(note_of("tag", LIST_PRICES, "warning"))
     if bill.telemetry_ratio is not None:
         known = bill.telemetry_ratio
         tone = "calm" if known >= _WELL_KNOWN else "warning"
-        notes.append(_note("activity", f"Telemetry of {text.percent_floor(known)} of the paid GPU time", tone))
+        notes.append(note_of("activity", f"Telemetry of {text.percent_floor(known)} of the paid GPU time", tone))
     if bill.priced_ratio is not None:
         priced = bill.priced_ratio
         words = f"A price for {text.percent_floor(priced)} of the GPU time"
         if priced < _WELL_KNOWN:
             words += "; the rest is on no bill"
-        notes.append(_note("wallet", words, "calm" if priced >= _WELL_KNOWN else "warning"))
+        notes.append(note_of("wallet", words, "calm" if priced >= _WELL_KNOWN else "warning"))
     return html.Div(notes, className="rests-on")
 
 
-def _note(icon_name: str, words: str, tone: str) -> Component:
+def note_of(icon_name: str, words: str, tone: str) -> Component:
+    """One thing that figures rest on."""
     return html.Span([icon(icon_name), words], className=f"rest tone-{tone}")
 
 
@@ -217,11 +242,6 @@ def money_table(
         role="region",
         **{"aria-label": f"Cost by {name.head.lower()}"},
     )
-
-
-def known_hours(allocation: pl.DataFrame) -> list[datetime]:
-    """The hours in which a GPU was heard of, in order; of the others the bill is not known."""
-    return allocation.filter(pl.col("gpu_seconds") > 0)["time"].unique().sort().to_list()
 
 
 def name_of(value: str | None) -> Children:

@@ -21,12 +21,11 @@ from analytics.cost.jobs import (
     Costs,
     budget_statuses,
     costs_of,
-    hourly_spend,
     spend_forecast,
     unit_costs_of,
 )
 from analytics.cost.runaway import BudgetStatus
-from analytics.cost.variance import Variance, variance
+from analytics.cost.variance import Variance, alike, variance
 from dashboards.context import PageContext
 from dashboards.state import COST_RANGE, COST_RANGES, PageState
 from domain.window import Window
@@ -34,11 +33,9 @@ from domain.window import Window
 _log = logging.getLogger(__name__)
 
 _COSTS_KEPT_S = 60.0
-_LONG_KEPT_S = 900.0
 _LIVE_HOURS_MAX = 2  # the others are there once they are settled: nobody waits for a page until then
 _WAIT_S = 3.0  # for a forecast or advice: to try what could be takes longer than a page may
 _KEPT_MAX = 24
-_HISTORY = timedelta(days=10)
 
 Answer = TypeVar("Answer")
 
@@ -138,7 +135,6 @@ class CostReader:
         self._variances: Kept[Variance] = Kept(_COSTS_KEPT_S)
         self._budgets: Aside[list[BudgetStatus]] = Aside()
         self._forecast: Aside[Forecast | NoForecast] = Aside()
-        self._histories: Kept[pl.DataFrame] = Kept(_LONG_KEPT_S)
         self._ranking: Aside[Ranking] = Aside()
 
     def costs(self, window: Window) -> Costs:
@@ -153,10 +149,13 @@ class CostReader:
         return self.costs(Window(window.start - (window.end - window.start), window.start))
 
     def variance(self, window: Window) -> Variance:
-        """Why the bill of a window differs from that of as long a window before, as `spend_variance` tells it."""
-        return self._variances.get(
-            window, lambda: variance(self.before(window).allocation, self.costs(window).allocation)
-        )
+        """Why the bill of a window differs from that of as long a window before, of the hours known in both."""
+
+        def ask() -> Variance:
+            before, after = self.before(window).allocation, self.costs(window).allocation
+            return variance(*alike(before, after, window.end - window.start))
+
+        return self._variances.get(window, ask)
 
     def budgets(self, now: datetime) -> list[BudgetStatus] | None:
         """Where the budgets stand, made as the forecast is; none where none is set."""
@@ -193,12 +192,6 @@ class CostReader:
         return self._forecast.get(
             hour_before(now), lambda: spend_forecast(self._context.store, now, self._context.pricing()), _WAIT_S
         )
-
-    def history(self, now: datetime) -> pl.DataFrame:
-        """Spend of each hour that is over and known, since the month began or ten days ago: columns time, cost_usd."""
-        end = hour_before(now)
-        window = Window(min(end.replace(day=1, hour=0), end - _HISTORY), end)
-        return self._histories.get(end, lambda: hourly_spend(self._costs_of(window)))
 
     def advice(self, now: datetime) -> Ranking | None:
         """What could be saved, made as the forecast is."""

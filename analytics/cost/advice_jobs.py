@@ -13,7 +13,7 @@ from analytics.cost.advice import Advice, AdviceGap, AdviceKind, Ranking, ranked
 from analytics.cost.allocation import used
 from analytics.cost.consolidation import Fleet, consolidation
 from analytics.cost.idle_gpus import held_idle, release, repair
-from analytics.cost.jobs import Pricing, costs_of, since_first_gpu
+from analytics.cost.jobs import Pricing, costs_of, of_known_hours
 from analytics.cost.latency_value import LatencyWorth, latency_worth
 from analytics.cost.minutes import read_demand
 from analytics.cost.price_book import shipped_prices
@@ -67,7 +67,7 @@ def cost_advice(store: Store, now: datetime, pricing: Pricing, objectives: Seque
     """
     end = hour_of(now)
     week = Window(end - _WEEK, end)
-    known = since_first_gpu(costs_of(store, week, pricing).allocation)
+    known = of_known_hours(costs_of(store, week, pricing).allocation)
     found = [*release(known), *held_idle(known), *repair(known)]
     for served in _all_served(known):
         found += _of_model(store, served, week, pricing, objectives)

@@ -4,6 +4,7 @@ Every figure of cost that Tailsight shows is a sum over these rows.
 """
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ DIMENSIONS = (
     "price",
 )
 """What the bill can be asked by."""
+
+
+KNOWN_WHOLE_MIN = 0.95
+"""Of the hours of a stretch so many are known, or its sum is not told as that of the whole."""
+
+
+def known_hours(allocation: pl.DataFrame) -> list[datetime]:
+    """The hours in which a GPU was heard of, in order; of the others the bill is not known."""
+    return allocation.filter(pl.col("gpu_seconds") > 0)["time"].unique().sort().to_list()
 
 
 def apportion(total: int, weights: ArrayLike) -> list[int]:

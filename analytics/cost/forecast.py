@@ -13,19 +13,22 @@ The hours of a series are not exchangeable, so nothing guarantees a level: `Fore
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analytics.cost.allocation import KNOWN_WHOLE_MIN
 from analytics.cost.forecast_models import CANDIDATES, DAY, TRAIN_HOURS_MIN, WEEK, Floats, Model
 
 HOURS_MIN = 72
 """With less history there is no forecast."""
 KNOWN_MIN = 0.5
 """Nor where less than this share of its hours is known."""
+FOLDS_MIN = 4
+"""Of fewer tries there is no interval: the largest of four errors is the least that holds four times in five."""
 
 _FOLDS_MAX = 14
 _FOLD_STEP_HOURS = 12  # two folds a day: one begins in the morning, one in the evening
@@ -34,6 +37,7 @@ _POOL_HOURS = 12  # to either side of a horizon
 _FOLD_TO_COME = 0.25  # see above
 _BETTER_RATIO = 0.95  # one candidate must be better than the median of all by a twentieth
 _OFFSET_RATIO = 0.05  # of mean spend: below it, levels are nearly linear, and an hour of nothing has one
+_NOTHING_RATIO = 1e-6  # of mean spend: less is rounding, no error and no change
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +54,80 @@ class Forecast:
     Attributes:
         hours: time, median_usd, and lower_50_usd, upper_50_usd and so on for each level, one row an hour.
         levels: nominal coverage of the intervals, 0-1.
-        model: what won.
-        mase: each candidate's mean absolute scaled error in the backtest: over the mean change from one day to the
-            next, of the week once two are known (Hyndman and Koehler 2006); None where that is 0.
+        model: what it is made with.
+        chosen_because: why with that.
+        errors_usd: each candidate's mean absolute error in the backtest, dollars an hour.
+        mase: the same scaled: over the mean change from one day to the next, of the week once two are known (Hyndman
+            and Koehler 2006); None where that is 0.
         coverage: the share of hours of the backtest within each level's interval, calibrated on the other folds.
         folds: the backtest of what won: origin, time, actual_usd (null where not known), median_usd, and bounds.
         paths: spend of each hour had the forecast erred as it did in each fold, dollars, (folds, hours). Their sums
             give the intervals of sums: the errors of neighbouring hours go together.
+        history: what it rests on: columns time, cost_usd, one row an hour that is known.
+        no_interval: why the bounds are not to be told: too few tries, or none that erred. None where they are.
     """
 
     hours: pl.DataFrame
     levels: tuple[float, ...]
     model: Model
+    chosen_because: str
+    errors_usd: dict[Model, float]
     mase: dict[Model, float | None]
     coverage: dict[float, float]
     folds: pl.DataFrame
     paths: Floats
+    history: pl.DataFrame
+    no_interval: str | None
+
+    @property
+    def tries(self) -> int:
+        """How many forecasts the backtest is of."""
+        return self.folds["origin"].n_unique()
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Spend of a whole period in dollars: what is spent and what is forecast; `lower` and `upper` by level."""
+    """Spend of a whole period in dollars: what is spent and what is forecast; `lower` and `upper` by level.
+
+    `no_interval` says why they are not to be told, as that of the forecast does.
+    """
 
     start: datetime
     end: datetime
     median_usd: float
     lower_usd: dict[float, float]
     upper_usd: dict[float, float]
+    no_interval: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """The month (UTC) in which a forecast begins: what is known to be spent, and what is forecast of the rest.
+
+    Attributes:
+        start: of the month.
+        end: of the month.
+        spent_usd: of the hours that are known.
+        known_hours: how many those are, of `hours` until the forecast begins. The others cost nobody knows what.
+        hours: see `known_hours`.
+        rest: from where the forecast begins to the month's end.
+        whole: both together; None where too few hours are known for a sum of the month.
+    """
+
+    start: datetime
+    end: datetime
+    spent_usd: float
+    known_hours: int
+    hours: int
+    rest: Total
+    whole: Total | None
+
+    @property
+    def not_whole(self) -> str | None:
+        """Why the month's end is not told; None where it is."""
+        if self.whole is not None:
+            return None
+        return f"nothing is known of {self.hours - self.known_hours} of the {self.hours} hours before the forecast"
 
 
 def forecast(
@@ -111,7 +162,7 @@ def forecast(
         return NoForecast(
             f"spend is known of {by_hour.height} of the last {len(spend)} hours; a forecast needs {KNOWN_MIN:.0%}"
         )
-    return _forecast(spend, start, horizon_hours, tuple(levels))
+    return _forecast(by_hour, spend, start, horizon_hours, tuple(levels))
 
 
 def daily_totals(forecast: Forecast) -> list[Total]:
@@ -134,7 +185,25 @@ def month_end(forecast: Forecast, spent_so_far_usd: float) -> Total:
     first = forecast.hours["time"][0]
     end = _next_month(first)
     total = until(forecast, end, spent_so_far_usd)
-    return Total(first.replace(day=1, hour=0), end, total.median_usd, total.lower_usd, total.upper_usd)
+    return replace(total, start=first.replace(day=1, hour=0), end=end)
+
+
+def month_of(forecast: Forecast) -> Month:
+    """The month (UTC) in which the forecast begins, by the very hours that the forecast rests on.
+
+    Args:
+        forecast: of every hour until the month is over; see `hours_to_month_end`.
+
+    Raises:
+        ValueError: when the forecast ends before the month does.
+    """
+    begin: datetime = forecast.hours["time"][0]
+    start = begin.replace(day=1, hour=0)
+    known = forecast.history.filter(pl.col("time") >= start)
+    spent_usd, hours = float(known["cost_usd"].sum()), (begin - start) // timedelta(hours=1)
+    rest = until(forecast, _next_month(begin))
+    whole = month_end(forecast, spent_usd) if known.height >= KNOWN_WHOLE_MIN * hours else None
+    return Month(start, rest.end, spent_usd, known.height, hours, rest, whole)
 
 
 def until(forecast: Forecast, end: datetime, spent_so_far_usd: float = 0.0) -> Total:
@@ -186,7 +255,9 @@ class _Scale:
         return spend
 
 
-def _forecast(spend: Floats, start: datetime, horizon: int, nominal: tuple[float, ...]) -> Forecast:
+def _forecast(
+    history: pl.DataFrame, spend: Floats, start: datetime, horizon: int, nominal: tuple[float, ...]
+) -> Forecast:
     scale = _Scale(_OFFSET_RATIO * float(np.nanmean(spend)) or 1.0)
     levels = _filled(scale.levels(spend), start)
     first_hour = start.weekday() * DAY + start.hour
@@ -200,7 +271,8 @@ def _forecast(spend: Floats, start: datetime, horizon: int, nominal: tuple[float
     }
     backtests[Model.MEDIAN] = np.median(list(backtests.values()), axis=0)
     errors = {model: float(np.nanmean(np.abs(scale.spend(one) - actual))) for model, one in backtests.items()}
-    model = _best(errors)
+    nothing = _NOTHING_RATIO * float(np.nanmean(spend))
+    model, because = _best(errors, nothing)
     season = _season(origins[0])  # the same for each fold, so that their scores compare
     restless = np.array([[_restlessness(levels[:origin], season)] for origin in origins])
     scores = (scale.levels(actual) - backtests[model]) / restless
@@ -225,12 +297,16 @@ def _forecast(spend: Floats, start: datetime, horizon: int, nominal: tuple[float
         hours=_bounds_frame(start + timedelta(hours=len(levels)), scale, middle, half),
         levels=nominal,
         model=model,
-        mase={name: error / change if change > 0 else None for name, error in errors.items()},
+        chosen_because=because,
+        errors_usd=errors,
+        mase={name: error / change if change > nothing else None for name, error in errors.items()},
         coverage={
             level: float(np.mean((np.abs(scores * restless) <= wide + 1e-9)[known])) for level, wide in held_out.items()
         },
         folds=pl.concat(folds),
         paths=scale.spend(middle + _extended(scores, horizon) * now),
+        history=history,
+        no_interval=_no_interval(len(origins), has_erred=errors[model] > nothing),
     )
 
 
@@ -257,10 +333,23 @@ def _origins(size: int, fold_hours: int) -> NDArray[np.int64]:
     return np.arange(last, TRAIN_HOURS_MIN - 1, -step)[:_FOLDS_MAX][::-1]
 
 
-def _best(errors: dict[Model, float]) -> Model:
-    """The median of all, unless one is clearly better: the best of a short past is often the luckiest."""
+def _best(errors: dict[Model, float], nothing: float) -> tuple[Model, str]:
+    """The median of all, unless one is clearly better: the best of a short past is often the luckiest. And why."""
+    if max(errors.values()) <= nothing:
+        return Model.MEDIAN, "all alike: none erred by a cent in the backtest"
     best = min(errors, key=errors.__getitem__)
-    return best if errors[best] <= _BETTER_RATIO * errors[Model.MEDIAN] else Model.MEDIAN
+    if best is not Model.MEDIAN and errors[best] <= _BETTER_RATIO * errors[Model.MEDIAN]:
+        return best, "clearly the least error in the backtest"
+    return Model.MEDIAN, "no single one was clearly better in the backtest"
+
+
+def _no_interval(folds: int, *, has_erred: bool) -> str | None:
+    """Why there is no interval to tell."""
+    if folds < FOLDS_MIN:
+        return f"the past is long enough to try the forecast {folds} times; an interval needs {FOLDS_MIN}"
+    if not has_erred:
+        return "spend went on as before each time the forecast was tried: no error to make one of"
+    return None
 
 
 def _season(hours: int) -> int:
@@ -350,4 +439,5 @@ def _total(forecast: Forecast, inside: NDArray[np.bool_], spent_usd: float) -> T
         spent_usd + middle,
         {level: spent_usd + middle * math.exp(-wide) for level, wide in half.items()},
         {level: spent_usd + middle * math.exp(wide) for level, wide in half.items()},
+        forecast.no_interval,
     )

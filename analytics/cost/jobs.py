@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import polars as pl
 
+from analytics.cost.allocation import KNOWN_WHOLE_MIN, known_hours
 from analytics.cost.attribution import REQUEST_HOURS, allocate
 from analytics.cost.focus import FocusAccount
 from analytics.cost.forecast import Forecast, NoForecast, forecast, hours_to_month_end
@@ -165,6 +166,21 @@ class Costs:
     def unsettled_hours(self) -> int:
         """How many hours hold data and are on no bill yet."""
         return len(self.unsettled)
+
+    @property
+    def hours(self) -> int:
+        """How many hours the window has."""
+        return int(self.window.seconds // 3600)
+
+    @property
+    def known_hours(self) -> int:
+        """In how many of them a GPU was heard of: what the others cost is not known."""
+        return len(known_hours(self.allocation))
+
+    @property
+    def is_whole(self) -> bool:
+        """Are all of its hours known, but for a few."""
+        return self.known_hours >= KNOWN_WHOLE_MIN * self.hours
 
     @property
     def bill(self) -> Bill:
@@ -401,13 +417,15 @@ def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
 def hourly_spend(costs: Costs) -> pl.DataFrame:
     """Dollars of each hour: columns time, cost_usd. Hours of which nothing is known are not there."""
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).round(9).alias("cost_usd")
-    return since_first_gpu(costs.allocation).group_by("time").agg(dollars).sort("time")
+    return of_known_hours(costs.allocation).group_by("time").agg(dollars).sort("time")
 
 
-def since_first_gpu(allocation: pl.DataFrame) -> pl.DataFrame:
-    """What overhead costs is known of all time, what GPUs cost only since the first of them was heard of."""
-    first = allocation.filter(pl.col("use") != Use.OVERHEAD.value)["time"].min()
-    return allocation.clear() if first is None else allocation.filter(pl.col("time") >= first)
+def of_known_hours(allocation: pl.DataFrame) -> pl.DataFrame:
+    """The bill of the hours in which a GPU was heard of.
+
+    Requests and overhead are known of other hours too, but not what their GPUs cost: such an hour did not cost nothing.
+    """
+    return allocation.filter(pl.col("time").is_in(known_hours(allocation)))
 
 
 class SpendWatch:
@@ -438,7 +456,7 @@ class SpendWatch:
         hour = hour_of(first if isinstance(first, datetime) else now)
         if self._usual is None or self._usual[:2] != (hour, hour_of(now)):
             past = costs_of(self._store, Window(hour - _RUNAWAY_HISTORY, hour), self._pricing)
-            self._usual = (hour, hour_of(now), _by_service(since_first_gpu(past.allocation)))
+            self._usual = (hour, hour_of(now), _by_service(of_known_hours(past.allocation)))
         spent = self._usual[2]
         if spent.is_empty():
             return []
@@ -522,7 +540,7 @@ def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[Budge
     if not pricing.budgets:
         return []
     end = hour_of(now)
-    known = since_first_gpu(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
+    known = of_known_hours(costs_of(store, Window(end - _HISTORY, end), pricing).allocation)
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).alias("cost_usd")
     hourly = known.group_by("time", "service", "tenant").agg(dollars).sort("time")
     hours = hourly.select(pl.col("time").unique().sort())

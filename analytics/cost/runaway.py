@@ -413,7 +413,8 @@ class Budget:
 class BudgetStatus:
     """Where a budget stands at a moment: `forecast` is of the whole period, None where there is no forecast.
 
-    `spent_ratio` and `forecast_ratio` are of the amount, 0-1 and above.
+    `spent_ratio` and `forecast_ratio` are of the amount, 0-1 and above. `known_hours` of the `hours` until now or until
+    the forecast begins are in the sums; what the others cost is not known.
     """
 
     budget: Budget
@@ -424,6 +425,8 @@ class BudgetStatus:
     spent_ratio: float | None
     forecast: Total | None
     forecast_ratio: float | None
+    known_hours: int | None = None
+    hours: int | None = None
 
 
 def budget_period(budget: Budget, now: datetime) -> tuple[datetime, datetime]:
@@ -450,19 +453,22 @@ def budget_status(budget: Budget, hourly: pl.DataFrame, forecast: Forecast | Non
         ValueError: when the forecast ends before the period does, or `hourly` lacks the column of the filter.
     """
     start, end = budget_period(budget, now)
-    spend = _of_budget(budget, hourly).filter(
+    known = hourly.filter(
         (pl.col("time") >= start) & (pl.col("time") < min(now, end)) & pl.col("cost_usd").is_not_null()
     )
+    spend = _of_budget(budget, known)
     if spend.is_empty() and forecast is None:
         return BudgetStatus(budget, BudgetState.NO_DATA, start, end, None, None, None, None)
     spent_usd = float(spend["cost_usd"].sum())
-    total = None
+    total, until_then = None, min(now, end)
     if forecast is not None:
         first = forecast.hours["time"][0]
-        total = Total(start, end, spent_usd, *(dict.fromkeys(forecast.levels, spent_usd) for _ in range(2)))
+        until_then = min(first, end)
+        at_all_levels = dict.fromkeys(forecast.levels, spent_usd)
+        total = Total(start, end, spent_usd, at_all_levels, at_all_levels)
         if first < end:
             rest = until(forecast, end, spent_usd)
-            total = Total(start, end, rest.median_usd, rest.lower_usd, rest.upper_usd)
+            total = replace(rest, start=start, end=end)
     expected_usd = spent_usd if total is None else total.median_usd
     state = BudgetState.AT_RISK if expected_usd > budget.amount_usd else BudgetState.MET
     if spent_usd > budget.amount_usd:
@@ -476,6 +482,8 @@ def budget_status(budget: Budget, hourly: pl.DataFrame, forecast: Forecast | Non
         spent_usd / budget.amount_usd,
         total,
         None if total is None else total.median_usd / budget.amount_usd,
+        known_hours=known["time"].dt.truncate("1h").n_unique(),
+        hours=(until_then - start) // timedelta(hours=1),
     )
 
 

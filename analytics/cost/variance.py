@@ -9,6 +9,7 @@ exactly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from fractions import Fraction
 from math import factorial
@@ -16,7 +17,7 @@ from typing import Literal
 
 import polars as pl
 
-from analytics.cost.allocation import DIMENSIONS, used
+from analytics.cost.allocation import DIMENSIONS, known_hours, used
 from domain.cost import NANOUSD, Use
 
 
@@ -84,6 +85,20 @@ _PART_OF_USE = {
     Use.OVERHEAD: Part.OVERHEAD,
     Use.UNATTRIBUTED: Part.UNATTRIBUTED,
 }
+
+
+def alike(before: pl.DataFrame, after: pl.DataFrame, apart: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two bills of as long windows, of those hours alone that are known in both: what one knows more is no difference.
+
+    Args:
+        before: the earlier bill, rows of schema `ALLOCATION`.
+        after: the later bill.
+        apart: how much later its window begins.
+    """
+    known = set(known_hours(before))
+    shared = [hour for hour in known_hours(after) if hour - apart in known]
+    earlier = [hour - apart for hour in shared]
+    return before.filter(pl.col("time").is_in(earlier)), after.filter(pl.col("time").is_in(shared))
 
 
 def variance(

@@ -18,10 +18,11 @@ from dashboards.context import PageContext
 from dashboards.cost_parts import (
     UNIT_COLUMNS,
     Column,
-    known_hours,
+    hours_known,
     money_table,
     name_of,
     no_bill,
+    note,
     page_head,
     rests_on,
     split_bar,
@@ -117,9 +118,9 @@ def facts(costs: Costs, before: Costs, units: pl.DataFrame) -> Component:
             fact(
                 "Bill",
                 text.usd(bill.bill_usd),
-                change(costs, before),
+                bill_detail(costs, before),
                 extra=spark(courses["bill"], "calm", low=0.0),
-                title=f"Of {text.hours_words(costs.window)}",
+                title=f"Of what is known of {text.hours_words(costs.window)}",
             ),
             fact(
                 "Per prediction",
@@ -164,16 +165,26 @@ def _tokens(count: int, verb: str) -> str:
     return f"{number} {prefix} {verb}".replace("  ", " ") if count else "no token is told"
 
 
+def bill_detail(costs: Costs, before: Costs) -> Component:
+    """Of how many hours the bill is, where that is not all, and its change."""
+    known = hours_known(costs)
+    return html.Span([known, " · " if known else None, change(costs, before)])
+
+
 def change(costs: Costs, before: Costs) -> Component:
-    """The bill against that of the time before, where both are known whole."""
-    hours = costs.window.seconds / 3_600
+    """The bill against that of the time before, of the hours that are known in both; none where those are too few."""
     if costs.unsettled:
         return html.Span("not compared yet", title=f"{costs.unsettled_hours} hours wait to be settled")
-    ratio = text.change_ratio(costs.bill.bill_usd, before.bill.bill_usd)
-    if ratio is None or len(known_hours(before.allocation)) < cost_change.KNOWN_BEFORE_MIN * hours:
+    if not costs.is_whole:
+        return html.Span("not compared", title="A bill of some hours is nothing to hold against one of all")
+    found = cost_change.compared(costs, before)
+    if found is None:
         return html.Span("not known before", title=f"{text.hours_words(before.window)} is not known whole")
+    ratio = found.after_usd / found.before_usd - 1
     tone = "warning" if ratio > _MOVED_RATIO else "good" if ratio < -_MOVED_RATIO else "calm"
-    words = f"against {text.usd(before.bill.bill_usd)} of {text.hours_words(before.window)}"
+    words = f"{text.usd(found.after_usd)} against {text.usd(found.before_usd)} of {text.hours_words(before.window)}"
+    if found.hours < costs.hours:
+        words += f", both of the {found.hours} hours that are known in both"
     return html.Span(text.signed_percent(ratio), className=f"tone-{tone}", title=words)
 
 
@@ -258,14 +269,6 @@ def model_link(model: str | None, state: PageState) -> Any:
     return page_link(model, to, "plain-link", title=f"Tenants of {model}")
 
 
-def note(costs: Costs) -> str:
-    """The hours that are meant, and how many of them are known, where that is not all."""
-    hours, known = int(costs.window.seconds // 3_600), len(known_hours(costs.allocation))
-    told = f" · {known} of {hours} hours are known" if known < hours else ""
-    waiting = f", {costs.unsettled_hours} wait to be settled" if costs.unsettled else ""
-    return text.hours_words(costs.window) + told + waiting
-
-
 def _courses(costs: Costs) -> dict[str, list[float | None]]:
     """By the hour, or the day: the bill, a prediction, a million tokens in and out; null where nothing is to divide."""
     every = f"{cost_figures.step_of(costs.window)}s"
@@ -315,7 +318,7 @@ def _page(reader: CostReader, window: Window, search: str | None) -> tuple[Any, 
     more = _more(state)
     return (
         note(costs),
-        rests_on(bill, uses_list_prices=reader.uses_list_prices(costs)),
+        rests_on(costs, uses_list_prices=reader.uses_list_prices(costs)),
         facts(costs, reader.before(window), reader.units(window)),
         split_words(bill),
         cost_figures.step_words(window),

@@ -9,7 +9,7 @@ import polars as pl
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
-from analytics.cost.allocation import used
+from analytics.cost.allocation import known_hours, used
 from analytics.cost.jobs import Costs
 from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
@@ -19,15 +19,15 @@ from dashboards.cost_parts import (
     UNIT_COLUMNS,
     Column,
     hourly,
-    known_hours,
     money_table,
     name_of,
     no_bill,
+    note,
     page_head,
     waiting,
 )
 from dashboards.cost_reading import CostReader, cost_window
-from dashboards.pages.cost import model_link, note
+from dashboards.pages.cost import model_link
 from dashboards.state import PageState, link, parse_state
 from domain.cost import Use
 from domain.window import Window, rfc3339

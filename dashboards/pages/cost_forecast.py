@@ -4,18 +4,18 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-import polars as pl
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
-from analytics.cost.forecast import Forecast, NoForecast, Total, daily_totals, month_end, until
+from analytics.cost.forecast import Forecast, Month, NoForecast, Total, daily_totals, month_of, until
 from analytics.cost.forecast_models import DAY, WEEK, Model
 from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import chart, empty_state, fact, figure_of, panel
 from dashboards.context import PageContext
-from dashboards.cost_parts import page_head, waiting
+from dashboards.cost_parts import note_of, page_head, waiting
 from dashboards.cost_reading import CostReader, hour_before
+from domain.window import Window
 from domain.wording import sentence
 
 MODELS = {
@@ -34,13 +34,14 @@ def layout() -> Component:
     return html.Div(
         [
             page_head("Cost forecast", "forecast-note"),
+            html.Div(id="forecast-rests-on"),
             html.Div(waiting(86, _BEING_MADE), id="forecast-facts"),
             html.Div(
                 [
-                    panel("Spend an hour", chart("forecast-fan", 320), note="the shades hold 50, 80 and 95 % of hours"),
+                    panel("Spend an hour", chart("forecast-fan", 320), note=html.Span(id="forecast-fan-note")),
                     html.Div(
                         [
-                            panel("By day", chart("forecast-days", 280), note="the whiskers hold 80 % of days; UTC"),
+                            panel("By day", chart("forecast-days", 280), note=html.Span(id="forecast-days-note")),
                             panel(
                                 "How good it is", html.Div(waiting(260), id="forecast-score"), note="in the backtest"
                             ),
@@ -65,8 +66,11 @@ def register(app: Dash, context: PageContext, reader: CostReader) -> None:
     @callback(
         app,
         Output("forecast-note", "children"),
+        Output("forecast-rests-on", "children"),
         Output("forecast-facts", "children"),
+        Output("forecast-fan-note", "children"),
         Output(figure_of("forecast-fan"), "data"),
+        Output("forecast-days-note", "children"),
         Output(figure_of("forecast-days"), "data"),
         Output("forecast-score", "children"),
         Output(figure_of("forecast-backtest"), "data"),
@@ -86,44 +90,85 @@ def no_forecast(reason: str) -> Component:
     )
 
 
-def facts(found: Forecast, total: Total, spent_usd: float, known_hours: int) -> Component:
-    """The month's end, what of it is spent, and the next week."""
-    begin = found.hours["time"][0]
-    month_hours = int((begin - total.start).total_seconds() // 3_600)
+def facts(found: Forecast) -> Component:
+    """The month's end, what of it is spent, the next day and week, and what the forecast is made with."""
+    month, begin = month_of(found), found.hours["time"][0]
+    name = f"{month.start:%B}"
     week = until(found, min(begin + timedelta(hours=WEEK), found.hours["time"][-1] + timedelta(hours=1)))
     day = until(found, begin + timedelta(hours=min(DAY, found.hours.height)))
-    told = f"{total.start:%B} so far"
     return html.Div(
         [
+            _month_end(name, month),
             fact(
-                f"{total.start:%B} at its end",
-                text.usd(total.median_usd),
-                _interval(total),
-                title=f"What is spent, and what is forecast until {text.day_and_clock(total.end)} UTC",
-            ),
-            fact(
-                told,
-                text.usd(spent_usd),
-                f"{known_hours} of {month_hours} hours are known" if known_hours < month_hours else "spent",
+                f"{name} so far",
+                text.usd(month.spent_usd) if month.known_hours or not month.hours else text.UNKNOWN,
+                _known(month) or "spent",
                 title="Hours that nothing is known of are in no sum",
             ),
+            fact(f"Rest of {name}", text.usd(month.rest.median_usd), _interval(month.rest))
+            if month.not_whole
+            else None,
             fact("Next 24 hours", text.usd(day.median_usd), _interval(day)),
             fact("Next 7 days", text.usd(week.median_usd), _interval(week)),
-            fact(
-                "Forecast by",
-                MODELS[found.model],
-                "least error in the backtest",
-                class_name="fact-words",
-            ),
+            fact("Forecast by", MODELS[found.model], found.chosen_because, class_name="fact-words"),
         ],
         className="strip cost-strip",
     )
+
+
+def _month_end(name: str, month: Month) -> Component:
+    label = f"{name} at its end"
+    if month.whole is None:
+        unknown = month.hours - month.known_hours
+        return fact(
+            label,
+            "not known",
+            html.Span(f"nothing is known of {unknown:,} of {month.hours:,} h so far", className="tone-warning"),
+            title="Hours before the first GPU was heard of did not cost nothing: nobody knows what they cost",
+            class_name="fact-words",
+        )
+    words = f"What is spent, and what is forecast until {text.day_and_clock(month.end)} UTC"
+    return fact(label, text.usd(month.whole.median_usd), _interval(month.whole), title=words)
+
+
+def _known(month: Month) -> Component | None:
+    """`50 of 704 h known`; None where all are."""
+    if month.known_hours >= month.hours:
+        return None
+    tone = "warning" if month.not_whole else "calm"
+    return html.Span(f"{month.known_hours:,} of {month.hours:,} h known", className=f"tone-{tone}")
+
+
+def rests_on(found: Forecast) -> Component:
+    """The hours that the forecast is made from, how often it was tried on them, and why there is no interval."""
+    history = found.history
+    first, last = history["time"][0], history["time"][-1] + timedelta(hours=1)
+    whole = int((last - first).total_seconds() // 3_600)
+    of = f" of {whole:,}" if history.height < whole else ""
+    span = text.hours_words(Window(first, last))
+    notes = [
+        note_of(
+            "hourglass",
+            f"Made from {history.height:,}{of} hours known, {span}; tried on them {times(found.tries)}",
+            "calm" if history.height >= 2 * WEEK else "warning",
+        )
+    ]
+    if found.no_interval is not None:
+        notes.append(note_of("chart-line", f"No interval: {found.no_interval}", "warning"))
+    return html.Div(notes, className="rests-on")
+
+
+def times(count: int) -> str:
+    """`once`, `6 times`."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def score(found: Forecast) -> Component:
     """Each candidate's error, and what share of hours the intervals held."""
     known = [error for error in found.mase.values() if error is not None]
     worst = max(known, default=1.0) or 1.0
+    scaled = "MASE: over the mean change from a day, or a week, to the next. Below 1 beats saying “as before”."
+    unscaled = "Dollars an hour: spend did not change from day to day, so there is no change to hold an error against."
     candidates = [
         html.Div(
             [
@@ -137,7 +182,9 @@ def score(found: Forecast) -> Component:
                     ),
                     className="bars",
                 ),
-                html.Dd(text.UNKNOWN if error is None else f"{error:.2f}", className="share"),
+                html.Dd(
+                    text.usd(round(found.errors_usd[model], 6)) if error is None else f"{error:.2f}", className="share"
+                ),
             ],
             className="pair standing-out" if model is found.model else "pair",
         )
@@ -163,22 +210,27 @@ def score(found: Forecast) -> Component:
     return html.Div(
         [
             html.H3("Error of each candidate"),
-            html.P(
-                "MASE: over the mean change from a day, or a week, to the next. Below 1 beats saying “as before”.",
-                className="note",
-            ),
+            html.P(scaled if known else unscaled, className="note"),
             html.Dl(candidates),
+            html.P(f"Chosen: {found.chosen_because}; it was tried {times(found.tries)}.", className="note"),
             html.H3("Hours that each interval held"),
-            html.P("Above: found. Below: meant.", className="note"),
-            html.Dl(intervals),
+            *(
+                [html.P("Above: found. Below: meant.", className="note"), html.Dl(intervals)]
+                if found.no_interval is None
+                else [html.P(f"No interval: {found.no_interval}.", className="note")]
+            ),
         ],
         className="score",
     )
 
 
 def _interval(total: Total) -> str:
-    low, high = text.usd(total.lower_usd[_LEVEL]), text.usd(total.upper_usd[_LEVEL])
-    return f"80 %: {low} to {high}" if low != high else f"80 %: {low}"
+    """Between what and what, or that this is not known: no interval is one of no width."""
+    low, high = total.lower_usd[_LEVEL], total.upper_usd[_LEVEL]
+    if total.no_interval is not None or low >= high:
+        return "no interval"
+    told = text.usd(low), text.usd(high)
+    return f"80 %: {told[0]} to {told[1]}" if told[0] != told[1] else f"80 %: within {text.usd(high - low)}"
 
 
 def _page(reader: CostReader, now: datetime) -> tuple[Any, ...]:
@@ -186,19 +238,19 @@ def _page(reader: CostReader, now: datetime) -> tuple[Any, ...]:
     told = f"from {text.day_and_clock(hour_before(now))} UTC"
     if found is None:
         blank = figures.empty("It is being made")
-        return told, waiting(86, _BEING_MADE), blank, blank, None, blank
+        return told, None, waiting(86, _BEING_MADE), "", blank, "", blank, None, blank
     if isinstance(found, NoForecast):
         blank = figures.empty("No forecast yet")
-        return told, no_forecast(found.reason), blank, blank, None, blank
-    history = reader.history(now)
-    begin: datetime = found.hours["time"][0]
-    this_month = history.filter(pl.col("time") >= begin.replace(day=1, hour=0), pl.col("time") < begin)
-    spent_usd = float(this_month["cost_usd"].sum())
+        return told, None, no_forecast(found.reason), "", blank, "", blank, None, blank
     days = daily_totals(found)[:_DAYS_SHOWN]
+    has_interval = found.no_interval is None
     return (
         told,
-        facts(found, month_end(found, spent_usd), spent_usd, this_month.height),
-        cost_figures.forecast_fan(history, found),
+        rests_on(found),
+        facts(found),
+        "the shades hold 50, 80 and 95 % of hours" if has_interval else "without an interval",
+        cost_figures.forecast_fan(found.history, found),
+        "the whiskers hold 80 % of days; UTC" if has_interval else "UTC",
         cost_figures.forecast_days(days),
         score(found),
         cost_figures.backtest(found),

@@ -7,16 +7,16 @@ import polars as pl
 from dash import Dash, Input, Output, html
 from dash.development.base_component import Component
 
-from analytics.cost.allocation import used
+from analytics.cost.allocation import known_hours, used
 from analytics.cost.jobs import Costs
 from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, fact, figure_of, panel, spark
 from dashboards.context import PageContext
-from dashboards.cost_parts import hourly, known_hours, money_cell, no_bill, page_head, waiting
+from dashboards.cost_parts import hourly, hours_known, money_cell, no_bill, note, page_head, waiting
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import IDLE_CAUSES
-from dashboards.pages.cost import idle_bars, idle_sums, note
+from dashboards.pages.cost import idle_bars, idle_sums
 from dashboards.state import parse_state
 from domain.cost import NANOUSD, IdleCause, Use
 from domain.window import Window
@@ -83,13 +83,17 @@ def facts(costs: Costs) -> Component:
     """How much stood idle, in dollars, as a share and in whole GPUs, and the worst cause."""
     bill = costs.bill
     idle = costs.allocation.filter(used(Use.IDLE))
-    hours = len(known_hours(costs.allocation))
+    hours, known = costs.known_hours, hours_known(costs)
     idle_hours = float(idle["gpu_seconds"].sum()) / 3_600
     worst = next(iter(idle_sums(costs.allocation).items()), None)
     silent = float(idle.filter(pl.col("idle_cause") == IdleCause.NO_TELEMETRY)["gpu_seconds"].sum()) / 3_600
     return html.Div(
         [
-            fact("Idle spend", text.usd(bill.idle_usd), f"of {text.usd(bill.bill_usd)}"),
+            fact(
+                "Idle spend",
+                text.usd(bill.idle_usd),
+                [f"of {text.usd(bill.bill_usd)}", " · " if known else None, known],
+            ),
             fact(
                 "Share of the GPU time",
                 text.percent_whole(idle_hours / bill.gpu_hours) if bill.gpu_hours else text.UNKNOWN,

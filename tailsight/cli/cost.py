@@ -83,6 +83,9 @@ def _tell_bill(costs: "Costs", pricing: "Pricing") -> None:
     if costs.unsettled_hours:
         told = f"{costs.unsettled_hours} hours hold data and are not settled yet: they are on no bill"
         out.print(f"[yellow]{told}; `tailsight serve` settles 24 a minute[/]", highlight=False)
+    if costs.known_hours < costs.hours:
+        told = f"{costs.known_hours} of {costs.hours} hours are known: what the others cost is not in the bill"
+        out.print(f"[yellow]{told}[/]", highlight=False)
     if bill.telemetry_ratio is not None and bill.telemetry_ratio < 0.999:
         silent = 1 - bill.telemetry_ratio
         out.print(f"[yellow]{silent:.1%} of GPU time: the GPUs told nothing of themselves[/]", highlight=False)
@@ -126,8 +129,8 @@ def _tell_unit_costs(rows: "pl.DataFrame", dimensions: tuple[str, ...]) -> None:
 @app.command("forecast")
 def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
     """What will be spent until the month is over, and how well that would have been known before."""
-    from analytics.cost.forecast import NoForecast, daily_totals, month_end
-    from analytics.cost.jobs import spend_forecast, spent_this_month
+    from analytics.cost.forecast import NoForecast, daily_totals, month_of
+    from analytics.cost.jobs import spend_forecast
 
     now = datetime.now(UTC)
     with configured_store(config) as (store, settings):
@@ -135,27 +138,51 @@ def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
         found = spend_forecast(store, now, pricing)
         if isinstance(found, NoForecast):
             fail(f"no forecast: {found.reason}", Exit.TROUBLE)
-        month = month_end(found, spent_this_month(store, now, pricing))
+    month = month_of(found)
     days = [one for one in daily_totals(found) if one.end - one.start <= timedelta(days=1)]
     if as_json:
         totals = [
             {"from": rfc3339(one.start), "to": rfc3339(one.end), "median_usd": one.median_usd,
-             "lower_usd": one.lower_usd, "upper_usd": one.upper_usd}
-            for one in (month, *days)
+             "lower_usd": {} if one.no_interval else one.lower_usd,
+             "upper_usd": {} if one.no_interval else one.upper_usd}
+            for one in (month.rest, *days, *([] if month.whole is None else [month.whole]))
         ]  # fmt: skip
-        say_json({"model": str(found.model), "mase": found.mase, "month_end": totals[0], "days": totals[1:]})
+        spent = {"usd": month.spent_usd, "known_hours": month.known_hours, "hours": month.hours}
+        told = {"model": str(found.model), "chosen_because": found.chosen_because, "tries": found.tries,
+                "known_hours": found.history.height, "no_interval": found.no_interval,
+                "mase": found.mase, "errors_usd": found.errors_usd, "month_so_far": spent, "month_rest": totals[0],
+                "month_end": None if month.whole is None else totals[-1],
+                "month_end_unknown": month.not_whole, "days": totals[1 : 1 + len(days)]}  # fmt: skip
+        say_json(told)
         return
-    out.print(f"{month.start:%B}: {_usd(month.median_usd)} ({_between(month)}, 8 times in 10)", highlight=False)
-    scores = ", ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in found.mase.items())
-    out.print(f"[dim]by {found.model}, the best of a backtest (error, scaled): {scores}[/]", highlight=False)
-    table = Table("day", "dollars", "8 times in 10")
+    name = f"{month.start:%B}"
+    if month.whole is None:
+        so_far = f"{_usd(month.spent_usd)} in {month.known_hours} of {month.hours} hours so far that are known"
+        out.print(f"{name} at its end: not known; {so_far}", highlight=False)
+        out.print(f"Rest of {name}: {_usd(month.rest.median_usd)} ({_between(month.rest)})", highlight=False)
+    else:
+        out.print(f"{name}: {_usd(month.whole.median_usd)} ({_between(month.whole)})", highlight=False)
+    scores = ", ".join(
+        f"{model} {f'{_usd(found.errors_usd[model])} an hour' if value is None else f'{value:.2f}'}"
+        for model, value in found.mase.items()
+    )
+    out.print(
+        f"[dim]from {found.history.height} known hours; by {found.model}: {found.chosen_because}[/]", highlight=False
+    )
+    out.print(f"[dim]error in {found.tries} tries: {scores}[/]", highlight=False)
+    if found.no_interval is not None:
+        out.print(f"[yellow]no interval: {found.no_interval}[/]", highlight=False)
+    table = Table("day", "dollars", "within")
     for one in days:
         table.add_row(f"{one.start:%a %d %b}", _usd(one.median_usd), _between(one))
     say_table(table)
 
 
 def _between(total: "Total") -> str:
-    return f"{_usd(total.lower_usd[0.8])} to {_usd(total.upper_usd[0.8])}"
+    low, high = total.lower_usd[0.8], total.upper_usd[0.8]
+    if total.no_interval is not None or low >= high:
+        return "no interval"
+    return f"8 times in 10 {_usd(low)} to {_usd(high)}"
 
 
 @app.command("advice")
@@ -229,6 +256,7 @@ def cost_export(
 
 
 def _last_day(start: str | None, end: str | None) -> Window:
+    """24 hours that are over, unless told otherwise: of the hour that runs, the bill is not known yet."""
     try:
         return _bill_window(start, end, datetime.now(UTC))
     except ValueError as error:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
+from analytics.cost.forecast import forecast
 from analytics.cost.jobs import Pricing, settle
 from analytics.cost.price_book import PriceBook, price_book_of
 from analytics.cost.runaway import Budget, Period
@@ -160,6 +162,32 @@ def test_too_short_a_past_gives_a_reason_in_place_of_a_forecast(ask_cost: Any) -
 
     assert "a forecast needs 72" in answer["reason"]
     assert (answer["model"], answer["month_end"], answer["hours"]) == (None, None, [])
+
+
+def test_a_forecast_from_little_says_what_it_rests_on_and_gives_neither_interval_nor_months_end(
+    ask_cost: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [NOW.replace(minute=0) - timedelta(hours=ago) for ago in range(96, 0, -1)]
+    history = pl.DataFrame({"time": times, "cost_usd": [10.0 + moment.hour for moment in times]})
+    monkeypatch.setattr("api.cost.spend_forecast", lambda *_: forecast(history, 24 * 9))
+    answer = ask_cost.get("/api/v1/cost/forecast").json()
+
+    assert answer["rests_on"]["known_hours"] == answer["rests_on"]["hours"] == 96
+    assert answer["tries"] == 3
+    assert answer["no_interval"].endswith("an interval needs 4")
+    assert answer["hours"][0]["lower_80_usd"] is None
+    assert answer["days"][0]["upper_usd"] == answer["coverage"] == {}
+    assert answer["month_end"] is None
+    assert answer["month_end_unknown"].startswith("nothing is known of ")
+    assert answer["month_so_far"]["known_hours"] == 96 < answer["month_so_far"]["hours"]
+    assert answer["month_rest"]["median_usd"] > 0
+    assert set(answer["errors_usd"]) == set(answer["mase"])
+
+
+def test_a_bill_says_how_many_of_its_hours_are_known(ask_cost: Any) -> None:
+    day = {"from_": (NOW - timedelta(hours=24)).isoformat(), "to": NOW.isoformat()}
+    answer = ask_cost.get("/api/v1/cost", **day).json()
+    assert (answer["known_hours"], answer["hours"]) == (2, 24)
 
 
 def test_advice_says_what_is_missing(ask_cost: Any) -> None:

@@ -12,7 +12,9 @@ from analytics.cost.variance import Part, Variance
 from dashboards import cost_change, cost_figures
 from dashboards.cost_words import PARTS
 from dashboards.freshness import gaps
+from dashboards.pages import cost
 from domain.cost import NANOUSD
+from domain.window import Window
 from tests.dashboards.frames import NOON, minutes_ago
 from tests.dashboards.reading import classes, words
 from tests.dashboards.test_cost_pages import costs_of, paid
@@ -61,11 +63,32 @@ def test_a_time_before_that_is_not_known_whole_or_cost_nothing_is_nothing_to_com
     whole = costs_of(*(paid(ago, 5.0) for ago in (1, 2, 3, 4)), hours=4)
     in_part = costs_of(*(paid(ago, 5.0) for ago in (1, 2, 3)), hours=4)
     free = costs_of(*(paid(ago, 0.0) for ago in (1, 2, 3, 4)), hours=4)
-    assert cost_change.is_comparable(whole, whole)
-    assert cost_change.is_comparable(in_part, whole)
+    assert cost_change.compared(whole, whole) is not None
     for before in (in_part, free):
-        assert not cost_change.is_comparable(whole, before)
-    assert not cost_change.is_comparable(free, whole)
+        assert cost_change.compared(whole, before) is None
+    for costs in (in_part, free):
+        assert cost_change.compared(costs, whole) is None
+
+
+def test_two_bills_are_held_against_each_other_by_the_hours_that_are_known_in_both() -> None:
+    now = costs_of(*(paid(ago, 3.0) for ago in range(1, 101) if ago != 7), hours=100)
+    then = costs_of(*(paid(ago, 2.0) for ago in range(101, 201) if ago != 150), hours=100)
+    before = replace(then, window=Window(NOON - timedelta(hours=200), NOON - timedelta(hours=100)))
+    found = cost_change.compared(now, before)
+    assert found is not None
+    assert (found.hours, found.before_usd, found.after_usd) == (98, 196.0, 294.0)
+    told = cost.change(now, before)
+    assert words(told) == "+50 %"
+    assert told.title.endswith("both of the 98 hours that are known in both")
+
+
+def test_a_budget_of_few_known_hours_says_so() -> None:
+    status = replace(_status(BudgetState.MET, 300.0, 900.0), known_hours=50, hours=704)
+    told = words(cost_change.budgets_panel([status], NOON))
+    assert "50 of 704 h known" in told
+    assert "of the known hours, and the rest" in told
+    known = words(cost_change.budgets_panel([replace(status, known_hours=704)], NOON))
+    assert "known" not in known
 
 
 _BUDGET = Budget("gpus", 1_000.0)

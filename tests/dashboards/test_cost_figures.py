@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -29,7 +30,7 @@ def found() -> Forecast:
 
 
 def history() -> pl.DataFrame:
-    hours = range(-96, 0)
+    hours = range(-144, 0)
     return pl.DataFrame(
         {
             "time": [hour(number) for number in hours],
@@ -155,6 +156,22 @@ def test_days_that_are_forecast_in_part_are_paler(found: Forecast) -> None:
     assert whiskers["error_y"]["array"][0] == pytest.approx(whole.upper_usd[0.8] - whole.median_usd, abs=1e-3)
 
 
+def test_an_axis_of_a_few_days_says_the_hour_of_marks_within_a_day(found: Forecast) -> None:
+    (within,) = figures.backtest(found)["layout"]["xaxis"]["tickformatstops"]
+    assert within == {"dtickrange": [None, 86_399_999], "value": "%d %b %H:%M"}
+    assert "tickformatstops" not in figures.spend_over_time(rows_of([paid(0, 3)]), DAY)["layout"]["xaxis"]
+
+
+def test_without_an_interval_none_is_drawn(found: Forecast) -> None:
+    bare = replace(found, no_interval="too few tries")
+    fan, tried = figures.forecast_fan(history(), bare), figures.backtest(bare)
+    for figure in (fan, tried):
+        assert not [trace for trace in figure["data"] if trace.get("fill")]
+        assert figure["layout"]["meta"]["label"].endswith("without an interval")
+    (bars,) = figures.forecast_days(daily_totals(bare))["data"]
+    assert bars["customdata"][0] == "no interval"
+
+
 def test_folds_shown_do_not_overlap_and_the_newest_is_among_them(found: Forecast) -> None:
     shown = figures.apart(found.folds)
     assert not shown["time"].is_duplicated().any()
@@ -164,7 +181,8 @@ def test_folds_shown_do_not_overlap_and_the_newest_is_among_them(found: Forecast
 def test_the_backtest_shows_what_was_spent_beside_what_was_forecast(found: Forecast) -> None:
     figure = figures.backtest(found)
     actual = figure["data"][-1]
-    assert actual["y"] == [round(usd, 4) for usd in figures.apart(found.folds)["actual_usd"]]
+    drawn = [usd for usd in actual["y"] if usd is not None]  # the line breaks between folds
+    assert drawn == [round(usd, 4) for usd in figures.apart(found.folds)["actual_usd"]]
     assert "Backtest of" in figure["layout"]["meta"]["label"]
 
 

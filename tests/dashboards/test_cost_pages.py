@@ -12,14 +12,14 @@ from fastapi import FastAPI
 
 from analytics.cost.advice import Advice, AdviceGap, AdviceKind, Ranking
 from analytics.cost.allocation import rows_of
-from analytics.cost.forecast import Forecast, forecast, month_end
+from analytics.cost.forecast import Forecast, forecast
 from analytics.cost.jobs import Costs
 from analytics.cost.latency_value import LatencyWorth
 from analytics.cost.unit_costs import Bill
 from analytics.jobs.explaining import AnalyzeSettings
 from dashboards import cost_words
 from dashboards.app import create_dashboard
-from dashboards.cost_parts import hourly, no_bill, rests_on, split_bar, tabs
+from dashboards.cost_parts import hourly, no_bill, note, rests_on, split_bar, tabs
 from dashboards.pages import cost, cost_advice, cost_breakdown, cost_forecast, cost_idle
 from dashboards.settings import DashboardSettings
 from dashboards.shell import navigation, range_menu, service_menu
@@ -72,11 +72,31 @@ def test_the_split_of_a_bill_says_its_shares_in_words() -> None:
 
 
 def test_a_bill_says_whose_prices_it_rests_on_and_what_is_not_known() -> None:
-    told = words(rests_on(replace(BILL, priced_ratio=0.5), uses_list_prices=True))
+    silent = idle(2, 1, IdleCause.NO_TELEMETRY)
+    costs = costs_of(paid(1, 5), paid(2, 5), silent, unpriced_s=7_200.0)
+    told = words(rests_on(costs, uses_list_prices=True))
     assert "List prices, not yours: set cost.price_book" in told
-    assert "Telemetry of 97 % of the paid GPU time" in told
-    assert "A price for 50 % of the GPU time; the rest is on no bill" in told
-    assert "List prices" not in words(rests_on(BILL, uses_list_prices=False))
+    assert "Telemetry of 66 % of the paid GPU time" in told
+    assert "A price for 60 % of the GPU time; the rest is on no bill" in told
+    assert "nothing is known" not in told
+    assert "List prices" not in words(rests_on(costs, uses_list_prices=False))
+
+
+def test_a_bill_of_few_of_its_hours_is_seen_to_be_partial_and_is_not_compared() -> None:
+    costs = costs_of(*(paid(ago, 5) for ago in range(1, 51)), hours=168)
+    before = replace(
+        costs_of(*(paid(ago, 5) for ago in range(169, 337)), hours=168),
+        window=Window(NOON - timedelta(hours=336), NOON - timedelta(hours=168)),
+    )
+    told = cost.bill_detail(costs, before)
+    assert words(told) == "50 of 168 h known · not compared"
+    assert "tone-warning" in classes(told)
+    rests = rests_on(costs, uses_list_prices=False)
+    assert "Of 118 of the 168 hours nothing is known: what they cost is in no figure here" in words(rests)
+    assert "50 of 168 h known" in words(cost_idle.facts(costs))
+    nearly = costs_of(*(paid(ago, 5) for ago in range(1, 168)), hours=168)
+    assert words(cost.bill_detail(nearly, before)) == "167 of 168 h known · ±0 %"
+    assert "tone-warning" not in classes(rests_on(nearly, uses_list_prices=False))
 
 
 def test_no_bill_for_want_of_gpus_or_of_prices_is_told_apart() -> None:
@@ -115,9 +135,15 @@ def test_cost_is_in_the_menu_with_its_own_ranges_and_without_services() -> None:
 
 def test_the_change_is_against_a_time_before_that_is_known_whole() -> None:
     now = costs_of(paid(2, 30), paid(1, 30))
-    assert words(cost.change(now, costs_of(paid(4, 20), paid(3, 20)))) == "+50 %"
-    assert words(cost.change(now, costs_of(paid(3, 40)))) == "not known before"
-    assert words(cost.change(now, costs_of())) == "not known before"
+    window = Window(NOON - timedelta(hours=4), NOON - timedelta(hours=2))
+
+    def then(*rows: dict[str, object]) -> Costs:
+        return replace(costs_of(*rows), window=window)
+
+    assert words(cost.change(now, then(paid(4, 20), paid(3, 20)))) == "+50 %"
+    assert words(cost.change(now, then(paid(3, 40)))) == "not known before"
+    assert words(cost.change(now, then())) == "not known before"
+    assert words(cost.change(costs_of(paid(1, 30)), then(paid(4, 20), paid(3, 20)))) == "not compared"
 
 
 def test_idle_causes_stand_worst_first_with_what_to_do() -> None:
@@ -131,12 +157,14 @@ def test_idle_causes_stand_worst_first_with_what_to_do() -> None:
 
 
 def test_hours_that_are_not_known_are_counted() -> None:
-    assert cost.note(costs_of(paid(1, 1), hours=5)) == ("23 Nov 07:00 to 23 Nov 12:00 UTC · 1 of 5 hours are known")
+    known = note(costs_of(paid(1, 1), hours=5))
+    assert words(known) == "23 Nov 07:00 to 23 Nov 12:00 UTC · 1 of 5 h known"
+    assert classes(known) == ["tone-warning"]
     asked_only = paid(2, 0, gpu_seconds=0.0, requests=3)
-    assert "1 of 5 hours are known" in cost.note(costs_of(paid(1, 1), asked_only, hours=5))
-    assert cost.note(costs_of(paid(1, 1), hours=1)) == "23 Nov 11:00 to 23 Nov 12:00 UTC"
+    assert "1 of 5 h known" in words(note(costs_of(paid(1, 1), asked_only, hours=5)))
+    assert words(note(costs_of(paid(1, 1), hours=1))) == "23 Nov 11:00 to 23 Nov 12:00 UTC"
     waiting = replace(costs_of(paid(1, 1), hours=5), unsettled=(NOON - timedelta(hours=2), NOON - timedelta(hours=3)))
-    assert cost.note(waiting).endswith("1 of 5 hours are known, 2 wait to be settled")
+    assert words(note(waiting)).endswith("1 of 5 h known , 2 wait to be settled")
     assert words(cost.change(waiting, costs_of(paid(1, 1), hours=5))) == "not compared yet"
 
 
@@ -199,17 +227,50 @@ def test_too_short_a_past_says_why_there_is_no_forecast() -> None:
     assert "12 hours of spend are known; a forecast needs 72." in told
 
 
-def test_a_forecast_tells_the_months_end_and_what_won() -> None:
-    hours = [NOON - timedelta(hours=ago) for ago in range(96, 0, -1)]
-    history = pl.DataFrame({"time": hours, "cost_usd": [10.0 + moment.hour for moment in hours]})
-    found = forecast(history, 24 * 9)
+def made_from(hours: int, start: datetime = NOON - timedelta(hours=96), spread: float = 1.0) -> Forecast:
+    times = [start + timedelta(hours=ago) for ago in range(hours)]
+    spend = [10.0 + spread * (moment.hour + moment.day % 3) for moment in times]
+    found = forecast(pl.DataFrame({"time": times, "cost_usd": spend}), 24 * 31)
     assert isinstance(found, Forecast)
-    total = month_end(found, 500.0)
-    told = words(cost_forecast.facts(found, total, 500.0, 96))
-    assert "November at its end" in told
-    assert "November so far $500 96 of 540 hours are known" in told
-    assert cost_forecast.MODELS[found.model] in told
-    assert words(cost_forecast.score(found)).count("chosen") == 1
+    return found
+
+
+def test_a_forecast_from_little_says_what_it_rests_on_and_leaves_the_months_end_open() -> None:
+    found = made_from(96)
+    told = words(cost_forecast.facts(found))
+    assert "November at its end not known nothing is known of 444 of 540 h so far" in told
+    assert "November so far $" in told
+    assert "96 of 540 h known" in told
+    assert "Rest of November $" in told
+    assert "80 %" not in told
+    assert f"Forecast by {cost_forecast.MODELS[found.model]} {found.chosen_because}" in told
+    rests = words(cost_forecast.rests_on(found))
+    assert "Made from 96 hours known, 19 Nov 12:00 to 23 Nov 12:00 UTC; tried on them 3 times" in rests
+    assert "No interval: the past is long enough to try the forecast 3 times; an interval needs 4" in rests
+    score = words(cost_forecast.score(found))
+    assert score.count("chosen") == 1
+    assert "No interval" in score
+
+
+def test_a_forecast_of_a_month_that_is_known_tells_its_end_with_an_interval() -> None:
+    told = words(cost_forecast.facts(made_from(22 * 24, datetime(2026, 11, 1, tzinfo=UTC))))
+    assert "November at its end $" in told
+    assert "80 %: $" in told
+    assert "Rest of November" not in told
+    assert "h known" not in told
+
+
+def test_spend_that_never_changed_has_no_interval_of_no_width_and_no_best_of_no_errors() -> None:
+    found = made_from(22 * 24, datetime(2026, 11, 1, tzinfo=UTC), spread=0.0)
+    told = words(cost_forecast.facts(found))
+    assert "no interval" in told
+    assert "80 %" not in told
+    assert "all alike: none erred by a cent in the backtest" in told
+    assert "least error" not in told
+    score = words(cost_forecast.score(found))
+    assert "\N{EM DASH}" not in score
+    assert score.count("$0.00") == 4 or score.count("$0") >= 4
+    assert "Dollars an hour: spend did not change from day to day" in score
 
 
 # -- Advice --------------------------------------------------------------------------------------------------------

@@ -5,13 +5,16 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from analytics.cost.allocation import rows_of
 from analytics.cost.attribution import REQUEST_HOURS
 from analytics.cost.gpu_time import GPU_TIME
 from analytics.cost.jobs import (
+    Costs,
     Pricing,
     SpendWatch,
     budget_statuses,
     costs_of,
+    hourly_spend,
     settle,
     spend_forecast,
     unit_costs_of,
@@ -19,6 +22,7 @@ from analytics.cost.jobs import (
 from analytics.cost.minutes import read_gpus_there
 from analytics.cost.price_book import PriceBook, shipped_prices
 from analytics.cost.runaway import Budget
+from domain.cost import NANOUSD
 from domain.window import Window
 from simulator.fill import fill
 from simulator.run import Simulation
@@ -182,6 +186,16 @@ def long_past(store, hours, tenants):
             pl.DataFrame([{"time": time, **state}], schema=GPU_TIME),
         )
         cost_hours.settle_hour(store, time, shares, gpus, requests=1, samples=0, now=NOW)
+
+
+def test_an_hour_of_which_requests_are_known_and_no_gpu_did_not_cost_nothing():
+    seen = {"use": "idle", "gpu_seconds": 3600.0, "cost_nanousd": 4 * NANOUSD}
+    asked = {"use": "requests", "gpu_seconds": 0.0, "cost_nanousd": 0, "requests": 3}
+    hours = [NOW - timedelta(hours=ago) for ago in (4, 3, 2, 1)]
+    rows = [{"time": hours[0], **asked}, {"time": hours[1], **seen}, {"time": hours[2], **asked}]
+    costs = Costs(Window(hours[0], NOW), rows_of([*rows, {"time": hours[3], **seen}]), 0.0)
+    assert hourly_spend(costs).rows() == [(hours[1], 4.0), (hours[3], 4.0)]
+    assert (costs.known_hours, costs.hours, costs.is_whole) == (2, 4, False)
 
 
 def test_a_budget_of_a_tenant_that_fell_silent_is_still_judged(clean_store):

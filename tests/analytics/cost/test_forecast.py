@@ -12,6 +12,7 @@ from analytics.cost.forecast import (
     forecast,
     hours_to_month_end,
     month_end,
+    month_of,
     until,
 )
 from analytics.cost.forecast_models import Model, ets, gradient_boosted, seasonal_naive
@@ -107,13 +108,39 @@ def test_a_fleet_that_grew_some_days_ago_is_forecast_as_it_is_now():
         assert made(grown).hours["median_usd"].to_numpy() == pytest.approx([8.0] * 24, rel=0.01)
 
 
-def test_a_constant_series_goes_on_without_doubt():
+def test_a_constant_series_goes_on_and_says_that_nothing_tells_how_far_it_may_change():
     for value in (0.0, 12.5):
-        found = made(np.full(100, value), 24)
+        found = made(np.full(150, value), 24)
         assert found.mase == dict.fromkeys(Model)
+        assert found.errors_usd == pytest.approx(dict.fromkeys(Model, 0.0), abs=1e-9)
+        assert (found.model, found.chosen_because) == (
+            Model.MEDIAN,
+            "all alike: none erred by a cent in the backtest",
+        )
         assert found.hours["median_usd"].to_list() == pytest.approx([value] * 24)
-        assert found.hours["upper_95_usd"].to_list() == pytest.approx([value] * 24)
-        assert found.coverage[0.95] == 1.0
+        assert found.no_interval is not None
+        assert "no error to make one of" in found.no_interval
+        assert daily_totals(found)[0].no_interval == found.no_interval
+
+
+def test_an_interval_needs_enough_tries_of_the_forecast():
+    few, enough = made(daily_wave(96)), made(daily_wave(120))
+    assert (few.tries, few.no_interval) == (
+        3,
+        "the past is long enough to try the forecast 3 times; an interval needs 4",
+    )
+    assert (enough.tries, enough.no_interval) == (5, None)
+    assert until(few, few.hours["time"][-1]).no_interval == few.no_interval
+
+
+def test_why_a_model_was_chosen_is_true():
+    found = made(daily_wave(24 * 12), 48)
+    errors = found.errors_usd
+    if found.model is Model.MEDIAN:
+        assert found.chosen_because == "no single one was clearly better in the backtest"
+    else:
+        assert found.chosen_because == "clearly the least error in the backtest"
+        assert errors[found.model] == min(errors.values())
 
 
 def test_a_level_that_has_shifted_is_followed():
@@ -171,6 +198,32 @@ def test_the_month_ends_with_what_is_spent_and_what_is_forecast():
     assert 50_000 < month.lower_usd[0.95] <= month.lower_usd[0.5] < month.median_usd < month.upper_usd[0.5]
     with pytest.raises(ValueError, match="the forecast ends at 2026-12-01 00:00, and 2026-12-02 00:00 was asked for"):
         until(found, datetime(2026, 12, 2, tzinfo=UTC))
+
+
+def test_a_month_of_which_little_is_known_has_no_sum():
+    start = datetime(2026, 11, 24, tzinfo=UTC)
+    found = forecast(hourly(daily_wave(24 * 5), start), 24 * 7)
+    assert isinstance(found, Forecast)
+    month = month_of(found)
+    assert (month.known_hours, month.hours) == (120, 28 * 24)
+    assert month.spent_usd == pytest.approx(daily_wave(24 * 5).sum())
+    assert (month.start, month.rest.start) == (datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 29, tzinfo=UTC))
+    assert month.rest.end == month.end == datetime(2026, 12, 1, tzinfo=UTC)
+    assert month.whole is None
+    assert month.not_whole == "nothing is known of 552 of the 672 hours before the forecast"
+
+
+def test_a_month_that_is_known_but_for_a_few_hours_is_told_whole():
+    spend = daily_wave(24 * 20)
+    spend[30:40] = math.nan
+    found = forecast(hourly(spend, datetime(2026, 11, 1, tzinfo=UTC)), 24 * 10)
+    assert isinstance(found, Forecast)
+    month = month_of(found)
+    assert (month.known_hours, month.hours) == (470, 480)
+    assert month.not_whole is None
+    assert month.whole is not None
+    assert month.whole.median_usd == pytest.approx(month.spent_usd + month.rest.median_usd)
+    assert (month.whole.start, month.whole.end) == (month.start, month.end)
 
 
 def test_far_ahead_the_forecast_goes_on_and_is_no_surer():

@@ -297,6 +297,14 @@ def test_a_budget_without_a_forecast_goes_by_what_is_spent_and_without_spend_by_
     assert budget_status(budget, spent(1, 5.0), None, now).state is BudgetState.MISSED
 
 
+def test_a_budget_says_of_how_many_hours_its_spend_is():
+    history = spent(5, start=MONDAY + timedelta(days=20))
+    begin = history["time"][-1] + timedelta(hours=1)
+    status = budget_status(Budget("gpus", 10_000.0), history, None, begin)
+    first = begin.replace(day=1, hour=0)
+    assert (status.known_hours, status.hours) == (120, (begin - first) // timedelta(hours=1))
+
+
 def test_a_budget_of_a_tenant_counts_that_tenant():
     history = pl.concat(
         spent(2, rate).with_columns(pl.lit(name).alias("tenant")) for name, rate in (("acme", 1.0), ("blue", 9.0))
