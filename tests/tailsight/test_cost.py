@@ -1,9 +1,10 @@
 """`tailsight cost` and `cost forecast`: which hours they are about, and what is said where little is known."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import polars as pl
 import pytest
@@ -17,6 +18,8 @@ from tailsight.settings import Settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
+Ask: TypeAlias = Callable[..., str]
+
 
 def made(hours: int, usd_per_hour: float | None = None) -> Forecast | NoForecast:
     times = [NOON - timedelta(hours=ago) for ago in range(hours, 0, -1)]
@@ -25,7 +28,7 @@ def made(hours: int, usd_per_hour: float | None = None) -> Forecast | NoForecast
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch) -> object:
+def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
     @contextmanager
     def configured_store(_config: object) -> Iterator[tuple[None, Settings]]:
         yield None, Settings()
@@ -35,7 +38,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> object:
         monkeypatch.setattr(analytics.cost.jobs, "spend_forecast", lambda *_: found)
         told = CliRunner().invoke(tailsight.cli.cost.app, ["forecast", *arguments])
         assert told.exit_code == 0, told.output
-        return told.output
+        return " ".join(told.output.split())  # wherever its lines break
 
     return ask_it
 
@@ -49,31 +52,31 @@ def test_the_last_day_is_24_whole_hours_that_are_over() -> None:
     assert (until.start, until.end) == (NOON - timedelta(days=1), NOON)
 
 
-def test_a_months_end_of_which_little_is_known_is_not_told(ask: object) -> None:
-    told = " ".join(ask(made(96)).split())  # type: ignore[operator]  # wherever its lines break
+def test_a_months_end_of_which_little_is_known_is_not_told(ask: Ask) -> None:
+    told = ask(made(96))
     assert "November at its end: not known; $" in told
     assert "in 96 of 540 hours so far that are known" in told
     assert "no interval: the past is long enough to try the forecast 3 times; an interval needs 4" in told
     assert "8 times in 10" not in told
-    answer = json.loads(ask(made(96), "--json"))  # type: ignore[operator]
+    answer = json.loads(ask(made(96), "--json"))
     assert answer["month_end"] is None
     assert answer["month_end_unknown"] == "nothing is known of 444 of the 540 hours before the forecast"
     assert answer["month_so_far"]["known_hours"] == 96
     assert answer["month_rest"]["lower_usd"] == {}
 
 
-def test_a_months_end_that_is_known_is_told_with_its_interval(ask: object) -> None:
-    told = ask(made(540))  # type: ignore[operator]
+def test_a_months_end_that_is_known_is_told_with_its_interval(ask: Ask) -> None:
+    told = ask(made(540))
     assert "November: $" in told
     assert "8 times in 10 $" in told
-    answer = json.loads(ask(made(540), "--json"))  # type: ignore[operator]
+    answer = json.loads(ask(made(540), "--json"))
     assert answer["month_end"]["to"] == "2026-12-01T00:00:00Z"
     assert answer["month_end"]["lower_usd"]
     assert len(answer["days"]) == 9
 
 
-def test_errors_that_cannot_be_scaled_are_told_in_dollars(ask: object) -> None:
-    told = ask(made(540, 5.0))  # type: ignore[operator]
+def test_errors_that_cannot_be_scaled_are_told_in_dollars(ask: Ask) -> None:
+    told = ask(made(540, 5.0))
     assert "all alike: none erred by a cent in the backtest" in told
     assert "an hour" in told
     assert "–" not in told
