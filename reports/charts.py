@@ -205,18 +205,17 @@ def idle_by_cause(causes: Sequence[Document]) -> Picture | None:
 
 
 def forecast_fan(days: Sequence[Document], horizon: Sequence[Document], time_zone: str) -> Picture | None:
-    """What was spent a day and what will be, with the interval of the forecast; None without a forecast."""
+    """What was spent a day and what will be, with its interval where there is one; None without a forecast."""
     zone = ZoneInfo(time_zone)
     past = [(date.fromisoformat(day["date"]), day["cost_usd"]) for day in days if day["cost_usd"] is not None]
-    ahead = [
+    ahead: list[tuple[date, float, float, float]] = [
         (
             from_rfc3339(point["time"]).astimezone(zone).date(),
             point["median_usd"],
-            point["lower_usd"],
-            point["upper_usd"],
+            *(point["median_usd"] if bound is None else bound for bound in (point["lower_usd"], point["upper_usd"])),
         )
         for point in horizon
-        if None not in (point["median_usd"], point["lower_usd"], point["upper_usd"])
+        if point["median_usd"] is not None
     ]
     if not ahead:
         return None

@@ -14,8 +14,8 @@ import polars as pl
 from alerts.replay import STRETCHES, PastObjectives, past_alerts
 from alerts.settings import AlertsSettings
 from analytics.cost.advice_jobs import cost_advice
-from analytics.cost.forecast import NoForecast, daily_totals, month_end
-from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, spent_this_month
+from analytics.cost.forecast import NoForecast, Total, daily_totals, month_of
+from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast
 from analytics.cost.minutes import read_extents
 from analytics.cost.runaway import Period
 from analytics.cost.variance import Part, Variance, variance
@@ -393,30 +393,39 @@ def _forecast(store: Store, at: datetime, pricing: Pricing) -> tuple[dict[str, A
     found = spend_forecast(store, at, pricing)
     if isinstance(found, NoForecast):
         return None, [f"There is no forecast: {found.reason}."]
-    month = month_end(found, spent_this_month(store, at, pricing))
+    month = month_of(found)
     whole_days = [one for one in daily_totals(found) if one.end - one.start == timedelta(days=1)]
     horizon = [
         {
             # The middle of the day of UTC, which lies in the same day on nearly every clock.
             "time": rfc3339(one.start + timedelta(hours=12)),
             "median_usd": one.median_usd,
-            "lower_usd": one.lower_usd[_LEVEL],
-            "upper_usd": one.upper_usd[_LEVEL],
+            **_bounds(one),
         }
         for one in whole_days
     ]
+    notes = ["Intervals of the forecast hold 8 times in 10 by its backtest; its days and months are those of UTC."]
+    if found.no_interval is not None:
+        notes = [f"The forecast has no interval: {found.no_interval}; its days and months are those of UTC."]
+    if month.not_whole is not None:
+        notes.append(f"What the month will cost is not told: {month.not_whole}.")
     return {
         "model": readable(str(found.model)),
         "mase": found.mase[found.model],
-        "coverage_ratio": found.coverage[_LEVEL],
+        "coverage_ratio": None if found.no_interval else found.coverage[_LEVEL],
         "horizon": horizon,
         "month_end": {
-            "median_usd": month.median_usd,
-            "lower_usd": month.lower_usd[_LEVEL],
-            "upper_usd": month.upper_usd[_LEVEL],
+            "median_usd": None if month.whole is None else month.whole.median_usd,
+            **_bounds(month.whole),
             "budget_usd": _budget_usd(pricing),
         },
-    }, ["Intervals of the forecast hold 8 times in 10 by its backtest; its days and months are those of UTC."]
+    }, notes
+
+
+def _bounds(total: Total | None) -> dict[str, float | None]:
+    if total is None or total.no_interval is not None:
+        return {"lower_usd": None, "upper_usd": None}
+    return {"lower_usd": total.lower_usd[_LEVEL], "upper_usd": total.upper_usd[_LEVEL]}
 
 
 def _budget_usd(pricing: Pricing) -> float | None:

@@ -407,13 +407,6 @@ def spend_forecast(store: Store, now: datetime, pricing: Pricing) -> Forecast | 
     return forecast(hourly, max(_WEEK_HOURS, hours_to_month_end(begin)))
 
 
-def spent_this_month(store: Store, now: datetime, pricing: Pricing) -> float:
-    """Dollars spent since the month (UTC) began, until the last hour that is over."""
-    end = hour_of(now)
-    begin = end.replace(day=1, hour=0)
-    return costs_of(store, Window(begin, end), pricing).bill.bill_usd if end > begin else 0.0
-
-
 def hourly_spend(costs: Costs) -> pl.DataFrame:
     """Dollars of each hour: columns time, cost_usd. Hours of which nothing is known are not there."""
     dollars = (pl.col("cost_nanousd").sum() / NANOUSD).round(9).alias("cost_usd")
