@@ -340,5 +340,5 @@ def test_the_runbook_of_a_link_is_the_first_and_open(open_page: OpenPage) -> Non
     page = open_page("/alerts#network_link_fault")
     first = page.locator(".runbook").first
     expect(first).to_contain_text("network_link_fault")
-    expect(first.get_by_text("Reset the port")).to_be_visible()
+    expect(first.get_by_text("Reset the link")).to_be_visible()
     expect(page.locator(".runbook[open]")).to_have_count(1)
