@@ -193,9 +193,11 @@ def reconcile(found: Iterable[Incident], stored: Sequence[Incident], until: date
             # The same incident, under its first name; as severe as it ever was: severity is a label of its alert, and a
             # page that became a ticket would be told as resolved while users still suffer.
             severities = list(Severity)
+            earlier_s = (incident.started_at - known.started_at).total_seconds()
             incident = replace(  # noqa: PLW2901
                 incident, id=known.id, started_at=known.started_at, detected_at=known.detected_at,
                 severity=min(incident.severity, known.severity, key=severities.index),
+                explanation=incident.explanation.against_onset(earlier_s),
             )  # fmt: skip
         if incident != known:
             changed.append(incident)

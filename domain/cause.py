@@ -156,6 +156,22 @@ class Explanation:
     ruled_out: tuple[RuledOut, ...]
     whereabouts: Whereabouts | None = None
 
+    def against_onset(self, earlier_s: float) -> "Explanation":
+        """The same, its times held against an onset so many seconds earlier; users feel it at the onset as before."""
+
+        def lead(lead_s: float | None) -> float | None:
+            return None if lead_s is None else lead_s - earlier_s
+
+        def moved(cause: Cause) -> Cause:
+            return replace(
+                cause,
+                lead_s=lead(cause.lead_s),
+                evidence=tuple(replace(one, lead_s=lead(one.lead_s)) for one in cause.evidence),
+                chain=(*(replace(one, lead_s=lead(one.lead_s)) for one in cause.chain[:-1]), *cause.chain[-1:]),
+            )
+
+        return replace(self, causes=tuple(map(moved, self.causes)))
+
     def with_causes(self, first: Cause, further: Iterable[Cause]) -> "Explanation":
         """The same with other causes: the first, then of each other kind the surest; four in all, and none ruled out.
 

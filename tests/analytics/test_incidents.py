@@ -105,6 +105,18 @@ def test_a_spike_that_seems_to_begin_elsewhere_on_a_second_look_keeps_its_name_a
     assert reconcile([again], [changed], UNTIL) == [], "a third look changes nothing"
 
 
+def test_times_are_held_against_the_beginning_that_is_told() -> None:
+    first = incident(replace(SPIKE, ongoing=True))
+    (changed,) = reconcile([incident(replace(SPIKE, window=Window(at(660), at(1200))))], [first], UNTIL)
+    before, after = first.cause, changed.cause
+    assert [one.lead_s for one in before.evidence] != [None] * len(before.evidence)
+    for one, other in zip(before.evidence, after.evidence, strict=True):
+        assert other.lead_s == (None if one.lead_s is None else one.lead_s - 60)
+    *steps, felt = before.chain
+    assert steps
+    assert [one.lead_s for one in after.chain] == [*(one.lead_s and one.lead_s - 60 for one in steps), felt.lead_s]
+
+
 def test_spikes_of_other_models_or_other_times_are_other_incidents() -> None:
     stored = incident()
     later = incident(replace(SPIKE, window=Window(at(1200), at(1500))))
