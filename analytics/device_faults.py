@@ -602,12 +602,8 @@ def _board(entity: Entity) -> Entity:
 
 def _other_ends(device: Entity, topology: Topology) -> list[Entity]:
     """The ports at the other ends of the cable of a port."""
-    found = []
-    for node in topology.nodes if device.kind is EntityKind.PORT else ():
-        for port, peer in topology.cables_of(node):
-            far = Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}")
-            found += [far] if port == device else [port] if far == device else []
-    return found
+    nodes = topology.nodes if device.kind is EntityKind.PORT else ()
+    return [ends[device] for node in nodes if device in (ends := topology.ends_of_cables(node))]
 
 
 def replicas_by_place(series: pl.DataFrame) -> dict[str, set[str]]:

@@ -40,7 +40,7 @@ def load_of(requests: pl.DataFrame, column: str, spike: Window, reference: Windo
         reference: usual time before it.
         one_in: how many requests each row stands for.
     """
-    from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  # late: a second of import that settings and commands need not pay
+    from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  # a second of import
 
     usual, during = (_minutes(requests, column, window, one_in) for window in (reference, spike))
     if usual.height < _STEPS_MIN or during.is_empty():

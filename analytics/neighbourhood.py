@@ -51,7 +51,8 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     Args:
         service: whose replicas.
         requests: a frame of `read_requests`: replica and node of each request.
-        series: a frame of `read_series`: node and replica of each GPU, node of each port.
+        series: a frame of `read_series` whose last label is `GPU_INDEX_LABEL`: node and replica of each GPU, node of
+            each port.
         topology: the wiring: which switch port a node's port leads to, and where that switch leads.
     """
     replicas, on_node = _placed(service, requests, series)
@@ -69,12 +70,11 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
             for above in (switch, *ports):
                 found.setdefault(above, set()).update(names)
             parts.setdefault(switch, set()).update(ports_of_switch(switch.name))
-            peers |= topology.other_ends(switch.name)
+            peers |= topology.ends_of_uplinks(switch.name)
         for near_end, switch_port in topology.cables_of(node):
             switch = Entity(EntityKind.SWITCH, switch_port.switch)
             parts.setdefault(switch, set()).add(near_end)
-            far_end = Entity(EntityKind.PORT, f"{switch_port.switch}/{switch_port.port}")
-            peers |= {near_end: far_end, far_end: near_end}
+        peers |= topology.ends_of_cables(node)
     rows = list(series.select("node", "gpu", "port", "replica").unique().iter_rows(named=True))
     # Where the exporter says whose GPUs are this service's, all others of the node are somebody else's, or idle: they
     # are no peers, for what runs there does not run here.
@@ -94,7 +94,8 @@ def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, to
     return Neighbourhood(
         {entity: frozenset(names) for entity, names in found.items()},
         {whole: frozenset(entities) for whole, entities in parts.items()},
-        peers=peers,
+        gpu_indices(series),
+        peers,
     )
 
 

@@ -17,6 +17,7 @@ from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, figure_of, panel, state_badge
 from dashboards.context import PageContext
+from dashboards.cost_parts import hours_known
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import PARTS, name_of_group
 from dashboards.freshness import SAMPLES, Gap, hiding
@@ -226,4 +227,4 @@ def _known(status: BudgetStatus) -> Component | None:
     known, hours = status.known_hours, status.hours
     if known is None or hours is None or known >= KNOWN_WHOLE_MIN * hours:
         return None
-    return html.Div(html.Span(f"{known:,} of {hours:,} h known", className="tone-warning"), className="note")
+    return html.Div(hours_known(known, hours, is_whole=False), className="note")

@@ -12,6 +12,7 @@ from analytics.cost.variance import Variance
 from dashboards import text
 from dashboards.cost_words import IDLE_CAUSES, PARTS, USES, Words
 from dashboards.drawing import (
+    PERCENT_BAR,
     TIME_AXIS_PX,
     Figure,
     course,
@@ -223,16 +224,7 @@ def idle_heatmap(allocation: pl.DataFrame, window: Window) -> Figure:
                 "ygap": 1,
                 "hovertemplate": "%{y} · %{x|%d %b %H:%M} · %{z:.0f} % idle<extra></extra>",
                 "hoverongaps": False,
-                "colorbar": {
-                    "thickness": 6,
-                    "outlinewidth": 0,
-                    "len": 0.9,
-                    "tickvals": [0, 50, 100],
-                    "ticktext": ["0 %", "50", "100"],
-                    "tickfont": {"size": 11, "color": "$muted"},
-                    "x": 1.01,
-                    "xpad": 4,
-                },
+                "colorbar": PERCENT_BAR,
             }
         ],
         f"Idle share of {places.height} places on {len(centres)} nodes, by hour",

@@ -81,18 +81,21 @@ def no_bill(bill: Bill) -> Component | None:
     )
 
 
-def hours_known(costs: Costs) -> Component | None:
-    """`50 of 168 h known`, in colour where that is not about all; None where all hours are."""
-    if costs.known_hours >= costs.hours:
+def hours_known(known: int, hours: int, *, is_whole: bool) -> Component | None:
+    """`50 of 168 h known`, in colour where that is not about all (`is_whole`); None where all hours are."""
+    if known >= hours:
         return None
-    return html.Span(
-        f"{costs.known_hours:,} of {costs.hours:,} h known", className=f"tone-{'calm' if costs.is_whole else 'warning'}"
-    )
+    return html.Span(f"{known:,} of {hours:,} h known", className=f"tone-{'calm' if is_whole else 'warning'}")
+
+
+def bill_hours_known(costs: Costs) -> Component | None:
+    """The same of a bill."""
+    return hours_known(costs.known_hours, costs.hours, is_whole=costs.is_whole)
 
 
 def note(costs: Costs) -> list[Children]:
     """The hours that are meant, and how many of them are known, where that is not all."""
-    known = hours_known(costs)
+    known = bill_hours_known(costs)
     told: list[Children] = [text.hours_words(costs.window)]
     if known is not None:
         told += [" · ", known]

@@ -16,6 +16,18 @@ Figure = dict[str, Any]
 
 TIME_AXIS_PX = 28
 
+PERCENT_BAR: Figure = {
+    "thickness": 6,
+    "outlinewidth": 0,
+    "len": 0.9,
+    "tickvals": [0, 50, 100],
+    "ticktext": ["0 %", "50", "100"],
+    "tickfont": {"size": 11, "color": "$muted"},
+    "x": 1.01,
+    "xpad": 4,
+}
+"""The scale of a heatmap of per cent, at its right."""
+
 _FONT = "Inter, system-ui, sans-serif"
 _BUDGET_AXES = ((99.0, 0.25), (98.0, 0.5), (95.0, 1.0), (90.0, 2.0), (80.0, 5.0), (50.0, 10.0))  # first tick, step
 _TIME = "%Y-%m-%d %H:%M:%S"

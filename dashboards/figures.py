@@ -18,6 +18,7 @@ import polars as pl
 from analytics.knowledge import Knowledge
 from dashboards import drawing, text
 from dashboards.drawing import (
+    PERCENT_BAR,
     TIME_AXIS_PX,
     BudgetView,
     course,
@@ -528,16 +529,7 @@ def gpu_activity(
     busy: Figure = common | {
         "z": [blank if free else one for one, free in zip(values, is_free, strict=True)],
         "colorscale": "$scale-activity",
-        "colorbar": {
-            "thickness": 6,
-            "outlinewidth": 0,
-            "len": 0.9,
-            "tickvals": [0, 50, 100],
-            "ticktext": ["0 %", "50", "100"],
-            "tickfont": {"size": 11, "color": "$muted"},
-            "x": 1.01,
-            "xpad": 4,
-        },
+        "colorbar": PERCENT_BAR,
     }
     idle: Figure = common | {
         "z": [one if free else blank for one, free in zip(values, is_free, strict=True)],

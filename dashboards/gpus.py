@@ -7,6 +7,7 @@ import polars as pl
 from dash import html
 from dash.development.base_component import Component
 
+from analytics.neighbourhood import GPU_INDEX_LABEL
 from dashboards import text
 from domain.entity import Entity, EntityKind
 from domain.topology import Topology
@@ -15,14 +16,13 @@ from storage.readers import ROLLUP_STEPS_S, read_samples, read_series, sample_ro
 from storage.store import Store
 
 _ACTIVITY = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"  # ratio of the time in which the graphics or compute engine was busy
-_INDEX_LABEL = "gpu"  # of dcgm-exporter: 0, 1 and so on
 _STEPS_S = (15, 30, *ROLLUP_STEPS_S)
 _COLUMNS_MOST, _FEW_GPUS = 180, 128
 
 
 def read_gpus(store: Store, window: Window) -> pl.DataFrame:
     """The GPUs alive in the window, as a frame of `storage.readers.SERIES`; its label is the index on the node."""
-    return read_series(store, window, [_ACTIVITY], [_INDEX_LABEL])
+    return read_series(store, window, [_ACTIVITY], [GPU_INDEX_LABEL])
 
 
 def described(gpus: pl.DataFrame) -> pl.DataFrame:

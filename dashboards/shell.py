@@ -15,6 +15,7 @@ from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
 from dashboards.freshness import Gap
+from dashboards.going_on import read_open
 from dashboards.pages import (
     alerts,
     cost,
@@ -48,9 +49,8 @@ from dashboards.state import (
     slo_name_of,
 )
 from domain.freshness import known_until
-from domain.incident import Incident, Status
 from domain.window import Window
-from storage.readers import read_freshness, read_incidents, read_services
+from storage.readers import read_freshness, read_services
 
 _COST_PAGES = ("/cost", "/cost/breakdown", "/cost/idle")
 _DEFAULT_RANGES = {
@@ -268,7 +268,7 @@ def register(app: Dash, context: PageContext) -> None:
         now = context.now()
         newest, going_on = await asyncio.gather(
             asyncio.to_thread(read_freshness, context.store, now),
-            asyncio.to_thread(_open_incidents, context, now),
+            asyncio.to_thread(read_open, context.store, now),
         )
         return (
             navigation(path, parse_state(search), len(going_on)),
@@ -317,7 +317,3 @@ def _belongs(path: str | None, href: str) -> bool:
 def _services(context: PageContext, now: datetime) -> list[str]:
     frame = read_services(context.store, Window(now - timedelta(days=1), now))
     return list(frame["service"].drop_nulls().unique(maintain_order=True))
-
-
-def _open_incidents(context: PageContext, now: datetime) -> list[Incident]:
-    return read_incidents(context.store, Window(now - timedelta(days=7), now), status=Status.OPEN)

@@ -1,6 +1,6 @@
 """The wiring: which GPUs and ports a node has, which switch a port leads to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,11 @@ class SwitchPort:
 
     switch: str
     port: int
+
+    @property
+    def entity(self) -> Entity:
+        """The port as a thing that carries signals: `leaf-1/7`."""
+        return Entity(EntityKind.PORT, f"{self.switch}/{self.port}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Topology:
         if known is None:
             return ()
         near = [Entity(EntityKind.PORT, f"{node}/{name}") for name in known.ports]
-        far = [Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}") for peer in known.ports.values() if peer]
+        far = [peer.entity for peer in known.ports.values() if peer]
         return tuple(near + far)
 
     def cables_of(self, node: str) -> tuple[tuple[Entity, SwitchPort], ...]:
@@ -56,17 +61,15 @@ class Topology:
         ports = known.ports.items() if known else ()
         return tuple((Entity(EntityKind.PORT, f"{node}/{name}"), peer) for name, peer in ports if peer)
 
-    def other_ends(self, switch: str) -> dict[Entity, Entity]:
-        """The uplinks of a switch: of each end of a cable the other one."""
+    def ends_of_cables(self, node: str) -> dict[Entity, Entity]:
+        """The cables of a node, as far as they are known: of each end the other one."""
+        return _both_ways((near, peer.entity) for near, peer in self.cables_of(node))
+
+    def ends_of_uplinks(self, switch: str) -> dict[Entity, Entity]:
+        """The cables by which a switch goes on up: of each end the other one."""
         known = self.switches.get(switch)
-        ends: dict[Entity, Entity] = {}
-        for port, peer in (known.uplinks if known else {}).items():
-            near, far = (
-                Entity(EntityKind.PORT, f"{switch}/{port}"),
-                Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}"),
-            )
-            ends |= {near: far, far: near}
-        return ends
+        uplinks = known.uplinks.items() if known else ()
+        return _both_ways((SwitchPort(switch, port).entity, peer.entity) for port, peer in uplinks)
 
     def way_up(self, node: str) -> dict[Entity, tuple[Entity, ...]]:
         """The switches above a node, tier by tier, each with both ends of the cables by which it goes on up."""
@@ -78,10 +81,7 @@ class Topology:
             for name in sorted(above):
                 ends: list[Entity] = []
                 for port, peer in (self.switches[name].uplinks if name in self.switches else {}).items():
-                    ends += [
-                        Entity(EntityKind.PORT, f"{name}/{port}"),
-                        Entity(EntityKind.PORT, f"{peer.switch}/{peer.port}"),
-                    ]
+                    ends += [SwitchPort(name, port).entity, peer.entity]
                     higher.add(peer.switch)
                 found[Entity(EntityKind.SWITCH, name)] = tuple(ends)
             above = {name for name in higher if Entity(EntityKind.SWITCH, name) not in found}
@@ -96,6 +96,10 @@ class Topology:
             own |= set(other.uplinks) if name == switch else set()
             own |= {peer.port for peer in other.uplinks.values() if peer.switch == switch}
         return tuple(Entity(EntityKind.PORT, f"{switch}/{port}") for port in sorted(own))
+
+
+def _both_ways(cables: Iterable[tuple[Entity, Entity]]) -> dict[Entity, Entity]:
+    return {end: other for one, two in cables for end, other in ((one, two), (two, one))}
 
 
 def merged(told: Topology, discovered: Topology) -> Topology:

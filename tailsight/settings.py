@@ -363,7 +363,7 @@ class Reading:
         faults: where, what was found, and what is valid; none where all is well.
         settings: with what is usual in place of each group that cannot be used.
         unusable: those groups: nothing more can be said of them.
-    alerting_file: what `alerts.config_file` names, be `alerts` usable or not.
+        alerting_file: what `alerts.config_file` names, be `alerts` usable or not.
     """
 
     faults: tuple[str, ...]

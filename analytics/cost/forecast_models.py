@@ -50,7 +50,7 @@ def ets(levels: Floats, horizon: int, first_hour: int) -> Floats:
     Smoothing is held slow: fitted to the next hour, as the library does it, it would follow each hour's whim, which
     loses over a day (on ServeGen's three fortnights 0.92-1.19 of the naive error free, 0.77-1.00 held).
     """
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: PLC0415  # late, as statsmodels takes two seconds to import
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: PLC0415  # two seconds of import
     from statsmodels.tsa.holtwinters import ExponentialSmoothing  # noqa: PLC0415  # the same
 
     del first_hour
@@ -84,7 +84,7 @@ def gradient_boosted(levels: Floats, horizon: int, first_hour: int) -> Floats:
         horizon: hours to forecast.
         first_hour: hour of the week of the first level, Monday 00:00 UTC is 0.
     """
-    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415  # late, as sklearn takes a second to import
+    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415  # a second of import
 
     known = levels[-_LEARN_HOURS:]
     first_hour += len(levels) - len(known)

@@ -11,7 +11,7 @@ from analytics.causes import Findings, explain
 from analytics.cost.jobs import Pricing
 from analytics.expected import load_of
 from analytics.knowledge import Knowledge, shipped_knowledge
-from analytics.neighbourhood import GPU_INDEX_LABEL, attributed, gpu_indices, neighbourhood
+from analytics.neighbourhood import GPU_INDEX_LABEL, attributed, neighbourhood
 from analytics.releases import release_shifts
 from analytics.scope import VALUES, Scope, localise, outside, stage_split, within
 from analytics.signals import Grid, SignalMatrix, concerning, metric_signals, request_signals, shifts
@@ -202,7 +202,6 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     series = read_series(store, whole, knowledge.metrics, (*knowledge.labels, GPU_INDEX_LABEL))
     series = attributed(series, case.requests, knowledge.of_replicas)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
-    near = replace(near, gpu_indices=gpu_indices(series))
     matrices = read_metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)
     column = VALUES[case.indicator]
     measured = case.requests.filter(pl.col(column).is_not_null() | pl.col("is_error"))

@@ -18,7 +18,7 @@ from dashboards.context import PageContext
 from dashboards.cost_parts import (
     UNIT_COLUMNS,
     Column,
-    hours_known,
+    bill_hours_known,
     money_table,
     name_of,
     no_bill,
@@ -167,7 +167,7 @@ def _tokens(count: int, verb: str) -> str:
 
 def bill_detail(costs: Costs, before: Costs) -> Component:
     """Of how many hours the bill is, where that is not all, and its change."""
-    known = hours_known(costs)
+    known = bill_hours_known(costs)
     return html.Span([known, " · " if known else None, change(costs, before)])
 
 

@@ -13,7 +13,7 @@ from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import chart, empty_state, fact, figure_of, panel
 from dashboards.context import PageContext
-from dashboards.cost_parts import note_of, page_head, waiting
+from dashboards.cost_parts import hours_known, note_of, page_head, waiting
 from dashboards.cost_reading import CostReader, hour_before
 from domain.window import Window
 from domain.wording import sentence
@@ -133,10 +133,7 @@ def _month_end(name: str, month: Month) -> Component:
 
 def _known(month: Month) -> Component | None:
     """`50 of 704 h known`; None where all are."""
-    if month.known_hours >= month.hours:
-        return None
-    tone = "warning" if month.not_whole else "calm"
-    return html.Span(f"{month.known_hours:,} of {month.hours:,} h known", className=f"tone-{tone}")
+    return hours_known(month.known_hours, month.hours, is_whole=not month.not_whole)
 
 
 def rests_on(found: Forecast) -> Component:

@@ -13,7 +13,7 @@ from dashboards import cost_figures, figures, text
 from dashboards.callbacks import callback
 from dashboards.components import cell_of, chart, fact, figure_of, panel, spark
 from dashboards.context import PageContext
-from dashboards.cost_parts import hourly, hours_known, money_cell, no_bill, note, page_head, waiting
+from dashboards.cost_parts import bill_hours_known, hourly, money_cell, no_bill, note, page_head, waiting
 from dashboards.cost_reading import CostReader, cost_window
 from dashboards.cost_words import IDLE_CAUSES
 from dashboards.pages.cost import idle_bars, idle_sums
@@ -83,7 +83,7 @@ def facts(costs: Costs) -> Component:
     """How much stood idle, in dollars, as a share and in whole GPUs, and the worst cause."""
     bill = costs.bill
     idle = costs.allocation.filter(used(Use.IDLE))
-    hours, known = costs.known_hours, hours_known(costs)
+    hours, known = costs.known_hours, bill_hours_known(costs)
     idle_hours = float(idle["gpu_seconds"].sum()) / 3_600
     worst = next(iter(idle_sums(costs.allocation).items()), None)
     silent = float(idle.filter(pl.col("idle_cause") == IdleCause.NO_TELEMETRY)["gpu_seconds"].sum()) / 3_600
