@@ -1,6 +1,5 @@
 """Asking: parameters stay values, answers have the shape that was declared, and each failure has its own type."""
 
-import socket
 from datetime import UTC, datetime
 
 import polars as pl
@@ -13,6 +12,7 @@ from storage.settings import StoreSettings
 from storage.store import Store
 from tests.contract.conftest import Ask
 from tests.contract.payloads import span, traces
+from tests.ports import free_port
 
 _DOCUMENT = {"document": pl.String, "updated_at": pl.Datetime("us", "UTC")}
 
@@ -142,8 +142,7 @@ def test_settings_of_one_statement_do_not_reach_the_next(any_store: Store, ask: 
 
 
 def test_a_server_that_does_not_answer_is_unavailable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     opened = open_store(StoreSettings(url=f"http://127.0.0.1:{port}/otel"))
     with pytest.raises(StoreUnavailableError) as failure:
         opened.execute("SELECT 1")

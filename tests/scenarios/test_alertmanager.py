@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from domain.alert import Alert, fingerprint
 from domain.window import rfc3339
 from storage.store import Store
 from tests.alerts.loopback import Clock, Receiver, alert, alerting, receiving, runs
+from tests.ports import free_port
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 REQUIRED = os.environ.get("TAILSIGHT_REQUIRE_ALERTMANAGER") == "1"
@@ -45,30 +45,26 @@ def test_it_is_there_where_it_is_required() -> None:
     )
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Alertmanager:
     """A real one with a folder of its own, to be stopped and started again."""
 
     def __init__(self, folder: Path, receiver: Receiver, peers: tuple[str, ...] = ()) -> None:
         folder.mkdir()
         (folder / "alertmanager.yml").write_text(CONFIG.format(url=receiver.url))
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        self.cluster = f"127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.cluster = f"127.0.0.1:{free_port()}"
         self._command = [
             PROGRAM or "", f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'data'}",
             f"--web.listen-address={self.url.removeprefix('http://')}", f"--cluster.listen-address={self.cluster}",
             f"--cluster.advertise-address={self.cluster}", "--cluster.peer-timeout=3s", "--cluster.settle-timeout=5s",
             "--cluster.gossip-interval=50ms", *(f"--cluster.peer={peer}" for peer in peers),
         ]  # fmt: skip
+        self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         began = time.monotonic()
         while time.monotonic() - began < 30:
             try:
@@ -76,9 +72,9 @@ class Alertmanager:
                     return
             except httpx.HTTPError:
                 pass
-            assert self._process.poll() is None, "it ended by itself"
+            assert self._process.poll() is None, f"it ended by itself: {self._log.read_text()[-2000:]}"
             time.sleep(0.1)
-        raise AssertionError("it was not ready within 30 s")
+        raise AssertionError(f"it was not ready within 30 s: {self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
         if self._process is not None:

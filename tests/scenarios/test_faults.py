@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from storage.open import OWNER, open_store
 from storage.otlp import Form
 from storage.settings import StoreSettings
 from storage.store import Store
+from tests.ports import free_port
 from tests.scenarios.senders import (
     ITEMS_A_REQUEST,
     ROOT,
@@ -182,8 +182,7 @@ class ServerProcess:
     """A store behind HTTP in a process of its own, at the same address each time."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         self._command = [sys.executable, "-m", "tests.scenarios.store_process", str(folder), str(self.port), "secret"]
         self.start()
 

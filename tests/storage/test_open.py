@@ -27,6 +27,7 @@ from storage.settings import StoreSettings
 from storage.store import Store
 from tests.contract.conftest import ask_of
 from tests.contract.payloads import PAYLOADS
+from tests.ports import free_port
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -110,9 +111,7 @@ def test_opening_twice_in_one_process_is_refused_too(silent_store_path: Path) ->
 
 
 def test_word_of_a_gateway_that_does_not_answer_is_not_followed(silent_store_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    write_gateway_address(silent_store_path, port)
+    write_gateway_address(silent_store_path, free_port())
     with pytest.raises(StoreBusyError):
         open_store(StoreSettings(url=f"chdb://{silent_store_path}"))
 

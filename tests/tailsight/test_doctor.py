@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from tailsight.doctor import Check, examine
 from tailsight.errors import SettingsError
 from tailsight.settings import Settings
 from tests.contract.request_rows import insert_requests
+from tests.ports import free_port
 from tests.tailsight.answering import answering
 
 ROOT = Path(__file__).parents[2]
@@ -221,8 +221,7 @@ def test_a_part_of_the_upkeep_that_failed_is_trouble_until_it_goes_well_again(
 
 
 def test_a_server_may_be_served_from_elsewhere_so_nobody_here_is_a_warning() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = process_at(port)
     assert process.state == "warning"
     assert process.says.startswith(f"nobody answers at http://127.0.0.1:{port}: ")
