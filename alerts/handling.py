@@ -18,7 +18,8 @@ from alerts.receivers.pagerduty import dedup_key
 from analytics.incident_times import seconds_of
 from domain.incident import Incident
 from domain.window import from_rfc3339, rfc3339
-from storage.readers import change_document, change_incident_notes, read_document, read_incident, write_document
+from storage.documents import change_document, read_document, write_document
+from storage.incidents import change_incident_notes, read_incident
 from storage.store import Store
 
 _PAGED, _PAGERDUTY = "paged", "pagerduty-incidents"

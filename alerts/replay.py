@@ -28,7 +28,7 @@ from domain.alert import Alert
 from domain.incident import Incident, Status
 from domain.slo import Objective, SloStatus
 from domain.window import Window
-from storage.readers import read_incidents
+from storage.incidents import read_incidents
 from storage.store import Store
 
 NOT_REPLAYED: Mapping[str, str] = {

@@ -32,7 +32,7 @@ from alerts.titles import heading
 from domain.address import shown
 from domain.alert import VALID, Alert, DeadLetter, Hearing
 from domain.window import rfc3339
-from storage.readers import change_document, read_document
+from storage.documents import change_document, read_document
 from storage.store import Store
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from api.paging import page_after, page_items
 from api.times import Moment
 from domain.entity import EntityKind
 from domain.topology import Topology
-from storage.readers import read_topology
+from storage.topology import read_topology
 
 router = APIRouter(prefix="/api/v1", tags=["fleet"])
 

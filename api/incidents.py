@@ -17,7 +17,7 @@ from api.problems import Problem
 from api.times import Moment, WindowQuestion
 from domain.incident import Incident, Indicator, Severity, Status, to_document
 from domain.window import Window, from_rfc3339, rfc3339
-from storage.readers import read_incident, read_incident_notes, read_incidents
+from storage.incidents import read_incident, read_incident_notes, read_incidents
 
 router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 

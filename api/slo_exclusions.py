@@ -14,7 +14,7 @@ from api.problems import Problem, invalid_field
 from api.times import Moment
 from domain.slo import Exclusion
 from domain.window import rfc3339
-from storage.readers import SLO_EXCLUSIONS, change_document, read_document, read_documents
+from storage.documents import SLO_EXCLUSIONS, change_document, read_document, read_documents
 
 router = APIRouter(prefix="/api/v1/slos/exclusions", tags=["slos"])
 

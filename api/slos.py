@@ -24,7 +24,7 @@ from api.problems import FieldError, Problem, invalid_field
 from api.times import Moment, Step, WindowQuestion
 from domain.incident import Indicator
 from domain.slo import Counted, Objective, SloState, SloStatus
-from storage.readers import SLO_DOCUMENTS, read_document, write_document
+from storage.documents import SLO_DOCUMENTS, read_document, write_document
 
 router = APIRouter(prefix="/api/v1/slos", tags=["slos"])
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api.context import Given
 from api.problems import invalid_field
 from domain.topology import Topology, TopologyError, topology_from_document, topology_to_document
-from storage.readers import read_topology, write_topology
+from storage.topology import read_topology, write_topology
 
 router = APIRouter(prefix="/api/v1/topology", tags=["topology"])
 

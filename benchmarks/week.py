@@ -39,8 +39,8 @@ from simulator.fill import fill
 from simulator.run import Simulation
 from storage.migrate import migrate
 from storage.open import open_owned
-from storage.readers import write_topology
 from storage.settings import StoreSettings
+from storage.topology import write_topology
 
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 SEED = 512

@@ -21,8 +21,8 @@ from collector.settings import CollectorSettings, ScrapeTarget
 from collector.telemetry import Telemetry
 from collector.wal import WriteAheadLog
 from domain.topology import Topology
-from storage.readers import write_topology
 from storage.store import Store
+from storage.topology import write_topology
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dashboards.context import PageContext
 from dashboards.freshness import REQUESTS, Gap, hiding_end
 from domain.incident import Incident, Status
 from domain.window import Window
-from storage.readers import read_incidents
+from storage.incidents import read_incidents
 from storage.store import Store
 
 _OPEN_FOR = timedelta(days=7)

@@ -20,7 +20,7 @@ from dashboards.freshness import Gap, hiding_end
 from dashboards.state import incident_id_of
 from domain.incident import Incident, Status
 from domain.window import from_rfc3339
-from storage.readers import read_incident, read_incident_notes
+from storage.incidents import read_incident, read_incident_notes
 
 _BY = "the page"  # where nobody gave a name
 _NOTE_MAX, _NAME_MAX = 4_000, 100

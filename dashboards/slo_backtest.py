@@ -26,7 +26,7 @@ from domain.incident import Incident, Severity
 from domain.slo import Objective
 from domain.window import Window, rfc3339
 from domain.wording import sentence
-from storage.readers import read_incidents
+from storage.incidents import read_incidents
 
 DAYS = (7, 14, 28)
 _DAYS = 14

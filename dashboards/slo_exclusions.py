@@ -18,7 +18,7 @@ from dashboards.components import badge, cell_of, icon
 from dashboards.context import PageContext
 from dashboards.state import slo_name_of
 from domain.slo import Exclusion
-from storage.readers import SLO_EXCLUSIONS, change_document
+from storage.documents import SLO_EXCLUSIONS, change_document
 
 _BY = "the page"  # where nobody gave a name
 _WORDS_MAX, _NAME_MAX = 400, 100

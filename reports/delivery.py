@@ -26,7 +26,7 @@ from reports.digest import weekly_digest
 from reports.service import SETTLES, WeeklyReports, rendered, report_url
 from reports.settings import WeeklySettings
 from reports.weekly import Document, week_at, week_before, week_of, zone_of
-from storage.readers import read_document, read_documents, write_document
+from storage.documents import read_document, read_documents, write_document
 from storage.store import Store
 
 log = logging.getLogger(__name__)

@@ -31,11 +31,10 @@ from domain.window import Window, rfc3339
 from domain.wording import readable
 from reports import words
 from reports.weekly import AlertTold, DataGap, Health, HealthRow, WeeklyFacts, week_before, week_of
+from storage.incidents import read_incident_notes, read_incidents
 from storage.readers import (
     read_hours_with_requests,
     read_hours_with_samples,
-    read_incident_notes,
-    read_incidents,
     read_latency,
     read_series,
     read_services,

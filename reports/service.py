@@ -23,7 +23,8 @@ from reports.pdf import weekly_pdf
 from reports.settings import WeeklySettings
 from reports.tables import TABLES, weekly_tables
 from reports.weekly import Document, week_at, week_before, week_of, weekly_document
-from storage.readers import read_document, read_kept_reports, write_document
+from storage.documents import read_document, write_document
+from storage.readers import read_kept_reports
 from storage.store import Store
 
 KIND = "weekly-report"

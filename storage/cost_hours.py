@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from domain.window import Window
-from storage.readers import TIME, Schema
+from storage.frames import TIME, Schema
 from storage.store import Store
 
 REQUEST_HOURS: Schema = {

@@ -1,29 +1,21 @@
-"""Questions to the store, each answered by a frame of a declared schema, a noun, or a list of nouns.
+"""Questions to the store, each answered by a frame of a declared schema.
 
 Times are UTC with microseconds; windows are half-open, by the start of a request or the time of a sample. Text that
 is not known is null, never empty.
 """
 
-import json
 import re
-import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
-from domain.incident import Incident, Indicator, Status, from_document, to_document
+from domain.incident import Indicator
 from domain.slo import Selection
-from domain.topology import Topology, merged, topology_from_document, topology_to_document
 from domain.window import Window
-from storage.errors import QueryError
+from storage.frames import TIME, Schema, bounds, known
 from storage.store import Store
-
-TIME = pl.Datetime("us", "UTC")
-
-Schema = dict[str, pl.DataType | type[pl.DataType]]
-"""Columns of a frame, in order."""
 
 SERVICES: Schema = {"service": pl.String, "model": pl.String, "requests": pl.UInt64, "requests_with_ttft": pl.UInt64}
 REQUEST_SERIES: Schema = {
@@ -135,8 +127,6 @@ QUARANTINE: Schema = {
 }
 SOURCES: Schema = {"kind": pl.String, "name": pl.String, "instance": pl.String, "newest": TIME, "up": pl.Float64}
 FRESHNESS: Schema = {"source": pl.String, "newest": TIME}
-_INCIDENTS: Schema = {"id": pl.String, "document": pl.String}
-_DOCUMENT: Schema = {"document": pl.String, "updated_at": TIME}
 KEPT_REPORTS: Schema = {
     "week": pl.String,
     "state": pl.String,
@@ -144,17 +134,9 @@ KEPT_REPORTS: Schema = {
     "cost_usd": pl.Float64,
     "incidents_count": pl.UInt64,
 }
-_DOCUMENTS: Schema = {"name": pl.String, "document": pl.String}
-_TOLD, _DISCOVERED = "default", "discovered"  # the names of the two documents of the topology
 _HOURS: Schema = {"hour": TIME}
 _USER_TENANTS: Schema = {"user": pl.String, "tenant": pl.String}
 _FIRST: Schema = {"first": TIME}
-_INCIDENT_NOTES = "incident-notes"
-_CHANGING = threading.Lock()
-SLO_DOCUMENTS = "slo"
-"""The kind of document that an objective is kept as."""
-SLO_EXCLUSIONS = "slo-exclusion"
-"""The kind of document that a stretch left out of objectives is kept as."""
 
 ALL_REQUESTS = Selection()
 """No request of a service is left out."""
@@ -164,12 +146,11 @@ ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 """Steps of samples that are read from the rollup by minute: whole minutes that divide the hour."""
 
 _HOUR_S = 3600
-_INCIDENTS_MAX = 10_000
 
 
 def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
     """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`."""
-    return _known(store.query("services", SERVICES, **_bounds(window), service=service or ""))
+    return known(store.query("services", SERVICES, **bounds(window), service=service or ""))
 
 
 def read_request_series(store: Store, window: Window, step_s: int, service: str | None = None) -> pl.DataFrame:
@@ -182,8 +163,8 @@ def read_request_series(store: Store, window: Window, step_s: int, service: str 
     factor of two) usually took in the window, times what all did. {latency,ttft,tpot}_slow counts requests that, so
     paced, took longer than 99 % of the window; {latency,ttft}_long those that did as they are.
     """
-    frame = store.query("request_series", REQUEST_SERIES, **_bounds(window), step_s=step_s, service=service or "")
-    return _known(_percentile_columns(frame))
+    frame = store.query("request_series", REQUEST_SERIES, **bounds(window), step_s=step_s, service=service or "")
+    return known(_percentile_columns(frame))
 
 
 def read_requests(
@@ -193,20 +174,18 @@ def read_requests(
 
     With `one_in` above 1 a sample by trace id: the same requests each time it is asked.
     """
-    return _known(
-        store.query("requests", REQUESTS, **_bounds(window), service=service, model=model or "", one_in=one_in)
-    )
+    return known(store.query("requests", REQUESTS, **bounds(window), service=service, model=model or "", one_in=one_in))
 
 
 def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
     """Requests, errors and tokens by step, by up to four dimensions. Schema: `TRAFFIC`; the rest as `read_latency`."""
     dimensions = _rollup_dimensions(step_s, by)
-    return _known(store.query("traffic", TRAFFIC, **_bounds(window), service=service, step_s=step_s, **dimensions))
+    return known(store.query("traffic", TRAFFIC, **bounds(window), service=service, step_s=step_s, **dimensions))
 
 
 def read_traffic_steps(store: Store, window: Window) -> pl.DataFrame:
     """Requests of every service by five minutes; a step without any is not there. Schema: `TRAFFIC_STEPS`."""
-    return store.query("traffic_steps", TRAFFIC_STEPS, **_bounds(window))
+    return store.query("traffic_steps", TRAFFIC_STEPS, **bounds(window))
 
 
 def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
@@ -223,8 +202,8 @@ def read_latency(store: Store, window: Window, service: str, step_s: int, by: Co
         ValueError: for a step that is no multiple of 15 s, or an unknown dimension.
     """
     dimensions = _rollup_dimensions(step_s, by)
-    frame = store.query("latency", LATENCY, **_bounds(window), service=service, step_s=step_s, **dimensions)
-    return _known(_percentile_columns(frame))
+    frame = store.query("latency", LATENCY, **bounds(window), service=service, step_s=step_s, **dimensions)
+    return known(_percentile_columns(frame))
 
 
 def read_slo_counts(
@@ -253,7 +232,7 @@ def read_slo_counts(
     return store.query(
         "slo_counts",
         SLO_COUNTS,
-        **_bounds(window),
+        **bounds(window),
         service=service,
         indicator=indicator.value,
         threshold_ms=0.0 if threshold_ms is None else threshold_ms,
@@ -277,14 +256,14 @@ def read_slo_waiting(
     """
     names = [metric.lower() for metric in metrics]
     asked = {"metrics": names, "model": selection.model or "", "pool": selection.pool or ""}
-    return store.query("slo_waiting", SLO_WAITING, **_bounds(window), service=service, **asked)
+    return store.query("slo_waiting", SLO_WAITING, **bounds(window), service=service, **asked)
 
 
 def read_slo_newest(
     store: Store, window: Window, service: str, data: Literal["requests", "samples"], selection: Selection
 ) -> pl.DataFrame:
     """The newest request of a service, or sample of anything, of each minute that had any. Schema: `SLO_NEWEST`."""
-    return store.query("slo_newest", SLO_NEWEST, **_bounds(window), service=service, data=data, **_selected(selection))
+    return store.query("slo_newest", SLO_NEWEST, **bounds(window), service=service, data=data, **_selected(selection))
 
 
 def read_slo_first(
@@ -311,7 +290,7 @@ def read_slo_gpus(
     """
     asked = {"alive": [name.lower() for name in alive], "nodes": _like(nodes)}
     codes = [float(code) for code in xids]
-    return store.query("slo_gpus", SLO_GPUS, **_bounds(window), **asked, xid=xid.lower(), xids=codes)
+    return store.query("slo_gpus", SLO_GPUS, **bounds(window), **asked, xid=xid.lower(), xids=codes)
 
 
 def read_slo_gpu_seen(store: Store, window: Window, alive: Sequence[str], nodes: str | None) -> pl.DataFrame:
@@ -320,7 +299,7 @@ def read_slo_gpu_seen(store: Store, window: Window, alive: Sequence[str], nodes:
     Arguments as of `read_slo_gpus`.
     """
     asked = {"alive": [name.lower() for name in alive], "nodes": _like(nodes)}
-    return store.query("slo_gpu_seen", SLO_GPU_SEEN, **_bounds(window), **asked)
+    return store.query("slo_gpu_seen", SLO_GPU_SEEN, **bounds(window), **asked)
 
 
 def _selected(selection: Selection) -> dict[str, str]:
@@ -335,7 +314,7 @@ def _like(pattern: str | None) -> str:
 
 def read_heatmap(store: Store, window: Window, service: str, indicator: Indicator, step_s: int) -> pl.DataFrame:
     """Requests by step and duration; bucket b covers 2^(b/4) to 2^((b+1)/4) ms. Schema: `HEATMAP`."""
-    return store.query("heatmap", HEATMAP, **_bounds(window), service=service, indicator=indicator.value, step_s=step_s)
+    return store.query("heatmap", HEATMAP, **bounds(window), service=service, indicator=indicator.value, step_s=step_s)
 
 
 def read_series(store: Store, window: Window, metrics: Sequence[str], labels: Sequence[str] = ()) -> pl.DataFrame:
@@ -344,7 +323,7 @@ def read_series(store: Store, window: Window, metrics: Sequence[str], labels: Se
     `labels` of the frame are the values of the labels asked for, in their order; empty text for one that is not there.
     """
     names = [metric.lower() for metric in metrics]
-    return _known(store.query("series", SERIES, **_bounds(window), metrics=names, labels=list(labels)))
+    return known(store.query("series", SERIES, **bounds(window), metrics=names, labels=list(labels)))
 
 
 def read_calls(store: Store, window: Window, trace_ids: Sequence[str]) -> pl.DataFrame:
@@ -353,7 +332,7 @@ def read_calls(store: Store, window: Window, trace_ids: Sequence[str]) -> pl.Dat
     Of spans that came in through our own door; somebody else's table is not asked.
     """
     table = f"{store.table_prefix()}otel_traces"
-    return _known(store.query("calls", CALLS, **_bounds(window), trace_ids=list(trace_ids), table=table))
+    return known(store.query("calls", CALLS, **bounds(window), trace_ids=list(trace_ids), table=table))
 
 
 def read_samples(
@@ -379,7 +358,7 @@ def read_samples(
     }
     hours = _rolled_up_hours(store, window) if step_s in ROLLUP_STEPS_S else []
     parts = [
-        store.query("samples", SAMPLES, **_bounds(stretch), block_s=block_s, **ask)
+        store.query("samples", SAMPLES, **bounds(stretch), block_s=block_s, **ask)
         for stretch in _without_hours(window, hours)
     ]
     if hours:
@@ -424,22 +403,22 @@ def _hour_of(time: datetime) -> datetime:
 
 def read_replica_pools(store: Store, window: Window) -> pl.DataFrame:
     """Which pool and model each replica last served requests in. Schema: `REPLICA_POOLS`."""
-    return _known(store.query("replica_pools", REPLICA_POOLS, **_bounds(window)))
+    return known(store.query("replica_pools", REPLICA_POOLS, **bounds(window)))
 
 
 def read_hours_with_requests(store: Store, window: Window) -> list[datetime]:
     """The hours of a window in which a request began, in order."""
-    return list(store.query("hours_with_requests", _HOURS, **_bounds(window))["hour"])
+    return list(store.query("hours_with_requests", _HOURS, **bounds(window))["hour"])
 
 
 def read_hours_with_samples(store: Store, window: Window) -> list[datetime]:
     """The hours of a window that hold samples, in order."""
-    return list(store.query("hours_with_samples", _HOURS, **_bounds(window))["hour"])
+    return list(store.query("hours_with_samples", _HOURS, **bounds(window))["hour"])
 
 
 def read_user_tenants(store: Store, window: Window, limit: int = 1_000_000) -> dict[str, str | None]:
     """The users of a window, each with the tenant of most of its requests; None is not known."""
-    frame = _known(store.query("user_tenants", _USER_TENANTS, **_bounds(window), limit=limit))
+    frame = known(store.query("user_tenants", _USER_TENANTS, **bounds(window), limit=limit))
     return dict(frame.iter_rows())
 
 
@@ -476,36 +455,9 @@ def read_freshness(store: Store, now: datetime) -> dict[str, datetime | None]:
     return known
 
 
-def read_incidents(
-    store: Store, window: Window, service: str | None = None, status: Status | None = None, limit: int | None = None
-) -> list[Incident]:
-    """Incidents that were going on in the window, newest first; only so many of them where a limit is given.
-
-    Raises:
-        QueryError: without a limit, when there are 10,000 or more.
-    """
-    frame = store.query(
-        "incidents",
-        _INCIDENTS,
-        **_bounds(window),
-        service=service or "",
-        status=status.value if status else "",
-        limit=_INCIDENTS_MAX if limit is None else limit,
-    )
-    if limit is None and frame.height >= _INCIDENTS_MAX:
-        raise QueryError(f"there were {_INCIDENTS_MAX} incidents or more: ask for less time")
-    return [from_document(json.loads(document)) for document in frame["document"]]
-
-
-def read_incident(store: Store, incident_id: str) -> Incident | None:
-    """One incident; None when there is none of that id."""
-    frame = store.query("incident", _INCIDENTS, id=incident_id)
-    return from_document(json.loads(frame["document"][0])) if frame.height else None
-
-
 def read_quarantine(store: Store, window: Window, limit: int = 200) -> pl.DataFrame:
     """What came in the window and could not be stored, newest first. Schema: `QUARANTINE`."""
-    return store.query("quarantine", QUARANTINE, **_bounds(window), limit=limit)
+    return store.query("quarantine", QUARANTINE, **bounds(window), limit=limit)
 
 
 def read_sources(store: Store, window: Window) -> pl.DataFrame:
@@ -515,110 +467,12 @@ def read_sources(store: Store, window: Window) -> pl.DataFrame:
     target of which nothing but failed scrapes came in, `up` (0 or 1) for a source that is not scraped by us.
     """
     recent = max(window.start, window.end - timedelta(minutes=5))
-    return _known(store.query("sources", SOURCES, **_bounds(window), recent=recent))
-
-
-def write_incidents(store: Store, incidents: Sequence[Incident], now: datetime) -> None:
-    """Store these incidents; the newest version of an id wins."""
-    rows = [
-        {
-            "id": incident.id,
-            "service": incident.service,
-            "status": incident.status.value,
-            "started_at": incident.started_at,
-            "ended_at": incident.ended_at,
-            "document": json.dumps(to_document(incident), allow_nan=False),
-            "updated_at": now.astimezone(UTC),
-        }
-        for incident in incidents
-    ]
-    schema: Schema = {
-        "id": pl.String,
-        "service": pl.String,
-        "status": pl.String,
-        "started_at": TIME,
-        "ended_at": TIME,
-        "document": pl.String,
-        "updated_at": TIME,
-    }
-    store.insert("tailsight_incidents", pl.DataFrame(rows, schema=schema))
-
-
-def read_topology(store: Store) -> Topology:
-    """The wiring as last told, completed by what was discovered; empty when nobody told or discovered any."""
-    return merged(_read_topology(store, _TOLD), _read_topology(store, _DISCOVERED))
-
-
-def write_topology(store: Store, topology: Topology, now: datetime, *, discovered: bool = False) -> None:
-    """Keep the wiring that somebody told, or the one that was discovered: each in place of the last of its kind."""
-    write_document(store, "topology", _DISCOVERED if discovered else _TOLD, topology_to_document(topology), now)
-
-
-def _read_topology(store: Store, name: str) -> Topology:
-    document = read_document(store, "topology", name)
-    return topology_from_document(document) if document is not None else Topology()
-
-
-def read_document(store: Store, kind: str, name: str) -> Any:
-    """A document that was kept, as JSON has it; None when there is none."""
-    return _kept(store, kind, name)[0]
-
-
-def _kept(store: Store, kind: str, name: str) -> tuple[Any, datetime | None]:
-    """A document, and when it was kept or taken away; None for what never was."""
-    frame = store.query("document", _DOCUMENT, kind=kind, name=name)
-    if frame.is_empty():
-        return None, None
-    text, updated_at = frame.row(0)
-    return json.loads(text) if text else None, updated_at
+    return known(store.query("sources", SOURCES, **bounds(window), recent=recent))
 
 
 def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFrame:
     """Weekly reports that were kept, a row each, the newest week first. Schema: `KEPT_REPORTS`."""
-    return _known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
-
-
-def read_documents(store: Store, kind: str, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Documents of a kind, by name: all, or those of these names that are there."""
-    if names is not None and not names:
-        return {}
-    frame = store.query("documents", _DOCUMENTS, kind=kind, names=sorted(names or ()))
-    return {name: json.loads(document) for name, document in frame.iter_rows()}
-
-
-def write_document(store: Store, kind: str, name: str, document: Any, now: datetime) -> None:
-    """Keep a JSON document in place of the last of that kind and name; None takes it away."""
-    text = "" if document is None else json.dumps(document, allow_nan=False)
-    row = {"kind": kind, "name": name, "document": text, "updated_at": now.astimezone(UTC)}
-    store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
-
-
-def change_document(store: Store, kind: str, name: str, change: Callable[[Any], Any], now: datetime) -> Any:
-    """Put what `change` makes of a document in its place, and return that; None stands for none, before and after.
-
-    Of changes at once in this process each sees the one before it, and the last one stays, whoever looked at the clock
-    first.
-    """
-    with _CHANGING:
-        known, kept_at = _kept(store, kind, name)
-        changed = change(known)
-        if changed != known:
-            later = now if kept_at is None else max(now, kept_at + timedelta(microseconds=1))
-            write_document(store, kind, name, changed, later)
-    return changed
-
-
-def read_incident_notes(store: Store, incident_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What was noted of these incidents beside what was found: `notified_at`, `acknowledged_at`, by whom, notes."""
-    return read_documents(store, _INCIDENT_NOTES, incident_ids)
-
-
-def change_incident_notes(
-    store: Store, incident_id: str, change: Callable[[dict[str, Any]], dict[str, Any]], now: datetime
-) -> dict[str, Any]:
-    """Change what is noted of an incident, and all of it then."""
-    noted: dict[str, Any] = change_document(store, _INCIDENT_NOTES, incident_id, lambda known: change(known or {}), now)
-    return noted
+    return known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
 
 
 def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:
@@ -629,15 +483,6 @@ def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:
     if step_s <= 0 or step_s % 15:
         raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
     return {f"by_{name}": name in by for name in dimensions}
-
-
-def _bounds(window: Window) -> dict[str, Any]:
-    return {"start": window.start, "end": window.end}
-
-
-def _known(frame: pl.DataFrame) -> pl.DataFrame:
-    """Empty text means not known, and that is null."""
-    return frame.with_columns(pl.col(pl.String).replace("", None))
 
 
 def _percentile_columns(frame: pl.DataFrame) -> pl.DataFrame:

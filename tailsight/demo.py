@@ -29,7 +29,7 @@ from domain.incident import Incident, to_document
 from domain.topology import topology_from_document
 from domain.window import Window
 from simulator.workload import traffic_factor
-from storage.readers import write_topology
+from storage.topology import write_topology
 from tailsight.errors import DemoError
 from tailsight.settings import Settings
 from tailsight.wiring import Application

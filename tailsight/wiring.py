@@ -51,10 +51,11 @@ from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
 from storage.errors import StoreError
 from storage.gateway import Gateway
+from storage.incidents import read_incidents
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
-from storage.readers import read_incidents, write_topology
 from storage.store import Store
+from storage.topology import write_topology
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
 from tailsight.memory import keep_freed_memory

@@ -28,17 +28,10 @@ from domain.entity import Entity, EntityKind
 from domain.incident import Incident
 from domain.topology import Topology
 from domain.window import Window, step_of
-from storage.readers import (
-    read_document,
-    read_samples,
-    read_series,
-    read_services,
-    read_topology,
-    read_traffic,
-    sample_rows,
-    write_document,
-)
+from storage.documents import read_document, write_document
+from storage.readers import read_samples, read_series, read_services, read_traffic, sample_rows
 from storage.store import Store
+from storage.topology import read_topology
 
 NOW_S = 600.0  # within so long something was told, or nothing is known
 _READING_STEP_S = 30

@@ -22,16 +22,9 @@ from domain.cause import CauseKind, Explanation
 from domain.entity import Entity
 from domain.incident import Incident, Indicator
 from domain.window import Window
-from storage.readers import (
-    ROLLUP_STEPS_S,
-    read_calls,
-    read_requests,
-    read_samples,
-    read_series,
-    read_services,
-    read_topology,
-)
+from storage.readers import ROLLUP_STEPS_S, read_calls, read_requests, read_samples, read_series, read_services
 from storage.store import Store
+from storage.topology import read_topology
 
 _STEPS_MAX = 2000  # signals over long windows are read in coarser steps
 _LEAD_S = 60  # what is usual ends a minute before the onset: a ramp is not usual

@@ -33,7 +33,8 @@ from domain.incident import Incident, Indicator, Status
 from domain.slo import Objective
 from domain.window import Window, step_of
 from storage.errors import StoreError
-from storage.readers import ALL_REQUESTS, read_incidents, read_request_series, read_requests, write_incidents
+from storage.incidents import read_incidents, write_incidents
+from storage.readers import ALL_REQUESTS, read_request_series, read_requests
 from storage.store import Store
 
 log = logging.getLogger(__name__)

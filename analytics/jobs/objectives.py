@@ -30,12 +30,10 @@ from analytics.slo_windows import judged_window
 from domain.incident import Indicator
 from domain.slo import Exclusion, Objective, SloStatus
 from domain.window import Window
+from storage.documents import SLO_DOCUMENTS, SLO_EXCLUSIONS, read_documents
 from storage.readers import (
     SLO_COUNTS,
-    SLO_DOCUMENTS,
-    SLO_EXCLUSIONS,
     SLO_WAITING,
-    read_documents,
     read_latency,
     read_services,
     read_slo_counts,

@@ -134,8 +134,8 @@ def answer(folder: Path, incident: Incident) -> list[Answer]:
     from analytics.jobs.incidents import analyze  # noqa: PLC0415
     from storage.migrate import migrate  # noqa: PLC0415
     from storage.open import open_owned  # noqa: PLC0415
-    from storage.readers import write_topology  # noqa: PLC0415
     from storage.settings import StoreSettings  # noqa: PLC0415
+    from storage.topology import write_topology  # noqa: PLC0415
 
     store = open_owned(StoreSettings(url=f"chdb://{folder / 'data'}"))
     try:

@@ -60,9 +60,10 @@ from simulator.quirks import Quirks
 from simulator.run import Simulation
 from storage.migrate import migrate
 from storage.open import open_owned
-from storage.readers import read_requests, write_topology
+from storage.readers import read_requests
 from storage.settings import StoreSettings
 from storage.store import Store
+from storage.topology import write_topology
 
 SUITES = ("one", "confused", "two", "removed", "clean")
 KINDS: tuple[CauseKind, ...] = tuple(kind for kind in CauseKind if kind is not CauseKind.UNKNOWN)

@@ -36,8 +36,10 @@ from dashboards.whereabouts import show_whereabouts
 from domain.incident import Incident, Indicator, Status
 from domain.window import Window
 from domain.wording import sentence
-from storage.readers import read_incident, read_latency, read_request_series, read_topology
+from storage.incidents import read_incident
+from storage.readers import read_latency, read_request_series
 from storage.store import Store
+from storage.topology import read_topology
 
 _BEFORE_S_MIN, _BEFORE_S_MAX = 1_800, 21_600
 _AFTER_S = 600

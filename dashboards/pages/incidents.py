@@ -22,7 +22,7 @@ from dashboards.handling import acknowledged
 from dashboards.severity import SEVERITIES
 from dashboards.state import INCIDENTS_RANGE, PageState, incident_path, parse_state
 from domain.incident import Incident, Status
-from storage.readers import read_incident_notes, read_incidents
+from storage.incidents import read_incident_notes, read_incidents
 
 _HEADS = ("Severity", "Incident", "Began (UTC)", "Lasted", "p99", "Budget spent", "Likely cause", "State")
 _LIMIT = 200

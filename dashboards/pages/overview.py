@@ -37,13 +37,8 @@ from dashboards.verdict import Verdict, days_seen, line_tone, look_of, pace, sta
 from domain.incident import Incident, Indicator
 from domain.slo import SloStatus
 from domain.window import Window
-from storage.readers import (
-    read_freshness,
-    read_heatmap,
-    read_incidents,
-    read_latency,
-    read_services,
-)
+from storage.incidents import read_incidents
+from storage.readers import read_freshness, read_heatmap, read_latency, read_services
 from storage.store import Store
 
 _EARLIER_KEPT_S = 600.0

@@ -28,10 +28,10 @@ from simulator.fill import fill
 from simulator.run import Simulation
 from storage.migrate import migrate
 from storage.open import open_owned
-from storage.readers import write_topology
 from storage.rollup import roll_up_signals
 from storage.settings import StoreSettings
 from storage.store import Store
+from storage.topology import write_topology
 from tailsight.settings import Settings
 from tailsight.simulate import scrape_plan
 

@@ -121,7 +121,7 @@ def incidents(
     from alerts.checks import who_is_told
     from alerts.handling import handling_document
     from reports.incident import incident_report
-    from storage.readers import read_incident_notes, read_incidents
+    from storage.incidents import read_incident_notes, read_incidents
 
     now = datetime.now(UTC)
     with configured_store(config) as (store, settings):
@@ -146,7 +146,7 @@ def incidents(
 
 def _named(store: "Store", name: str, now: datetime) -> Incident:
     """The incident of an id, or of the only one that begins so."""
-    from storage.readers import read_incident, read_incidents
+    from storage.incidents import read_incident, read_incidents
 
     if (one := read_incident(store, name)) is not None:
         return one

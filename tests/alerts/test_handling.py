@@ -26,7 +26,7 @@ from alerts.notification import Notification, Reason
 from alerts.receivers.pagerduty import dedup_key
 from domain.alert import Alert
 from domain.window import rfc3339
-from storage.readers import read_incident_notes
+from storage.incidents import read_incident_notes
 from storage.store import Store
 from tests.domain.examples import PAGING, UNEXPLAINED
 

@@ -22,7 +22,8 @@ from domain.alert import Alert
 from domain.incident import Indicator, Status
 from domain.slo import Objective
 from domain.window import Window
-from storage.readers import read_document, write_incidents
+from storage.documents import read_document
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.analytics.cost.test_cost_jobs import long_past
 from tests.api.clock import NOW

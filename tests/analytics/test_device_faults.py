@@ -34,7 +34,7 @@ from domain.entity import Entity, EntityKind
 from domain.incident import Severity, Status
 from domain.topology import Node, SwitchPort, Topology
 from domain.window import Window
-from storage.readers import Schema
+from storage.frames import Schema
 from storage.store import Store
 from tests.domain.examples import PAGING
 

@@ -11,7 +11,7 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from domain.alert import Alert
 from domain.window import rfc3339
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.alerts.loopback import receiving, runs, settings_of
 from tests.api.clock import NOW

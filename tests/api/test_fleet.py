@@ -10,8 +10,8 @@ import pytest
 from analytics.knowledge import shipped_knowledge
 from simulator.fill import fill
 from simulator.run import Simulation
-from storage.readers import write_topology
 from storage.store import Store
+from storage.topology import write_topology
 from tests.api.clock import NOW
 
 START = NOW - timedelta(minutes=30)

@@ -23,7 +23,7 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings, HooksSettings
 from domain.alert import Alert
 from domain.window import rfc3339
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.api.clock import NOW
 from tests.api.conftest import Asker

@@ -9,7 +9,7 @@ import pytest
 from api.incidents import incidents_after
 from domain.incident import Incident, Status, to_document
 from domain.window import Window, rfc3339
-from storage.readers import read_incidents, write_incidents
+from storage.incidents import read_incidents, write_incidents
 from storage.store import Store
 from tests.api.clock import NOW
 

@@ -14,7 +14,7 @@ from analytics.knowledge import shipped_knowledge
 from analytics.slo_documents.objectives import document_of
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Objective, Period, Selection, Sla, Slices
-from storage.readers import SLO_DOCUMENTS, write_document
+from storage.documents import SLO_DOCUMENTS, write_document
 from storage.store import Store
 from tests.api.clock import NOW
 

@@ -9,8 +9,8 @@ import pytest
 from api.problems import Problem
 from api.topology import parse_topology
 from domain.topology import topology_from_document
-from storage.readers import write_topology
 from storage.store import Store
+from storage.topology import write_topology
 from tests.api.clock import NOW
 
 YAML = b"""

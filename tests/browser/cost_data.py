@@ -13,7 +13,7 @@ from analytics.cost.gpu_time import BUSY
 from domain.cost import IdleCause
 from domain.window import Window
 from storage.cost_hours import GPU_HOURS, REQUEST_HOURS, UNSETTLED, read_unsettled_hours
-from storage.readers import TIME
+from storage.frames import TIME
 from storage.store import Store
 from tests.browser.fixture_data import NOW
 

@@ -23,7 +23,7 @@ from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, R
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.store import Store
 
 NOW = datetime(2026, 11, 23, 3, 7, tzinfo=UTC)

@@ -9,7 +9,7 @@ from alerts.settings import AlertsSettings
 from analytics.slo_exclusions import exclusion_document
 from domain.incident import Indicator
 from domain.slo import Calendar, CreditTier, Exclusion, Objective, Period, Selection, Sla
-from storage.readers import SLO_EXCLUSIONS, change_document
+from storage.documents import SLO_EXCLUSIONS, change_document
 from storage.store import Store
 from tests.browser.fixture_data import BEGAN, NOW, OBJECTIVES
 

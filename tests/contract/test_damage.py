@@ -14,7 +14,7 @@ from domain.cause import CauseKind
 from domain.incident import Indicator, Severity, Status
 from domain.slo import Objective
 from domain.window import Window
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.contract.request_rows import insert_requests
 

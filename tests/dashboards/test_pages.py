@@ -26,7 +26,7 @@ from dashboards.state import incident_path, slo_path
 from domain.freshness import Looks
 from domain.incident import Indicator, Severity, Status
 from domain.slo import Objective
-from storage.readers import read_incident, write_incidents
+from storage.incidents import read_incident, write_incidents
 from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker

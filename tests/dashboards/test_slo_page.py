@@ -24,7 +24,7 @@ from dashboards.state import PageState, slo_path
 from domain.incident import Indicator, Severity
 from domain.slo import Counted, CreditExposure, Exclusion, Objective, Period, PeriodStatus, Slices, SloState
 from domain.window import Window
-from storage.readers import SLO_EXCLUSIONS, read_document
+from storage.documents import SLO_EXCLUSIONS, read_document
 from storage.store import Store
 from tests.browser import slo_data
 from tests.browser.fixture_data import NOW

@@ -17,7 +17,7 @@ from domain.cause import CauseKind
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator
 from domain.slo import Objective
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.reports.weekly_sample import incidents as sample_incidents
 

@@ -17,7 +17,7 @@ from analytics.knowledge import shipped_knowledge
 from reports.delivery import WeeklyDelivery, last_due, weekly_announcement
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
-from storage.readers import read_document, write_document
+from storage.documents import read_document, write_document
 from storage.store import Store
 from tests.alerts.loopback import Mailbox, mailing
 from tests.reports.stored_fortnight import OBJECTIVES, PRICING, fill

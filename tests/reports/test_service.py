@@ -14,7 +14,8 @@ from domain.slo import Objective
 from reports.service import FORMATS, KIND, TableError, WeekError, WeeklyReports, rendered
 from reports.settings import WeeklySettings
 from reports.tables import TABLES, weekly_tables
-from storage.readers import read_document, write_incidents
+from storage.documents import read_document
+from storage.incidents import write_incidents
 from storage.store import Store
 from tests.reports.stored_fortnight import NOW, OBJECTIVES, OVER, PRICING, fill, incidents
 from tests.reports.weekly_formats import EMPTY, SAMPLE

@@ -25,8 +25,9 @@ from collector.settings import CollectorSettings
 from domain.entity import Entity, EntityKind
 from domain.topology import Node, SwitchPort, Topology
 from domain.window import Window
-from storage.readers import read_series, read_topology, write_topology
+from storage.readers import read_series
 from storage.store import Store
+from storage.topology import read_topology, write_topology
 
 PROGRAMS = ("ibsim", "ibsim-run", "opensm", "ibnetdiscover", "perfquery", "ibqueryerrors")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 import polars as pl
 from storage.errors import StoreError
 from storage.open import open_store
-from storage.readers import read_document
+from storage.documents import read_document
 from storage.settings import StoreSettings
 try:
     store = open_store(StoreSettings(url=f"chdb://{sys.argv[1]}"))

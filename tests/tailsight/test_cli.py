@@ -296,7 +296,7 @@ from dataclasses import replace
 from storage.migrate import migrate
 from storage.open import open_store
 from alerts.handling import acknowledge, add_note
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.settings import StoreSettings
 from tests.domain.examples import PAGING, UNEXPLAINED
 now = datetime.now(UTC)

@@ -39,7 +39,7 @@ NOT_REPLAYED = [{"source": source, "why": why} for source, why in replay.NOT_REP
 WRITE_AN_INCIDENT = """
 import sys
 from storage.open import open_owned
-from storage.readers import write_incidents
+from storage.incidents import write_incidents
 from storage.settings import StoreSettings
 from tests.domain.examples import PAGING
 store = open_owned(StoreSettings(url=sys.argv[1]))

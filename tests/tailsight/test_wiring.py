@@ -142,7 +142,8 @@ from domain.cause import Evidence
 from domain.incident import Indicator
 from domain.slo import Objective
 from reports.weekly import week_at
-from storage.readers import SLO_DOCUMENTS, write_document, write_incidents
+from storage.documents import SLO_DOCUMENTS, write_document
+from storage.incidents import write_incidents
 from tests.contract.payloads import SECOND_NS, gauge, metrics, point
 from tests.contract.request_rows import insert_requests
 from tests.dashboards.asking import Asker
