@@ -3,17 +3,18 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from analytics.cost.jobs import settle
 from collector.cardinality import CardinalityGuard
-from storage.retention import Day, Retention, disk_of, oldest_days
+from storage.retention import Retention, disk_of
 from storage.rollup import count_unknown_hours, roll_up_signals
 from storage.store import Store
 from tailsight.settings import Settings
+from tailsight.telemetry import UpkeepTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Upkeep:
         self._pricing = settings.cost.to_job()
         self._looked_far_at: datetime | None = None
         self._guard = CardinalityGuard(store, settings.collector.cardinality, registry)
-        self._telemetry = _UpkeepTelemetry(registry)
+        self._telemetry = UpkeepTelemetry(registry)
         count_unknown_hours(store)
 
     @property
@@ -87,62 +88,3 @@ class Upkeep:
         else:
             self._telemetry.runs.labels(name, "done").inc()
             self._telemetry.last_success.labels(name).set(time.time())
-
-
-class _UpkeepTelemetry:
-    """What the upkeep says of itself at /metrics."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.runs = Counter(
-            "tailsight_upkeep_runs",
-            "Rounds of a part of the upkeep, by outcome",
-            ["part", "outcome"],
-            registry=registry,
-        )
-        self.last_success = Gauge(
-            "tailsight_upkeep_last_success_timestamp_seconds",
-            "When a part of the upkeep last went well",
-            ["part"],
-            registry=registry,
-        )
-        self.rolled_up_hours = Counter(
-            "tailsight_rollup_hours", "Hours of samples rolled up by minute, again ones included", registry=registry
-        )
-        self.settled_hours = Counter(
-            "tailsight_cost_settled_hours", "Hours of cost settled, again ones included", registry=registry
-        )
-        self.dropped_rows = Counter(
-            "tailsight_retention_dropped_rows", "Rows dropped, by reason", ["table", "reason"], registry=registry
-        )
-        self.dropped_bytes = Counter(
-            "tailsight_retention_dropped_bytes",
-            "Bytes on the disk dropped, by reason",
-            ["table", "reason"],
-            registry=registry,
-        )
-        self.oldest_day = Gauge(
-            "tailsight_retention_oldest_day_timestamp_seconds",
-            "Beginning of the oldest day that a table holds",
-            ["table"],
-            registry=registry,
-        )
-        self.kept_bytes = Gauge(
-            "tailsight_retention_kept_bytes", "Bytes on the disk that a table holds", ["table"], registry=registry
-        )
-        self.disk_used = Gauge(
-            "tailsight_disk_used_ratio", "Share of the embedded store's disk that is used", registry=registry
-        )
-        self.disk_full = Gauge(
-            "tailsight_disk_full",
-            "1 while the disk is over its mark and nothing is left to drop: senders are refused",
-            registry=registry,
-        )
-
-    def tell_kept(self, days: tuple[Day, ...]) -> None:
-        """The days that are left, table by table."""
-        self.oldest_day.clear()
-        for table, day in oldest_days(days).items():
-            self.oldest_day.labels(table).set(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-        self.kept_bytes.clear()
-        for kept in days:
-            self.kept_bytes.labels(kept.table).inc(kept.size_bytes)

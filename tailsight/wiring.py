@@ -7,7 +7,6 @@ a port of its own; beside them the scraper and the analysis.
 import asyncio
 import contextlib
 import logging
-import math
 import socket
 import threading
 import time
@@ -15,13 +14,12 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import yaml
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
 from alerts.checks import who_is_told
@@ -31,7 +29,7 @@ from alerts.service import Alerting
 from alerts.sources import TELLS, AlertSources, Moment, SourceFailures, StoreFindings, Telling
 from analytics.jobs.explaining import explain_window
 from analytics.jobs.incidents import analyze
-from analytics.jobs.objectives import RecentCounts, chosen, default_objectives, kept_objectives
+from analytics.jobs.objectives import RecentCounts
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState
@@ -41,7 +39,6 @@ from dashboards.app import create_dashboard
 from domain.address import http_url, local_url
 from domain.freshness import Looks
 from domain.incident import Incident, Status
-from domain.slo import Objective
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.delivery import WeeklyDelivery
@@ -59,13 +56,13 @@ from storage.topology import write_topology
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
 from tailsight.memory import keep_freed_memory
+from tailsight.objectives import Objectives
 from tailsight.settings import Settings, listens_openly
+from tailsight.telemetry import AnalysisTelemetry, BuildTelemetry, CatchUpTelemetry
 from tailsight.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
-_OBJECTIVES_SECONDS = 60.0
-_KEPT_SECONDS = 2.0
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
 _SCRAPER = "scraper"
@@ -99,11 +96,11 @@ class Application:
         self._pricing = settings.cost.to_job()
         self._job = settings.analytics.to_job(settings.knowledge.known, self._pricing)
         self._registry = CollectorRegistry()
-        _BuildTelemetry(self._registry)
+        BuildTelemetry(self._registry)
         ProcessCollector(registry=self._registry)
-        self._analysis = _AnalysisTelemetry(self._registry)
+        self._analysis = AnalysisTelemetry(self._registry)
         self._looks: Looks | None = None  # before the analysis begins
-        self._catching_up = _CatchUpTelemetry(self._registry)
+        self._catching_up = CatchUpTelemetry(self._registry)
         self._sockets: dict[str, socket.socket] = {}
         with contextlib.ExitStack() as opened:
             self._open(opened)
@@ -132,7 +129,7 @@ class Application:
         self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
         if settings.topology.file is not None:
             _read_topology(self.store, settings.topology.file)
-        self.objectives = _Objectives(self.store, settings.promised)
+        self.objectives = Objectives(self.store, settings.promised, _now)
         if path is None and settings.collector.wal.folder is None:
             log.warning(
                 "what is acknowledged and not loaded yet lies in %s, where a start from another folder would not find "
@@ -437,72 +434,6 @@ class Application:
                 for table, rows in done.rows.items():
                     self._catching_up.rows.labels(table).inc(rows)
             await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))
-
-
-class _BuildTelemetry:
-    """What runs, at /metrics."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        build = Gauge("tailsight_build_info", "Always 1; the version that runs", ["version"], registry=registry)
-        build.labels(version("tailsight")).set(1)
-
-
-class _AnalysisTelemetry:
-    """What the analysis says of itself at /metrics."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.runs = Counter("tailsight_analysis_runs", "Looks for spikes, by outcome", ["outcome"], registry=registry)
-        self.seconds = Histogram("tailsight_analysis_seconds", "Seconds one look took", registry=registry)
-        self.last_success = Gauge(
-            "tailsight_analysis_last_success_timestamp_seconds",
-            "When the last look that went well ended",
-            registry=registry,
-        )
-
-
-class _CatchUpTelemetry:
-    """What reading tables of somebody else's says of itself at /metrics."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.rows = Counter("tailsight_catch_up_rows", "Rows seen for the first time", ["table"], registry=registry)
-        self.looks = Counter(
-            "tailsight_catch_up_looks", "Looks for new rows, by outcome", ["outcome"], registry=registry
-        )
-        self.last_success = Gauge(
-            "tailsight_catch_up_last_success_timestamp_seconds",
-            "When the last look that went well ended",
-            registry=registry,
-        )
-
-
-class _Objectives:
-    """The objectives of the configuration, of files and of the API; without any, a first promise for each service.
-
-    One of the API stands in place of one of the configuration, but not of one of a file.
-
-    Looked for anew each few seconds, the first promises each minute.
-    """
-
-    def __init__(self, store: Store, configured: Sequence[Objective]) -> None:
-        self._store = store
-        self._configured = configured
-        self._kept: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
-        self._first: tuple[float, tuple[Objective, ...]] = (-math.inf, ())
-
-    @property
-    def are_proposed(self) -> bool:
-        """Are they first promises that we made up, because nobody made any."""
-        return not (self._configured or self._kept[1])
-
-    def __call__(self) -> Sequence[Objective]:
-        if time.monotonic() - self._kept[0] > _KEPT_SECONDS:
-            self._kept = (time.monotonic(), kept_objectives(self._store))
-        told = chosen(self._configured, self._kept[1])
-        if told:
-            return told
-        if time.monotonic() - self._first[0] > _OBJECTIVES_SECONDS or not self._first[1]:
-            self._first = (time.monotonic(), default_objectives(self._store, _now()))
-        return self._first[1]
 
 
 class _Server(uvicorn.Server):

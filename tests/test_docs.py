@@ -24,8 +24,7 @@ from reports.delivery import _Telemetry as _WeeklyTelemetry
 from storage.store import Store
 from tailsight.cli import app
 from tailsight.settings import KnowledgeSettings, Settings
-from tailsight.upkeep import _UpkeepTelemetry
-from tailsight.wiring import _AnalysisTelemetry, _BuildTelemetry, _CatchUpTelemetry
+from tailsight.telemetry import AnalysisTelemetry, BuildTelemetry, CatchUpTelemetry, UpkeepTelemetry
 from tests.documents import yaml_blocks
 
 _ROOT = Path(__file__).parents[1]
@@ -118,7 +117,7 @@ def own_metrics() -> list[Any]:
     Telemetry(registry)
     CardinalityGuard(cast("Store", None), CardinalitySettings(), registry)
     SourceFailures(registry)
-    wired = (_BuildTelemetry, _UpkeepTelemetry, _AnalysisTelemetry, _CatchUpTelemetry)
+    wired = (BuildTelemetry, UpkeepTelemetry, AnalysisTelemetry, CatchUpTelemetry)
     for telemetry in (*wired, _AlertingTelemetry, _WeeklyTelemetry):
         telemetry(registry)
     return list(registry._collector_to_names)

@@ -138,7 +138,8 @@ def simulate(
         list[str] | None, typer.Option(help="KIND:STARTS_IN_SECONDS:LASTS_SECONDS; negative: in the history.")
     ] = None,
     encoder: Annotated[
-        str, typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories).")
+        Literal["sdk", "template"],
+        typer.Option(help="sdk (the real OpenTelemetry SDK) or template (for long histories)."),
     ] = "sdk",
     load: Annotated[float, typer.Option(help="The usual rate of requests, times this.", min=0.01)] = 1.0,
     live: Annotated[bool, typer.Option("--live", help="Then follow the wall clock until a signal.")] = False,
@@ -148,9 +149,6 @@ def simulate(
     from tailsight.simulate import parted
     from tailsight.simulate import simulate as play
 
-    if encoder not in ("sdk", "template"):
-        fail(f"--encoder is {encoder!r}; valid are sdk, template", Exit.WRONG_USE)
-    chosen: Literal["sdk", "template"] = "sdk" if encoder == "sdk" else "template"
     try:
         moment = from_rfc3339(end) if end else datetime.now(UTC)
         faults = [_planned_fault(text) for text in fault or []]
@@ -165,7 +163,7 @@ def simulate(
             history=timedelta(seconds=history_s),
             faults=faults,
             live=live,
-            encoder=chosen,
+            encoder=encoder,
             load_ratio=load,
         )
     except ReplayError as error:
