@@ -95,7 +95,7 @@ def test_a_configuration_is_checked_without_waiting_for_what_only_runs(tmp_path:
         (("analyze", "--from", HOUR[3], "--to", HOUR[1]), "not after its start"),
         (("explain", "--service", "chat", "--from", "now", "--to", HOUR[3]), "'now' is not an RFC 3339 time"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"), "expected KIND:STARTS_IN_SECONDS"),
-        (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "valid are sdk, template"),
+        (("simulate", "--otlp", "http://127.0.0.1:1", "--encoder", "xml"), "is not one of 'sdk', 'template'"),
         (("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gpu_fault:0:60"), "give --live"),
         (
             ("simulate", "--otlp", "http://127.0.0.1:1", "--fault", "gremlins:0:60"),
