@@ -3,14 +3,8 @@
 An open page asks again every few seconds, while the hours that make its figures are over and seldom change.
 """
 
-import logging
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
 
 import polars as pl
 
@@ -26,18 +20,14 @@ from analytics.cost.jobs import (
 )
 from analytics.cost.runaway import BudgetStatus
 from analytics.cost.variance import Variance, alike, variance
+from dashboards.cache import AnswerCache, BackgroundAnswer
 from dashboards.context import PageContext
 from dashboards.state import COST_RANGE, COST_RANGES, PageState
 from domain.window import Window
 
-_log = logging.getLogger(__name__)
-
 _COSTS_KEPT_S = 60.0
 _LIVE_HOURS_MAX = 2  # the others are there once they are settled: nobody waits for a page until then
 _WAIT_S = 3.0  # for a forecast or advice: to try what could be takes longer than a page may
-_KEPT_MAX = 24
-
-Answer = TypeVar("Answer")
 
 
 def cost_window(state: PageState, now: datetime) -> Window:
@@ -62,80 +52,17 @@ def known_costs(units: pl.DataFrame) -> pl.DataFrame:
     return units.with_columns(pl.when(pl.col("gpu_hours") > 0).then(pl.col(dollars)))
 
 
-class Kept(Generic[Answer]):
-    """The newest answers, each for so many seconds. Whoever asks for one that is being made waits for that one."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._answers: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()
-        self._making: dict[Hashable, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, ask: Callable[[], Answer]) -> Answer:
-        """The answer kept, or a new one."""
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._lock:
-                known = self._answers.get(key)
-            if known is None or self._clock() - known[0] > self._seconds:
-                known = (self._clock(), ask())
-                with self._lock:
-                    self._answers[key] = known
-                    while len(self._answers) > _KEPT_MAX:
-                        oldest, _ = self._answers.popitem(last=False)
-                        self._making.pop(oldest, None)
-            return known[1]
-
-
-class Aside(Generic[Answer]):
-    """The newest answer to a question that takes too long to wait for: a thread of its own makes the next."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key: Hashable = None
-        self._answer: Answer | None = None
-        self._made: threading.Event | None = None
-
-    def get(self, key: Hashable, ask: Callable[[], Answer], wait_s: float) -> Answer | None:
-        """The answer for that key when it is there in time, else the one before; None when there was none."""
-        with self._lock:
-            if key == self._key:
-                return self._answer
-            if self._made is None:
-                self._made = threading.Event()
-                threading.Thread(target=self._make, args=(key, ask), name="looking ahead", daemon=True).start()
-            made = self._made
-        made.wait(wait_s)
-        with self._lock:
-            return self._answer
-
-    def _make(self, key: Hashable, ask: Callable[[], Answer]) -> None:
-        try:
-            answer = ask()
-        except Exception:
-            _log.exception("what takes long for a page could not be made; the next refresh tries again")
-        else:
-            with self._lock:
-                self._key, self._answer = key, answer
-        with self._lock:
-            made, self._made = self._made, None
-        if made is not None:
-            made.set()
-
-
 class CostReader:
     """Bills, unit costs, forecast and advice. Call it in a worker thread."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context
-        self._costs: Kept[Costs] = Kept(_COSTS_KEPT_S)
-        self._units: Kept[pl.DataFrame] = Kept(_COSTS_KEPT_S)
-        self._variances: Kept[Variance] = Kept(_COSTS_KEPT_S)
-        self._budgets: Aside[list[BudgetStatus]] = Aside()
-        self._forecast: Aside[Forecast | NoForecast] = Aside()
-        self._ranking: Aside[Ranking] = Aside()
+        self._costs: AnswerCache[Costs] = AnswerCache(_COSTS_KEPT_S)
+        self._units: AnswerCache[pl.DataFrame] = AnswerCache(_COSTS_KEPT_S)
+        self._variances: AnswerCache[Variance] = AnswerCache(_COSTS_KEPT_S)
+        self._budgets: BackgroundAnswer[list[BudgetStatus]] = BackgroundAnswer()
+        self._forecast: BackgroundAnswer[Forecast | NoForecast] = BackgroundAnswer()
+        self._ranking: BackgroundAnswer[Ranking] = BackgroundAnswer()
 
     def costs(self, window: Window) -> Costs:
         """The bill of a window, split."""

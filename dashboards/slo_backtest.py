@@ -5,7 +5,7 @@ import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 import polars as pl
@@ -15,10 +15,10 @@ from dash.development.base_component import Component
 from analytics.jobs.objectives import backtest, backtest_counts, kept_exclusions
 from analytics.slo import excluded_windows
 from dashboards import figures, slo_figures, text
+from dashboards.cache import AnswerCache
 from dashboards.callbacks import callback
 from dashboards.components import badge, chart, figure_of, page_link, panel
 from dashboards.context import PageContext
-from dashboards.cost_reading import Kept
 from dashboards.severity import SEVERITIES
 from dashboards.slo_figures import Trial
 from dashboards.state import incident_path, slo_name_of, slo_path
@@ -35,6 +35,8 @@ _FACTORS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
 _KEPT_S = 120.0
 _TOLD_MAX = 8
 _DAY_S = 86_400
+
+CountsCache: TypeAlias = AnswerCache[pl.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def layout() -> Component:
 
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this part. Not at each tick: the answer is of days, and a hand may be on a slider."""
-    counted: Kept[pl.DataFrame] = Kept(_KEPT_S)
+    counted: CountsCache = AnswerCache(_KEPT_S)
 
     @callback(app, Output("backtest-controls", "children"), Input("url", "pathname"))
     async def show_controls(path: str | None) -> Component:
@@ -271,7 +273,7 @@ def alert_list(trial: Trial, now: datetime) -> Component | None:
     return html.Ul(rows, className="fired", **{"aria-label": "What the trial would have brought"})
 
 
-def _answer(context: PageContext, counted: Kept[pl.DataFrame], name: str, setting: Sequence[Any]) -> tuple[Any, ...]:
+def _answer(context: PageContext, counted: CountsCache, name: str, setting: Sequence[Any]) -> tuple[Any, ...]:
     objective = context.objective(name)
     if objective is None:
         return None, figures.empty("Nothing to try"), None, None
@@ -315,7 +317,7 @@ def _paging(context: PageContext, objective: Objective, window: Window) -> list[
     ]
 
 
-def _counts(context: PageContext, counted: Kept[pl.DataFrame], objective: Objective, window: Window) -> pl.DataFrame:
+def _counts(context: PageContext, counted: CountsCache, objective: Objective, window: Window) -> pl.DataFrame:
     """The counts of a setting, kept for a while: a target needs no others, and a hand comes back to a stop."""
     key: Hashable = (replace(objective, target_ratio=0.0), window)
     return counted.get(key, lambda: backtest_counts(context.store, objective, window, context.knowledge))

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import polars as pl
 
 from dashboards import text
-from dashboards.cost_reading import Kept
+from dashboards.cache import AnswerCache
 from dashboards.state import Range
 from domain.incident import Indicator
 from domain.window import Window
@@ -27,7 +27,7 @@ _TONES = ("calm", "warning", "critical")
 
 Levels: TypeAlias = Mapping[str, float | None]
 """The levels of one time, by their names in `levels`."""
-KeptLevels: TypeAlias = Kept[tuple[str | None, Levels | None]]
+KeptLevels: TypeAlias = AnswerCache[tuple[str | None, Levels | None]]
 """What is usual at a time of an earlier day, and what that time is called."""
 
 SETTLES_AFTER = timedelta(seconds=30)

@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 from analytics.jobs.explaining import explain_window
 from analytics.jobs.objectives import slo_statuses
 from dashboards import figures, text
+from dashboards.cache import AnswerCache
 from dashboards.callbacks import callback
 from dashboards.components import (
     chart,
@@ -26,7 +27,6 @@ from dashboards.components import (
     state_badge,
 )
 from dashboards.context import PageContext
-from dashboards.cost_reading import Kept
 from dashboards.explanation import explained_window
 from dashboards.freshness import REQUESTS, SAMPLES, Gap, as_known, hiding, hiding_objective
 from dashboards.going_on import read_going_on, read_open
@@ -80,7 +80,7 @@ def layout() -> Component:
 def register(app: Dash, context: PageContext) -> None:
     """The callbacks of this page."""
     settings = context.settings
-    earlier: KeptLevels = Kept(_EARLIER_KEPT_S)
+    earlier: KeptLevels = AnswerCache(_EARLIER_KEPT_S)
 
     @callback(
         app,
