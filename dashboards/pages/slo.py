@@ -58,6 +58,20 @@ _NOUNS = {
     Indicator.GPU_AVAILABILITY: "GPU minutes",
 }
 
+_OUTPUTS = {
+    "head": Output("slo-head", "children"),
+    "facts": Output("slo-facts", "children"),
+    "budget_note": Output("slo-budget-note", "children"),
+    "budget": Output(figure_of("slo-budget"), "data"),
+    "windows": Output("slo-windows", "children"),
+    "credit": Output("slo-credit", "children"),
+    "burn_note": Output("slo-burn-note", "children"),
+    "burn": Output(figure_of("slo-burn"), "data"),
+    "events_note": Output("slo-events-note", "children"),
+    "events": Output(figure_of("slo-events"), "data"),
+    "exclusions": Output("slo-exclusions", "children"),
+}
+
 
 def layout() -> Component:
     """Where things are."""
@@ -96,25 +110,13 @@ def register(app: Dash, context: PageContext) -> None:
 
     @callback(
         app,
-        Output("slo-head", "children"),
-        Output("slo-facts", "children"),
-        Output("slo-budget-note", "children"),
-        Output(figure_of("slo-budget"), "data"),
-        Output("slo-windows", "children"),
-        Output("slo-credit", "children"),
-        Output("slo-burn-note", "children"),
-        Output(figure_of("slo-burn"), "data"),
-        Output("slo-events-note", "children"),
-        Output(figure_of("slo-events"), "data"),
-        Output("slo-exclusions", "children"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
         Input("slo-changed", "data"),
+        outputs=_OUTPUTS,
     )
-    async def show_objective(
-        path: str | None, search: str | None, _ticks: int | None, _changed: Any
-    ) -> tuple[Any, ...]:
+    async def show_objective(path: str | None, search: str | None, _ticks: int | None, _changed: Any) -> dict[str, Any]:
         name, now = slo_name_of(path), context.now()
         return await asyncio.to_thread(_page, context, name, parse_state(search), now)
 
@@ -132,11 +134,12 @@ class _Reading:
     alerts: Sequence[BurnAlert]
 
 
-def _page(context: PageContext, name: str | None, state: PageState, now: datetime) -> tuple[Any, ...]:
+def _page(context: PageContext, name: str | None, state: PageState, now: datetime) -> dict[str, Any]:
+    """What each of `_OUTPUTS` shows."""
     objective = context.objective(name)
     if objective is None:
         blank = figures.empty("Nothing to show")
-        return (unknown(name or ""), None, None, blank, None, None, None, blank, None, blank, None)
+        return dict.fromkeys(_OUTPUTS) | {"head": unknown(name or ""), "budget": blank, "burn": blank, "events": blank}
     shown = shown_window(state, now)
     found = _read(context, objective, shown, now)
     unseen = context.read_unseen(now)
@@ -152,23 +155,21 @@ def _page(context: PageContext, name: str | None, state: PageState, now: datetim
     history = budget_history(objective, found.counts, now, found.exclusions, _POINTS)
     view = slo_figures.budget_window(history, window).words
     concerned = [one for one in found.exclusions if one.concerns(objective) and one.ends_at > window.start]
-    return (
-        head(status, now, hidden, going_on),
-        facts(status, noun, now, hidden, going_on),
-        f"{window_words(Period(objective.window_days, objective.calendar))}, UTC" + (f"; {view}" if view else ""),
-        slo_figures.burn_down(
-            history, window, found.alerts, excluded,
-            tone=line_tone(status, going_on),
-        ),
-        windows_table(status, hidden),
-        credit_panel(objective.sla, status.credit),
-        f"last {range_words(shown)}",
-        slo_figures.burn_rates(courses, objective, shown, excluded),
-        f"last {range_words(shown)}, {noun} by {text.lasting(step_s)}"
+    return {
+        "head": head(status, now, hidden, going_on),
+        "facts": facts(status, noun, now, hidden, going_on),
+        "budget_note": f"{window_words(Period(objective.window_days, objective.calendar))}, UTC"
+        + (f"; {view}" if view else ""),
+        "budget": slo_figures.burn_down(history, window, found.alerts, excluded, tone=line_tone(status, going_on)),
+        "windows": windows_table(status, hidden),
+        "credit": credit_panel(objective.sla, status.credit),
+        "burn_note": f"last {range_words(shown)}",
+        "burn": slo_figures.burn_rates(courses, objective, shown, excluded),
+        "events_note": f"last {range_words(shown)}, {noun} by {text.lasting(step_s)}"
         + (", with what is excluded" if overlap_s(excluded, shown) else ""),
-        slo_figures.events(steps, shown, step_s, noun, excluded),
-        slo_exclusions.table(concerned, now),
-    )  # fmt: skip
+        "events": slo_figures.events(steps, shown, step_s, noun, excluded),
+        "exclusions": slo_exclusions.table(concerned, now),
+    }
 
 
 def _read(context: PageContext, objective: Objective, shown: Window, now: datetime) -> _Reading:
