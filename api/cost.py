@@ -32,6 +32,7 @@ from api.times import Moment, WindowQuestion, window_between
 from api.traffic import split_list
 from domain.cost import NANOUSD
 from domain.window import Window
+from storage.cost_hours import whole_hours
 
 router = APIRouter(prefix="/api/v1/cost", tags=["cost"])
 
@@ -412,6 +413,10 @@ _VARIANCE_EXAMPLE = {
     "before_from": "2026-11-09T00:00:00Z",
     "before_to": "2026-11-16T00:00:00Z",
     "by": "model",
+    "known_hours": 168,
+    "hours": 168,
+    "before_known_hours": 168,
+    "before_hours": 168,
     "before_usd": 1.0,
     "after_usd": 2.4,
     "difference_usd": 1.4,
@@ -533,6 +538,12 @@ class VarianceAnswer(BaseModel):
     before_start: Moment = Field(alias="before_from")
     before_end: Moment = Field(alias="before_to")
     by: str
+    known_hours: int = Field(
+        description="hours of the window that are compared: of windows as long, those that are known in both"
+    )
+    hours: int = Field(description="hours of the window")
+    before_known_hours: int = Field(description="hours of the earlier window that are compared")
+    before_hours: int = Field(description="hours of the earlier window")
     before_usd: float
     after_usd: float
     difference_usd: float
@@ -552,6 +563,7 @@ def get_variance(given: Given, question: Annotated[VarianceQuestion, Query()]) -
     end = question.before_end or window.start
     before = _bounded(window_between(question.before_start or end - (window.end - window.start), end, given.now()))
     found = spend_variance(given.store, before, window, given.pricing(), question.by)
+    before_known, known = found.known_hours
     amounts = [name for name in found.groups.columns if name.endswith("_nanousd")]
     groups = [
         {"group": row["group"], **{name.replace("_nanousd", "_usd"): int(row[name]) / NANOUSD for name in amounts}}
@@ -563,6 +575,10 @@ def get_variance(given: Given, question: Annotated[VarianceQuestion, Query()]) -
         "before_from": before.start,
         "before_to": before.end,
         "by": question.by,
+        "known_hours": known,
+        "hours": int(whole_hours(window).seconds // 3600),
+        "before_known_hours": before_known,
+        "before_hours": int(whole_hours(before).seconds // 3600),
         "before_usd": found.before_nanousd / NANOUSD,
         "after_usd": found.after_nanousd / NANOUSD,
         "difference_usd": (found.after_nanousd - found.before_nanousd) / NANOUSD,

@@ -17,9 +17,10 @@ from analytics.cost.jobs import (
     costs_of,
     spend_forecast,
     unit_costs_of,
+    variance_of,
 )
 from analytics.cost.runaway import BudgetStatus
-from analytics.cost.variance import Variance, alike, variance
+from analytics.cost.variance import Variance
 from dashboards.cache import AnswerCache, BackgroundAnswer
 from dashboards.context import PageContext
 from dashboards.state import COST_RANGE, COST_RANGES, PageState
@@ -77,12 +78,7 @@ class CostReader:
 
     def variance(self, window: Window) -> Variance:
         """Why the bill of a window differs from that of as long a window before, of the hours known in both."""
-
-        def ask() -> Variance:
-            before, after = self.before(window).allocation, self.costs(window).allocation
-            return variance(*alike(before, after, window.end - window.start))
-
-        return self._variances.get(window, ask)
+        return self._variances.get(window, lambda: variance_of(self.before(window), self.costs(window)))
 
     def budgets(self, now: datetime) -> list[BudgetStatus] | None:
         """Where the budgets stand, made as the forecast is; none where none is set."""

@@ -4,7 +4,7 @@ A week under way is read up to now, and held against the same stretch of the wee
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
@@ -15,10 +15,10 @@ from alerts.replay import STRETCHES, PastObjectives, past_alerts
 from alerts.settings import AlertsSettings
 from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_of
-from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast
+from analytics.cost.jobs import Costs, Pricing, costs_of, spend_forecast, variance_of
 from analytics.cost.minutes import read_extents
 from analytics.cost.runaway import Period
-from analytics.cost.variance import Part, Variance, variance
+from analytics.cost.variance import Part, Variance
 from analytics.jobs.objectives import StoredCounts, kept_exclusions, slo_counts, slo_statuses
 from analytics.knowledge import Knowledge
 from analytics.slo import excluded_windows, sliced, without
@@ -335,6 +335,9 @@ def _money(
     advised = cost_advice(store, stretch.now.end, pricing, objectives)
     progress("Users", 0.85)
     users = _users(store, stretch.now, pricing)
+    changed = (
+        None if earlier is None else variance_of(replace(before, allocation=earlier), replace(now, allocation=here))
+    )
     notes = [*_price_notes(now, pricing), *why_not]
     if users is not None:
         notes.append(f"Users: the {_USERS_MAX} dearest of the last {_USERS_WITHIN // _HOUR} hours.")
@@ -343,7 +346,7 @@ def _money(
         allocation=here,
         allocation_before=earlier,
         forecast=ahead,
-        variance=None if earlier is None else _variance(variance(earlier, here)),
+        variance=None if changed is None or not changed.known_hours[1] else _variance(changed, now.hours),
         advice=[
             {
                 "about": one.about,
@@ -460,11 +463,15 @@ def _users(store: Store, window: Window, pricing: Pricing) -> list[dict[str, Any
 # -- Why the bill changed ------------------------------------------------------------------------------------------
 
 
-def _variance(found: Variance) -> dict[str, Any]:
+def _variance(found: Variance, hours: int) -> dict[str, Any]:
     groups = [
         row for row in found.groups.iter_rows(named=True) if abs(row["difference_nanousd"]) >= _LEAST_USD * NANOUSD
     ]
     return {
+        "known_hours": found.known_hours[1],
+        "hours": hours,
+        "before_usd": found.before_nanousd / NANOUSD,
+        "after_usd": found.after_nanousd / NANOUSD,
         "parts": [{"name": part.value, "cost_usd": amount / NANOUSD} for part, amount in found.parts.items()],
         "groups": [
             {

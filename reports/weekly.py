@@ -116,8 +116,8 @@ class WeeklyFacts:
         allocation_before: that of the week before.
         forecast: `{model, mase, coverage_ratio, horizon: [{time, median_usd, lower_usd, upper_usd}],
             month_end: {median_usd, lower_usd, upper_usd, budget_usd}}`; a point is a day's cost, its time RFC 3339.
-        variance: `{parts: [{name, cost_usd}], groups: [{name, cost_usd, why}]}`; the parts add up to the change of
-            the bill.
+        variance: `{known_hours, hours, before_usd, after_usd, parts: [{name, cost_usd}], groups: [{name, cost_usd,
+            why}]}`, of the hours that are known in both weeks; the parts add up to the change of the bill in these.
         advice: `[{about, title, saves_usd_per_month_low, saves_usd_per_month_high, confidence, why}]`, confidence 0-1
             or a word; savings about the same thing overlap, so that of them only the best is counted.
         sla: `[{customer, service, promised_ratio, achieved_ratio, credit_usd, claim_until}]`, of the month so far.

@@ -38,7 +38,7 @@ from analytics.cost.runaway import (
 from analytics.cost.spot import InterruptibleWork
 from analytics.cost.step_models import StepModel, fit_step_model, step_model_for
 from analytics.cost.unit_costs import Bill, bill_of, unit_costs
-from analytics.cost.variance import Variance, variance
+from analytics.cost.variance import Variance, alike, variance
 from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
@@ -519,13 +519,24 @@ def _by_service(allocation: pl.DataFrame) -> pl.DataFrame:
 
 
 def spend_variance(store: Store, before: Window, after: Window, pricing: Pricing, by: str = "model") -> Variance:
-    """Why the bill of one window differs from that of another.
+    """Why the bill of one window differs from that of another: `variance_of` both.
 
     Raises:
         ValueError: for something that the bill is not told by.
     """
-    bills = [costs_of(store, window, pricing).allocation for window in (before, after)]
-    return variance(bills[0], bills[1], by)
+    return variance_of(costs_of(store, before, pricing), costs_of(store, after, pricing), by)
+
+
+def variance_of(before: Costs, after: Costs, by: str = "model") -> Variance:
+    """Why one bill differs from another; of windows as long as each other, in the hours that are known in both.
+
+    Raises:
+        ValueError: for something that the bill is not told by.
+    """
+    bills = before.allocation, after.allocation
+    if before.hours == after.hours:
+        bills = alike(*bills, after.window.start - before.window.start)
+    return variance(*bills, by)
 
 
 def budget_statuses(store: Store, now: datetime, pricing: Pricing) -> list[BudgetStatus]:

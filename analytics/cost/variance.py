@@ -50,6 +50,7 @@ class Variance:
             column <part>_nanousd for each part; and for before and after what moved: volume_*, share_* (of all volume),
             gpu_seconds_per_unit_*, usd_per_gpu_second_*, idle_gpu_seconds_*; null where there is none.
         unpriced_gpu_seconds: before and after, of rows without a cost; they are in no part.
+        known_hours: before and after, of which the bill is known.
     """
 
     by: str
@@ -58,6 +59,7 @@ class Variance:
     parts: dict[Part, int]
     groups: pl.DataFrame
     unpriced_gpu_seconds: tuple[float, float]
+    known_hours: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def variance(
         parts={part: int(groups[f"{part}_nanousd"].sum()) for part in Part},
         groups=groups,
         unpriced_gpu_seconds=(_unpriced(before), _unpriced(after)),
+        known_hours=(len(known_hours(before)), len(known_hours(after))),
     )
 
 

@@ -28,9 +28,15 @@ def outlook_section(document: Document) -> Section:
 
 
 def _variance(variance: Document | None, cost: Document | None) -> list[Block]:
-    if variance is None or cost is None or cost["cost_before_usd"] is None:
+    if variance is None or cost is None:
         return [Paragraph("Why the bill changed is not known: there is nothing to compare with.", "muted")]
-    picture = charts.variance_waterfall(cost["cost_before_usd"], cost["cost_usd"], variance.get("parts") or [])
+    # A report that was kept before hours were counted compares whole weeks.
+    before_usd = variance.get("before_usd", cost["cost_before_usd"])
+    after_usd = variance.get("after_usd", cost["cost_usd"])
+    known, hours = variance.get("known_hours"), variance.get("hours")
+    parts = variance.get("parts") or []
+    picture = None if before_usd is None else charts.variance_waterfall(before_usd, after_usd, parts)
+    partly = f"Compared are the {known} of {hours} hours that are known in both weeks."
     groups = variance.get("groups") or []
     columns = (Column("Where", 34), Column("Change", 16, is_number=True), Column("Why", 50))
     rows = [
@@ -41,7 +47,11 @@ def _variance(variance: Document | None, cost: Document | None) -> list[Block]:
         )
         for group in groups
     ]
-    return [*pictures_of(picture), *([table_of("Largest changes", columns, rows, 6, "groups")] if rows else [])]
+    return [
+        *pictures_of(picture),
+        *([Paragraph(partly, "muted")] if known != hours else []),
+        *([table_of("Largest changes", columns, rows, 6, "groups")] if rows else []),
+    ]
 
 
 def _forecast(forecast: Document | None, document: Document) -> list[Block]:

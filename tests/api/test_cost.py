@@ -210,6 +210,19 @@ def test_the_bill_is_explained_against_the_hour_before(ask_cost: Any) -> None:
     assert by_group == pytest.approx(answer["difference_usd"], abs=1e-9)
 
 
+def test_hours_that_are_known_in_one_of_two_days_are_no_difference(ask_cost: Any) -> None:
+    day = {"from_": (NOW - timedelta(hours=24)).isoformat(), "to": NOW.isoformat()}
+    answer = ask_cost.get("/api/v1/cost/variance", **day).json()
+    assert (answer["known_hours"], answer["before_known_hours"]) == (0, 0)
+    assert (answer["hours"], answer["before_hours"], answer["difference_usd"]) == (24, 24, 0.0)
+
+    longer = day | {"before_from": (NOW - timedelta(hours=2)).isoformat(), "before_to": NOW.isoformat()}
+    as_given = ask_cost.get("/api/v1/cost/variance", **longer).json()
+    assert (as_given["known_hours"], as_given["hours"]) == (2, 24)
+    assert (as_given["before_known_hours"], as_given["before_hours"]) == (2, 2)
+    assert as_given["after_usd"] > as_given["before_usd"] > 0, "storage is paid in all of the 24 hours"
+
+
 def test_budgets_say_what_is_spent_of_them(make_asker: Any, fleet: Any) -> None:
     budgets = (Budget("all", 500.0), Budget("chat", 10.0, Period.WEEK, service="chat"), Budget("none", 5.0, tenant="x"))
     asker = make_asker(pricing=lambda: Pricing(book(), budgets=budgets))

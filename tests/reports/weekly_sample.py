@@ -73,7 +73,7 @@ def sample_facts(**changed: Any) -> WeeklyFacts:
         allocation=now,
         allocation_before=before,
         forecast=forecast(),
-        variance=variance(bill_usd(now) - bill_usd(before)),
+        variance=variance(bill_usd(before), bill_usd(now)),
         advice=[
             {
                 "title": "Return 4 idle H100 on gpu-07-07",
@@ -390,11 +390,15 @@ def forecast() -> dict[str, Any]:
     }
 
 
-def variance(change_usd: float) -> dict[str, Any]:
+def variance(before_usd: float, after_usd: float) -> dict[str, Any]:
     """Parts that add up to the change of the bill."""
     parts = {"price": 0.0, "volume": 612.4, "token mix": 148.2, "efficiency": -301.7, "reservations": -64.0}
-    parts["idle"] = change_usd - sum(parts.values())
+    parts["idle"] = after_usd - before_usd - sum(parts.values())
     return {
+        "known_hours": 168,
+        "hours": 168,
+        "before_usd": before_usd,
+        "after_usd": after_usd,
         "parts": [{"name": name, "cost_usd": usd} for name, usd in parts.items()],
         "groups": [
             {"name": "llama-3.1-70b", "cost_usd": 402.1, "why": "northwind sends 11 % more requests"},

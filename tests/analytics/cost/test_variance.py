@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import permutations
 
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.cost.allocation import rows_of
+from analytics.cost.jobs import Costs, variance_of
 from analytics.cost.variance import Part, Variance, shapley_of_product, variance, whole
+from domain.window import Window
 
 HOUR = datetime(2026, 11, 23, 2, tzinfo=UTC)
 USD = 1_000_000_000
@@ -235,3 +238,17 @@ def test_a_factor_that_did_not_move_has_no_part(rows, times):
     for part, after in moved.items():
         found = variance(before, after)
         assert {name for name, amount in found.parts.items() if amount} == {part}
+
+
+def test_of_two_days_only_the_hours_known_in_both_are_compared():
+    day, apart = datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1)
+
+    def costs(start: datetime, hours: Iterable[int], cost_nanousd: int) -> Costs:
+        idle = unserved("idle", "m", 3600.0, cost_nanousd)
+        rows = rows_of([idle | {"time": start + timedelta(hours=hour)} for hour in hours])
+        return Costs(Window(start, start + apart), rows, 0.0)
+
+    found = variance_of(costs(day - apart, range(4, 24), 2), costs(day, range(20), 3))
+    assert found.known_hours == (16, 16)
+    assert (found.before_nanousd, found.after_nanousd) == (32, 48)
+    assert found.parts == dict.fromkeys(Part, 0) | {Part.PRICE: 16}
