@@ -15,7 +15,7 @@ from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.allocation import DIMENSIONS, cost_by
 from analytics.cost.csv_text import csv_text
 from analytics.cost.focus import TIME_FORMAT, focus_rows
-from analytics.cost.forecast import NoForecast, Total, daily_totals, month_of
+from analytics.cost.forecast import Forecast, NoForecast, Total, daily_totals, month_of
 from analytics.cost.jobs import (
     Costs,
     budget_statuses,
@@ -464,8 +464,11 @@ _OPENCOST_EXAMPLE = {"code": 200, "data": [{"chat": {"name": "chat", "gpuHours":
 )
 def get_forecast(given: Given) -> dict[str, Any]:
     """Hourly spend to come with intervals, what it rests on, and how well it would have been known before."""
-    now = given.now()
-    found = spend_forecast(given.store, now, given.pricing())
+    return forecast_document(spend_forecast(given.store, given.now(), given.pricing()))
+
+
+def forecast_document(found: Forecast | NoForecast) -> dict[str, Any]:
+    """A forecast as `ForecastAnswer` has it."""
     if isinstance(found, NoForecast):
         lists: dict[str, Any] = {"mase": {}, "errors_usd": {}, "coverage": {}, "days": [], "hours": []}
         return dict.fromkeys(ForecastAnswer.model_fields) | lists | {"reason": found.reason}

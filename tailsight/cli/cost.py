@@ -138,23 +138,13 @@ def cost_forecast(*, config: Config = None, as_json: Json = False) -> None:
         found = spend_forecast(store, now, pricing)
         if isinstance(found, NoForecast):
             fail(f"no forecast: {found.reason}", Exit.TROUBLE)
+    if as_json:
+        from api.cost import ForecastAnswer, forecast_document
+
+        say_json(ForecastAnswer.model_validate(forecast_document(found)).model_dump(mode="json", by_alias=True))
+        return
     month = month_of(found)
     days = [one for one in daily_totals(found) if one.end - one.start <= timedelta(days=1)]
-    if as_json:
-        totals = [
-            {"from": rfc3339(one.start), "to": rfc3339(one.end), "median_usd": one.median_usd,
-             "lower_usd": {} if one.no_interval else one.lower_usd,
-             "upper_usd": {} if one.no_interval else one.upper_usd}
-            for one in (month.rest, *days, *([] if month.whole is None else [month.whole]))
-        ]  # fmt: skip
-        spent = {"usd": month.spent_usd, "known_hours": month.known_hours, "hours": month.hours}
-        told = {"model": str(found.model), "chosen_because": found.chosen_because, "tries": found.tries,
-                "known_hours": found.history.height, "no_interval": found.no_interval,
-                "mase": found.mase, "errors_usd": found.errors_usd, "month_so_far": spent, "month_rest": totals[0],
-                "month_end": None if month.whole is None else totals[-1],
-                "month_end_unknown": month.not_whole, "days": totals[1 : 1 + len(days)]}  # fmt: skip
-        say_json(told)
-        return
     name = f"{month.start:%B}"
     if month.whole is None:
         so_far = f"{_usd(month.spent_usd)} in {month.known_hours} of {month.hours} hours so far that are known"
