@@ -96,10 +96,10 @@ def register(app: Dash, context: PageContext) -> None:
         noted, hidden = known.get(incident.id, {}), hiding_end(unseen, incident, context.analysis.spikes.calm)
         silence = None
         if context.alerting is not None:
-            elsewhere = context.alerting.is_told_by_alertmanager_alone
+            elsewhere = context.alerting.notifies_by_alertmanager_only
             silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
         return (
-            line(incident, noted, now, hidden, tells_nobody=context.tells_nobody),
+            line(incident, noted, now, hidden, notifies_nobody=context.notifies_nobody),
             buttons(incident, noted, silence, hidden),
             notes(noted, now),
             False,
@@ -108,7 +108,12 @@ def register(app: Dash, context: PageContext) -> None:
 
 
 def line(
-    incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None, *, tells_nobody: bool = False
+    incident: Incident,
+    noted: dict[str, Any],
+    now: datetime,
+    hidden: Gap | None = None,
+    *,
+    notifies_nobody: bool = False,
 ) -> Component:
     """The line of time: the points that are known in order of time, then those that have not come.
 
@@ -117,12 +122,12 @@ def line(
         noted: of `read_incident_notes`.
         now: the clock.
         hidden: the gap since which it is not seen whether it goes on.
-        tells_nobody: is there no receiver, so that nobody could be notified.
+        notifies_nobody: is there no receiver, so that nobody could be notified.
     """
     is_open = incident.status is Status.OPEN or hidden is not None
     missing: dict[str, Children] = {
         "Notified": ["nobody: ", page_link("no receiver is configured", "/alerts")]
-        if tells_nobody
+        if notifies_nobody
         else "not by Tailsight",
         "Acknowledged": "by nobody yet" if is_open else "by nobody",
         "Mitigated": "goes on" if hidden is None else f"goes on {hidden.as_of}",

@@ -255,10 +255,10 @@ class Application:
             incidents = analyze(self.store, window, now, self.objectives(), self._job)
         except Exception as error:  # budgets, devices and traffic are looked at all the same
             failure, incidents = error, self._known_incidents(window)
-        self.alerting.tell(self._sources.alerts(Moment(incidents, window, now)))
+        self.alerting.post(self._sources.alerts(Moment(incidents, window, now)))
         unknown = self._sources.unknown.union(TELLS["incidents"] if failure else ())
         if unknown:
-            self.alerting.hold(unknown)
+            self.alerting.keep_firing(unknown)
         if failure is not None:
             raise failure
 

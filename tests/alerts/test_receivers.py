@@ -266,7 +266,7 @@ def test_a_receiver_behind_a_proxy_is_told_through_it() -> None:
 def test_a_receiver_that_has_moved_is_followed_unless_that_is_not_wanted() -> None:
     with receiving() as receiver, receiving(Answer(307, {"Location": receiver.url})) as moved:
         told_of(moved, "")
-        assert len(receiver.told) == 1
+        assert len(receiver.received) == 1
         with pytest.raises(DeliveryError, match="HTTP 307"):
             told_of(moved, "http_config: {follow_redirects: false}")
 
@@ -277,7 +277,7 @@ def test_a_receiver_that_answers_by_a_page_was_not_told(status: int) -> None:
         with pytest.raises(DeliveryError, match=f"HTTP {status} leads to 127.0.0.1, by GET") as failed:
             told_of(moved, "")
         assert not failed.value.retryable
-        assert elsewhere.told == []
+        assert elsewhere.received == []
 
 
 def test_a_receiver_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_
             told_of(receiver, "")
         told_of(receiver, f"http_config: {{tls_config: {{ca_file: '{certificate}'}}}}")
         told_of(receiver, "http_config: {tls_config: {insecure_skip_verify: true}}")
-        assert len(receiver.told) == 2
+        assert len(receiver.received) == 2
         with pytest.raises(DeliveryError, match="a certificate cannot be used"):
             told_of(receiver, "http_config: {tls_config: {ca_file: /none}}")
 

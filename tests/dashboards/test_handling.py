@@ -93,7 +93,7 @@ def test_what_is_over_only_for_want_of_requests_may_go_on_and_can_be_taken_in_ha
 
 
 def test_where_no_receiver_is_configured_nobody_could_be_notified_and_the_line_says_so() -> None:
-    told = line(PAGING, {}, NOW, tells_nobody=True)
+    told = line(PAGING, {}, NOW, notifies_nobody=True)
     assert "Notified nobody: no receiver is configured" in words(told)
     assert links(told) == ["/alerts"]
     assert "Notified not by Tailsight" in words(line(PAGING, {}, NOW))
