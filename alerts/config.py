@@ -29,7 +29,7 @@ class AlertingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AlertingConfig:
-    """Who is told what, and when."""
+    """Routes, receivers, inhibit rules and time intervals."""
 
     route: Route
     receivers: Mapping[str, tuple[Integration, ...]]
@@ -83,7 +83,7 @@ def place_of(error: yaml.YAMLError) -> str:
     return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
-_NO_ROUTE = Route("{}", 0, (), goes_on=False, options=RouteOptions())
+_NO_ROUTE = Route("{}", 0, (), continues=False, options=RouteOptions())
 
 
 def _route(document: dict[str, Any], faults: list[str]) -> Route:
@@ -190,7 +190,7 @@ def _time_intervals(document: dict[str, Any], faults: list[str]) -> dict[str, tu
 
 
 def _unknown_names(config: AlertingConfig) -> list[str]:
-    """Every name that a route says must be one that is told."""
+    """Every name that a route says must be defined."""
     faults = []
     for route in config.route.walk():
         place = f"route {route.key}"

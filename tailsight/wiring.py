@@ -24,7 +24,7 @@ import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.checks import who_is_told
+from alerts.checks import notification_channels
 from alerts.handling import note_notified
 from alerts.notification import Notification
 from alerts.service import Alerting
@@ -286,7 +286,7 @@ class Application:
             render_report=partial(
                 incident_report,
                 knowledge=settings.knowledge.known,
-                is_anybody_told=bool(who_is_told(settings.alerts)),
+                notifies_anybody=bool(notification_channels(settings.alerts)),
             ),
             render_postmortem=partial(
                 postmortem,

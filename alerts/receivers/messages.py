@@ -89,10 +89,10 @@ _FACTS = {
 
 def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
     """What matters of an alert, in the order of reading at 3 am: (name, text)."""
-    told = {name: annotations[name] for name in _FACTS if annotations.get(name)}
-    if "cause" in told and annotations.get("cause_confidence"):
-        told["cause"] += f" ({annotations['cause_confidence']} sure)"
-    return [(_FACTS[name], text) for name, text in told.items()]
+    found = {name: annotations[name] for name in _FACTS if annotations.get(name)}
+    if "cause" in found and annotations.get("cause_confidence"):
+        found["cause"] += f" ({annotations['cause_confidence']} sure)"
+    return [(_FACTS[name], text) for name, text in found.items()]
 
 
 def cut(text: str, most: int) -> str:

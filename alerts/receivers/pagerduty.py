@@ -31,7 +31,7 @@ class PagerDutySettings(HttpReceiverSettings):
 
 
 def dedup_key(group_key: str) -> str:
-    """Under what key PagerDuty knows a group: what it tells of an incident names it too."""
+    """Under what key PagerDuty knows a group: its webhooks name it too."""
     return hashlib.sha256(group_key.encode()).hexdigest()
 
 

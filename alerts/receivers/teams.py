@@ -15,7 +15,7 @@ _TEXTS_MAX = 4000  # characters, of all texts together: a message may have 28 kB
 
 
 class TeamsSettings(HttpReceiverSettings):
-    """The channel that is told."""
+    """The channel that is notified."""
 
     webhook_url: SecretStr | None = Field(None, description="the URL of the workflow")
     webhook_url_file: Path | None = Field(None, description="a file that holds it")
@@ -42,10 +42,10 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         if len(shown) > 1:
             body.append({"type": "TextBlock", "weight": "Bolder", "wrap": True, "separator": True,
                          "text": heading(alert)})  # fmt: skip
-        told = facts(alert.annotations)
-        each_max = _TEXTS_MAX // len(shown) // max(len(told), 1)
+        fields = facts(alert.annotations)
+        each_max = _TEXTS_MAX // len(shown) // max(len(fields), 1)
         body.append(
-            {"type": "FactSet", "facts": [{"title": name, "value": cut(text, each_max)} for name, text in told]}
+            {"type": "FactSet", "facts": [{"title": name, "value": cut(text, each_max)} for name, text in fields]}
         )
         actions += [
             {"type": "Action.OpenUrl", "title": words, "url": url}

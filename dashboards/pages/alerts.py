@@ -10,7 +10,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.catalogue import ALERTS
-from alerts.decide import silencing
+from alerts.decide import silence_matchers
 from alerts.matchers import MatcherError, parse_matchers, written
 from alerts.service import KnownAlert
 from alerts.silences import Silence, SilenceError, matcher_document, new_silence
@@ -307,7 +307,7 @@ def _do(context: PageContext, asked: dict[str, str], by: str | None, now: dateti
     if labels is None:
         return  # it has ended meanwhile
     document = {
-        "matchers": [matcher_document(one) for one in silencing(labels)],
+        "matchers": [matcher_document(one) for one in silence_matchers(labels)],
         "endsAt": rfc3339(now + _FOR),
         "createdBy": (by or "").strip() or "the page",
         "comment": "silenced for an hour at a click",

@@ -330,7 +330,7 @@ def _node(
                         className="goes-on",
                         title="continue: the routes after it are asked too",
                     )
-                    if route.goes_on
+                    if route.continues
                     else None,
                     html.Span("reached", className="reached-word") if is_matched else None,
                 ],

@@ -16,7 +16,7 @@ from tailsight.cli.store import configured_store
 if TYPE_CHECKING:
     from alerts.dispatch import MatchedRoute
     from alerts.settings import AlertsSettings
-    from alerts.trial import Tried
+    from alerts.trial import TrialResult
 
 app = typer.Typer(no_args_is_help=True, help="Who is told of an alert, and who would have been.")
 
@@ -70,10 +70,10 @@ def route_test(
 
 def _say_channels(settings: "AlertsSettings") -> None:
     """By which channels anybody is notified of alerts at all."""
-    from alerts.checks import TELLS_NOBODY, who_is_told
+    from alerts.checks import NOTIFIES_NOBODY, notification_channels
 
-    told = who_is_told(settings)
-    out.print("; ".join(map(escape, told)) or f"[red]{': '.join(TELLS_NOBODY)}[/]", highlight=False)
+    told = notification_channels(settings)
+    out.print("; ".join(map(escape, told)) or f"[red]{': '.join(NOTIFIES_NOBODY)}[/]", highlight=False)
 
 
 @app.command("send")
@@ -131,7 +131,7 @@ def route_send(
     end_with(Exit.FINE if all(one.outcome is Outcome.TAKEN for one in tried) else Exit.TROUBLE)
 
 
-def _say_tried(tried: Sequence["Tried"], matched: Sequence["MatchedRoute"], nobodies: Sequence[str]) -> None:
+def _say_tried(tried: Sequence["TrialResult"], matched: Sequence["MatchedRoute"], nobodies: Sequence[str]) -> None:
     for one in tried:
         colour, mark = ("green", ", ") if one.outcome == "taken" else ("red", ": ")
         note = f"{mark}{escape(one.note)}" if one.note else ""

@@ -15,7 +15,7 @@ from alerts.deliver import DeliveryError, deliver
 from alerts.notification import Integration, Notification, Reason
 from alerts.receiver_settings import GlobalSettings
 from alerts.settings import AlertsSettings
-from alerts.trial import Outcome, Tried, run_trial, trial_alert
+from alerts.trial import Outcome, TrialResult, run_trial, trial_alert
 from domain.window import rfc3339
 from tests.alerts.loopback import Answer, Mailbox, Receiver, mailing, receiving, settings_of
 
@@ -60,7 +60,7 @@ def _of(integration: Integration) -> Notification:
     return Notification("key", {}, "all", 0, integration, (ALERT,), NOW, Reason.TEST)
 
 
-def tried(settings: AlertsSettings, open_s: float = 0) -> dict[str, Tried]:
+def tried(settings: AlertsSettings, open_s: float = 0) -> dict[str, TrialResult]:
     """How each kind of way took it."""
     found = run_trial(settings, settings.config.receivers, ALERT, "https://tailsight.example", open_s, lambda: LATER)
     return {one.kind: one for one in found}
@@ -116,7 +116,7 @@ def test_who_refuses_is_told_with_status_and_reason_and_who_is_not_there_apart(
 ) -> None:
     receiver.usual = Answer(403)
     settings = routing(tmp_path, receiver, mailbox)
-    assert tried(settings)["slack"] == Tried("all", "slack", Outcome.REFUSED, "HTTP 403: Forbidden")
+    assert tried(settings)["slack"] == TrialResult("all", "slack", Outcome.REFUSED, "HTTP 403: Forbidden")
     text = CONFIG.format(url="http://127.0.0.1:1/", smarthost="127.0.0.1:1", key=KEY)
     found = tried(settings_of(tmp_path, text.replace("a@example.com", "nobody@example.com")))
     assert {one.outcome for one in found.values()} == {Outcome.NOT_REACHED}
