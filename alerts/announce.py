@@ -50,17 +50,19 @@ def announces(integration: Integration) -> bool:
     return integration.kind in _MESSAGES
 
 
-def announcement_message(integration: Integration, given: GlobalSettings, announcement: Announcement) -> Message:
+def announcement_message(
+    integration: Integration, global_settings: GlobalSettings, announcement: Announcement
+) -> Message:
     """What is to be sent to one integration.
 
     Raises:
         OSError: for a file of secrets that cannot be read.
         KeyError: for a kind that is sent none, see `announces`.
     """
-    return _MESSAGES[integration.kind](integration.settings, given, announcement)
+    return _MESSAGES[integration.kind](integration.settings, global_settings, announcement)
 
 
-def _webhook(settings: ReceiverSettings, given: GlobalSettings, announcement: Announcement) -> HttpMessage:
+def _webhook(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table below
     document = {
         "title": announcement.title,
@@ -68,22 +70,24 @@ def _webhook(settings: ReceiverSettings, given: GlobalSettings, announcement: An
         "url": announcement.url or None,
         **announcement.document,
     }
-    return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
+    return http_message(secret(settings.url, settings.url_file) or "", document, settings, global_settings)
 
 
-def _slack(settings: ReceiverSettings, given: GlobalSettings, announcement: Announcement) -> HttpMessage:
+def _slack(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table below
     document: dict[str, Any] = {"text": announcement.slack, "unfurl_links": False}
     if settings.channel:
         document["channel"] = settings.channel
-    url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return http_message(url or "", document, settings, given)
+    url = secret(settings.api_url, settings.api_url_file) or secret(
+        global_settings.slack_api_url, global_settings.slack_api_url_file
+    )
+    return http_message(url or "", document, settings, global_settings)
 
 
 _MARKS = str.maketrans({one: f"\\{one}" for one in "\\*_[]"})
 
 
-def _teams(settings: ReceiverSettings, given: GlobalSettings, announcement: Announcement) -> HttpMessage:
+def _teams(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table below
     title = {"size": "Large", "weight": "Bolder", "text": announcement.title.translate(_MARKS)}
     actions = [{"type": "Action.OpenUrl", "title": "Full report", "url": announcement.url}] if announcement.url else []
@@ -97,18 +101,18 @@ def _teams(settings: ReceiverSettings, given: GlobalSettings, announcement: Anno
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     url = secret(settings.webhook_url, settings.webhook_url_file)
-    return http_message(url or "", {"type": "message", "attachments": [attachment]}, settings, given)
+    return http_message(url or "", {"type": "message", "attachments": [attachment]}, settings, global_settings)
 
 
-def _email(settings: ReceiverSettings, given: GlobalSettings, announcement: Announcement) -> MailMessage:
+def _email(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> MailMessage:
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table below
     return MailMessage(
-        smarthost=settings.smarthost or given.smtp_smarthost,
-        hello=given.smtp_hello,
-        username=given.smtp_auth_username,
-        password=secret(given.smtp_auth_password, given.smtp_auth_password_file),
-        require_tls=given.smtp_require_tls,
-        sender=settings.sender or given.smtp_from,
+        smarthost=settings.smarthost or global_settings.smtp_smarthost,
+        hello=global_settings.smtp_hello,
+        username=global_settings.smtp_auth_username,
+        password=secret(global_settings.smtp_auth_password, global_settings.smtp_auth_password_file),
+        require_tls=global_settings.smtp_require_tls,
+        sender=settings.sender or global_settings.smtp_from,
         to=tuple(address.strip() for address in settings.to.split(",")),
         subject=" ".join(announcement.title.split()),
         text=announcement.text,

@@ -80,7 +80,7 @@ def _severities(config: AlertingConfig) -> list[str]:
 
 def unreadable_secrets(config: AlertingConfig) -> list[str]:
     """The files of receivers and of `global` that cannot be read now, or are empty."""
-    places: list[tuple[str, BaseModel]] = [("global", config.given)]
+    places: list[tuple[str, BaseModel]] = [("global", config.global_settings)]
     for name, integrations in config.receivers.items():
         places += [(f"receiver {name}, {one.kind}", one.settings) for one in integrations]
     return [f"{place}: {fault}" for place, settings in places for fault in _unreadable(settings)]

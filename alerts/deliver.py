@@ -40,14 +40,14 @@ class DeliveryError(Exception):
         self.is_reached = is_reached
 
 
-async def deliver(notification: Notification, given: GlobalSettings, client: httpx.AsyncClient) -> None:
+async def deliver(notification: Notification, global_settings: GlobalSettings, client: httpx.AsyncClient) -> None:
     """Send a notification to its integration.
 
     Raises:
         DeliveryError: when it was not taken.
     """
     try:
-        message = RECEIVERS[notification.integration.kind].message(notification, given)
+        message = RECEIVERS[notification.integration.kind].message(notification, global_settings)
     except OSError as error:
         raise DeliveryError(f"a file of secrets cannot be read: {error}", retryable=True) from error
     await send(message, client)

@@ -295,7 +295,7 @@ class Alerting:
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            await deliver(notification, self._config.given.linking_to(self._web_url()), client)
+            await deliver(notification, self._config.global_settings.linking_to(self._web_url()), client)
         except Exception as error:  # a bug in one kind of receiver must not keep the others from being notified
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)

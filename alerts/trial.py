@@ -91,11 +91,11 @@ def run_trial(
         for name, integrations in receivers.items()
         for place, integration in enumerate(integrations)
     ]
-    given = settings.config.given.linking_to(web_url)
+    global_settings = settings.config.global_settings.linking_to(web_url)
 
     async def run() -> list[TrialResult]:
         async with httpx.AsyncClient() as client:
-            trials = [_try_receiver(one, given, client, open_s, now) for one in notifications]
+            trials = [_try_receiver(one, global_settings, client, open_s, now) for one in notifications]
             return await asyncio.gather(
                 *trials, *(_try_alertmanager(url, settings, alert, client) for url in settings.alertmanagers)
             )
@@ -105,7 +105,7 @@ def run_trial(
 
 async def _try_receiver(
     notification: Notification,
-    given: GlobalSettings,
+    global_settings: GlobalSettings,
     client: httpx.AsyncClient,
     open_s: float,
     now: Callable[[], datetime],
@@ -113,14 +113,14 @@ async def _try_receiver(
     receiver, kind = notification.receiver, notification.integration.kind
     opens, failed, not_ended = is_left_open(notification.integration), None, None
     try:
-        failed = await _failure(deliver(notification, given, client))
+        failed = await _failure(deliver(notification, global_settings, client))
         if opens and failed is None:
             await asyncio.sleep(open_s)
     finally:  # also when somebody does not want to wait, or when its answer came too late: nothing stays open
         if opens and not (failed and failed.is_reached):
             at = now()
             over = tuple(replace(alert, ends_at=at) for alert in notification.alerts)
-            not_ended = await _failure(deliver(replace(notification, alerts=over, at=at), given, client))
+            not_ended = await _failure(deliver(replace(notification, alerts=over, at=at), global_settings, client))
     if failed is not None:
         return TrialResult(receiver, kind, _outcome(failed), str(failed))
     if not_ended is not None:

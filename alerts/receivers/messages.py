@@ -57,13 +57,15 @@ class AppriseMessage:
 Message = HttpMessage | MailMessage | AppriseMessage
 
 
-def http_message(url: str, document: Any, settings: HttpReceiverSettings, given: GlobalSettings) -> HttpMessage:
+def http_message(
+    url: str, document: Any, settings: HttpReceiverSettings, global_settings: GlobalSettings
+) -> HttpMessage:
     """A document for a receiver with these settings.
 
     Raises:
         OSError: for a file of secrets that cannot be read.
     """
-    http = settings.http_config or given.http_config
+    http = settings.http_config or global_settings.http_config
     return HttpMessage(url, document, http.headers(), http)
 
 

@@ -25,7 +25,7 @@ class SlackSettings(HttpReceiverSettings):
     send_resolved: bool = Field(default=False, description="tell when all is well again, too")
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers
@@ -42,8 +42,10 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     }
     if settings.channel:
         document["channel"] = settings.channel
-    url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return http_message(url or "", document, settings, given)
+    url = secret(settings.api_url, settings.api_url_file) or secret(
+        global_settings.slack_api_url, global_settings.slack_api_url_file
+    )
+    return http_message(url or "", document, settings, global_settings)
 
 
 def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ class TeamsSettings(HttpReceiverSettings):
         return self
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table of receivers
@@ -66,4 +66,6 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         "type": "message",
         "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}],
     }
-    return http_message(secret(settings.webhook_url, settings.webhook_url_file) or "", document, settings, given)
+    return http_message(
+        secret(settings.webhook_url, settings.webhook_url_file) or "", document, settings, global_settings
+    )
