@@ -288,7 +288,7 @@ class Alerting:
                     self._notified(notification, at)
                 except Exception as error:
                     is_kept = False
-                    log.warning("notification_unrecorded receiver=%s error=%r", notification.receiver, error)
+                    log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
                     self._unrecorded.append((notification, at))
         return is_kept
 
