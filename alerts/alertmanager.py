@@ -1,7 +1,7 @@
 """Alertmanager: alerts pushed to its API v2 exactly as Prometheus does, to every peer.
 
-While an alert fires it is posted again at least each minute, with an end that lies four minutes ahead; when it is over
-it is posted with its end for five minutes more, so that a peer that was away learns of it (its documentation of the
+While an alert fires it is sent again at least each minute, with an end that lies four minutes ahead; when it is over
+it is sent with its end for five minutes more, so that a peer that was away learns of it (its documentation of the
 alerts API says so).
 """
 
@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain.address import shown
-from domain.alert import VALID, Alert, Hearing
+from domain.alert import VALID, Alert, NotificationStatus
 from domain.window import rfc3339
 
-RESEND = timedelta(seconds=60)
-KEEP_RESOLVED = timedelta(minutes=5)
+RESEND_DELAY = timedelta(seconds=60)  # as Prometheus calls it: --rules.alert.resend-delay
+RESOLVED_RETENTION = timedelta(minutes=5)
 PATH = "/api/v2/alerts"
 
 
 @dataclass(slots=True)
 class _Known:
-    """An alert, when it was posted last, and when each peer took it last, by its URL."""
+    """An alert, when it was sent last, and when it was delivered to each peer last, by its URL."""
 
     alert: Alert
     sent_at: datetime | None = None
-    taken_at: dict[str, datetime] = field(default_factory=dict)
+    delivered_at: dict[str, datetime] = field(default_factory=dict)
 
 
 class AlertmanagerFeed:
@@ -33,7 +33,7 @@ class AlertmanagerFeed:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._refused: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
 
     def post(self, alerts: Iterable[Alert]) -> None:
         """Take these alerts; what has changed is due at once."""
@@ -50,32 +50,34 @@ class AlertmanagerFeed:
 
     def due(self, now: datetime) -> dict[str, dict[str, Any]]:
         """The documents to POST to every peer now, by the fingerprints of their alerts."""
-        for name in [name for name, one in self._known.items() if one.alert.ends_at + KEEP_RESOLVED < now]:
-            del self._known[name]
-        due = {name: one for name, one in self._known.items() if one.sent_at is None or now - one.sent_at >= RESEND}
+        for fingerprint in [name for name, one in self._known.items() if one.alert.ends_at + RESOLVED_RETENTION < now]:
+            del self._known[fingerprint]
+        due = {
+            name: one for name, one in self._known.items() if one.sent_at is None or now - one.sent_at >= RESEND_DELAY
+        }
         for one in due.values():
             one.sent_at = now
         return {name: posted_alert(one.alert, now) for name, one in due.items()}
 
-    def taken(self, url: str, fingerprints: Iterable[str], now: datetime) -> None:
+    def delivered(self, url: str, fingerprints: Iterable[str], now: datetime) -> None:
         """A peer took these."""
-        self._refused.pop(url, None)
-        for name in fingerprints:
-            if (known := self._known.get(name)) is not None:
-                known.taken_at[url] = now
+        self._errors.pop(url, None)
+        for fingerprint in fingerprints:
+            if (known := self._known.get(fingerprint)) is not None:
+                known.delivered_at[url] = now
 
-    def refused(self, url: str, error: str) -> None:
+    def failed(self, url: str, error: str) -> None:
         """A peer did not take what was due."""
-        self._refused[url] = error
+        self._errors[url] = error
 
-    def hearing(self, url: str, fingerprint: str) -> Hearing:
-        """When a peer took an alert last; and why not yet."""
+    def notification_status(self, url: str, fingerprint: str) -> NotificationStatus:
+        """When an alert was delivered to a peer last; or why not yet."""
         known = self._known.get(fingerprint)
-        if known is not None and url in known.taken_at:
-            return Hearing(shown(url), "alertmanager", known.taken_at[url])
-        why = f"not taken: {self._refused[url]}" if url in self._refused else "about to be posted"
-        next_at = known.sent_at + RESEND if known is not None and known.sent_at is not None else None
-        return Hearing(shown(url), "alertmanager", None, why, next_at)
+        if known is not None and url in known.delivered_at:
+            return NotificationStatus(shown(url), "alertmanager", known.delivered_at[url])
+        why = f"not taken: {self._errors[url]}" if url in self._errors else "about to be posted"
+        next_at = known.sent_at + RESEND_DELAY if known is not None and known.sent_at is not None else None
+        return NotificationStatus(shown(url), "alertmanager", None, why, next_at)
 
 
 def posted_alert(alert: Alert, now: datetime) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Announcements: what a receiver is told that is no alert, as the weekly report.
+"""Announcements: what a receiver is sent that is no alert, as the weekly report.
 
-Each kind of receiver is told in its own way; one that wakes people is told nothing.
+Each kind of receiver has its own format; one that wakes people is sent nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from alerts.receivers.webhook import WebhookSettings
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Something to be told, in each of the ways that receivers take.
+    """Something to be sent, in each of the formats that receivers take.
 
     Args:
         title: one line, the subject of a mail.
@@ -46,74 +46,84 @@ class Announcement:
 
 
 def announces(integration: Integration) -> bool:
-    """Is it told announcements at all: PagerDuty is not, which is there to wake people."""
+    """Is it sent announcements at all: PagerDuty is not, which is there to wake people."""
     return integration.kind in _MESSAGES
 
 
-def announcement_message(integration: Integration, given: GlobalSettings, told: Announcement) -> Message:
+def announcement_message(
+    integration: Integration, global_settings: GlobalSettings, announcement: Announcement
+) -> Message:
     """What is to be sent to one integration.
 
     Raises:
         OSError: for a file of secrets that cannot be read.
-        KeyError: for a kind that is told none, see `announces`.
+        KeyError: for a kind that is sent none, see `announces`.
     """
-    return _MESSAGES[integration.kind](integration.settings, given, told)
+    return _MESSAGES[integration.kind](integration.settings, global_settings, announcement)
 
 
-def _webhook(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
+def _webhook(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table below
-    document = {"title": told.title, "text": told.text, "url": told.url or None, **told.document}
-    return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
+    document = {
+        "title": announcement.title,
+        "text": announcement.text,
+        "url": announcement.url or None,
+        **announcement.document,
+    }
+    return http_message(secret(settings.url, settings.url_file) or "", document, settings, global_settings)
 
 
-def _slack(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
+def _slack(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table below
-    document: dict[str, Any] = {"text": told.slack, "unfurl_links": False}
+    document: dict[str, Any] = {"text": announcement.slack, "unfurl_links": False}
     if settings.channel:
         document["channel"] = settings.channel
-    url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return http_message(url or "", document, settings, given)
+    url = secret(settings.api_url, settings.api_url_file) or secret(
+        global_settings.slack_api_url, global_settings.slack_api_url_file
+    )
+    return http_message(url or "", document, settings, global_settings)
 
 
 _MARKS = str.maketrans({one: f"\\{one}" for one in "\\*_[]"})
 
 
-def _teams(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> HttpMessage:
+def _teams(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> HttpMessage:
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table below
-    title = {"size": "Large", "weight": "Bolder", "text": told.title.translate(_MARKS)}
-    texts = [title, *({"text": line.translate(_MARKS)} for line in told.lines)]
+    title = {"size": "Large", "weight": "Bolder", "text": announcement.title.translate(_MARKS)}
+    actions = [{"type": "Action.OpenUrl", "title": "Full report", "url": announcement.url}] if announcement.url else []
+    texts = [title, *({"text": line.translate(_MARKS)} for line in announcement.lines)]
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
         "body": [{"type": "TextBlock", "wrap": True, **text} for text in texts],
-        "actions": [{"type": "Action.OpenUrl", "title": "Full report", "url": told.url}] if told.url else [],
+        "actions": actions,
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     url = secret(settings.webhook_url, settings.webhook_url_file)
-    return http_message(url or "", {"type": "message", "attachments": [attachment]}, settings, given)
+    return http_message(url or "", {"type": "message", "attachments": [attachment]}, settings, global_settings)
 
 
-def _email(settings: ReceiverSettings, given: GlobalSettings, told: Announcement) -> MailMessage:
+def _email(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> MailMessage:
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table below
     return MailMessage(
-        smarthost=settings.smarthost or given.smtp_smarthost,
-        hello=given.smtp_hello,
-        username=given.smtp_auth_username,
-        password=secret(given.smtp_auth_password, given.smtp_auth_password_file),
-        require_tls=given.smtp_require_tls,
-        sender=settings.sender or given.smtp_from,
+        smarthost=settings.smarthost or global_settings.smtp_smarthost,
+        hello=global_settings.smtp_hello,
+        username=global_settings.smtp_auth_username,
+        password=secret(global_settings.smtp_auth_password, global_settings.smtp_auth_password_file),
+        require_tls=global_settings.smtp_require_tls,
+        sender=settings.sender or global_settings.smtp_from,
         to=tuple(address.strip() for address in settings.to.split(",")),
-        subject=" ".join(told.title.split()),
-        text=told.text,
-        html=told.html,
-        attachments=told.attachments,
+        subject=" ".join(announcement.title.split()),
+        text=announcement.text,
+        html=announcement.html,
+        attachments=announcement.attachments,
     )
 
 
-def _apprise(settings: ReceiverSettings, _: GlobalSettings, told: Announcement) -> AppriseMessage:
+def _apprise(settings: ReceiverSettings, _: GlobalSettings, announcement: Announcement) -> AppriseMessage:
     assert isinstance(settings, AppriseSettings)  # noqa: S101  # by the table below
-    return AppriseMessage(settings.url.get_secret_value(), told.title, told.text, "info")
+    return AppriseMessage(settings.url.get_secret_value(), announcement.title, announcement.text, "info")
 
 
 _MESSAGES: Mapping[str, Callable[[ReceiverSettings, GlobalSettings, Announcement], Message]] = {

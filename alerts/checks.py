@@ -1,4 +1,4 @@
-"""Who is told by an alerting configuration, and what it would regret: a page unheard, a secret that cannot be read."""
+"""Who is notified by an alerting configuration, and what is wrong with it: a page without a receiver, a lost secret."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,33 +12,33 @@ from alerts.settings import AlertsSettings
 from domain.address import shown
 from domain.incident import Severity
 
-TELLS_NOBODY = ("nobody is told of any alert", "set alerts.alertmanagers or alerts.config_file")
-"""What it means that `who_is_told` is empty, and what to do."""
+NOTIFIES_NOBODY = ("nobody is told of any alert", "set alerts.alertmanagers or alerts.config_file")
+"""What it means that `notification_channels` is empty, and what to do."""
 
 _OURS = (Severity.PAGE.value, Severity.TICKET.value)
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def who_is_told(settings: AlertsSettings) -> list[str]:
-    """Who hears of alerts, in words; empty when nobody does."""
-    told = []
+def notification_channels(settings: AlertsSettings) -> list[str]:
+    """By which channels anybody is notified of alerts, in words; empty when nobody is."""
+    channels = []
     if settings.alertmanagers:
         places = ", ".join(map(shown, settings.alertmanagers))
-        told.append(f"alerts go to Alertmanager at {places}, whose own routes decide who is told")
+        channels.append(f"alerts go to Alertmanager at {places}, whose own routes decide who is told")
     kinds = sorted({one.kind for integrations in settings.config.receivers.values() for one in integrations})
     if kinds:
-        told.append(f"our own router tells by {', '.join(kinds)}")
-    return told
+        channels.append(f"our own router tells by {', '.join(kinds)}")
+    return channels
 
 
-def unheard_pages(config: AlertingConfig, services: Sequence[str] = ()) -> list[str]:
-    """Where a page would go by these routes, if nobody is told there; and severities that are not ours.
+def unnotified_pages(config: AlertingConfig, services: Sequence[str] = ()) -> list[str]:
+    """Receivers without an integration that a page would be routed to; and severities that are not ours.
 
     Args:
         config: of our own router.
         services: those that are known; without any, an alert of a service that no route names.
     """
-    unheard: dict[str, list[str]] = {}
+    unnotified: dict[str, list[str]] = {}
     for service in services or ("",):
         for kind in ALERTS.values():
             if Severity.PAGE not in kind.severities:
@@ -48,17 +48,17 @@ def unheard_pages(config: AlertingConfig, services: Sequence[str] = ()) -> list[
             )
             receivers = [route.options.receiver for route in config.route.match(labels)]
             if not any(config.receivers[name] for name in receivers):
-                of = unheard.setdefault(", ".join(map(repr, receivers)), [])
+                of = unnotified.setdefault(", ".join(map(repr, receivers)), [])
                 of += [service] if service not in of else []
-    told = [
+    warnings = [
         f'a page (severity="page"{_of_services(of)}) goes to the receiver {receivers}, which has nothing to tell by, '
         "and no Alertmanager is set: nobody is told of it"
-        for receivers, of in unheard.items()
+        for receivers, of in unnotified.items()
     ]
     theirs = _severities(config)
     if theirs and not set(theirs) & set(_OURS):
-        told.append(f"our severities are {' and '.join(_OURS)}; yours seem to be {', '.join(theirs)}")
-    return told
+        warnings.append(f"our severities are {' and '.join(_OURS)}; yours seem to be {', '.join(theirs)}")
+    return warnings
 
 
 def _of_services(services: Sequence[str]) -> str:
@@ -80,17 +80,17 @@ def _severities(config: AlertingConfig) -> list[str]:
 
 def unreadable_secrets(config: AlertingConfig) -> list[str]:
     """The files of receivers and of `global` that cannot be read now, or are empty."""
-    places: list[tuple[str, BaseModel]] = [("global", config.given)]
+    places: list[tuple[str, BaseModel]] = [("global", config.global_settings)]
     for name, integrations in config.receivers.items():
         places += [(f"receiver {name}, {one.kind}", one.settings) for one in integrations]
-    return [f"{place}: {told}" for place, settings in places for told in _unreadable(settings)]
+    return [f"{place}: {fault}" for place, settings in places for fault in _unreadable(settings)]
 
 
 def _unreadable(settings: BaseModel) -> Iterator[str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            yield from (f"{name}.{told}" for told in _unreadable(value))
+            yield from (f"{name}.{fault}" for fault in _unreadable(value))
         elif isinstance(value, Path):
             try:
                 if not value.read_bytes().strip():

@@ -29,13 +29,13 @@ class AlertingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AlertingConfig:
-    """Who is told what, and when."""
+    """Routes, receivers, inhibit rules and time intervals."""
 
     route: Route
     receivers: Mapping[str, tuple[Integration, ...]]
     inhibit_rules: tuple[InhibitRule, ...] = ()
     time_intervals: Mapping[str, tuple[TimeInterval, ...]] = field(default_factory=dict)
-    given: GlobalSettings = field(default_factory=GlobalSettings)
+    global_settings: GlobalSettings = field(default_factory=GlobalSettings)
     resolve_timeout_s: float = _RESOLVE_TIMEOUT_S
 
 
@@ -57,14 +57,14 @@ def parse_config(text: str) -> AlertingConfig:
         hint = "; templates are not read: what a receiver is told is fixed" if "templates" in unknown else ""
         faults.append(f"unknown field {', '.join(unknown)}; valid are {', '.join(_FIELDS)}{hint}")
     faults_of_global: list[str] = []
-    given, resolve_timeout_s = _global(document.get("global") or {}, faults_of_global)
+    global_settings, resolve_timeout_s = _global(document.get("global") or {}, faults_of_global)
     faults += faults_of_global
     config = AlertingConfig(
         route=_route(document, faults),
         receivers=_receivers(document.get("receivers") or [], faults),
         inhibit_rules=_inhibit_rules(document, faults),
         time_intervals=_time_intervals(document, faults),
-        given=given,
+        global_settings=global_settings,
         resolve_timeout_s=resolve_timeout_s,
     )
     # Of what could not be read, nothing more is said: it would only be the same fault again.
@@ -83,7 +83,7 @@ def place_of(error: yaml.YAMLError) -> str:
     return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
-_NO_ROUTE = Route("{}", 0, (), goes_on=False, options=RouteOptions())
+_NO_ROUTE = Route("{}", 0, (), continues=False, options=RouteOptions())
 
 
 def _route(document: dict[str, Any], faults: list[str]) -> Route:
@@ -190,7 +190,7 @@ def _time_intervals(document: dict[str, Any], faults: list[str]) -> dict[str, tu
 
 
 def _unknown_names(config: AlertingConfig) -> list[str]:
-    """Every name that a route says must be one that is told."""
+    """Every name that a route says must be defined."""
     faults = []
     for route in config.route.walk():
         place = f"route {route.key}"
@@ -211,15 +211,19 @@ def _lacking_of_global(config: AlertingConfig) -> list[str]:
     faults = []
     for name, integrations in config.receivers.items():
         for integration in integrations:
-            if integration.kind == "slack" and not _has_any(integration, config.given, "api_url", "slack_api_url"):
+            if integration.kind == "slack" and not _has_any(
+                integration, config.global_settings, "api_url", "slack_api_url"
+            ):
                 faults.append(f"receiver {name}: slack needs api_url, or slack_api_url under global")
-            if integration.kind == "email" and not _has_any(integration, config.given, "smarthost", "smtp_smarthost"):
+            if integration.kind == "email" and not _has_any(
+                integration, config.global_settings, "smarthost", "smtp_smarthost"
+            ):
                 faults.append(f"receiver {name}: email needs smarthost, or smtp_smarthost under global")
     return faults
 
 
-def _has_any(integration: Integration, given: GlobalSettings, own: str, common: str) -> bool:
+def _has_any(integration: Integration, global_settings: GlobalSettings, own: str, common: str) -> bool:
     """Is it said in the integration or under `global`, as it stands or as a file."""
     settings = integration.settings
-    names = ((settings, own), (settings, f"{own}_file"), (given, common), (given, f"{common}_file"))
+    names = ((settings, own), (settings, f"{own}_file"), (global_settings, common), (global_settings, f"{common}_file"))
     return any(getattr(where, name, None) for where, name in names)

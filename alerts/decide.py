@@ -26,12 +26,12 @@ from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 
 _INDICATOR_WORDS = {Indicator.TTFT: "TTFT", Indicator.TPOT: "time per token"}  # the others bear their names
-_EVIDENCE_TOLD, _CAUSES_TOLD, _TENANTS_TOLD, _TRACES_TOLD = 2, 3, 3, 3
+_EVIDENCE_MAX, _CAUSES_MAX, _TENANTS_MAX, _TRACES_MAX = 2, 3, 3, 3  # that an annotation names
 _STAYS_FACTOR = 1.5  # a forecast that wavers about the horizon is one ticket
 
 
 def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = None) -> Page | None:
-    """What the on-call engineer is told; None when nobody needs to be.
+    """What the on-call engineer is notified of; None when nobody needs to be.
 
     The label `severity` says whether it wakes someone (`page`) or waits for the morning (`ticket`). Labels hold only
     what never changes while the incident lasts, because they are the alert's identity.
@@ -55,9 +55,9 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
     if cause.kind is not CauseKind.UNKNOWN:
         annotations["cause_confidence"] = f"{cause.confidence:.0%}"
     if cause.evidence:
-        strongest = sorted(cause.evidence, key=lambda one: -one.score)[:_EVIDENCE_TOLD]
+        strongest = sorted(cause.evidence, key=lambda one: -one.score)[:_EVIDENCE_MAX]
         annotations["evidence"] = "; ".join(_evidence(one, known) for one in strongest)
-    others = incident.explanation.causes[1:_CAUSES_TOLD]
+    others = incident.explanation.causes[1:_CAUSES_MAX]
     if others:
         annotations["other_causes"] = "; ".join(_other_cause(one, known) for one in others)
     if cause.next_steps:
@@ -68,7 +68,7 @@ def page_for(incident: Incident, web_url: str, knowledge: Knowledge | None = Non
         annotations["cost"] = f"{usd_text(incident.cost_usd)} of GPU time"
     if incident.exemplar_trace_ids:
         annotations["exemplar_trace_id"] = incident.exemplar_trace_ids[0]
-        annotations["exemplar_traces"] = ", ".join(incident.exemplar_trace_ids[:_TRACES_TOLD])
+        annotations["exemplar_traces"] = ", ".join(incident.exemplar_trace_ids[:_TRACES_MAX])
     labels = {
         "alertname": "TailsightLatencySpike",
         "severity": incident.severity.value,
@@ -103,16 +103,16 @@ def _likeliest(cause: Cause) -> str:
 
 
 def _impact(incident: Incident) -> str:
-    told = f"{incident.slow_requests_count:,} slow or failed requests, {incident.slow_requests_ratio:.0%} of all"
+    text = f"{incident.slow_requests_count:,} slow or failed requests, {incident.slow_requests_ratio:.0%} of all"
     where = incident.explanation.whereabouts
     tenants = [one for one in (where.shares if where else ()) if one.entity.kind is EntityKind.TENANT]
     tenants.sort(key=lambda one: -one.excess_ratio)
-    names = ", ".join(f"{one.entity.name} ({one.excess_ratio:.0%})" for one in tenants[:_TENANTS_TOLD])
+    names = ", ".join(f"{one.entity.name} ({one.excess_ratio:.0%})" for one in tenants[:_TENANTS_MAX])
     if incident.tenants_affected_count is not None:
         count = incident.tenants_affected_count
-        told += f", {count} tenant{'' if count == 1 else 's'}"
+        text += f", {count} tenant{'' if count == 1 else 's'}"
     what = "failures" if incident.indicator is Indicator.ERRORS else "added time"
-    return told + (f"; hit beyond their share: {names} of the {what}" if names else "")
+    return text + (f"; hit beyond their share: {names} of the {what}" if names else "")
 
 
 def _evidence(evidence: Evidence, knowledge: Knowledge) -> str:
@@ -130,21 +130,21 @@ def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:
     """Where these labels can be silenced: a form that is filled in."""
-    return f"{web_url}/alerts?{urlencode({'silence': written(silencing(labels))})}"
+    return f"{web_url}/alerts?{urlencode({'silence': written(silence_matchers(labels))})}"
 
 
 def alertmanager_silence_url(labels: Mapping[str, str], alertmanager_url: str) -> str:
     """The same form of Alertmanager's own pages."""
-    return f"{alertmanager_url}/#/silences/new?filter={quote(written(silencing(labels)), safe='')}"
+    return f"{alertmanager_url}/#/silences/new?filter={quote(written(silence_matchers(labels)), safe='')}"
 
 
-def silencing(labels: Mapping[str, str]) -> tuple[Matcher, ...]:
-    """What keeps an alert of these labels quiet, and the next of its kind: all labels but the incident's."""
+def silence_matchers(labels: Mapping[str, str]) -> tuple[Matcher, ...]:
+    """The matchers that silence an alert of these labels, and the next of its kind: all labels but the incident's."""
     return tuple(Matcher(name, value) for name, value in sorted(labels.items()) if name != "incident")
 
 
 def incident_alert(incident: Incident, web_url: str, now: datetime, knowledge: Knowledge | None = None) -> Alert | None:
-    """The alert that an incident is; None when nobody needs to be told."""
+    """The alert that an incident is; None when nobody needs to be notified."""
     page = page_for(incident, web_url, knowledge)
     if page is None:
         return None
@@ -180,7 +180,7 @@ def burn_alert(
         incidents: what is known of the time. The cause is that of one of the same service that overlaps: rather of one
             that goes on, of the same indicator, and of more requests.
         web_url: where the pages are reached.
-        now: when it is told.
+        now: when it is evaluated.
         knowledge: as `page_for` takes it.
     """
     objective = burn.objective
@@ -269,14 +269,14 @@ def _of_whom(objective: Objective) -> str:
     return f" ({', '.join(chosen)})" if chosen else ""
 
 
-def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now: datetime) -> list[Alert]:
+def status_alerts(statuses: Sequence[SloStatus], window: Window, web_url: str, now: datetime) -> list[Alert]:
     """Tickets for budgets that are spent, and for objectives that nothing is known of any more.
 
     Args:
         statuses: where each objective stands.
-        seen: the time within which its service was heard of at all.
+        window: the time that was evaluated; its end is the beginning of the alerts.
         web_url: where the pages are reached.
-        now: when it is told.
+        now: when it is evaluated.
     """
     found = []
     for status in statuses:
@@ -287,11 +287,15 @@ def status_alerts(statuses: Sequence[SloStatus], seen: Window, web_url: str, now
         )
         if status.state is SloState.MISSED and worst is not None:
             summary = f"{objective.service}: the error budget of {objective.name} is spent"
-            told = {"budget": f"{-worst:.0%} more than all of it", "promise": promise(objective)}
-            found.append(_ticket("SLOBudgetSpent", objective, {"summary": summary, **told}, seen.end, web_url, now))
+            annotations = {
+                "summary": summary,
+                "budget": f"{-worst:.0%} more than all of it",
+                "promise": promise(objective),
+            }
+            found.append(_ticket("SLOBudgetSpent", objective, annotations, window.end, web_url, now))
         elif status.state is SloState.NO_DATA:
             summary = f"{objective.service}: no {_kept(objective)[0]}, so nothing is known of {objective.name}"
-            found.append(_ticket("SLONoData", objective, {"summary": summary}, seen.end, web_url, now))
+            found.append(_ticket("SLONoData", objective, {"summary": summary}, window.end, web_url, now))
     return found
 
 
@@ -301,11 +305,11 @@ def exhaustion_alerts(
     """Tickets for budgets that will be spent within a horizon if the last day goes on.
 
     Args:
-        statuses: where each objective stands. Of one whose budget is spent already another ticket tells.
+        statuses: where each objective stands. One whose budget is spent already has another ticket.
         horizon_s: how far ahead somebody wants to know, in seconds; 0 for not at all.
         firing: names of the objectives whose ticket fires already: it ends only well beyond the horizon.
         web_url: where the pages are reached.
-        now: when it is told.
+        now: when it is evaluated.
     """
     found = []
     for status in statuses:
@@ -336,7 +340,7 @@ def _ticket(
 
 
 def runaway_alert(runaway: SpendRunaway, web_url: str, now: datetime) -> Alert:
-    """The ticket that spending out of hand is; one that is not told again is over."""
+    """The ticket that spending out of hand is; one that is not posted again is over."""
     spend = runaway.spend
     actual, expected, beyond = (
         usd_text(usd) for usd in (spend.total_actual_spend_usd, spend.total_expected_spend_usd, spend.total_impact_usd)

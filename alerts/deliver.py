@@ -19,7 +19,7 @@ _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, 
 _TIMEOUT_S = 10.0  # to connect, and for each read
 _WHOLE_TIMEOUT_S = 30.0
 _RETRY_AFTER_MOST_S = 3600.0  # longer no page may wait, whatever is asked for
-_TOLD_MAX = 300
+_ANSWER_MAX = 300
 _SECRET_LEAST = 8  # characters; what is shorter is no secret, and common in answers
 _SMTPS_PORT = "465"
 _ADDING = threading.Lock()
@@ -40,14 +40,14 @@ class DeliveryError(Exception):
         self.is_reached = is_reached
 
 
-async def deliver(notification: Notification, given: GlobalSettings, client: httpx.AsyncClient) -> None:
-    """Send what one integration is to be told.
+async def deliver(notification: Notification, global_settings: GlobalSettings, client: httpx.AsyncClient) -> None:
+    """Send a notification to its integration.
 
     Raises:
         DeliveryError: when it was not taken.
     """
     try:
-        message = RECEIVERS[notification.integration.kind].message(notification, given)
+        message = RECEIVERS[notification.integration.kind].message(notification, global_settings)
     except OSError as error:
         raise DeliveryError(f"a file of secrets cannot be read: {error}", retryable=True) from error
     await send(message, client)
@@ -81,7 +81,7 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
             )
             answer = await client.send(request, stream=True, follow_redirects=http.follow_redirects)
             stack.push_async_callback(answer.aclose)
-            told = _without_secrets(await _beginning(answer), message, answer.request)[:_TOLD_MAX]
+            answered = _without_secrets(await _beginning(answer), message, answer.request)[:_ANSWER_MAX]
     except TimeoutError as error:
         raise DeliveryError(f"no whole answer in {_WHOLE_TIMEOUT_S:g} s", retryable=True) from error
     except OSError as error:
@@ -103,7 +103,7 @@ async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:
         return
     retryable = answer.status_code >= 500 or answer.status_code in _RETRIED
     raise DeliveryError(
-        f"HTTP {answer.status_code}: {told.strip() or answer.reason_phrase}",
+        f"HTTP {answer.status_code}: {answered.strip() or answer.reason_phrase}",
         retryable=retryable,
         retry_after_s=_retry_after_s(answer.headers) if retryable else 0.0,
         is_reached=True,
@@ -115,12 +115,12 @@ async def _beginning(answer: httpx.Response) -> str:
     body = b""
     async for chunk in answer.aiter_bytes():
         body += chunk
-        if len(body) >= _TOLD_MAX * 4:
+        if len(body) >= _ANSWER_MAX * 4:
             break
     return body.decode(errors="replace")
 
 
-def _without_secrets(told: str, message: HttpMessage, request: httpx.Request) -> str:
+def _without_secrets(text: str, message: HttpMessage, request: httpx.Request) -> str:
     """An answer without what it repeats of our secrets: token, key, path of a URL (`Cannot POST /services/T0/B0/x`)."""
     url = httpx.URL(message.url)
     secrets = [message.url, url.raw_path.decode(), url.path, *request.headers.get("Authorization", "").split()]
@@ -128,8 +128,8 @@ def _without_secrets(told: str, message: HttpMessage, request: httpx.Request) ->
         secrets.append(message.document.get("routing_key") or "")
     for secret in secrets:
         if len(secret) >= _SECRET_LEAST:
-            told = told.replace(secret, "…")
-    return told
+            text = text.replace(secret, "…")
+    return text
 
 
 def _trusted(tls: TlsSettings) -> ssl.SSLContext:

@@ -1,7 +1,7 @@
 """From faults of GPUs and links to alerts: a ticket a device, unless a setting says that somebody is to be woken.
 
 A cause pages nobody by itself: what users feel does (alerts/decide.py). A fault that a page names as its cause already
-carries the label `incident`, by which the page keeps it quiet (`inhibit_rules`); a fault keeps nothing quiet.
+carries the label `incident`, by which the page inhibits it (`inhibit_rules`); a fault inhibits nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -40,9 +40,9 @@ def device_alerts(
     """The alerts that faults of GPUs and links are: one for each device, whatever ails it.
 
     Args:
-        faults: those that are to be told now; one that is not told again is over.
+        faults: those that fire now; one that is not posted again is over.
         web_url: where the pages are reached.
-        now: when it is told.
+        now: when it is evaluated.
         page_on: names of the faults that wake somebody.
         knowledge: where the next steps of a kind of cause are; what is shipped when None.
     """
@@ -104,8 +104,8 @@ def _impact(fault: DeviceFault) -> str:
 
 
 def _next_step(fault: DeviceFault, knowledge: Knowledge) -> str:
-    told = _FIRST.get(fault.rule.name)
-    if told is None:
+    step = _FIRST.get(fault.rule.name)
+    if step is None:
         pattern = knowledge.patterns.get(fault.rule.cause)
-        told = pattern.next_steps[0] if pattern is not None and pattern.next_steps else "Look at it before it spreads."
-    return step_text(told, fault.device.name, fault.node, fault.replicas)
+        step = pattern.next_steps[0] if pattern is not None and pattern.next_steps else "Look at it before it spreads."
+    return step_text(step, fault.device.name, fault.node, fault.replicas)

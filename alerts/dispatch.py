@@ -1,8 +1,8 @@
-"""Dispatch: alerts gathered into groups, each told at most as often as its route allows.
+"""Dispatch: alerts aggregated into groups, of each of which receivers are notified as often as its route allows.
 
-A state machine without a clock or a socket: it is told what came in and what time it is, and says what is to be sent.
-The order of things is Alertmanager's (dispatch/dispatch.go, notify/notify.go): wait for the group, leave out what is
-inhibited, silenced or out of hours, ask whether the receiver knows it already, send, try again, remember.
+A state machine without a clock or a socket: it takes what came in and what time it is, and says what is to be sent.
+The stages are Alertmanager's (dispatch/dispatch.go, notify/notify.go): wait for the group, leave out what is inhibited,
+silenced or muted, deduplicate by the notification log, send, retry, log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,36 +16,37 @@ from alerts.matchers import Labels, all_match
 from alerts.notification import Integration, Notification, Reason
 from alerts.routing import Route
 from alerts.silences import Silence, silence_document, silence_of
-from domain.alert import VALID, Alert, DeadLetter, Hearing, alert_document, alert_of
+from domain.alert import VALID, Alert, DeadLetter, NotificationStatus, alert_document, alert_of
 from domain.incident import Severity
 from domain.window import from_rfc3339, rfc3339
 
-_KEEP_RESOLVED = timedelta(minutes=30)
-_KEEP_TOLD = timedelta(hours=120)  # as Alertmanager's log of notifications
-_KEEP_SILENCES = timedelta(hours=120)  # after their end, as Alertmanager's data.retention
+_ALERT_RETENTION = timedelta(minutes=30)  # after its end
+_LOG_RETENTION = timedelta(hours=120)  # of the notification log, as Alertmanager's data.retention
+_SILENCE_RETENTION = timedelta(hours=120)  # after their end, as the same
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What an integration was told of a group last; and when of alerts that were left out then, because held back.
+class _LogEntry:
+    """An entry of the notification log (Alertmanager's nflog): the last notification of a group to an integration.
 
-    `explained` are those of them whose cause it was told, then or before.
+    `suppressed` are the alerts that were left out of it, as they were silenced or inhibited, each with the time of the
+    last notification in which it fired. `explained` are the alerts of which the integration was notified with a cause.
     """
 
     firing: frozenset[str]
     resolved: frozenset[str]
     at: datetime
-    left_out: Mapping[str, datetime] = field(default_factory=dict)
+    suppressed: Mapping[str, datetime] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
 
-    def heard_at(self, alert: Alert, name: str) -> datetime | None:
-        """When it was told last that an alert fires; None: not since it does."""
-        if name in self.firing:
+    def notified_at(self, alert: Alert, fingerprint: str) -> datetime | None:
+        """The last notification in which an alert fires; None: none since it does."""
+        if fingerprint in self.firing:
             return self.at
-        at = self.left_out.get(name)
+        at = self.suppressed.get(fingerprint)
         return at if at is not None and at >= alert.starts_at else None
 
 
@@ -82,7 +83,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """Why an alert is told to nobody: the silences that hold it, the labels of what inhibits it."""
+    """Why nobody is notified of an alert: the silences that match it, the labels of the alert that inhibits it."""
 
     silenced_by: tuple[str, ...]
     inhibited_by: Mapping[str, str] | None
@@ -92,11 +93,11 @@ class Suppressed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A route that an alert of some labels reaches: the group that it joins there, and what keeps the route quiet now.
+class MatchedRoute:
+    """A route that some labels match: the group that an alert of them joins there, and what mutes the route now.
 
-    `firing` are the alerts of that group already. `muted_by` names the time interval that mutes the route now,
-    `inactive` says that none of those in which it is active holds now.
+    `firing` are the alerts of that group already. `muted_by` names the mute time interval that holds now, `is_inactive`
+    says that none of the active time intervals does.
     """
 
     route: Route
@@ -104,22 +105,22 @@ class Reached:
     group_labels: Mapping[str, str]
     firing: tuple[Alert, ...]
     muted_by: str | None
-    inactive: bool
+    is_inactive: bool
 
     @property
-    def quiet(self) -> str | None:
-        """What keeps the route quiet now, in words; None when it tells."""
-        return _quiet_words(self.route, self.muted_by, inactive=self.inactive)
+    def mute_reason(self) -> str | None:
+        """Why the route is muted now, in words; None when it notifies."""
+        return _mute_reason(self.route, self.muted_by, is_inactive=self.is_inactive)
 
 
-def _quiet_words(route: Route, muted_by: str | None, *, inactive: bool) -> str | None:
+def _mute_reason(route: Route, muted_by: str | None, *, is_inactive: bool) -> str | None:
     if muted_by is not None:
         return f"muted by {muted_by}"
-    return f"active only in {', '.join(route.options.active_time_intervals)}" if inactive else None
+    return f"active only in {', '.join(route.options.active_time_intervals)}" if is_inactive else None
 
 
 class Dispatcher:
-    """Alerts, groups, silences and what was told, by one configuration."""
+    """Alerts, groups, silences and the notification log, by one configuration."""
 
     def __init__(self, config: AlertingConfig) -> None:
         self.config = config
@@ -127,7 +128,7 @@ class Dispatcher:
         self.silences: dict[str, Silence] = {}
         self.dead_letters: list[DeadLetter] = []
         self._groups: dict[tuple[int, tuple[tuple[str, str], ...]], _Group] = {}
-        self._told: dict[tuple[str, int, str], _Told] = {}
+        self._notification_log: dict[tuple[str, int, str], _LogEntry] = {}
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -138,16 +139,16 @@ class Dispatcher:
             alert = posted if known is None else _merged(known, posted)
             self.alerts[posted.fingerprint] = alert
             for route in self.config.route.match(alert.labels):
-                self._gather(route, alert, now)
+                self._aggregate(route, alert, now)
 
-    def _gather(self, route: Route, alert: Alert, now: datetime) -> None:
+    def _aggregate(self, route: Route, alert: Alert, now: datetime) -> None:
         labels = route.options.group_labels(alert.labels)
         place = (route.index, tuple(sorted(labels.items())))
         wait = timedelta(seconds=route.options.group_wait_s)
         group = self._groups.get(place)
         if group is None:
             if not alert.is_firing(now):
-                return  # nobody was told of it
+                return  # nobody was notified of it
             group = self._groups[place] = _Group(route, labels, now + wait)
         group.alerts[alert.fingerprint] = alert
         if not group.has_flushed and alert.starts_at + wait < now:
@@ -184,34 +185,36 @@ class Dispatcher:
         group.has_flushed, group.has_failed = True, False
         group.next_flush = now + timedelta(seconds=group.route.options.group_interval_s)
         group.flushed_resolved = {
-            name: alert.updated_at for name, alert in group.alerts.items() if not alert.is_firing(now)
+            fingerprint: alert.updated_at for fingerprint, alert in group.alerts.items() if not alert.is_firing(now)
         }
-        if self._is_out_of_hours(group.route, now):
+        if self._is_muted(group.route, now):
             return
-        told = [alert for alert in group.alerts.values() if not _suppression(alert.labels, inhibitor, silences)]
-        if told:
-            told.sort(key=_weight)
+        active = [alert for alert in group.alerts.values() if not _suppression(alert.labels, inhibitor, silences)]
+        if active:
+            active.sort(key=_weight)
             for place, integration in enumerate(self.config.receivers[group.route.options.receiver]):
-                self._ask(group, place, integration, told, now)
+                self._enqueue(group, place, integration, active, now)
         if not group.pending:
             self._settle(group)
 
-    def _ask(self, group: _Group, place: int, integration: Integration, alerts: Sequence[Alert], now: datetime) -> None:
-        """Make it pending, unless the receiver knows it already."""
+    def _enqueue(
+        self, group: _Group, place: int, integration: Integration, alerts: Sequence[Alert], now: datetime
+    ) -> None:
+        """Make a notification pending, unless the notification log says that it is no news (deduplication)."""
         firing = frozenset(alert.fingerprint for alert in alerts if alert.is_firing(now))
         resolved = frozenset(alert.fingerprint for alert in alerts) - firing
         if now < group.not_before.get(place, now):
             group.has_failed = True
             return
         receiver = group.route.options.receiver
-        known = self._told.get((receiver, place, group.key))
+        last = self._notification_log.get((receiver, place, group.key))
         explained = _explained(alerts) & firing
-        reason = _reason(known, firing, resolved, explained, integration, group.route.options.repeat_interval_s, now)
+        reason = _reason(last, firing, resolved, explained, integration, group.route.options.repeat_interval_s, now)
         if reason is None:
             return
         sent = [alert for alert in alerts if integration.send_resolved or alert.is_firing(now)]
-        if not sent:  # only told to forget what fired
-            self._remember((receiver, place, group.key), firing, resolved, frozenset(), now)
+        if not sent:  # nothing goes out: only the log is to forget what fired
+            self._log((receiver, place, group.key), firing, resolved, frozenset(), now)
             return
         timeout_s = max(group.route.options.group_interval_s, _TIMEOUT_LEAST_S)
         group.pending[place] = _Pending(
@@ -223,33 +226,35 @@ class Dispatcher:
         """The receiver took it."""
         group, pending = self._pending(notification)
         if pending is not None and group is not None:
-            known_as = (notification.receiver, notification.place, group.key)
+            log_key = (notification.receiver, notification.place, group.key)
             explained = _explained(notification.alerts)
-            self._remember(known_as, pending.firing, pending.resolved, explained, now)
+            self._log(log_key, pending.firing, pending.resolved, explained, now)
             self._done(group, notification.place)
-        self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it was told after all
+        self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it went out after all
 
-    def _remember(
+    def _log(
         self,
-        known_as: tuple[str, int, str],
+        log_key: tuple[str, int, str],
         firing: frozenset[str],
         resolved: frozenset[str],
         explained: frozenset[str],
         now: datetime,
     ) -> None:
-        left_out: dict[str, datetime] = {}
-        if (before := self._told.get(known_as)) is not None:
-            heard = {**before.left_out, **dict.fromkeys(before.firing, before.at)}
-            left_out = {name: heard[name] for name in heard.keys() & self.alerts.keys() - firing - resolved}
+        suppressed: dict[str, datetime] = {}
+        if (before := self._notification_log.get(log_key)) is not None:
+            notified = {**before.suppressed, **dict.fromkeys(before.firing, before.at)}
+            suppressed = {one: notified[one] for one in notified.keys() & self.alerts.keys() - firing - resolved}
             explained |= before.explained  # a cause that is doubted again and known again rings no second time
-        self._told[known_as] = _Told(firing, resolved, now, left_out, explained & (firing | left_out.keys()))
+        self._notification_log[log_key] = _LogEntry(
+            firing, resolved, now, suppressed, explained & (firing | suppressed.keys())
+        )
 
     def failed(
         self, notification: Notification, now: datetime, error: str, *, retryable: bool, retry_after_s: float = 0.0
     ) -> None:
         """The receiver did not take it: try again a little later, or give it up and keep it as a dead letter.
 
-        A receiver that asks for time has it, beyond the next flush too; the others of the group are told meanwhile.
+        A receiver that asks for time has it, beyond the next flush too; the others of the group are notified meanwhile.
         """
         group, pending = self._pending(notification)
         if pending is None or group is None:
@@ -282,21 +287,21 @@ class Dispatcher:
             self._settle(group)
 
     def _settle(self, group: _Group) -> None:
-        """All were told: what was resolved and has not come back since is done with."""
+        """All were notified: what was resolved and has not come back since is done with."""
         if group.has_failed:
             return
-        for name, updated_at in group.flushed_resolved.items():
-            alert = group.alerts.get(name)
+        for fingerprint, updated_at in group.flushed_resolved.items():
+            alert = group.alerts.get(fingerprint)
             if alert is not None and alert.updated_at == updated_at:
-                del group.alerts[name]
+                del group.alerts[fingerprint]
         group.flushed_resolved = {}
 
     def _forget(self, now: datetime) -> None:
-        for name in [name for name, alert in self.alerts.items() if alert.ends_at + _KEEP_RESOLVED < now]:
-            del self.alerts[name]
-        for key in [key for key, told in self._told.items() if told.at + _KEEP_TOLD < now]:
-            del self._told[key]
-        for name in [name for name, silence in self.silences.items() if silence.ends_at + _KEEP_SILENCES < now]:
+        for fingerprint in [one for one, alert in self.alerts.items() if alert.ends_at + _ALERT_RETENTION < now]:
+            del self.alerts[fingerprint]
+        for key in [key for key, entry in self._notification_log.items() if entry.at + _LOG_RETENTION < now]:
+            del self._notification_log[key]
+        for name in [name for name, silence in self.silences.items() if silence.ends_at + _SILENCE_RETENTION < now]:
             del self.silences[name]
         empty = [
             place
@@ -306,63 +311,65 @@ class Dispatcher:
         for place in empty:
             del self._groups[place]
 
-    # -- what is kept quiet --------------------------------------------------------------------------------------------
+    # -- what is suppressed or muted, and who was notified -------------------------------------------------------------
 
     def firing(self, now: datetime) -> list[tuple[Alert, Suppressed]]:
-        """What fires now, the first beginning first, and what keeps each of them quiet."""
+        """What fires now, the first beginning first, and what suppresses each of them."""
         alerts = [alert for alert in self.alerts.values() if alert.is_firing(now)]
         alerts.sort(key=lambda alert: (alert.starts_at, alert.fingerprint))
         inhibitor = self._inhibitor(now)
         silences = self._active_silences(now)
         return [(alert, _suppression(alert.labels, inhibitor, silences)) for alert in alerts]
 
-    def reach(self, labels: Labels, now: datetime) -> tuple[list[Reached], Suppressed]:
-        """Where an alert of these labels would go if it fired now, and what would keep it quiet everywhere."""
+    def match_routes(self, labels: Labels, now: datetime) -> tuple[list[MatchedRoute], Suppressed]:
+        """The routes of an alert of these labels if it fired now, and what would suppress it on all of them."""
         found = []
         for route in self.config.route.match(labels):
             group = self._group_of(route, labels, now)
             firing = tuple(one for one in group.alerts.values() if one.is_firing(now))
-            muted_by, inactive = self._muted_by(route, now), self._is_inactive(route, now)
-            found.append(Reached(route, group.key, group.labels, firing, muted_by, inactive))
+            muted_by, is_inactive = self._muted_by(route, now), self._is_inactive(route, now)
+            found.append(MatchedRoute(route, group.key, group.labels, firing, muted_by, is_inactive))
         return found, _suppression(labels, self._inhibitor(now), self._active_silences(now))
 
-    def hearings(self, alerts: Iterable[tuple[Alert, Suppressed]], now: datetime) -> list[tuple[Hearing, ...]]:
-        """Of each alert, what every integration of the routes that it takes has had of it, and why not yet."""
-        quiet = {
-            route.index: _quiet_words(route, self._muted_by(route, now), inactive=self._is_inactive(route, now))
+    def notification_statuses(
+        self, alerts: Iterable[tuple[Alert, Suppressed]], now: datetime
+    ) -> list[tuple[NotificationStatus, ...]]:
+        """Of each alert, when every integration of its routes was notified of it last, or why not yet."""
+        mute_reasons = {
+            route.index: _mute_reason(route, self._muted_by(route, now), is_inactive=self._is_inactive(route, now))
             for route in self.config.route.walk()
         }
         letters = {(one.receiver, one.place, one.group_key): one for one in self.dead_letters}
-        return [self._hearings(alert, suppressed, quiet, letters, now) for alert, suppressed in alerts]
+        return [self._statuses_of(alert, suppressed, mute_reasons, letters, now) for alert, suppressed in alerts]
 
-    def _hearings(
+    def _statuses_of(
         self,
         alert: Alert,
         suppressed: Suppressed,
-        quiet: Mapping[int, str | None],
+        mute_reasons: Mapping[int, str | None],
         letters: Mapping[tuple[str, int, str], DeadLetter],
         now: datetime,
-    ) -> tuple[Hearing, ...]:
-        found: dict[tuple[str, int], Hearing] = {}  # where two routes lead to one receiver, what it heard by either
-        name, held = alert.fingerprint, "silenced" if suppressed.silenced_by else "inhibited" if suppressed else None
+    ) -> tuple[NotificationStatus, ...]:
+        found: dict[tuple[str, int], NotificationStatus] = {}  # of two routes to one receiver, the later notification
+        fingerprint = alert.fingerprint
+        suppression = "silenced" if suppressed.silenced_by else "inhibited" if suppressed else None
         for route in self.config.route.match(alert.labels):
             receiver, group = route.options.receiver, self._group_of(route, alert.labels, now)
             key = group.key
             integrations = self.config.receivers[receiver]
             if not integrations:
-                found[receiver, 0] = Hearing(receiver, None, None, "nothing to tell by")
+                found[receiver, 0] = NotificationStatus(receiver, None, None, "nothing to tell by")
             for place, integration in enumerate(integrations):
-                told = self._told.get((receiver, place, key))
-                at = None if told is None else told.heard_at(alert, name)
+                entry = self._notification_log.get((receiver, place, key))
+                at = None if entry is None else entry.notified_at(alert, fingerprint)
                 why: tuple[str, datetime | None] = ("", None)
                 if at is None:
-                    stays = held or quiet[route.index]
-                    why = (
-                        (stays, None) if stays else _waits_for(group, place, name, letters.get((receiver, place, key)))
-                    )
+                    held_by = suppression or mute_reasons[route.index]
+                    letter = letters.get((receiver, place, key))
+                    why = (held_by, None) if held_by else _pending_words(group, place, fingerprint, letter)
                 before = found.get((receiver, place))
-                if before is None or before.told_at is None or (at is not None and at > before.told_at):
-                    found[receiver, place] = Hearing(receiver, integration.kind, at, *why)
+                if before is None or before.notified_at is None or (at is not None and at > before.notified_at):
+                    found[receiver, place] = NotificationStatus(receiver, integration.kind, at, *why)
         return tuple(found.values())
 
     def _group_of(self, route: Route, labels: Labels, now: datetime) -> _Group:
@@ -371,18 +378,18 @@ class Dispatcher:
         known = self._groups.get((route.index, tuple(sorted(group_labels.items()))))
         return known or _Group(route, group_labels, now)
 
-    def out_of_hours(self, now: datetime) -> frozenset[int]:
-        """The routes, by their index, that tell nobody at this time."""
-        return frozenset(route.index for route in self.config.route.walk() if self._is_out_of_hours(route, now))
+    def muted_routes(self, now: datetime) -> frozenset[int]:
+        """The routes, by their index, that are muted now: by a mute time interval, or outside their active ones."""
+        return frozenset(route.index for route in self.config.route.walk() if self._is_muted(route, now))
 
-    def last_taken(self) -> dict[tuple[str, int], datetime]:
-        """When each integration, by the name of its receiver and its place in it, took something last."""
+    def last_delivered_at(self) -> dict[tuple[str, int], datetime]:
+        """The last delivery to each integration, by the name of its receiver and its place in it."""
         found: dict[tuple[str, int], datetime] = {}
-        for (receiver, place, _), told in self._told.items():
+        for (receiver, place, _), entry in self._notification_log.items():
             integrations = self.config.receivers.get(receiver, ())
-            if place >= len(integrations) or not (told.firing or integrations[place].send_resolved):
-                continue  # of another configuration; or it was not told, because it hears of no end
-            found[receiver, place] = max(told.at, found.get((receiver, place), told.at))
+            if place >= len(integrations) or not (entry.firing or integrations[place].send_resolved):
+                continue  # of another configuration; or nothing was sent, because it does not send resolved
+            found[receiver, place] = max(entry.at, found.get((receiver, place), entry.at))
         return found
 
     def _inhibitor(self, now: datetime) -> Inhibitor:
@@ -393,7 +400,7 @@ class Dispatcher:
     def _active_silences(self, now: datetime) -> list[Silence]:
         return [silence for silence in self.silences.values() if silence.is_active(now)]
 
-    def _is_out_of_hours(self, route: Route, now: datetime) -> bool:
+    def _is_muted(self, route: Route, now: datetime) -> bool:
         return self._is_inactive(route, now) or self._muted_by(route, now) is not None
 
     def _is_inactive(self, route: Route, now: datetime) -> bool:
@@ -409,9 +416,9 @@ class Dispatcher:
     # -- what survives a restart ---------------------------------------------------------------------------------------
 
     def snapshot(self, now: datetime) -> dict[str, Any]:
-        """Alerts, silences and what was told, as one JSON document.
+        """Alerts, silences, the notification log (`told`) and dead letters, as one JSON document.
 
-        Groups are made anew from the alerts: what was told keeps them from being told twice.
+        Groups are made anew from the alerts: the notification log keeps them from being notified twice.
         """
         return {
             "at": rfc3339(now),
@@ -422,13 +429,13 @@ class Dispatcher:
                     "receiver": receiver,
                     "place": place,
                     "group": key,
-                    "firing": sorted(told.firing),
-                    "resolved": sorted(told.resolved),
-                    "at": told.at.isoformat(),
-                    "left_out": {name: at.isoformat() for name, at in told.left_out.items()},
-                    "explained": sorted(told.explained),
+                    "firing": sorted(entry.firing),
+                    "resolved": sorted(entry.resolved),
+                    "at": entry.at.isoformat(),
+                    "left_out": {name: at.isoformat() for name, at in entry.suppressed.items()},
+                    "explained": sorted(entry.explained),
                 }
-                for (receiver, place, key), told in self._told.items()
+                for (receiver, place, key), entry in self._notification_log.items()
             ],
             "dead_letters": [
                 {**{name: getattr(one, name) for name in DeadLetter.__slots__}, "failed_at": one.failed_at.isoformat()}
@@ -439,7 +446,7 @@ class Dispatcher:
     def restore(self, document: Mapping[str, Any], now: datetime) -> None:
         """Go on from a snapshot; alerts find their groups by the configuration that holds now.
 
-        What fired when it was made fires on until somebody has had time to look: that nobody looked ends nothing.
+        What fired when it was made fires on until there was time for an evaluation: without one nothing is resolved.
         """
         saved_at = from_rfc3339(document["at"]) if "at" in document else now
         for one in document.get("silences", ()):
@@ -447,22 +454,23 @@ class Dispatcher:
             self.silences[silence.id] = silence
         for one in document.get("told", ()):
             key = (one["receiver"], one["place"], one["group"])
-            left_out = {name: datetime.fromisoformat(at) for name, at in one.get("left_out", {}).items()}
+            suppressed = {name: datetime.fromisoformat(at) for name, at in one.get("left_out", {}).items()}
             at = datetime.fromisoformat(one["at"])
             explained = frozenset(one.get("explained", one["firing"]))  # a state of before: it rings nobody
-            self._told[key] = _Told(frozenset(one["firing"]), frozenset(one["resolved"]), at, left_out, explained)
+            firing, resolved = frozenset(one["firing"]), frozenset(one["resolved"])
+            self._notification_log[key] = _LogEntry(firing, resolved, at, suppressed, explained)
         self.dead_letters = [
             DeadLetter(**{**one, "failed_at": datetime.fromisoformat(one["failed_at"])})
             for one in document.get("dead_letters", ())
         ]
-        known = {name for told in self._told.values() for name in told.firing}
+        notified = {name for entry in self._notification_log.values() for name in entry.firing}
         for one in document.get("alerts", ()):
             alert = alert_of(one)
             if alert.is_firing(saved_at) and alert.ends_at < now + VALID:
                 alert = replace(alert, ends_at=now + VALID, is_timeout=True)
             self.alerts[alert.fingerprint] = alert
             for route in self.config.route.match(alert.labels):
-                if alert.is_firing(now) or alert.fingerprint in known:
+                if alert.is_firing(now) or alert.fingerprint in notified:
                     labels = route.options.group_labels(alert.labels)
                     place = (route.index, tuple(sorted(labels.items())))
                     group = self._groups.setdefault(place, _Group(route, labels, now, has_flushed=True))
@@ -475,10 +483,12 @@ def _weight(alert: Alert) -> tuple[Any, ...]:
     return not is_page, "incident" not in alert.labels, alert.starts_at, sorted(alert.labels.items())
 
 
-def _waits_for(group: _Group, place: int, name: str, letter: DeadLetter | None) -> tuple[str, datetime | None]:
-    """Why an integration was not told of an alert yet, though nothing holds it back; and when it is tried next."""
+def _pending_words(
+    group: _Group, place: int, fingerprint: str, letter: DeadLetter | None
+) -> tuple[str, datetime | None]:
+    """Why an integration was not notified of an alert yet, though nothing suppresses it; and when it is tried next."""
     pending = group.pending.get(place)
-    if pending is not None and name in pending.firing:
+    if pending is not None and fingerprint in pending.firing:
         return (f"not taken so far: {pending.error}", pending.due) if pending.error else ("being sent", None)
     due = max(group.next_flush, group.not_before.get(place, group.next_flush))
     if letter is not None:
@@ -487,8 +497,8 @@ def _waits_for(group: _Group, place: int, name: str, letter: DeadLetter | None) 
 
 
 def _is_of(letter: DeadLetter, notification: Notification) -> bool:
-    told = (notification.receiver, notification.place, notification.group_key)
-    return (letter.receiver, letter.place, letter.group_key) == told
+    sent_to = (notification.receiver, notification.place, notification.group_key)
+    return (letter.receiver, letter.place, letter.group_key) == sent_to
 
 
 def _merged(known: Alert, posted: Alert) -> Alert:
@@ -511,7 +521,7 @@ def _explained(alerts: Iterable[Alert]) -> frozenset[str]:
 
 
 def _reason(
-    known: _Told | None,
+    last: _LogEntry | None,
     firing: frozenset[str],
     resolved: frozenset[str],
     explained: frozenset[str],
@@ -519,21 +529,21 @@ def _reason(
     repeat_interval_s: float,
     now: datetime,
 ) -> Reason | None:
-    """Why the receiver is to be told; None when it knows (Alertmanager, DedupStage.needsUpdate).
+    """Why the receiver is to be notified; None when it need not be (Alertmanager, DedupStage.needsUpdate).
 
     One reason is ours alone: a cause that has become known, which is what whoever was woken waits for.
     """
-    if known is None:
+    if last is None:
         return Reason.FIRST if firing else None
-    if not firing <= known.firing:
+    if not firing <= last.firing:
         return Reason.NEW_ALERTS
     if not firing:
-        return Reason.ALL_RESOLVED if known.firing else None
-    if integration.send_resolved and not resolved <= known.resolved:
+        return Reason.ALL_RESOLVED if last.firing else None
+    if integration.send_resolved and not resolved <= last.resolved:
         return Reason.SOME_RESOLVED
-    if not explained <= known.explained:
+    if not explained <= last.explained:
         return Reason.CAUSE_KNOWN
-    return Reason.REPEAT if known.at < now - timedelta(seconds=repeat_interval_s) else None
+    return Reason.REPEAT if last.at < now - timedelta(seconds=repeat_interval_s) else None
 
 
 def _suppression(labels: Labels, inhibitor: Inhibitor, silences: Sequence[Silence]) -> Suppressed:

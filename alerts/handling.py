@@ -1,7 +1,7 @@
-"""Handling: when somebody was told of an incident, took it in hand, noted something, and said that it is over.
+"""Handling: when somebody was notified of an incident, acknowledged it, noted something, and resolved it.
 
 People say so on the page and by the API; PagerDuty and Alertmanager by their webhooks. All of it is kept beside the
-incident, never in it: a later look at the same time finds the incident anew. What is told twice changes nothing.
+incident, never in it: a later analysis of the same time finds the incident anew. What is sent twice changes nothing.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 def incident_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
-    """The incident that an alert tells of: by its label, or by its link; None when of none."""
+    """The incident that an alert is of: by its label, or by its link; None when of none."""
     if labels.get("incident"):
         return labels["incident"]
     head, _, name = urlsplit(annotations.get("incident_url", "")).path.rpartition("/")
@@ -36,34 +36,38 @@ def incident_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> st
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A point on the line of time of an incident; `by` is who did it, where a person did."""
+class TimelineEvent:
+    """An event on the timeline of an incident; `by` is who did it, where a person did."""
 
     name: str
     at: datetime
     by: str | None = None
 
 
-MOMENTS = ("Impact began", "Detected", "Notified", "Acknowledged", "Mitigated", "Closed")
-"""The points of the line, as they usually follow each other. The end of the impact is measured, the last is told."""
+TIMELINE_EVENTS = ("Impact began", "Detected", "Notified", "Acknowledged", "Mitigated", "Closed")
+"""The events of a timeline, as they usually follow each other. `Mitigated` is measured, `Closed` is said by people."""
 
 
-def moments(incident: Incident, noted: Mapping[str, Any]) -> list[Moment]:
-    """The points that an incident has reached, in order of time.
+def timeline(incident: Incident, noted: Mapping[str, Any]) -> list[TimelineEvent]:
+    """The events that an incident has had, in order of time.
 
     Args:
         incident: what was found.
         noted: of `storage.readers.read_incident_notes`.
     """
 
-    def told(key: str) -> datetime | None:
+    def at(key: str) -> datetime | None:
         return from_rfc3339(noted[f"{key}_at"]) if noted.get(f"{key}_at") else None
 
-    ends = (incident.ended_at, told("resolved"))
-    times = (incident.started_at, incident.detected_at, told("notified"), told("acknowledged"), *ends)
+    ends = (incident.ended_at, at("resolved"))
+    times = (incident.started_at, incident.detected_at, at("notified"), at("acknowledged"), *ends)
     by = (None, None, None, noted.get("acknowledged_by"), None, noted.get("resolved_by"))
-    reached = [Moment(name, at, who) for name, at, who in zip(MOMENTS, times, by, strict=True) if at is not None]
-    return sorted(reached, key=lambda one: one.at)
+    events = [
+        TimelineEvent(name, time, who)
+        for name, time, who in zip(TIMELINE_EVENTS, times, by, strict=True)
+        if time is not None
+    ]
+    return sorted(events, key=lambda one: one.at)
 
 
 def handling_document(incident: Incident, noted: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,25 +86,25 @@ def handling_document(incident: Incident, noted: Mapping[str, Any]) -> dict[str,
 def note_notified(store: Store, notification: Notification, now: datetime) -> None:
     """A receiver has taken a notification: the first one counts for each incident in it.
 
-    What PagerDuty is told is remembered by its key, so that it is understood when it speaks of it.
+    What is sent to PagerDuty is remembered by its dedup key, so that its webhooks are understood.
     """
     found = [incident_of(alert.labels, alert.annotations) for alert in notification.firing]
     incidents = sorted({one for one in found if one is not None})
     for incident_id in incidents:
-        _note_first_told(store, incident_id, now)
+        _note_first_notified(store, incident_id, now)
     if notification.integration.kind == "pagerduty" and incidents:
-        told = {"incidents": incidents, "at": rfc3339(now)}  # a key is used again: only of what fires now
-        write_document(store, _PAGED, dedup_key(notification.group_key), told, now)
+        paged = {"incidents": incidents, "at": rfc3339(now)}  # a key is used again: only of what fires now
+        write_document(store, _PAGED, dedup_key(notification.group_key), paged, now)
 
 
-def _note_first_told(store: Store, incident_id: str, now: datetime) -> None:
+def _note_first_notified(store: Store, incident_id: str, now: datetime) -> None:
     change_incident_notes(store, incident_id, lambda known: {"notified_at": rfc3339(now)} | known, now)
 
 
 def acknowledge(store: Store, incident_id: str, by: str, at: datetime, now: datetime) -> dict[str, Any]:
-    """Somebody has it in hand; the earliest one counts. All that is noted then.
+    """Somebody acknowledges it; the earliest one counts. All that is noted then.
 
-    A note and no more: what is told again, or escalates elsewhere, goes on.
+    A note and no more: repeats, and escalations elsewhere, go on.
     """
 
     def change(known: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def acknowledge(store: Store, incident_id: str, by: str, at: datetime, now: date
 
 
 def note_resolved(store: Store, incident_id: str, by: str, at: datetime, now: datetime) -> dict[str, Any]:
-    """Somebody says that it is over; the last one counts. All that is noted then."""
+    """Somebody resolves it; the last one counts. All that is noted then."""
 
     def change(known: dict[str, Any]) -> dict[str, Any]:
         if "resolved_at" in known and from_rfc3339(known["resolved_at"]) >= at:
@@ -164,7 +168,7 @@ class HookAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PagerDutyEvent:
-    """One event of a webhook. `key` is ours, where PagerDuty tells it; `by` is who did it, if a person did."""
+    """One event of a webhook. `key` is our dedup key, where PagerDuty gives it; `by` is who did it, if a person did."""
 
     id: str
     type: str
@@ -211,10 +215,10 @@ def pagerduty_event(document: Any) -> PagerDutyEvent:
     )
 
 
-def _mapping(document: Any, name: str, told_as: str | None = None) -> dict[str, Any]:
+def _mapping(document: Any, name: str, path: str | None = None) -> dict[str, Any]:
     found = document.get(name) if isinstance(document, dict) else None
     if not isinstance(found, dict):
-        raise HookError(f"{told_as or name}: expected an object, found {type(found).__name__}")
+        raise HookError(f"{path or name}: expected an object, found {type(found).__name__}")
     return found
 
 
@@ -222,8 +226,8 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def take_pagerduty(store: Store, event: PagerDutyEvent, now: datetime) -> HookAnswer:
-    """Note what PagerDuty tells of incidents that we told it of."""
+def process_pagerduty_event(store: Store, event: PagerDutyEvent, now: datetime) -> HookAnswer:
+    """Note what PagerDuty says of incidents that we triggered there."""
     found = _incidents_of(store, event, now)
     why = None
     match event.type:
@@ -251,12 +255,12 @@ def take_pagerduty(store: Store, event: PagerDutyEvent, now: datetime) -> HookAn
 
 
 def _incidents_of(store: Store, event: PagerDutyEvent, now: datetime) -> tuple[str, ...]:
-    """What an incident of PagerDuty is about: what is known of it, and what it was told under the same key by then.
+    """What an incident of PagerDuty is about: what is known of it, and what was sent under the same key by then.
 
     What is found is remembered under PagerDuty's own id, the only one that its notes name.
     """
-    told = read_document(store, _PAGED, event.key) if event.key is not None else None
-    by_key = told["incidents"] if told is not None and event.at + _CLOCKS_DIFFER >= from_rfc3339(told["at"]) else ()
+    paged = read_document(store, _PAGED, event.key) if event.key is not None else None
+    by_key = paged["incidents"] if paged is not None and event.at + _CLOCKS_DIFFER >= from_rfc3339(paged["at"]) else ()
     if event.pagerduty_id is None:
         return tuple(by_key)
 
@@ -272,8 +276,8 @@ def _incidents_of(store: Store, event: PagerDutyEvent, now: datetime) -> tuple[s
 
 
 @dataclass(frozen=True, slots=True)
-class ToldAlert:
-    """An alert as Alertmanager tells it to a receiver."""
+class WebhookAlert:
+    """An alert of Alertmanager's webhook."""
 
     is_firing: bool
     labels: Mapping[str, str]
@@ -281,7 +285,7 @@ class ToldAlert:
     starts_at: datetime
 
 
-def alertmanager_alerts(document: Any) -> list[ToldAlert]:
+def alertmanager_alerts(document: Any) -> list[WebhookAlert]:
     """Read the body of a webhook.
 
     Raises:
@@ -294,10 +298,10 @@ def alertmanager_alerts(document: Any) -> list[ToldAlert]:
     alerts = document.get("alerts")
     if not isinstance(alerts, list):
         raise HookError(f"alerts: expected a list, found {type(alerts).__name__}")
-    return [_told_alert(one, f"alerts[{number}]") for number, one in enumerate(alerts)]
+    return [_webhook_alert(one, f"alerts[{number}]") for number, one in enumerate(alerts)]
 
 
-def _told_alert(document: Any, place: str) -> ToldAlert:
+def _webhook_alert(document: Any, place: str) -> WebhookAlert:
     if not isinstance(document, dict):
         raise HookError(f"{place}: expected an object, found {type(document).__name__}")
     if document.get("status") not in ("firing", "resolved"):
@@ -311,15 +315,15 @@ def _told_alert(document: Any, place: str) -> ToldAlert:
         starts_at = from_rfc3339(str(document.get("startsAt")))
     except ValueError as error:
         raise HookError(f"{place}.startsAt: {error}") from None
-    return ToldAlert(document["status"] == "firing", texts["labels"], texts["annotations"], starts_at)
+    return WebhookAlert(document["status"] == "firing", texts["labels"], texts["annotations"], starts_at)
 
 
-def take_alertmanager(store: Store, alerts: Sequence[ToldAlert], now: datetime) -> HookAnswer:
-    """Alertmanager has told its receivers: of each incident in it, the first time counts."""
+def process_alertmanager_alerts(store: Store, alerts: Sequence[WebhookAlert], now: datetime) -> HookAnswer:
+    """Alertmanager has notified its receivers: of each incident in it, the first time counts."""
     named = {incident_of(one.labels, one.annotations) for one in alerts if one.is_firing}
     found = tuple(sorted(one for one in named if one is not None and read_incident(store, one) is not None))
     for incident_id in found:
-        _note_first_told(store, incident_id, now)
+        _note_first_notified(store, incident_id, now)
     if found:
         return HookAnswer(Done.NOTED, found)
     why = (

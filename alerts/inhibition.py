@@ -1,4 +1,4 @@
-"""Inhibition: an alert left out because a greater one says it already (Alertmanager, inhibit/inhibit.go)."""
+"""Inhibition: an alert that is suppressed while another one fires (Alertmanager, inhibit/inhibit.go)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

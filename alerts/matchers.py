@@ -35,8 +35,8 @@ def _anchored(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options=options)
     except re2.error as error:
-        told = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise MatcherError(f"{pattern!r} is no regular expression (RE2): {told}") from None
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise MatcherError(f"{pattern!r} is no regular expression (RE2): {reason}") from None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,4 +1,4 @@
-"""Notifications: what one way to tell somebody is to be told of one group, and why now.
+"""Notifications: what one integration is sent of one group, and why now.
 
 The dispatcher makes them and the receivers put them into words; neither knows the other.
 """
@@ -14,19 +14,19 @@ from domain.alert import Alert
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """One way to tell one receiver."""
+    """One integration of a receiver."""
 
     kind: str
     settings: ReceiverSettings
 
     @property
     def send_resolved(self) -> bool:
-        """Is it told when all is well again."""
+        """Is it notified when alerts are resolved."""
         return self.settings.send_resolved
 
 
 class Reason(StrEnum):
-    """Why a group is told now."""
+    """Why receivers are notified of a group now."""
 
     FIRST = "first notification"
     NEW_ALERTS = "new alerts in the group"
@@ -39,7 +39,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What one integration of one receiver is to be told of one group. Resolved alerts have `ends_at` in the past."""
+    """What one integration of one receiver is sent of one group. Resolved alerts have `ends_at` in the past.
+
+    `place` is the index of the integration within its receiver.
+    """
 
     group_key: str
     group_labels: Mapping[str, str]
@@ -52,7 +55,7 @@ class Notification:
 
     @property
     def is_test(self) -> bool:
-        """Does it tell of nothing that there is."""
+        """Is it a test, of no alert that there is."""
         return self.reason is Reason.TEST
 
     @property
@@ -62,5 +65,5 @@ class Notification:
 
     @property
     def resolved(self) -> tuple[Alert, ...]:
-        """Those that fire no more."""
+        """Those that are resolved."""
         return tuple(alert for alert in self.alerts if not alert.is_firing(self.at))

@@ -1,4 +1,4 @@
-"""What all receivers share in their settings, and those that are told over HTTP."""
+"""What all receivers share in their settings, and those that are notified over HTTP."""
 
 import errno
 from collections.abc import Mapping
@@ -100,7 +100,7 @@ class ReceiverSettings(_Settings):
 
 
 class HttpReceiverSettings(ReceiverSettings):
-    """Those of one that is told over HTTP."""
+    """Those of one that is notified over HTTP."""
 
     http_config: HttpSettings | None = Field(None, description="how it is reached; that of `global` unless said")
 

@@ -1,4 +1,4 @@
-"""Replay: who would have been told, when, of what is stored of a stretch of time.
+"""Replay: who would have been notified, when, of what is stored of an interval of time.
 
 The sources of `alerts.sources` are asked again, minute by minute, for what they would have found then; the alerts are
 played through the routing tree. Whatever cannot be known afterwards is named in `NOT_REPLAYED`.
@@ -14,7 +14,7 @@ from alerts.dispatch import Dispatcher
 from alerts.matchers import Labels
 from alerts.notification import Notification, Reason
 from alerts.settings import AlertsSettings
-from alerts.sources import AlertSources, Moment, SpendFindings, Telling
+from alerts.sources import AlertContext, AlertSources, Evaluation, SpendFindings
 from alerts.titles import heading
 from analytics.burn_rates import BurnAlert
 from analytics.cost.jobs import Pricing
@@ -36,19 +36,19 @@ NOT_REPLAYED: Mapping[str, str] = {
 }
 """The sources that a replay does not ask, and why: their alerts are not in it."""
 
-STRETCHES = ("incidents", "burn rates")
-"""The sources whose beginnings and ends are known at once: nothing needs to be looked at minute by minute for them."""
+INTERVAL_SOURCES = ("incidents", "burn rates")
+"""The sources whose alerts are known at once as intervals: they need no evaluation minute by minute."""
 
 _TICK = timedelta(milliseconds=1)
 _FIRES_ON = timedelta(days=3650)  # until it is posted with its end
-_AFTER = timedelta(hours=1)  # of the last event: what a group has left to tell
-_LOOK = timedelta(minutes=1)
-_SEEN = timedelta(minutes=30)  # what a look goes over again
-_NEXT_LOOK = timedelta(seconds=30)  # when a live look that takes something back comes at the soonest
+_AFTER = timedelta(hours=1)  # of the last event: what a group has left to send
+_EVALUATION_INTERVAL = timedelta(minutes=1)
+_LOOKBACK = timedelta(minutes=30)  # what an evaluation goes over again
+_NEXT_EVALUATION = timedelta(seconds=30)  # when a live one that takes something back comes at the soonest
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReplayedNotification:
     """One notification that a receiver would have had."""
 
     at: datetime
@@ -60,14 +60,14 @@ class Told:
     summary: str
 
 
-def replay(config: AlertingConfig, alerts: Sequence[Alert]) -> list[Told]:
-    """Play alerts through the routing tree, each posted when it was told first and again when it ended.
+def replay(config: AlertingConfig, alerts: Sequence[Alert]) -> list[ReplayedNotification]:
+    """Play alerts through the routing tree, each posted at its `updated_at` and again when it ended.
 
     Nothing is sent.
 
     Args:
-        config: who is told.
-        alerts: with `starts_at` and `ends_at` as they were; `updated_at` is when each was told first.
+        config: routes and receivers.
+        alerts: with `starts_at` and `ends_at` as they were; `updated_at` is when each was posted first.
     """
     events = sorted(
         [(one.updated_at, replace(one, ends_at=one.ends_at + _FIRES_ON)) for one in alerts]
@@ -76,24 +76,24 @@ def replay(config: AlertingConfig, alerts: Sequence[Alert]) -> list[Told]:
     )
     if not events:
         return []
-    dispatcher, told = Dispatcher(config), []
+    dispatcher, notifications = Dispatcher(config), []
     now, last = events[0][0], events[-1][0] + _AFTER
     while now <= last:
         while events and events[0][0] <= now:
             dispatcher.post([events.pop(0)[1]], now)
         for notification in dispatcher.step(now):
             dispatcher.delivered(notification, now)
-            told.append(_told(notification, now))
+            notifications.append(_replayed(notification, now))
         due = [time for time in (dispatcher.next_due(), events[0][0] if events else None) if time is not None]
         if not due:
             break
         now = max(now + _TICK, min(due))
-    return told
+    return notifications
 
 
-def _told(notification: Notification, now: datetime) -> Told:
+def _replayed(notification: Notification, now: datetime) -> ReplayedNotification:
     first = notification.alerts[0]
-    return Told(
+    return ReplayedNotification(
         at=now,
         receiver=notification.receiver,
         kind=notification.integration.kind,
@@ -128,11 +128,10 @@ def past_alerts(
     only: Collection[str] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Alert]:
-    """The alerts of a stretch of stored time, by beginning; what goes on at its end ends there.
+    """The alerts of an interval of stored time, by beginning; what goes on at its end ends there.
 
-    Alerts are as they were told first, at `updated_at`. What fires when the window begins is told then. Incidents are
-    as they are known by now, from the moment on at which they were detected; objectives, settings and prices are those
-    given.
+    Alerts are as they were posted first, at `updated_at`. What fires when the window begins is posted then. Incidents
+    are as they are known by now, from their detection on; objectives, settings and prices are those given.
 
     Args:
         store: what is known.
@@ -143,47 +142,47 @@ def past_alerts(
         pricing: what GPUs cost, and what may be spent.
         web_url: where the pages are reached.
         only: names of the sources to ask; all that can be asked of the past when None.
-        progress: told how much is done, 0-1.
+        progress: called with how much is done, 0-1.
     """
-    incidents = [_as_told(one) for one in read_incidents(store, window)]
+    incidents = [_as_notified(one) for one in read_incidents(store, window)]
     findings = _PastFindings(store, objectives.objectives, window, pricing, knowledge)
-    gathered = _Gathered()
+    intervals = _FiringIntervals()
     sources = AlertSources(
         findings,
         objectives,
-        Telling(settings, knowledge, web_url, _raised),
-        gathered.firing,
+        AlertContext(settings, knowledge, web_url, _raised),
+        intervals.firing,
         asks=lambda name: name not in NOT_REPLAYED and (only is None or name in only),
     )
-    looks = {window.start}
-    looks |= {moment for one in incidents for moment in (one.detected_at, one.ended_at) if moment is not None}
-    looks |= {moment for one in findings.all_burns for moment in (one.started_at, one.ended_at) if moment is not None}
-    if not set(sources.table) <= set(STRETCHES):
-        looks |= set(_minutes(window))
-    for now in sorted(one for one in looks if window.start <= one < window.end):
-        seen = Window(now - _SEEN, now)
+    evaluations = {window.start}
+    evaluations |= {at for one in incidents for at in (one.detected_at, one.ended_at) if at is not None}
+    evaluations |= {at for one in findings.all_burns for at in (one.started_at, one.ended_at) if at is not None}
+    if not set(sources.table) <= set(INTERVAL_SOURCES):
+        evaluations |= set(_minutes(window))
+    for now in sorted(one for one in evaluations if window.start <= one < window.end):
+        evaluated = Window(now - _LOOKBACK, now)
         known = [
             _known_at(one, now)
             for one in incidents
-            if one.detected_at <= now and (one.ended_at is None or one.ended_at > seen.start)
+            if one.detected_at <= now and (one.ended_at is None or one.ended_at > evaluated.start)
         ]
-        gathered.add(sources.alerts(Moment(known, seen, now)), now)
+        intervals.add(sources.alerts(Evaluation(known, evaluated, now)), now)
         progress((now - window.start) / (window.end - window.start))
-    return sorted(gathered.all(window.end), key=lambda one: (one.starts_at, one.fingerprint))
+    return sorted(intervals.all(window.end), key=lambda one: (one.starts_at, one.fingerprint))
 
 
 def _minutes(window: Window) -> Iterator[datetime]:
     minute = window.start.replace(second=0, microsecond=0)
     while minute < window.end:
         yield minute
-        minute += _LOOK
+        minute += _EVALUATION_INTERVAL
 
 
-def _as_told(incident: Incident) -> Incident:
-    """One that was taken back by the look after the one that found it was told until then."""
+def _as_notified(incident: Incident) -> Incident:
+    """One that was taken back by the evaluation after the one that found it fired until then."""
     if incident.ended_at is None:
         return incident
-    return replace(incident, ended_at=max(incident.ended_at, incident.detected_at + _NEXT_LOOK))
+    return replace(incident, ended_at=max(incident.ended_at, incident.detected_at + _NEXT_EVALUATION))
 
 
 def _known_at(incident: Incident, now: datetime) -> Incident:
@@ -197,7 +196,7 @@ def _raised(_: str, error: Exception) -> None:
 
 
 class _PastFindings(SpendFindings):
-    """What was known at the moments of a window, one after the other (`alerts.sources.Findings`)."""
+    """What was known at the times of a window, one after the other (`alerts.sources.Findings`)."""
 
     def __init__(
         self, store: Store, objectives: Sequence[Objective], window: Window, pricing: Pricing, knowledge: Knowledge
@@ -245,15 +244,15 @@ class _PastFindings(SpendFindings):
 _Key = tuple[tuple[str, str], ...]
 
 
-class _Gathered:
-    """Alerts that are told look after look, as stretches: from the look that told them first until their end.
+class _FiringIntervals:
+    """Alerts of one evaluation after another, as intervals: from the evaluation that fired them first until their end.
 
-    One that a look does not tell is over when its last telling is no longer believed, as in `alerts.dispatch`.
+    One that an evaluation does not bring is over at the `ends_at` that it had last, as in `alerts.dispatch`.
     """
 
     def __init__(self) -> None:
         self._firing: dict[_Key, Alert] = {}
-        self._told_last: set[_Key] = set()
+        self._firing_last: set[_Key] = set()
         self._over: list[Alert] = []
 
     def firing(self) -> list[Labels]:
@@ -261,24 +260,24 @@ class _Gathered:
         return [one.labels for one in self._firing.values()]
 
     def add(self, alerts: Sequence[Alert], now: datetime) -> None:
-        """What is told at `now`, which is later than at the last call."""
-        forgotten = [key for key, one in self._firing.items() if key not in self._told_last and one.ends_at <= now]
+        """Take the alerts of an evaluation at `now`, which is later than at the last call."""
+        forgotten = [key for key, one in self._firing.items() if key not in self._firing_last and one.ends_at <= now]
         self._over += [self._firing.pop(key) for key in forgotten]
-        told = set()
+        firing = set()
         for one in alerts:
             key = tuple(sorted(one.labels.items()))
             known = self._firing.get(key)
             if one.is_firing(now):
-                told.add(key)
+                firing.add(key)
                 self._firing[key] = one if known is None else replace(known, ends_at=one.ends_at)
             elif known is not None and one.ends_at > known.starts_at:  # else it is the end of an earlier one
                 self._over.append(replace(self._firing.pop(key), ends_at=max(one.ends_at, known.updated_at)))
-        self._told_last = told
+        self._firing_last = firing
 
     def all(self, end: datetime) -> list[Alert]:
         """All of them; those that fire are over at `end`."""
         still = [
-            replace(one, ends_at=end if key in self._told_last else min(one.ends_at, end))
+            replace(one, ends_at=end if key in self._firing_last else min(one.ends_at, end))
             for key, one in self._firing.items()
         ]
         return [*self._over, *still]

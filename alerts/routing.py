@@ -1,4 +1,4 @@
-"""Routing: the tree that says who is told of an alert, as Alertmanager walks it (dispatch/route.go).
+"""Routing: the tree that says who is notified of an alert, as Alertmanager walks it (dispatch/route.go).
 
 Depth first; the first child that matches wins, unless it says `continue`; where no child matches, the node itself does.
 What a node does not say it has from its parent.
@@ -19,7 +19,7 @@ class RouteError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RouteOptions:
-    """How a route's alerts are told. Times in seconds; `group_by` of `...` is by all labels, of nothing all in one."""
+    """How a route notifies. Times in seconds; `group_by` of `...` is by all labels, of nothing all in one."""
 
     receiver: str = ""
     group_by: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class RouteOptions:
     active_time_intervals: tuple[str, ...] = ()
 
     def group_labels(self, labels: Labels) -> dict[str, str]:
-        """The labels that tell the group of an alert."""
+        """The labels of the group that an alert belongs to."""
         if GROUP_BY_ALL in self.group_by:
             return dict(labels)
         return {name: labels[name] for name in self.group_by if name in labels}
@@ -43,20 +43,20 @@ class Route:
     key: str
     index: int
     matchers: tuple[Matcher, ...]
-    goes_on: bool
+    continues: bool
     options: RouteOptions
     labels: tuple[tuple[str, str], ...] = ()
     routes: tuple["Route", ...] = ()
 
     def match(self, labels: Labels) -> tuple["Route", ...]:
-        """The nodes that an alert of these labels reaches, in order; none where the node itself does not match."""
+        """The nodes that match an alert of these labels, in order; none where the node itself does not match."""
         if not all_match(self.matchers, labels):
             return ()
         found: list[Route] = []
         for child in self.routes:
-            reached = child.match(labels)
-            found += reached
-            if reached and not child.goes_on:
+            matched = child.match(labels)
+            found += matched
+            if matched and not child.continues:
                 break
         return tuple(found) or (self,)
 
@@ -96,7 +96,7 @@ def parse_route(document: dict[str, Any]) -> Route:
         faults.append("route: the root takes every alert, so it may have no matchers")
     if root.options.mute_time_intervals or root.options.active_time_intervals:
         faults.append("route: the root may have no time intervals: put them on a child")
-    if root.goes_on:
+    if root.continues:
         faults.append("route: the root cannot continue")
     if faults:
         raise RouteError("\n".join(faults))
@@ -128,7 +128,7 @@ def _node(
         key="{}" if parent is None else f"{parent.key}/{written(matchers)}",
         index=next(counter),
         matchers=matchers,
-        goes_on=bool(document.get("continue", False)),
+        continues=bool(document.get("continue", False)),
         options=options,
         labels=tuple({**dict(parent.labels if parent else ()), **(document.get("labels") or {})}.items()),
     )

@@ -1,7 +1,7 @@
-"""Alerting as a service: what is decided is gathered, routed, told, and survives a restart.
+"""Alerting as a service: alerts are grouped, routed, notified of, and survive a restart.
 
-State is kept in the store as one document; nothing that was taken in is forgotten. It is kept, and who was told is
-noted, beside the telling: a store that hangs delays nobody's page. What was told just before a kill is told again.
+State is kept in the store as one document; nothing that was taken in is forgotten. It is kept, and who was notified is
+noted, beside the sending: a store that hangs delays nobody's page. What was sent just before a kill is sent again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from alerts.alertmanager import PATH, AlertmanagerFeed
 from alerts.config import AlertingConfig
 from alerts.decide import alertmanager_silence_url
 from alerts.deliver import DeliveryError, deliver, send
-from alerts.dispatch import Dispatcher, Reached, Suppressed
+from alerts.dispatch import Dispatcher, MatchedRoute, Suppressed
 from alerts.matchers import Labels
 from alerts.notification import Notification
 from alerts.receivers.messages import HttpMessage
@@ -30,49 +30,49 @@ from alerts.settings import AlertsSettings, HooksSettings
 from alerts.silences import Silence
 from alerts.titles import heading
 from domain.address import shown
-from domain.alert import VALID, Alert, DeadLetter, Hearing
+from domain.alert import VALID, Alert, DeadLetter, NotificationStatus
 from domain.window import rfc3339
 from storage.documents import change_document, read_document
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
+_STEP_S = 1.0
 _TIMEOUT_S = 10.0
 _KEEP_AGAIN_S_MAX = 60.0  # after failures, each twice as long after the one before
-_NOT_NOTED_MAX = 1000
+_UNRECORDED_MAX = 1000
 _KIND, _NAME = "alerting", "state"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownAlert:
-    """An alert as it stands: whom it reaches, and what keeps it quiet.
+    """An alert as it stands: its receivers, what suppresses or mutes it, and who was notified.
 
     Attributes:
         alert: the alert.
-        receivers: of the routes that it takes.
-        suppressed: by silences, or by another alert.
-        is_out_of_hours: none of its routes tells anybody at this time.
-        hearings: when each way to tell somebody told of it last, or why not yet.
+        receivers: of the routes that it matches.
+        suppressed: silenced, or inhibited by another alert.
+        is_muted: all of its routes are muted now.
+        notification_statuses: when each integration was notified of it last, or why not yet.
     """
 
     alert: Alert
     receivers: tuple[str, ...]
     suppressed: Suppressed
-    is_out_of_hours: bool = False
-    hearings: tuple[Hearing, ...] = ()
+    is_muted: bool = False
+    notification_statuses: tuple[NotificationStatus, ...] = ()
 
 
 class Alerting:
-    """Alerts of one process. `tell` may be called from any thread, `run` in one event loop.
+    """Alerts of one process. `post` may be called from any thread, `run` in one event loop.
 
     Args:
         store: where the state is kept.
-        settings: who is told.
+        settings: who is notified.
         registry: where its own metrics are registered.
         now: the clock.
         web_url: where people reach the pages, for links.
-        notified: told, in a thread, what a receiver has taken and when; again while it raises.
+        notified: called, in a thread, with what a receiver has taken and when; again while it raises.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Alerting:
         self._lock = threading.Lock()
         self._saving = threading.Lock()  # of two states at once the older must not be kept last
         self._keeping = threading.Lock()
-        self._not_noted: deque[tuple[Notification, datetime]] = deque(maxlen=_NOT_NOTED_MAX)
+        self._unrecorded: deque[tuple[Notification, datetime]] = deque(maxlen=_UNRECORDED_MAX)
         self._config = settings.config
         self._dispatcher = Dispatcher(self._config)
         self._feed = AlertmanagerFeed()
@@ -103,32 +103,32 @@ class Alerting:
             self._dispatcher.restore(kept, now())
 
     @property
-    def tells_nobody(self) -> bool:
-        """Is there no Alertmanager and no receiver, so that alerts are only shown."""
+    def notifies_nobody(self) -> bool:
+        """Is there no Alertmanager and no receiver with an integration, so that alerts are only shown."""
         return not self._settings.alertmanagers and not any(self._config.receivers.values())
 
     @property
-    def is_told_by_alertmanager_alone(self) -> bool:
-        """Does our own router tell nobody, so that a silence of ours would keep nothing quiet."""
+    def notifies_by_alertmanager_only(self) -> bool:
+        """Does our own router notify nobody, so that a silence of ours would silence nothing."""
         return bool(self._settings.alertmanagers) and not any(self._config.receivers.values())
 
     @property
     def config(self) -> AlertingConfig:
-        """Who is told what by our own router."""
+        """Routes and receivers of our own router."""
         return self._config
 
     @property
     def alertmanagers(self) -> tuple[str, ...]:
-        """The Alertmanagers that are told everything, and route it themselves; URLs as they may be shown."""
+        """The Alertmanagers that get every alert, and route it themselves; URLs as they may be shown."""
         return tuple(map(shown, self._settings.alertmanagers))
 
     @property
     def hooks(self) -> HooksSettings:
-        """Who else may tell us something."""
+        """The webhooks that we take."""
         return self._settings.hooks
 
-    def tell(self, alerts: Iterable[Alert]) -> None:
-        """Take these alerts in; each is told as its route says, and again to every Alertmanager while it lasts."""
+    def post(self, alerts: Iterable[Alert]) -> None:
+        """Take these alerts in; each is routed, and sent again to every Alertmanager while it fires."""
         taken = [self._of_this_site(alert) for alert in alerts]
         with self._lock:
             self._dispatcher.post(taken, self._now())
@@ -140,26 +140,26 @@ class Alerting:
         if "summary" in annotations:  # Alertmanager and webhooks make their titles of it
             annotations = {**annotations, "summary": heading(alert)}
         alertmanager = self._settings.alertmanager_for_people
-        if self.is_told_by_alertmanager_alone and alertmanager is not None and "silence_url" in annotations:
+        if self.notifies_by_alertmanager_only and alertmanager is not None and "silence_url" in annotations:
             annotations = {**annotations, "silence_url": alertmanager_silence_url(labels, alertmanager)}
         return replace(alert, labels=labels, annotations=annotations)
 
-    def hold(self, names: Collection[str] | None = None) -> None:
-        """Believe that what fires fires on, for as long as if it were told again: nobody could look whether it does.
+    def keep_firing(self, names: Collection[str] | None = None) -> None:
+        """Keep up what fires for as long as if it were posted again: whether it does could not be evaluated.
 
         Args:
-            names: of the alerts that nobody could look at; all unless said.
+            names: of the alerts (`alertname`) that could not be evaluated; all unless said.
         """
         now = self._now()
         with self._lock:
-            held = [
+            kept_up = [
                 replace(alert, ends_at=max(alert.ends_at, now + VALID), updated_at=now, is_timeout=True)
                 for alert in self._dispatcher.alerts.values()
                 if alert.is_firing(now) and (names is None or alert.labels["alertname"] in names)
             ]
-            self._dispatcher.post(held, now)
-            self._feed.post(held)
-            self._has_changed = self._has_changed or bool(held)
+            self._dispatcher.post(kept_up, now)
+            self._feed.post(kept_up)
+            self._has_changed = self._has_changed or bool(kept_up)
 
     def firing(self) -> list[Alert]:
         """What fires now, first beginning first."""
@@ -167,52 +167,53 @@ class Alerting:
             return [alert for alert, _ in self._dispatcher.firing(self._now())]
 
     def alerts(self) -> list[KnownAlert]:
-        """The same, each with whom it reaches, what keeps it quiet, and when it was told."""
+        """The same, each with its receivers, what suppresses or mutes it, and who was notified when."""
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)
-            told = self._dispatcher.hearings(firing, now)
-            posted = [
-                [self._feed.hearing(url, one.fingerprint) for url in self._settings.alertmanagers] for one, _ in firing
+            by_routes = self._dispatcher.notification_statuses(firing, now)
+            by_peers = [
+                [self._feed.notification_status(url, one.fingerprint) for url in self._settings.alertmanagers]
+                for one, _ in firing
             ]
-        closed = self._dispatcher.out_of_hours(now)
+        muted = self._dispatcher.muted_routes(now)
         known = []
-        for (alert, suppressed), by_us, by_alertmanager in zip(firing, told, posted, strict=True):
-            hearings = (*(() if self.is_told_by_alertmanager_alone else by_us), *by_alertmanager)
+        for (alert, suppressed), by_us, by_alertmanager in zip(firing, by_routes, by_peers, strict=True):
+            statuses = (*(() if self.notifies_by_alertmanager_only else by_us), *by_alertmanager)
             routes = self._config.route.match(alert.labels)
             receivers = tuple(one.options.receiver for one in routes)
-            is_out_of_hours = all(one.index in closed for one in routes)
-            known.append(KnownAlert(alert, receivers, suppressed, is_out_of_hours, hearings))
+            is_muted = all(one.index in muted for one in routes)
+            known.append(KnownAlert(alert, receivers, suppressed, is_muted, statuses))
         return known
 
-    def reach(self, labels: Labels) -> tuple[list[Reached], Suppressed]:
-        """Where an alert of these labels would go if it fired now, and what would keep it quiet."""
+    def match_routes(self, labels: Labels) -> tuple[list[MatchedRoute], Suppressed]:
+        """The routes of an alert of these labels if it fired now, and what would suppress it."""
         with self._lock:
-            return self._dispatcher.reach(labels, self._now())
+            return self._dispatcher.match_routes(labels, self._now())
 
-    def out_of_hours(self) -> frozenset[int]:
-        """The routes, by their index, that tell nobody at this time."""
-        return self._dispatcher.out_of_hours(self._now())
+    def muted_routes(self) -> frozenset[int]:
+        """The routes, by their index, that are muted now."""
+        return self._dispatcher.muted_routes(self._now())
 
-    def last_taken(self) -> dict[tuple[str, int], datetime]:
-        """When each integration, by the name of its receiver and its place in it, took something last."""
+    def last_delivered_at(self) -> dict[tuple[str, int], datetime]:
+        """The last delivery to each integration, by the name of its receiver and its place in it."""
         with self._lock:
-            return self._dispatcher.last_taken()
+            return self._dispatcher.last_delivered_at()
 
     def silences(self) -> list[Silence]:
         """All silences, the newest first; those that are over too, until they are taken away."""
         with self._lock:
             return sorted(self._dispatcher.silences.values(), key=lambda one: one.starts_at, reverse=True)
 
-    def silence(self, silence: Silence) -> None:
-        """Keep alerts quiet, or change how."""
+    def set_silence(self, silence: Silence) -> None:
+        """Set a silence, or change it."""
         with self._lock:
             self._dispatcher.silences[silence.id] = silence
             self._has_changed = True
         self.save()
 
-    def unsilence(self, silence_id: str) -> bool:
-        """Take a silence away; False when there is none of that id."""
+    def delete_silence(self, silence_id: str) -> bool:
+        """Delete a silence; False when there is none of that id."""
         with self._lock:
             found = self._dispatcher.silences.pop(silence_id, None) is not None
             self._has_changed = self._has_changed or found
@@ -238,24 +239,24 @@ class Alerting:
                 raise
 
     async def run(self) -> None:
-        """Tell who is to be told, until cancelled; then keep the state."""
+        """Send what is due, until cancelled; then keep the state."""
         self._delivered = asyncio.Event()  # one belongs to one loop
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
             sending.create_task(self._keep_forever())
             try:
                 while True:
-                    self._look(client, sending)
-                    await asyncio.sleep(_LOOK_S)
+                    self._step(client, sending)
+                    await asyncio.sleep(_STEP_S)
             finally:
                 self._keep()  # as far as it can be: at the next start what was kept holds
 
-    def _look(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
+    def _step(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
         now = self._now()
         with self._lock:
             notifications = self._dispatcher.step(now)
             documents = self._feed.due(now)
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
-            self._telemetry.tell_dead_letters(self._dispatcher.dead_letters)
+            self._telemetry.set_dead_letters(self._dispatcher.dead_letters)
         for notification in notifications:
             sending.create_task(self._deliver(notification, client))
         for url in self._settings.alertmanagers if documents else ():
@@ -263,11 +264,11 @@ class Alerting:
 
     async def _keep_forever(self) -> None:
         """Keep the state and note what receivers have taken, at once after a delivery; one thread at a time."""
-        pause_s = _LOOK_S
+        pause_s = _STEP_S
         while True:
             self._delivered.clear()
             is_kept = await asyncio.to_thread(self._keep)
-            pause_s = _LOOK_S if is_kept else min(2 * pause_s, _KEEP_AGAIN_S_MAX)
+            pause_s = _STEP_S if is_kept else min(2 * pause_s, _KEEP_AGAIN_S_MAX)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._delivered.wait()
@@ -281,21 +282,21 @@ class Alerting:
             except Exception:
                 is_kept = False
                 log.exception("alerting_state_not_kept")
-            for _ in range(len(self._not_noted)):
-                notification, at = self._not_noted.popleft()
+            for _ in range(len(self._unrecorded)):
+                notification, at = self._unrecorded.popleft()
                 try:
                     self._notified(notification, at)
                 except Exception as error:
                     is_kept = False
                     log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
-                    self._not_noted.append((notification, at))
+                    self._unrecorded.append((notification, at))
         return is_kept
 
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
         kind = notification.integration.kind
         try:
-            await deliver(notification, self._config.given.linking_to(self._web_url()), client)
-        except Exception as error:  # a bug in one kind of receiver must not keep the others from being told
+            await deliver(notification, self._config.global_settings.linking_to(self._web_url()), client)
+        except Exception as error:  # a bug in one kind of receiver must not keep the others from being notified
             if not isinstance(error, DeliveryError):
                 log.exception("notification_failed_by_itself kind=%s", kind)
                 error = DeliveryError(f"{type(error).__name__}: {error}", retryable=False)
@@ -312,7 +313,7 @@ class Alerting:
         with self._lock:
             self._dispatcher.delivered(notification, now)
             self._has_changed = True
-        self._not_noted.append((notification, now))
+        self._unrecorded.append((notification, now))
         self._delivered.set()
 
     async def _push(self, url: str, documents: dict[str, dict[str, Any]], client: httpx.AsyncClient) -> None:
@@ -325,11 +326,11 @@ class Alerting:
             log.warning("alertmanager_not_reached url=%s error=%s", shown(url), error)
             self._telemetry.pushes.labels(shown(url), "failed").inc()
             with self._lock:
-                self._feed.refused(url, str(error))
+                self._feed.failed(url, str(error))
         else:
             self._telemetry.pushes.labels(shown(url), "done").inc()
             with self._lock:
-                self._feed.taken(url, documents, self._now())
+                self._feed.delivered(url, documents, self._now())
 
 
 class _Telemetry:
@@ -357,7 +358,7 @@ class _Telemetry:
         )
         self._receivers: set[str] = set()
 
-    def tell_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
+    def set_dead_letters(self, letters: Iterable[DeadLetter]) -> None:
         """How many there are of each receiver: 0 once it took what it had refused."""
         counts = Counts(letter.receiver for letter in letters)
         self._receivers |= counts.keys()
@@ -366,8 +367,8 @@ class _Telemetry:
 
 
 def known_alert_document(known: KnownAlert) -> dict[str, Any]:
-    """An alert in the fields of Alertmanager's API v2 (gettableAlert), and when it was told to whom."""
-    alert, quiet = known.alert, known.suppressed
+    """An alert in the fields of Alertmanager's API v2 (gettableAlert), and who was notified when."""
+    alert, suppressed = known.alert, known.suppressed
     return {
         "labels": dict(alert.labels),
         "annotations": dict(alert.annotations),
@@ -377,19 +378,19 @@ def known_alert_document(known: KnownAlert) -> dict[str, Any]:
         "fingerprint": alert.fingerprint,
         "receivers": [{"name": name} for name in known.receivers],
         "status": {
-            "state": "suppressed" if quiet else "active",
-            "silencedBy": list(quiet.silenced_by),
-            "inhibitedBy": [dict(quiet.inhibited_by)] if quiet.inhibited_by is not None else [],
+            "state": "suppressed" if suppressed else "active",
+            "silencedBy": list(suppressed.silenced_by),
+            "inhibitedBy": [dict(suppressed.inhibited_by)] if suppressed.inhibited_by is not None else [],
         },
         "told": [
             {
                 "receiver": one.receiver,
                 "integration": one.integration,
-                "at": None if one.told_at is None else rfc3339(one.told_at),
+                "at": None if one.notified_at is None else rfc3339(one.notified_at),
                 "whyNot": one.why_not or None,
                 "nextAt": None if one.next_at is None else rfc3339(one.next_at),
             }
-            for one in known.hearings
+            for one in known.notification_statuses
         ],
         "generatorURL": alert.generator_url,
     }

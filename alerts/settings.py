@@ -1,4 +1,4 @@
-"""Who is told: an Alertmanager, our own router, or both."""
+"""Where alerts go: an Alertmanager, our own router, or both."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from alerts.receiver_settings import HttpSettings, secret
 from analytics.device_faults import RULES
 from domain.address import is_http, shown
 
-SILENT = """
+DEFAULT_CONFIG = """
 route: {receiver: nobody, group_by: [service]}
 receivers: [{name: nobody}]
 inhibit_rules:
@@ -20,11 +20,11 @@ inhibit_rules:
   target_matchers: [alertname=~"TailsightGpuUnhealthy|TailsightLinkUnhealthy", severity="ticket"]
   equal: [incident]
 """
-"""Without a configuration nobody is told; alerts are still gathered and shown."""
+"""Without a configuration nobody is notified; alerts are still grouped and shown."""
 
 
 class HooksSettings(BaseModel):
-    """What others may tell us: PagerDuty that somebody acknowledged, Alertmanager that somebody was told."""
+    """Webhooks that we take: of PagerDuty, who acknowledged; of Alertmanager, who was notified."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -126,8 +126,8 @@ class AlertsSettings(BaseModel):
                 raise ValueError(f"config_file: cannot read {self.config_file}: {error.strerror}") from None
             except AlertingError as error:
                 faults = str(error).splitlines()
-                told = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
-                raise ValueError(f"config_file: {self.config_file}: {told}") from None
+                text = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
+                raise ValueError(f"config_file: {self.config_file}: {text}") from None
         return self
 
     @property
@@ -138,5 +138,5 @@ class AlertsSettings(BaseModel):
 
     @property
     def config(self) -> AlertingConfig:
-        """The configuration of our own router; one that tells nobody when there is no file."""
-        return parse_config(SILENT) if self._config is None else self._config
+        """The configuration of our own router; `DEFAULT_CONFIG` when there is no file."""
+        return parse_config(DEFAULT_CONFIG) if self._config is None else self._config

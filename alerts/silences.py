@@ -1,4 +1,4 @@
-"""Silences: alerts that somebody does not want to be told for a while, as Alertmanager's API v2 has them."""
+"""Silences: alerts that nobody is to be notified of for a while, as Alertmanager's API v2 has them."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class SilenceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Alerts that match all of `matchers` are told to nobody from `starts_at` to `ends_at`; by whom, and why."""
+    """Alerts that match all of `matchers` are suppressed from `starts_at` to `ends_at`; by whom, and why."""
 
     id: str
     matchers: tuple[Matcher, ...]

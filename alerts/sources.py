@@ -1,8 +1,8 @@
-"""What there is to tell: a table of sources, each asked at every look for the alerts that fire then.
+"""Where alerts come from: a table of sources, each asked at every evaluation for the alerts that fire then.
 
 The same table is asked live and in a replay (`alerts.replay`); what differs is where findings come from (`Findings`).
-A source knows how often it looks anew, how long it tells an end, and when it has nothing to say; `alerts.decide` and
-`alerts.devices` make the alert. What one source cannot tell keeps no other quiet.
+A source knows how often it is evaluated anew, how long a resolved alert is sent, and when it has nothing to say;
+`alerts.decide` and `alerts.devices` make the alert. A source that fails holds back no other.
 """
 
 import logging
@@ -46,10 +46,10 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-TOLD_AGAIN = timedelta(minutes=15)
-"""An end is told for so long; what ended earlier is over for good."""
+RESOLVED_RETENTION = timedelta(minutes=15)
+"""A resolved alert is sent for so long; what ended earlier is over for good."""
 
-TELLS: Mapping[str, tuple[str, ...]] = {
+ALERTNAMES_BY_SOURCE: Mapping[str, tuple[str, ...]] = {
     "incidents": ("TailsightLatencySpike",),
     "burn rates": ("SLOBurnRate",),
     "objectives": ("SLOBudgetSpent", "SLOBudgetRunsOut", "SLONoData"),
@@ -59,26 +59,26 @@ TELLS: Mapping[str, tuple[str, ...]] = {
     "spend": ("TailsightCostRunaway",),
     "budgets of dollars": ("TailsightBudgetOverspent",),
 }
-"""The alerts that each source tells, by their names in `alerts.catalogue`."""
+"""The alerts (`alertname`) of each source, as `alerts.catalogue` has them."""
 
 _DATA_LATE_S = LATE_AFTER.total_seconds()
 _STATUSES_KEPT = timedelta(minutes=5)
-_FAULTS_KEPT = timedelta(seconds=55)  # they are told by the minute
+_FAULTS_KEPT = timedelta(seconds=55)  # they are evaluated by the minute
 _COST_SETTLES = timedelta(minutes=12)  # after an hour's end
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """One look: `incidents` are those of the window that was `seen`, `now` is when alerts are told."""
+class Evaluation:
+    """One evaluation at `now`: `incidents` are those of the `window` that was analyzed."""
 
     incidents: Sequence[Incident]
-    seen: Window
+    window: Window
     now: datetime
 
 
-Source = Callable[[Moment], Iterable[Alert]]
-"""What has alerts to tell at a moment: those that fire, and those that ended of late."""
+Source = Callable[[Evaluation], Iterable[Alert]]
+"""Gives the alerts of an evaluation: those that fire, and those that were resolved of late."""
 
 
 class Objectives(Protocol):
@@ -93,13 +93,13 @@ class Objectives(Protocol):
 
 
 class Findings(Protocol):
-    """What is known at a moment; each is asked as often as its source wants to look anew."""
+    """What is known at a time; each is asked as often as its source is evaluated anew."""
 
     def burns(self, objectives: Sequence[Objective], now: datetime) -> Sequence[BurnAlert]:
-        """The stretches of the last days in which a budget burnt too fast."""
+        """The intervals of the last days in which a budget burnt too fast."""
 
     def statuses(self, objectives: Sequence[Objective], now: datetime) -> Sequence[SloStatus]:
-        """Where the objectives stand: a look at all of their windows."""
+        """Where the objectives stand, over all of their windows."""
 
     def faults(self, incidents: Sequence[Incident], now: datetime) -> Sequence[DeviceFault]:
         """What is broken in GPUs and links."""
@@ -117,11 +117,11 @@ class Findings(Protocol):
         """Spend that runs away."""
 
     def budgets(self, now: datetime) -> Sequence[BudgetStatus]:
-        """Where the budgets of dollars stand: a look at weeks of hours that are over."""
+        """Where the budgets of dollars stand, over weeks of hours that are over."""
 
 
 class SpendFindings:
-    """What the store knows of spend, at moments that are asked for one after the other.
+    """What the store knows of spend, at times that are asked for one after the other.
 
     Args:
         store: migrated.
@@ -151,7 +151,7 @@ class StoreFindings(SpendFindings):
 
     Args:
         store: migrated.
-        counts: events of objectives, kept between looks.
+        counts: events of objectives, kept between evaluations.
         pricing: what GPUs cost, and what may be spent.
     """
 
@@ -168,7 +168,7 @@ class StoreFindings(SpendFindings):
         return slo_statuses(self._store, objectives, now, self._counts)
 
     def faults(self, incidents: Sequence[Incident], now: datetime) -> Sequence[DeviceFault]:
-        """What is told is remembered in the store."""
+        """What was found is remembered in the store."""
         return device_faults(self._store, now, incidents)
 
     def stopped(self, now: datetime) -> Sequence[StoppedTraffic]:
@@ -181,16 +181,17 @@ class StoreFindings(SpendFindings):
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """How alerts are told, whatever they are of.
+class AlertContext:
+    """What every source needs to make alerts, whatever they are of.
 
-    `failed` hears of what could not be told, with the name of the source; it may raise to end the look.
+    `on_failure` is called for what could not be evaluated, with the name of the source; it may raise to end the
+    evaluation.
     """
 
     settings: AlertsSettings
     knowledge: Knowledge
     web_url: str
-    failed: Callable[[str, Exception], None]
+    on_failure: Callable[[str, Exception], None]
 
 
 class _NotKnownError(Exception):
@@ -203,9 +204,9 @@ class AlertSources:
     Args:
         findings: what is known.
         objectives: what was promised.
-        telling: how it is told.
-        firing: labels of the alerts that fire now, as they were told before.
-        began: when we began to hear of anything; what was missed before may still come in for some minutes.
+        context: what they need to make alerts.
+        firing: labels of the alerts that fire now, as they were posted before.
+        began: when we began to take in anything; what was missed before may still come in for some minutes.
         asks: whether the source of a name is asked.
     """
 
@@ -213,42 +214,42 @@ class AlertSources:
         self,
         findings: Findings,
         objectives: Objectives,
-        telling: Telling,
+        context: AlertContext,
         firing: Callable[[], Iterable[Labels]],
         *,
         began: datetime = _NEVER,
         asks: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._failing: set[str] = set()
-        self._on_failure = telling.failed
-        telling = replace(telling, failed=self._failed)
+        self._on_failure = context.on_failure
+        context = replace(context, on_failure=self._failed)
         table: Mapping[str, Source] = {
-            "incidents": _Incidents(telling),
-            "burn rates": _BurnRates(telling, findings, objectives),
-            "objectives": _Standings(telling, findings, objectives, firing),
-            "devices": _Devices(telling, findings),
-            "traffic": _Traffic(telling, findings, began),
-            "late data": _LateData(telling, findings, began),
-            "spend": _Spend(telling, findings),
-            "budgets of dollars": _Budgets(telling, findings),
+            "incidents": _Incidents(context),
+            "burn rates": _BurnRates(context, findings, objectives),
+            "objectives": _SloStatuses(context, findings, objectives, firing),
+            "devices": _Devices(context, findings),
+            "traffic": _Traffic(context, findings, began),
+            "late data": _LateData(context, findings, began),
+            "spend": _Spend(context, findings),
+            "budgets of dollars": _Budgets(context, findings),
         }
         self.table = {name: source for name, source in table.items() if asks(name)}
 
     @property
     def unknown(self) -> frozenset[str]:
-        """Names of the alerts of which the last look could not say whether all that fired before fire on."""
-        return frozenset(alert for source in self._failing for alert in TELLS[source])
+        """Names of the alerts of which the last evaluation could not say whether all that fired before fire on."""
+        return frozenset(alert for source in self._failing for alert in ALERTNAMES_BY_SOURCE[source])
 
-    def alerts(self, moment: Moment) -> list[Alert]:
-        """All that somebody may want to be told at a moment; a source that fails is asked again at the next."""
+    def alerts(self, evaluation: Evaluation) -> list[Alert]:
+        """The alerts of all sources at an evaluation; a source that fails is asked again at the next."""
         self._failing.clear()
         found: list[Alert] = []
         for name, source in self.table.items():
             try:
-                found += source(moment)
+                found += source(evaluation)
             except _NotKnownError:
                 self._failing.add(name)
-            except Exception as error:  # what one source cannot tell must not keep the others quiet
+            except Exception as error:  # one source that fails must not hold back the others
                 self._failed(name, error)
         return found
 
@@ -258,12 +259,12 @@ class AlertSources:
 
 
 class SourceFailures:
-    """Counts and logs what sources could not tell."""
+    """Counts and logs what sources could not evaluate."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counter = Counter(
             "tailsight_alert_sources_failed",
-            "Looks at which a source of alerts could not be asked",
+            "Evaluations at which a source of alerts could not be asked",
             ["source"],
             registry=registry,
         )
@@ -286,105 +287,108 @@ class SourceFailures:
 
 @dataclass(frozen=True, slots=True)
 class _Incidents:
-    telling: Telling
+    context: AlertContext
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        telling, found = self.telling, []
-        for one in moment.incidents:
-            if one.ended_at is not None and one.ended_at <= moment.now - TOLD_AGAIN:
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        context, found = self.context, []
+        for one in evaluation.incidents:
+            if one.ended_at is not None and one.ended_at <= evaluation.now - RESOLVED_RETENTION:
                 continue
             try:
-                found.append(incident_alert(one, telling.web_url, moment.now, telling.knowledge))
-            except Exception as error:  # of the other incidents somebody is to be told
-                telling.failed("incidents", error)
+                found.append(incident_alert(one, context.web_url, evaluation.now, context.knowledge))
+            except Exception as error:  # of the other incidents somebody is to be notified
+                context.on_failure("incidents", error)
         return [alert for alert in found if alert is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class _BurnRates:
-    telling: Telling
+    context: AlertContext
     findings: Findings
     objectives: Objectives
 
-    def __call__(self, moment: Moment) -> list[Alert]:
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
         return [
-            self._alert(one, moment)
-            for one in self.findings.burns(self.objectives(), moment.now)
-            if one.ended_at is None or one.ended_at > moment.now - TOLD_AGAIN
+            self._alert(one, evaluation)
+            for one in self.findings.burns(self.objectives(), evaluation.now)
+            if one.ended_at is None or one.ended_at > evaluation.now - RESOLVED_RETENTION
         ]
 
-    def _alert(self, burn: BurnAlert, moment: Moment) -> Alert:
-        url, knowledge = self.telling.web_url, self.telling.knowledge
+    def _alert(self, burn: BurnAlert, evaluation: Evaluation) -> Alert:
+        url, knowledge = self.context.web_url, self.context.knowledge
         try:
-            return burn_alert(burn, moment.incidents, url, moment.now, knowledge)
-        except Exception as error:  # an incident that cannot be told: the page goes out without it
-            self.telling.failed("burn rates", error)
-            return burn_alert(burn, (), url, moment.now, knowledge)
+            return burn_alert(burn, evaluation.incidents, url, evaluation.now, knowledge)
+        except Exception as error:  # an incident that is broken: the page goes out without it
+            self.context.on_failure("burn rates", error)
+            return burn_alert(burn, (), url, evaluation.now, knowledge)
 
 
 @dataclass(slots=True)
-class _Standings:
+class _SloStatuses:
     """Tickets of budgets of errors; of first promises nobody's budget is spent."""
 
-    telling: Telling
+    context: AlertContext
     findings: Findings
     objectives: Objectives
     firing: Callable[[], Iterable[Labels]]
-    _looked_at: datetime = _NEVER
+    _evaluated_at: datetime = _NEVER
     _statuses: Sequence[SloStatus] = ()
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        objectives, now, url = self.objectives(), moment.now, self.telling.web_url
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        objectives, now, url = self.objectives(), evaluation.now, self.context.web_url
         if self.objectives.are_proposed:
             return []
         is_known = {one.objective for one in self._statuses} == set(objectives)
-        if not is_known or now - self._looked_at > _STATUSES_KEPT:
-            self._statuses, self._looked_at = self.findings.statuses(objectives, now), now
-        horizon_s = self.telling.settings.exhaustion_horizon_hours * 3600
+        if not is_known or now - self._evaluated_at > _STATUSES_KEPT:
+            self._statuses, self._evaluated_at = self.findings.statuses(objectives, now), now
+        horizon_s = self.context.settings.exhaustion_horizon_hours * 3600
         running_out = {one["slo"] for one in self.firing() if one["alertname"] == "SLOBudgetRunsOut"}
-        found = status_alerts(self._statuses, moment.seen, url, now)
+        found = status_alerts(self._statuses, evaluation.window, url, now)
         return found + exhaustion_alerts(self._statuses, horizon_s, running_out, url, now)
 
 
 @dataclass(slots=True)
 class _Devices:
-    telling: Telling
+    context: AlertContext
     findings: Findings
-    _looked_at: datetime = _NEVER
+    _evaluated_at: datetime = _NEVER
     _faults: Sequence[DeviceFault] = ()
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        if moment.now - self._looked_at > _FAULTS_KEPT:
-            self._faults, self._looked_at = self.findings.faults(moment.incidents, moment.now), moment.now
-        telling = self.telling
-        pages = telling.settings.page_on_faults
-        return device_alerts(self._faults, telling.web_url, moment.now, pages, telling.knowledge)
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        if evaluation.now - self._evaluated_at > _FAULTS_KEPT:
+            self._faults, self._evaluated_at = (
+                self.findings.faults(evaluation.incidents, evaluation.now),
+                evaluation.now,
+            )
+        context = self.context
+        pages = context.settings.page_on_faults
+        return device_alerts(self._faults, context.web_url, evaluation.now, pages, context.knowledge)
 
 
 @dataclass(frozen=True, slots=True)
 class _Traffic:
-    telling: Telling
+    context: AlertContext
     findings: Findings
     began: datetime
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        _wait_until_caught_up(self.began, moment.now)
-        stopped = self.findings.stopped(moment.now)
-        if len(stopped) > 1 and _is_late(self.findings.newest(moment.now).get("requests"), moment.now):
-            raise _NotKnownError  # no service is heard of: that is told once, as late data
-        severity = Severity.PAGE if self.telling.settings.page_on_silence else Severity.TICKET
-        return traffic_stopped_alerts(stopped, severity, self.telling.web_url, moment.now)
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        _wait_until_caught_up(self.began, evaluation.now)
+        stopped = self.findings.stopped(evaluation.now)
+        if len(stopped) > 1 and _is_late(self.findings.newest(evaluation.now).get("requests"), evaluation.now):
+            raise _NotKnownError  # no service sends anything: that is one alert, of late data
+        severity = Severity.PAGE if self.context.settings.page_on_silence else Severity.TICKET
+        return traffic_stopped_alerts(stopped, severity, self.context.web_url, evaluation.now)
 
 
 @dataclass(frozen=True, slots=True)
 class _LateData:
-    telling: Telling
+    context: AlertContext
     findings: Findings
     began: datetime
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        _wait_until_caught_up(self.began, moment.now)
-        url, now = self.telling.web_url, moment.now
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        _wait_until_caught_up(self.began, evaluation.now)
+        url, now = self.context.web_url, evaluation.now
         return [
             data_late_alert(data, newest, _DATA_LATE_S, self._severity(data, now), url, now)
             for data, newest in self.findings.newest(now).items()
@@ -393,11 +397,11 @@ class _LateData:
 
     def _severity(self, data: str, now: datetime) -> Severity:
         """A page where it stands for that of each service."""
-        if data != "requests" or not self.telling.settings.page_on_silence:
+        if data != "requests" or not self.context.settings.page_on_silence:
             return Severity.TICKET
         try:
             is_blind = len(self.findings.stopped(now)) > 1
-        except Exception:  # "traffic" tells of it; so nobody is told of services
+        except Exception:  # "traffic" fails too; so no service has an alert
             is_blind = True
         return Severity.PAGE if is_blind else Severity.TICKET
 
@@ -414,28 +418,28 @@ def _wait_until_caught_up(began: datetime, now: datetime) -> None:
 
 @dataclass(slots=True)
 class _Spend:
-    telling: Telling
+    context: AlertContext
     findings: Findings
     _runaways: Sequence[SpendRunaway] | None = None
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        if self._runaways is None or self.findings.has_new_spend(moment.now):
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        if self._runaways is None or self.findings.has_new_spend(evaluation.now):
             self._runaways = None  # what fails is asked again at once
-            self._runaways = self.findings.runaways(moment.now)
-        return [runaway_alert(one, self.telling.web_url, moment.now) for one in self._runaways]
+            self._runaways = self.findings.runaways(evaluation.now)
+        return [runaway_alert(one, self.context.web_url, evaluation.now) for one in self._runaways]
 
 
 @dataclass(slots=True)
 class _Budgets:
     """Budgets of dollars, each hour once it is settled."""
 
-    telling: Telling
+    context: AlertContext
     findings: Findings
-    _looked_at: datetime = _NEVER
+    _evaluated_at: datetime = _NEVER
     _statuses: Sequence[BudgetStatus] = field(default=())
 
-    def __call__(self, moment: Moment) -> list[Alert]:
-        settled_at = moment.now.replace(minute=0, second=0, microsecond=0) + _COST_SETTLES
-        if moment.now > settled_at > self._looked_at:
-            self._statuses, self._looked_at = self.findings.budgets(moment.now), moment.now
-        return budget_alerts(self._statuses, self.telling.web_url, moment.now)
+    def __call__(self, evaluation: Evaluation) -> list[Alert]:
+        settled_at = evaluation.now.replace(minute=0, second=0, microsecond=0) + _COST_SETTLES
+        if evaluation.now > settled_at > self._evaluated_at:
+            self._statuses, self._evaluated_at = self.findings.budgets(evaluation.now), evaluation.now
+        return budget_alerts(self._statuses, self.context.web_url, evaluation.now)

@@ -1,4 +1,4 @@
-"""Time intervals: when a route is silent or active, as Alertmanager has them (timeinterval/timeinterval.go).
+"""Time intervals: when a route is muted or active, as Alertmanager has them (timeinterval/timeinterval.go).
 
 A range of weekdays begins on Sunday; days of the month may count from its end; a range of times does not hold its end.
 """

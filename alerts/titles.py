@@ -1,4 +1,4 @@
-"""Titles: what rings says in one line, the same to every receiver.
+"""Titles: what a notification says in one line, the same to every receiver.
 
 Who is woken sees it on a lock screen and nothing else: whose trouble, what users feel, and why, in one line that is
 short enough. The line of an alert is its annotation `summary`, as alerts/decide.py and alerts/devices.py write it.
@@ -22,15 +22,15 @@ def title(notification: Notification) -> str:
     test is `[TEST] …`, whatever else it is.
     """
     firing, resolved = notification.firing, notification.resolved
-    told = firing or resolved
+    named = firing or resolved
     fallen = ", page over" if _has_page(resolved) and not _has_page(firing) else ""
     head = f"[FIRING:{len(firing)}{fallen}]" if firing else "[RESOLVED]"
     if notification.is_test:
         head = "[TEST]"
-    rest = [f"and {len(told) - 1} more"] if len(told) > 1 else []
+    rest = [f"and {len(named) - 1} more"] if len(named) > 1 else []
     rest += [f"{len(resolved)} resolved"] if firing and resolved else []
     tail = f" ({', '.join(rest)})" if rest else ""
-    return f"{head} {shortened(heading(told[0]), TITLE_MAX - len(head) - len(tail) - 1)}{tail}"
+    return f"{head} {shortened(heading(named[0]), TITLE_MAX - len(head) - len(tail) - 1)}{tail}"
 
 
 def heading(alert: Alert) -> str:

@@ -27,7 +27,7 @@ NAME = "TailsightTest"
 
 
 class Outcome(StrEnum):
-    """How it went with one way to tell somebody."""
+    """How it went with one integration."""
 
     TAKEN = "taken"
     REFUSED = "refused"
@@ -36,8 +36,8 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """How one way to tell somebody took a trial.
+class TrialResult:
+    """How one integration took a trial.
 
     Attributes:
         receiver: its name; of an Alertmanager its URL, as it may be shown.
@@ -63,7 +63,7 @@ def trial_alert(labels: Labels, by: str, now: datetime) -> Alert:
 
 
 def is_left_open(integration: Integration) -> bool:
-    """Does what it is told stay open there until it hears of the end, so that a trial is to be resolved."""
+    """Does what it is sent stay open there until it is resolved, so that a trial is to be resolved."""
     return integration.kind == "pagerduty" or (integration.kind == "webhook" and integration.send_resolved)
 
 
@@ -74,8 +74,8 @@ def run_trial(
     web_url: str,
     open_s: float,
     now: Callable[[], datetime],
-) -> list[Tried]:
-    """Tell every integration of these receivers and every Alertmanager, all at once, and say how each took it.
+) -> list[TrialResult]:
+    """Notify every integration of these receivers and every Alertmanager, all at once, and say how each took it.
 
     Args:
         settings: which Alertmanagers there are, and what holds for all receivers.
@@ -86,16 +86,16 @@ def run_trial(
         now: the clock.
     """
     key = alert.annotations["summary"]  # of no group that there is, and of no other trial
-    told = [
+    notifications = [
         Notification(key, {"alertname": NAME}, name, place, integration, (alert,), alert.starts_at, Reason.TEST)
         for name, integrations in receivers.items()
         for place, integration in enumerate(integrations)
     ]
-    given = settings.config.given.linking_to(web_url)
+    global_settings = settings.config.global_settings.linking_to(web_url)
 
-    async def run() -> list[Tried]:
+    async def run() -> list[TrialResult]:
         async with httpx.AsyncClient() as client:
-            trials = [_try_receiver(one, given, client, open_s, now) for one in told]
+            trials = [_try_receiver(one, global_settings, client, open_s, now) for one in notifications]
             return await asyncio.gather(
                 *trials, *(_try_alertmanager(url, settings, alert, client) for url in settings.alertmanagers)
             )
@@ -105,39 +105,41 @@ def run_trial(
 
 async def _try_receiver(
     notification: Notification,
-    given: GlobalSettings,
+    global_settings: GlobalSettings,
     client: httpx.AsyncClient,
     open_s: float,
     now: Callable[[], datetime],
-) -> Tried:
+) -> TrialResult:
     receiver, kind = notification.receiver, notification.integration.kind
     opens, failed, not_ended = is_left_open(notification.integration), None, None
     try:
-        failed = await _failure(deliver(notification, given, client))
+        failed = await _failure(deliver(notification, global_settings, client))
         if opens and failed is None:
             await asyncio.sleep(open_s)
     finally:  # also when somebody does not want to wait, or when its answer came too late: nothing stays open
         if opens and not (failed and failed.is_reached):
             at = now()
             over = tuple(replace(alert, ends_at=at) for alert in notification.alerts)
-            not_ended = await _failure(deliver(replace(notification, alerts=over, at=at), given, client))
+            not_ended = await _failure(deliver(replace(notification, alerts=over, at=at), global_settings, client))
     if failed is not None:
-        return Tried(receiver, kind, _outcome(failed), str(failed))
+        return TrialResult(receiver, kind, _outcome(failed), str(failed))
     if not_ended is not None:
-        return Tried(receiver, kind, _outcome(not_ended), f"taken, but not its end: resolve it there. {not_ended}")
-    return Tried(receiver, kind, Outcome.TAKEN, "and resolved again" if opens else "")
+        return TrialResult(
+            receiver, kind, _outcome(not_ended), f"taken, but not its end: resolve it there. {not_ended}"
+        )
+    return TrialResult(receiver, kind, Outcome.TAKEN, "and resolved again" if opens else "")
 
 
-async def _try_alertmanager(url: str, settings: AlertsSettings, alert: Alert, client: httpx.AsyncClient) -> Tried:
+async def _try_alertmanager(url: str, settings: AlertsSettings, alert: Alert, client: httpx.AsyncClient) -> TrialResult:
     document, http = posted_alert(alert, alert.starts_at), settings.alertmanager_http_config
 
     async def post() -> None:
         await send(HttpMessage(url + PATH, [document], http.headers(), http), client)
 
     if (failed := await _failure(post())) is not None:
-        return Tried(shown(url), "alertmanager", _outcome(failed), str(failed))
+        return TrialResult(shown(url), "alertmanager", _outcome(failed), str(failed))
     note = f"its own routes decide who is told; over at {document['endsAt']}"
-    return Tried(shown(url), "alertmanager", Outcome.TAKEN, note)
+    return TrialResult(shown(url), "alertmanager", Outcome.TAKEN, note)
 
 
 async def _failure(sending: Awaitable[None]) -> DeliveryError | None:

@@ -1,4 +1,4 @@
-"""Alerts: what fires, whom it reaches, what keeps it quiet, and what no receiver took."""
+"""Alerts: what fires, its receivers, what suppresses it, and what no receiver took."""
 
 from typing import Annotated, Any
 
@@ -33,15 +33,15 @@ class Named(BaseModel):
 
 
 class AlertStatus(BaseModel):
-    """Whether an alert is told, and if not, why."""
+    """Whether an alert is active, or what suppresses it."""
 
     state: str = Field(description="active or suppressed")
     silencedBy: list[str] = Field(description="ids of the silences that hold it")  # noqa: N815  # as Alertmanager has it
     inhibitedBy: list[dict[str, str]] = Field(description="labels of the alert that says it already")  # noqa: N815
 
 
-class HearingDocument(BaseModel):
-    """When one way to tell somebody told of an alert last, or why not yet."""
+class NotificationStatusDocument(BaseModel):
+    """When an integration was notified of an alert last, or why not yet."""
 
     receiver: str = Field(description="its name; of an Alertmanager its URL")
     integration: str | None = Field(
@@ -57,7 +57,7 @@ class HearingDocument(BaseModel):
 
 
 class AlertDocument(BaseModel):
-    """An alert in the fields of Alertmanager's API v2, and when it was told to whom."""
+    """An alert in the fields of Alertmanager's API v2, and who was notified when."""
 
     labels: dict[str, str]
     annotations: dict[str, str]
@@ -67,7 +67,7 @@ class AlertDocument(BaseModel):
     fingerprint: str
     receivers: list[Named]
     status: AlertStatus
-    told: list[HearingDocument] = Field(
+    told: list[NotificationStatusDocument] = Field(
         description="one for each integration of its receivers, and for each Alertmanager; where Alertmanager alone "
         "tells, for those only"
     )
@@ -75,7 +75,7 @@ class AlertDocument(BaseModel):
 
 
 class AlertsAnswer(BaseModel):
-    """A page of alerts, and what could not be told."""
+    """A page of alerts, and how many notifications no receiver took."""
 
     alerts: list[AlertDocument]
     dead_letters_count: int = Field(description="notifications that no receiver took")
@@ -198,7 +198,7 @@ def _example(document: Any) -> dict[int | str, dict[str, Any]]:
     responses=_example({"alerts": [_ALERT], "dead_letters_count": 0, "next_cursor": None}),
 )
 def list_alerts(given: Given, question: Annotated[PageQuestion, Query()]) -> dict[str, Any]:
-    """What fires now, in pages by fingerprint: its receivers, when each was told, and what keeps it quiet."""
+    """What fires now, in pages by fingerprint: its receivers, when each was notified, and what suppresses it."""
     limit = page_items(question.limit, given.settings)
     page, next_cursor = page_after(given.alerting.alerts(), lambda one: one.alert.fingerprint, question.cursor, limit)
     return {
@@ -233,7 +233,7 @@ def post_silence(given: Given, silence: NewSilence) -> dict[str, Any]:
         raise invalid_field("silence", str(error)) from None
     if silence.id is not None and silence.id not in {one.id for one in given.alerting.silences()}:
         raise Problem("not-found", f"no silence {silence.id!r}; GET /api/v1/silences lists those there are")
-    given.alerting.silence(made)
+    given.alerting.set_silence(made)
     return {**silence_document(made), "status": {"state": made.state(now)}}
 
 
@@ -244,7 +244,7 @@ def post_silence(given: Given, silence: NewSilence) -> dict[str, Any]:
     responses=_example({"name": _SILENCE["id"]}),
 )
 def delete_silence(given: Given, silence_id: SilenceId) -> dict[str, Any]:
-    """Take a silence away; what it held is told at the next flush of its group."""
-    if not given.alerting.unsilence(silence_id):
+    """Delete a silence; of what it held its receivers are notified at the next flush of its group."""
+    if not given.alerting.delete_silence(silence_id):
         raise Problem("not-found", f"no silence {silence_id!r}; GET /api/v1/silences lists those there are")
     return {"name": silence_id}

@@ -1,4 +1,4 @@
-"""Hooks: what PagerDuty and Alertmanager tell us of our own alerts. Shut until a secret is configured for each."""
+"""Hooks: webhooks of PagerDuty and Alertmanager about our own alerts. Shut until a secret is configured for each."""
 
 import json
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from alerts.handling import (
     alertmanager_alerts,
     is_signed,
     pagerduty_event,
-    take_alertmanager,
-    take_pagerduty,
+    process_alertmanager_alerts,
+    process_pagerduty_event,
 )
 from api.auth import ALERTMANAGER_HOOK, PAGERDUTY_HOOK, admits
 from api.context import Given
@@ -26,7 +26,7 @@ router = APIRouter(tags=["alerts"])
 
 
 class HookDocument(BaseModel):
-    """What came of it. The same told twice answers the same, and changes nothing."""
+    """What came of it. The same sent twice answers the same, and changes nothing."""
 
     done: Done = Field(description="acknowledged, resolved, noted or nothing")
     incidents: list[str] = Field(description="ids of the incidents that it is about")
@@ -71,7 +71,7 @@ _ALERTMANAGER_EXAMPLE: dict[str, Any] = {
     ],
 }
 _DONE = {"done": "acknowledged", "incidents": ["inc-9f2c41d07b"], "why": None}
-_TOLD: dict[str, Any] = {"done": "noted", "incidents": ["inc-9f2c41d07b"], "why": None, "silenced": {}}
+_NOTED: dict[str, Any] = {"done": "noted", "incidents": ["inc-9f2c41d07b"], "why": None, "silenced": {}}
 
 
 def _described(example: dict[str, Any], words: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def post_pagerduty(
         str, Header(alias="X-PagerDuty-Signature", description="`v1=` and the HMAC-SHA256 of the body; several: commas")
     ] = "",
 ) -> dict[str, Any]:
-    """Who acknowledged, resolved or annotated an incident that PagerDuty was told of by us."""
+    """Who acknowledged, resolved or annotated an incident that we triggered in PagerDuty."""
     secret = _secret(given.alerting.hooks.secret_of_pagerduty, "alerts.hooks.pagerduty_secret")
     if not is_signed(body, signatures, secret):
         found = "a signature that does not fit the body and our secret" if signatures else "no X-PagerDuty-Signature"
@@ -102,14 +102,14 @@ def post_pagerduty(
         event = pagerduty_event(_json(body))
     except HookError as error:
         raise invalid_field("body", str(error)) from None
-    return _document(take_pagerduty(given.store, event, given.now()))
+    return _document(process_pagerduty_event(given.store, event, given.now()))
 
 
 @router.post(
     ALERTMANAGER_HOOK,
     summary="What Alertmanager tells its receivers",
     response_model=SilencedHookDocument,
-    responses={200: {"content": {"application/json": {"example": _TOLD}}}},
+    responses={200: {"content": {"application/json": {"example": _NOTED}}}},
     openapi_extra=_described(_ALERTMANAGER_EXAMPLE, "the document of a webhook of Alertmanager, version 4"),
 )
 def post_alertmanager(
@@ -117,7 +117,7 @@ def post_alertmanager(
     body: Raw,
     authorization: Annotated[str, Header(description="`Bearer` and the token of alerts.hooks")] = "",
 ) -> dict[str, Any]:
-    """That Alertmanager has told somebody: the time of notification of each incident in it."""
+    """That Alertmanager has notified somebody: the time of notification of each incident in it."""
     token = _secret(given.alerting.hooks.token_of_alertmanager, "alerts.hooks.alertmanager_token")
     if not admits(token)(authorization):
         raise Problem("unauthorized", "no token was sent, or another one than alerts.hooks.alertmanager_token")
@@ -125,13 +125,13 @@ def post_alertmanager(
         alerts = alertmanager_alerts(_json(body))
     except HookError as error:
         raise invalid_field("body", str(error)) from None
-    told = {fingerprint(one.labels) for one in alerts}
+    posted = {fingerprint(one.labels) for one in alerts}
     silenced = {
         one.alert.fingerprint: list(one.suppressed.silenced_by)
         for one in given.alerting.alerts()
-        if one.suppressed.silenced_by and one.alert.fingerprint in told
+        if one.suppressed.silenced_by and one.alert.fingerprint in posted
     }
-    return _document(take_alertmanager(given.store, alerts, given.now())) | {"silenced": silenced}
+    return _document(process_alertmanager_alerts(given.store, alerts, given.now())) | {"silenced": silenced}
 
 
 def _secret(read: Callable[[], str | None], setting: str) -> str:

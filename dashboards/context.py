@@ -97,9 +97,9 @@ class PageContext:
         return self.analysis.knowledge
 
     @property
-    def tells_nobody(self) -> bool:
+    def notifies_nobody(self) -> bool:
         """Is there no receiver and no Alertmanager, so that alerts are only shown."""
-        return self.alerting is None or self.alerting.tells_nobody
+        return self.alerting is None or self.alerting.notifies_nobody
 
     def objective(self, name: str | None) -> Objective | None:
         """The objective of that name; None when there is none."""

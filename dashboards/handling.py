@@ -1,4 +1,4 @@
-"""Who has an incident in hand: when it began, was seen, told and taken in hand, as a line of time; and the notes."""
+"""Who has an incident in hand: when it began, was detected, notified and acknowledged, as a timeline; and the notes."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.decide import silence_url
-from alerts.handling import Moment, acknowledge, add_note, moments
+from alerts.handling import TimelineEvent, acknowledge, add_note, timeline
 from alerts.service import KnownAlert
 from dashboards import text
 from dashboards.callbacks import callback
@@ -27,7 +27,7 @@ _NOTE_MAX, _NAME_MAX = 4_000, 100
 
 
 def layout() -> Component:
-    """Where the line of time, the buttons and the notes go. What one writes in stays while the rest is drawn anew."""
+    """Where the timeline, the buttons and the notes go. What one writes in stays while the rest is drawn anew."""
     name = html.Label(
         ["Your name", dcc.Input(id="note-by", maxLength=_NAME_MAX, persistence=True)], className="name-field"
     )
@@ -96,10 +96,10 @@ def register(app: Dash, context: PageContext) -> None:
         noted, hidden = known.get(incident.id, {}), hiding_end(unseen, incident, context.analysis.spikes.calm)
         silence = None
         if context.alerting is not None:
-            elsewhere = context.alerting.is_told_by_alertmanager_alone
+            elsewhere = context.alerting.notifies_by_alertmanager_only
             silence = silence_link(context.alerting.alerts(), incident.id, silenced_elsewhere=elsewhere)
         return (
-            line(incident, noted, now, hidden, tells_nobody=context.tells_nobody),
+            timeline_list(incident, noted, now, hidden, notifies_nobody=context.notifies_nobody),
             buttons(incident, noted, silence, hidden),
             notes(noted, now),
             False,
@@ -107,30 +107,35 @@ def register(app: Dash, context: PageContext) -> None:
         )
 
 
-def line(
-    incident: Incident, noted: dict[str, Any], now: datetime, hidden: Gap | None = None, *, tells_nobody: bool = False
+def timeline_list(
+    incident: Incident,
+    noted: dict[str, Any],
+    now: datetime,
+    hidden: Gap | None = None,
+    *,
+    notifies_nobody: bool = False,
 ) -> Component:
-    """The line of time: the points that are known in order of time, then those that have not come.
+    """The timeline: the events that are known in order of time, then those that have not come.
 
     Args:
         incident: whose.
         noted: of `read_incident_notes`.
         now: the clock.
         hidden: the gap since which it is not seen whether it goes on.
-        tells_nobody: is there no receiver, so that nobody could be notified.
+        notifies_nobody: is there no receiver, so that nobody could be notified.
     """
     is_open = incident.status is Status.OPEN or hidden is not None
     missing: dict[str, Children] = {
         "Notified": ["nobody: ", page_link("no receiver is configured", "/alerts")]
-        if tells_nobody
+        if notifies_nobody
         else "not by Tailsight",
         "Acknowledged": "by nobody yet" if is_open else "by nobody",
         "Mitigated": "goes on" if hidden is None else f"goes on {hidden.as_of}",
     }
-    reached = moments(incident if hidden is None else replace(incident, ended_at=None), noted)
-    names = {one.name for one in reached}
+    events = timeline(incident if hidden is None else replace(incident, ended_at=None), noted)
+    names = {one.name for one in events}
     points = [
-        *_points(reached, now),
+        *_event_items(events, now),
         *(_missing(name, words) for name, words in missing.items() if name not in names),
     ]
     return html.Ol(points, className="moments", **{"aria-label": "Handling"})
@@ -195,10 +200,10 @@ def notes(noted: dict[str, Any], now: datetime) -> Component:
     return html.Ul([_note(note, now) for note in noted.get("notes", ())], className="notes")
 
 
-def _points(reached: Sequence[Moment], now: datetime) -> list[Component]:
+def _event_items(events: Sequence[TimelineEvent], now: datetime) -> list[Component]:
     found = []
     earlier: datetime | None = None
-    for one in reached:
+    for one in events:
         after = "" if earlier is None else f"+{text.lasting((one.at - earlier).total_seconds())}"
         detail = " ".join(part for part in (after, f"by {one.by}" if one.by else "") if part)
         told = [html.Strong(_clock(one.at, now)), html.Span(detail, className="note")]

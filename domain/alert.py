@@ -1,4 +1,4 @@
-"""Alerts: what an on-call engineer is told, now or in the morning."""
+"""Alerts: what an on-call engineer is notified of, now or in the morning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from domain.window import from_rfc3339, rfc3339
 
 VALID = timedelta(minutes=4)
-"""How long an alert is believed that is not told again: a look that stopped must not keep it up."""
+"""How long an alert fires on that is not posted again: evaluations that stopped must not keep it up."""
 
 _FNV_OFFSET, _FNV_PRIME = 14695981039346656037, 1099511628211  # 64 bit (Fowler, Noll and Vo)
 
@@ -39,8 +39,8 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 class Alert:
     """Something that fires from `starts_at` to `ends_at`; its labels are its identity.
 
-    `ends_at` may lie ahead: then it fires until told otherwise, or until then. `is_timeout` says that nobody told an
-    end, so this one is only how long an alert that is not told again is believed.
+    `ends_at` may lie ahead: then it fires until then, unless it is posted with another end. `is_timeout` says that it
+    was posted without an end, so this one is only how long it fires on when it is not posted again.
     """
 
     labels: Mapping[str, str]
@@ -81,20 +81,20 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
-    """What one way to tell somebody has had of an alert that fires.
+class NotificationStatus:
+    """When one integration was notified of an alert that fires, or why not yet.
 
     Attributes:
         receiver: by its name; an Alertmanager by its URL.
-        integration: pagerduty, slack, …, or alertmanager; None of a receiver that has nothing to tell by.
-        told_at: when it took a notification last in which the alert fires; None: not yet.
-        why_not: why not yet; empty once it was told.
-        next_at: when it is tried next; None where it was told, or where that is not known.
+        integration: pagerduty, slack, …, or alertmanager; None of a receiver that has no integration.
+        notified_at: of the last notification that it took in which the alert fires; None: not yet.
+        why_not: why not yet; empty once it was notified.
+        next_at: when it is tried next; None where it was notified, or where that is not known.
     """
 
     receiver: str
     integration: str | None
-    told_at: datetime | None
+    notified_at: datetime | None
     why_not: str = ""
     next_at: datetime | None = None
 

@@ -217,7 +217,7 @@ class WeeklyDelivery:
             raise DeliveryError("it is not configured any more", retryable=False)
         told = await asyncio.to_thread(self._announcement, week, integration)
         try:
-            message = announcement_message(integration, self._alerting.given, told)
+            message = announcement_message(integration, self._alerting.global_settings, told)
         except OSError as error:
             raise DeliveryError(f"a file of secrets cannot be read: {error}", retryable=True) from error
         await send(message, client)

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from alerts.replay import STRETCHES, PastObjectives, past_alerts
+from alerts.replay import INTERVAL_SOURCES, PastObjectives, past_alerts
 from alerts.settings import AlertsSettings
 from analytics.cost.advice_jobs import cost_advice
 from analytics.cost.forecast import NoForecast, Total, daily_totals, month_of
@@ -30,7 +30,7 @@ from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, rfc3339
 from domain.wording import readable
 from reports import words
-from reports.weekly import AlertTold, DataGap, Health, HealthRow, WeeklyFacts, week_before, week_of
+from reports.weekly import DataGap, FiredAlert, Health, HealthRow, WeeklyFacts, week_before, week_of
 from storage.incidents import read_incident_notes, read_incidents
 from storage.readers import (
     read_hours_with_requests,
@@ -214,13 +214,13 @@ def _alerts(
     knowledge: Knowledge,
     pricing: Pricing,
     web_url: str,
-) -> list[AlertTold]:
+) -> list[FiredAlert]:
     """Those of incidents and burn rates that were told first within the window."""
     past = past_alerts(
         store, window, PastObjectives(objectives),
-        settings=AlertsSettings(), knowledge=knowledge, pricing=pricing, web_url=web_url, only=STRETCHES,
+        settings=AlertsSettings(), knowledge=knowledge, pricing=pricing, web_url=web_url, only=INTERVAL_SOURCES,
     )  # fmt: skip
-    return [AlertTold(one) for one in past if one.starts_at >= window.start or one.updated_at > window.start]
+    return [FiredAlert(one) for one in past if one.starts_at >= window.start or one.updated_at > window.start]
 
 
 def _latency(store: Store, window: Window) -> tuple[pl.DataFrame, int]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from alerts.handling import moments
+from alerts.handling import timeline
 from analytics.incident_times import seconds_of
 from analytics.knowledge import Knowledge
 from analytics.scope import STAGES
@@ -21,7 +21,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def incident_report(
-    incident: Incident, noted: Mapping[str, Any] = _NOTHING, *, knowledge: Knowledge, is_anybody_told: bool = True
+    incident: Incident, noted: Mapping[str, Any] = _NOTHING, *, knowledge: Knowledge, notifies_anybody: bool = True
 ) -> str:
     """The incident in plain Markdown, without anything that the incident itself or its notes do not say.
 
@@ -29,10 +29,10 @@ def incident_report(
         incident: what was found.
         noted: what people noted, of `storage.readers.read_incident_notes`.
         knowledge: how signals and kinds of cause are called.
-        is_anybody_told: has the configuration anybody to tell of alerts, which says why nobody was.
+        notifies_anybody: has the configuration an Alertmanager or a receiver; if not, that is why nobody was notified.
     """
     first, *others = incident.explanation.causes
-    handled = handling_rows(incident, noted, is_anybody_told=is_anybody_told)
+    handled = handling_rows(incident, noted, notifies_anybody=notifies_anybody)
     lines = [
         f"# {escaped(title(incident))}",
         "",
@@ -84,18 +84,20 @@ def impact_rows(incident: Incident) -> list[tuple[str, str]]:
     ]
 
 
-def handling_rows(incident: Incident, noted: Mapping[str, Any], *, is_anybody_told: bool) -> list[tuple[str, str]]:
-    """When somebody was told, took it in hand and closed it, and how long that and the end took; what is known.
+def handling_rows(incident: Incident, noted: Mapping[str, Any], *, notifies_anybody: bool) -> list[tuple[str, str]]:
+    """When somebody was notified, acknowledged and closed it, and how long that and the end took; what is known.
 
-    That nobody was told is known, and said with the reason.
+    That nobody was notified is known, and said with the reason.
     """
     took = seconds_of(incident, noted)
-    reached = {one.name: one for one in moments(incident, noted)}
-    rows = [] if "Notified" in reached else [("Notified", _why_untold(incident, is_anybody_told=is_anybody_told))]
+    events = {one.name: one for one in timeline(incident, noted)}
+    rows = (
+        [] if "Notified" in events else [("Notified", _why_not_notified(incident, notifies_anybody=notifies_anybody))]
+    )
     rows += [
-        (name, moment_text(reached[name].at) + (f" by {reached[name].by}" if reached[name].by else ""))
+        (name, moment_text(events[name].at) + (f" by {events[name].by}" if events[name].by else ""))
         for name in ("Notified", "Acknowledged", "Closed")
-        if name in reached
+        if name in events
     ]
     times = (("Time to acknowledge", took.to_acknowledge_s), ("Time to mitigate", took.to_mitigate_s))
     return [*rows, *((name, words.lasting(seconds)) for name, seconds in times if seconds is not None)]
@@ -217,10 +219,10 @@ def _what_to_do(incident: Incident) -> list[str]:
     return section("So that it does not come back", [over, "", *steps])
 
 
-def _why_untold(incident: Incident, *, is_anybody_told: bool) -> str:
+def _why_not_notified(incident: Incident, *, notifies_anybody: bool) -> str:
     if incident.severity is Severity.INFO:
         return "nobody: it is for information only"
-    if not is_anybody_told:
+    if not notifies_anybody:
         return "nobody: no receiver is configured (docs/alerts.md)"
     return "not by Tailsight so far" if incident.ended_at is None else "not by Tailsight"
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from alerts.catalogue import runbook_url
-from alerts.handling import MOMENTS, moments
+from alerts.handling import TIMELINE_EVENTS, timeline
 from analytics.incident_times import seconds_of
 from analytics.knowledge import Knowledge
 from domain.cause import Cause, CauseKind, Evidence
@@ -99,15 +99,15 @@ def _cause_words(cause: Cause, knowledge: Knowledge) -> str:
 
 
 def _timeline(incident: Incident, noted: Mapping[str, Any]) -> list[str]:
-    """Moments and notes in order of time, and which moments are not known."""
-    reached = moments(incident, noted)
-    told = [(one.at, one.name + (f" by {escaped(one.by)}" if one.by else "")) for one in reached]
+    """Events and notes in order of time, and which events are not known."""
+    events = timeline(incident, noted)
+    told = [(one.at, one.name + (f" by {escaped(one.by)}" if one.by else "")) for one in events]
     told += [
         (from_rfc3339(one["at"]), f"{escaped(one['by'])}: {linked(one['text'])}") for one in noted.get("notes", ())
     ]
     lines = [f"- **{_clock(at)}** {what}" for at, what in sorted(told, key=lambda one: one[0])]
-    names = {one.name for one in reached}
-    missing = [name for name in MOMENTS if name not in names]
+    names = {one.name for one in events}
+    missing = [name for name in TIMELINE_EVENTS if name not in names]
     return [*lines, *(["", f"Not recorded: {', '.join(missing).lower()}."] if missing else [])]
 
 

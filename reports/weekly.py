@@ -58,7 +58,7 @@ NOISY_COUNT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class AlertTold:
+class FiredAlert:
     """An alert of the week; `is_useful` is what somebody judged of it, None where nobody did."""
 
     alert: Alert
@@ -140,8 +140,8 @@ class WeeklyFacts:
     slo_counts: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     incidents_before: Sequence[Incident] | None = None
     incident_notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    alerts: Sequence[AlertTold] | None = None
-    alerts_before: Sequence[AlertTold] | None = None
+    alerts: Sequence[FiredAlert] | None = None
+    alerts_before: Sequence[FiredAlert] | None = None
     latency: pl.DataFrame | None = None
     allocation: pl.DataFrame | None = None
     allocation_before: pl.DataFrame | None = None
@@ -473,18 +473,18 @@ def _time(name: str, now: IncidentTimes, before: IncidentTimes | None) -> Docume
 def _alerts(facts: WeeklyFacts, window: Window) -> Document | None:
     if facts.alerts is None:
         return None
-    before = None if facts.alerts_before is None else Counter(_severity(told) for told in facts.alerts_before)
-    severities = Counter(_severity(told) for told in facts.alerts)
+    before = None if facts.alerts_before is None else Counter(_severity(fired) for fired in facts.alerts_before)
+    severities = Counter(_severity(fired) for fired in facts.alerts)
     shifts = Counter(
-        int((told.alert.starts_at - window.start) / timedelta(hours=12))
-        for told in facts.alerts
-        if _severity(told) == Severity.PAGE.value
+        int((fired.alert.starts_at - window.start) / timedelta(hours=12))
+        for fired in facts.alerts
+        if _severity(fired) == Severity.PAGE.value
     )
-    rules: dict[tuple[str, str, str], list[AlertTold]] = {}
-    for told in facts.alerts:
-        labels = told.alert.labels
-        rules.setdefault((labels.get("alertname", ""), labels.get("service", ""), _severity(told)), []).append(told)
-    rows = [_rule(*key, told) for key, told in rules.items()]
+    rules: dict[tuple[str, str, str], list[FiredAlert]] = {}
+    for fired in facts.alerts:
+        labels = fired.alert.labels
+        rules.setdefault((labels.get("alertname", ""), labels.get("service", ""), _severity(fired)), []).append(fired)
+    rows = [_rule(*key, fired) for key, fired in rules.items()]
     return {
         "pages_count": severities[Severity.PAGE.value],
         "pages_before_count": None if before is None else before[Severity.PAGE.value],
@@ -496,12 +496,12 @@ def _alerts(facts: WeeklyFacts, window: Window) -> Document | None:
     }
 
 
-def _severity(told: AlertTold) -> str:
-    return told.alert.labels.get("severity", "")
+def _severity(fired: FiredAlert) -> str:
+    return fired.alert.labels.get("severity", "")
 
 
-def _judged(alerts: Sequence[AlertTold]) -> Document:
-    judged = [told.is_useful for told in alerts if told.is_useful is not None]
+def _judged(alerts: Sequence[FiredAlert]) -> Document:
+    judged = [fired.is_useful for fired in alerts if fired.is_useful is not None]
     return {
         "judged_count": len(judged),
         "useful_count": sum(judged),
@@ -509,9 +509,9 @@ def _judged(alerts: Sequence[AlertTold]) -> Document:
     }
 
 
-def _rule(name: str, service: str, severity: str, alerts: Sequence[AlertTold]) -> Document:
+def _rule(name: str, service: str, severity: str, alerts: Sequence[FiredAlert]) -> Document:
     judged = _judged(alerts)
-    lasted = sorted((told.alert.ends_at - told.alert.starts_at).total_seconds() for told in alerts)
+    lasted = sorted((fired.alert.ends_at - fired.alert.starts_at).total_seconds() for fired in alerts)
     precision = judged["precision_ratio"]
     return {
         "name": name,

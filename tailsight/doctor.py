@@ -17,7 +17,7 @@ import httpx
 import polars as pl
 from prometheus_client.parser import text_string_to_metric_families
 
-from alerts.checks import TELLS_NOBODY, who_is_told
+from alerts.checks import NOTIFIES_NOBODY, notification_channels
 from analytics.jobs.fleet import stopped_services
 from analytics.jobs.objectives import services_without_objective, standing_objectives, without_objective_words
 from collector.cardinality import find_excesses
@@ -102,11 +102,11 @@ def _of_configuration(settings: Settings) -> Iterator[Check]:
         yield Check("configuration", State.FINE, "can be used")
     else:
         yield Check("configuration", State.TROUBLE, openly, "until then `tailsight serve` refuses to start")
-    told = who_is_told(settings.alerts)
+    told = notification_channels(settings.alerts)
     if told:
         yield Check("alerts", State.FINE, "; ".join(told))
     else:
-        yield Check("alerts", State.WARNING, *TELLS_NOBODY)
+        yield Check("alerts", State.WARNING, *NOTIFIES_NOBODY)
     misleading = links_of_this_machine(settings)
     if misleading is not None:
         yield Check("links", State.WARNING, misleading, "set web.public_url")

@@ -22,11 +22,11 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from uvicorn.loops.auto import auto_loop_factory
 
-from alerts.checks import who_is_told
+from alerts.checks import notification_channels
 from alerts.handling import note_notified
 from alerts.notification import Notification
 from alerts.service import Alerting
-from alerts.sources import TELLS, AlertSources, Moment, SourceFailures, StoreFindings, Telling
+from alerts.sources import ALERTNAMES_BY_SOURCE, AlertContext, AlertSources, Evaluation, SourceFailures, StoreFindings
 from analytics.jobs.explaining import explain_window
 from analytics.jobs.incidents import analyze
 from analytics.jobs.objectives import RecentCounts
@@ -144,7 +144,7 @@ class Application:
         self._sources = AlertSources(
             StoreFindings(self.store, self._counts, self._pricing),
             self.objectives,
-            Telling(settings.alerts, settings.knowledge.known, self._web_url, SourceFailures(self._registry)),
+            AlertContext(settings.alerts, settings.knowledge.known, self._web_url, SourceFailures(self._registry)),
             lambda: [one.alert.labels for one in self.alerting.alerts()],
             began=_now(),
         )
@@ -242,21 +242,21 @@ class Application:
         return read_incidents(self.store, Window(now - timedelta(hours=1), now), status=Status.OPEN)
 
     def analyze_now(self, window: Window) -> None:
-        """One look at a window, as the scheduler does every half minute: incidents, budgets, and who is to be told.
+        """One evaluation of a window, as the scheduler does every half minute: incidents, budgets, and their alerts.
 
         Raises:
-            Exception: whatever kept incidents from being found. All else that is to be told has been told then.
+            Exception: whatever kept incidents from being found. All other alerts have been posted then.
         """
         now = _now()
         failure: Exception | None = None
         try:
             incidents = analyze(self.store, window, now, self.objectives(), self._job)
-        except Exception as error:  # budgets, devices and traffic are looked at all the same
+        except Exception as error:  # budgets, devices and traffic are evaluated all the same
             failure, incidents = error, self._known_incidents(window)
-        self.alerting.tell(self._sources.alerts(Moment(incidents, window, now)))
-        unknown = self._sources.unknown.union(TELLS["incidents"] if failure else ())
+        self.alerting.post(self._sources.alerts(Evaluation(incidents, window, now)))
+        unknown = self._sources.unknown.union(ALERTNAMES_BY_SOURCE["incidents"] if failure else ())
         if unknown:
-            self.alerting.hold(unknown)
+            self.alerting.keep_firing(unknown)
         if failure is not None:
             raise failure
 
@@ -284,7 +284,7 @@ class Application:
             render_report=partial(
                 incident_report,
                 knowledge=settings.knowledge.known,
-                is_anybody_told=bool(who_is_told(settings.alerts)),
+                notifies_anybody=bool(notification_channels(settings.alerts)),
             ),
             render_postmortem=partial(
                 postmortem,

@@ -1,4 +1,4 @@
-"""Receivers: how each kind of receiver is told.
+"""Receivers: the format of each kind of receiver.
 
 Each file has the settings of its kind (as Alertmanager's configuration has them) and a plain function from a
 notification to the message that says it; `alerts/deliver.py` sends messages. A new kind is one file, one line in
@@ -16,7 +16,7 @@ from alerts.receivers.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class ReceiverKind:
-    """The settings of a kind of receiver, and what it is told."""
+    """The settings of a kind of receiver, and the message that it is sent."""
 
     settings: type[ReceiverSettings]
     message: Callable[[Notification, GlobalSettings], Message]

@@ -20,17 +20,17 @@ class EmailSettings(ReceiverSettings):
     sender: str = Field("", alias="from", description="the sender")
 
 
-def message(notification: Notification, given: GlobalSettings) -> MailMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> MailMessage:
     """What matters of each alert, as text and as HTML."""
     settings = notification.integration.settings
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table of receivers
     return MailMessage(
-        smarthost=settings.smarthost or given.smtp_smarthost,
-        hello=given.smtp_hello,
-        username=given.smtp_auth_username,
-        password=secret(given.smtp_auth_password, given.smtp_auth_password_file),
-        require_tls=given.smtp_require_tls,
-        sender=settings.sender or given.smtp_from,
+        smarthost=settings.smarthost or global_settings.smtp_smarthost,
+        hello=global_settings.smtp_hello,
+        username=global_settings.smtp_auth_username,
+        password=secret(global_settings.smtp_auth_password, global_settings.smtp_auth_password_file),
+        require_tls=global_settings.smtp_require_tls,
+        sender=settings.sender or global_settings.smtp_from,
         to=tuple(address.strip() for address in settings.to.split(",")),
         subject=title(notification),
         text="\n\n\n".join(_text(alert) for alert in notification.alerts) + "\n",

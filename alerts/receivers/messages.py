@@ -57,13 +57,15 @@ class AppriseMessage:
 Message = HttpMessage | MailMessage | AppriseMessage
 
 
-def http_message(url: str, document: Any, settings: HttpReceiverSettings, given: GlobalSettings) -> HttpMessage:
+def http_message(
+    url: str, document: Any, settings: HttpReceiverSettings, global_settings: GlobalSettings
+) -> HttpMessage:
     """A document for a receiver with these settings.
 
     Raises:
         OSError: for a file of secrets that cannot be read.
     """
-    http = settings.http_config or given.http_config
+    http = settings.http_config or global_settings.http_config
     return HttpMessage(url, document, http.headers(), http)
 
 
@@ -89,10 +91,10 @@ _FACTS = {
 
 def facts(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
     """What matters of an alert, in the order of reading at 3 am: (name, text)."""
-    told = {name: annotations[name] for name in _FACTS if annotations.get(name)}
-    if "cause" in told and annotations.get("cause_confidence"):
-        told["cause"] += f" ({annotations['cause_confidence']} sure)"
-    return [(_FACTS[name], text) for name, text in told.items()]
+    found = {name: annotations[name] for name in _FACTS if annotations.get(name)}
+    if "cause" in found and annotations.get("cause_confidence"):
+        found["cause"] += f" ({annotations['cause_confidence']} sure)"
+    return [(_FACTS[name], text) for name, text in found.items()]
 
 
 def cut(text: str, most: int) -> str:

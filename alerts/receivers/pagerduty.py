@@ -31,11 +31,11 @@ class PagerDutySettings(HttpReceiverSettings):
 
 
 def dedup_key(group_key: str) -> str:
-    """Under what key PagerDuty knows a group: what it tells of an incident names it too."""
+    """Under what key PagerDuty knows a group: its webhooks name it too."""
     return hashlib.sha256(group_key.encode()).hexdigest()
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """A trigger while anything of the group fires, else a resolve, under a key that stays the group's."""
     settings = notification.integration.settings
     assert isinstance(settings, PagerDutySettings)  # noqa: S101  # by the table of receivers
@@ -49,7 +49,7 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         severity = _SEVERITIES.get(first.labels.get("severity", ""), "error")
         document |= {
             "client": "Tailsight",
-            "client_url": given.external_url,
+            "client_url": global_settings.external_url,
             "payload": {
                 "summary": title(notification),
                 "source": first.labels.get("service") or first.labels.get("node") or "tailsight",
@@ -62,7 +62,7 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
             },
             "links": [{"href": url, "text": words} for words, url in links(first.annotations)],
         }
-    return http_message(settings.url or given.pagerduty_url, document, settings, given)
+    return http_message(settings.url or global_settings.pagerduty_url, document, settings, global_settings)
 
 
 def _details(notification: Notification) -> dict[str, Any]:

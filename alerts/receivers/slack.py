@@ -11,13 +11,13 @@ from alerts.receivers.messages import HttpMessage, cut, facts, http_message, lin
 from alerts.titles import heading, title
 from domain.alert import Alert
 
-_ALERTS_MAX = 5  # told in full; the rest is a count
+_ALERTS_MAX = 5  # shown in full; the rest is a count
 _TEXT_MAX, _FIELD_MAX = 2900, 1900  # Slack's limits: 3,000 and 2,000; a title has less than its 150 of a header
 _SIDE_BY_SIDE = ("Since", "Promised", "Budget", "Budget spent", "Cost")
 
 
 class SlackSettings(HttpReceiverSettings):
-    """The channel that is told."""
+    """The channel that is notified."""
 
     api_url: SecretStr | None = Field(None, description="incoming webhook; that of `global` unless said")
     api_url_file: Path | None = Field(None, description="a file that holds it")
@@ -25,7 +25,7 @@ class SlackSettings(HttpReceiverSettings):
     send_resolved: bool = Field(default=False, description="tell when all is well again, too")
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, SlackSettings)  # noqa: S101  # by the table of receivers
@@ -42,21 +42,23 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
     }
     if settings.channel:
         document["channel"] = settings.channel
-    url = secret(settings.api_url, settings.api_url_file) or secret(given.slack_api_url, given.slack_api_url_file)
-    return http_message(url or "", document, settings, given)
+    url = secret(settings.api_url, settings.api_url_file) or secret(
+        global_settings.slack_api_url, global_settings.slack_api_url_file
+    )
+    return http_message(url or "", document, settings, global_settings)
 
 
 def _blocks(alert: Alert, *, says_what: bool = True) -> list[dict[str, Any]]:
     """What it is and why; what is short, side by side; where to go; its labels."""
-    told = facts(alert.annotations)
+    fields = facts(alert.annotations)
     lines = [f"*{_escaped(heading(alert))}*"] if says_what else []
-    lines += [f"*{name}:* {_escaped(text)}" for name, text in told if name not in _SIDE_BY_SIDE]
+    lines += [f"*{name}:* {_escaped(text)}" for name, text in fields if name not in _SIDE_BY_SIDE]
     blocks: list[dict[str, Any]] = []
     if lines:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": cut("\n".join(lines), _TEXT_MAX)}})
     short = [
         {"type": "mrkdwn", "text": cut(f"*{name}*\n{_escaped(text)}", _FIELD_MAX)}
-        for name, text in told
+        for name, text in fields
         if name in _SIDE_BY_SIDE
     ]
     if short:

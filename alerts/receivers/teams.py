@@ -15,7 +15,7 @@ _TEXTS_MAX = 4000  # characters, of all texts together: a message may have 28 kB
 
 
 class TeamsSettings(HttpReceiverSettings):
-    """The channel that is told."""
+    """The channel that is notified."""
 
     webhook_url: SecretStr | None = Field(None, description="the URL of the workflow")
     webhook_url_file: Path | None = Field(None, description="a file that holds it")
@@ -27,7 +27,7 @@ class TeamsSettings(HttpReceiverSettings):
         return self
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """Title, and of each alert what matters, with links."""
     settings = notification.integration.settings
     assert isinstance(settings, TeamsSettings)  # noqa: S101  # by the table of receivers
@@ -42,10 +42,10 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         if len(shown) > 1:
             body.append({"type": "TextBlock", "weight": "Bolder", "wrap": True, "separator": True,
                          "text": heading(alert)})  # fmt: skip
-        told = facts(alert.annotations)
-        each_max = _TEXTS_MAX // len(shown) // max(len(told), 1)
+        fields = facts(alert.annotations)
+        each_max = _TEXTS_MAX // len(shown) // max(len(fields), 1)
         body.append(
-            {"type": "FactSet", "facts": [{"title": name, "value": cut(text, each_max)} for name, text in told]}
+            {"type": "FactSet", "facts": [{"title": name, "value": cut(text, each_max)} for name, text in fields]}
         )
         actions += [
             {"type": "Action.OpenUrl", "title": words, "url": url}
@@ -66,4 +66,6 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         "type": "message",
         "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}],
     }
-    return http_message(secret(settings.webhook_url, settings.webhook_url_file) or "", document, settings, given)
+    return http_message(
+        secret(settings.webhook_url, settings.webhook_url_file) or "", document, settings, global_settings
+    )

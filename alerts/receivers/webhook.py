@@ -28,7 +28,7 @@ class WebhookSettings(HttpReceiverSettings):
         return self
 
 
-def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
+def message(notification: Notification, global_settings: GlobalSettings) -> HttpMessage:
     """The document of a group."""
     settings = notification.integration.settings
     assert isinstance(settings, WebhookSettings)  # noqa: S101  # by the table of receivers
@@ -42,10 +42,10 @@ def message(notification: Notification, given: GlobalSettings) -> HttpMessage:
         "groupLabels": dict(notification.group_labels),
         "commonLabels": _common([alert.labels for alert in notification.alerts]),
         "commonAnnotations": _common([alert.annotations for alert in notification.alerts]),
-        "externalURL": given.external_url,
+        "externalURL": global_settings.external_url,
         "alerts": [_alert(alert, notification) for alert in alerts],
     }
-    return http_message(secret(settings.url, settings.url_file) or "", document, settings, given)
+    return http_message(secret(settings.url, settings.url_file) or "", document, settings, global_settings)
 
 
 def _alert(alert: Alert, notification: Notification) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Alerts: what fires now, whom it reaches, what keeps it quiet; silences; and what each alert asks one to do first."""
+"""Alerts: what fires now, who is notified, what suppresses it; silences; and what each alert asks one to do first."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.catalogue import ALERTS
-from alerts.decide import silencing
+from alerts.decide import silence_matchers
 from alerts.matchers import MatcherError, parse_matchers, written
 from alerts.service import KnownAlert
 from alerts.silences import Silence, SilenceError, matcher_document, new_silence
@@ -23,7 +23,7 @@ from dashboards.context import PageContext
 from dashboards.freshness import LOOKS, REQUESTS, SAMPLES, Gap, hiding
 from dashboards.severity import SEVERITIES
 from dashboards.state import incident_path, parse_state
-from domain.alert import DeadLetter, Hearing
+from domain.alert import DeadLetter, NotificationStatus
 from domain.incident import Severity
 from domain.window import rfc3339
 from storage.readers import read_freshness
@@ -107,10 +107,10 @@ def register(app: Dash, context: PageContext) -> None:
         known = [one for one in _alerts(context) if state.service in (None, one.alert.labels.get("service"))]
         silences = [one for one in _silences(context) if one.ends_at > now]
         newest = await asyncio.to_thread(read_freshness, context.store, now)
-        elsewhere = context.alerting is not None and context.alerting.is_told_by_alertmanager_alone
+        elsewhere = context.alerting is not None and context.alerting.notifies_by_alertmanager_only
         unseen = context.gaps(newest, now)
         return (
-            note(known, tells_nobody=context.tells_nobody, hidden=hiding(unseen, (LOOKS,))),
+            note(known, notifies_nobody=context.notifies_nobody, hidden=hiding(unseen, (LOOKS,))),
             table(known, now, silenced_elsewhere=elsewhere, unseen=unseen),
             silences_panel(silences, now),
             dead_panel(_dead(context), now),
@@ -171,13 +171,13 @@ def _runbook(
     )
 
 
-def note(known: Sequence[KnownAlert], *, tells_nobody: bool, hidden: Gap | None = None) -> str:
-    """How many (as of when, where it is `hidden`), how many of them are quiet; or that nobody is told of any."""
+def note(known: Sequence[KnownAlert], *, notifies_nobody: bool, hidden: Gap | None = None) -> str:
+    """How many (as of when, where it is `hidden`), how many of them are suppressed; or that nobody is notified."""
     firing = f"{len(known)} firing" + ("" if hidden is None else f" {hidden.as_of}")
-    if tells_nobody:
+    if notifies_nobody:
         return f"{firing}. Nobody is told: set alerts.alertmanagers or alerts.config_file"
-    quiet = sum(bool(one.suppressed) for one in known)
-    return firing + (f", {quiet} of them quiet" if quiet else "")
+    suppressed = sum(bool(one.suppressed) for one in known)
+    return firing + (f", {suppressed} of them quiet" if suppressed else "")
 
 
 def table(
@@ -223,44 +223,44 @@ def _row(known: KnownAlert, now: datetime, hidden: Gap | None, *, silenced_elsew
         badge(*look),
         title,
         text.since(alert.starts_at, now),
-        html.Div([_hearing(one, now) for one in known.hearings]),
+        html.Div([_notification(one, now) for one in known.notification_statuses]),
         _state(known, hidden, silenced_elsewhere=silenced_elsewhere),
         None if known.suppressed.silenced_by else silence,
     )
     return html.Tr([cell_of(head, cell, is_wide=head in _WIDE) for head, cell in zip(_HEADS, cells, strict=True)])
 
 
-def _hearing(hearing: Hearing, now: datetime) -> Component:
-    """When it was told last by one way, or why not yet."""
-    if hearing.integration is None:
-        return html.Div(f"{hearing.receiver}: {hearing.why_not}", className="note")
-    if hearing.told_at is not None:
-        at = text.since(hearing.told_at, now)
-        if hearing.integration == "alertmanager":
-            return html.Div(f"given to Alertmanager {at}", title=f"{hearing.receiver}, which tells by its own routes")
-        return html.Div(f"{hearing.receiver} by {hearing.integration} {at}")
-    next_at = "" if hearing.next_at is None else f"; next {text.since(hearing.next_at, now)}"
-    why = shortened(hearing.why_not, _WHY_MAX)
-    told = f"{hearing.receiver} by {hearing.integration}: not yet, {why}{next_at}"
-    return html.Div(told, className="note", title=hearing.why_not)
+def _notification(status: NotificationStatus, now: datetime) -> Component:
+    """When one integration was notified last, or why not yet."""
+    if status.integration is None:
+        return html.Div(f"{status.receiver}: {status.why_not}", className="note")
+    if status.notified_at is not None:
+        at = text.since(status.notified_at, now)
+        if status.integration == "alertmanager":
+            return html.Div(f"given to Alertmanager {at}", title=f"{status.receiver}, which tells by its own routes")
+        return html.Div(f"{status.receiver} by {status.integration} {at}")
+    next_at = "" if status.next_at is None else f"; next {text.since(status.next_at, now)}"
+    why = shortened(status.why_not, _WHY_MAX)
+    told = f"{status.receiver} by {status.integration}: not yet, {why}{next_at}"
+    return html.Div(told, className="note", title=status.why_not)
 
 
 def _state(known: KnownAlert, hidden: Gap | None, *, silenced_elsewhere: bool) -> Component:
-    quiet = known.suppressed
-    if quiet.silenced_by and silenced_elsewhere:
+    suppressed = known.suppressed
+    if suppressed.silenced_by and silenced_elsewhere:
         return html.Span("Silenced here only", className="note", title="Alertmanager tells people all the same")
-    if quiet.silenced_by:
-        return html.Span("Silenced", className="note", title=f"by {', '.join(quiet.silenced_by)}")
-    if quiet.inhibited_by is not None:
-        by = ", ".join(f"{name}={value}" for name, value in sorted(quiet.inhibited_by.items()))
+    if suppressed.silenced_by:
+        return html.Span("Silenced", className="note", title=f"by {', '.join(suppressed.silenced_by)}")
+    if suppressed.inhibited_by is not None:
+        by = ", ".join(f"{name}={value}" for name, value in sorted(suppressed.inhibited_by.items()))
         return html.Span("Said by a greater one", className="note", title=by)
-    if known.is_out_of_hours and not silenced_elsewhere:
+    if known.is_muted and not silenced_elsewhere:
         return html.Span("Firing, told later", className="note", title="outside the time intervals of its route")
     return html.Span([html.Span(className="dot dot-critical"), state_words("Firing", hidden)], className="state")
 
 
 def silences_panel(silences: Sequence[Silence], now: datetime) -> Component | None:
-    """What is kept quiet, by whom and why; None when nothing is."""
+    """The silences, by whom and why; None when there are none."""
     if not silences:
         return None
     rows = [
@@ -301,18 +301,18 @@ def _do(context: PageContext, asked: dict[str, str], by: str | None, now: dateti
     if context.alerting is None:
         return
     if asked["type"] == "unsilence":
-        context.alerting.unsilence(asked["of"])
+        context.alerting.delete_silence(asked["of"])
         return
     labels = next((one.alert.labels for one in _alerts(context) if one.alert.fingerprint == asked["of"]), None)
     if labels is None:
         return  # it has ended meanwhile
     document = {
-        "matchers": [matcher_document(one) for one in silencing(labels)],
+        "matchers": [matcher_document(one) for one in silence_matchers(labels)],
         "endsAt": rfc3339(now + _FOR),
         "createdBy": (by or "").strip() or "the page",
         "comment": "silenced for an hour at a click",
     }
-    context.alerting.silence(new_silence(document, now))
+    context.alerting.set_silence(new_silence(document, now))
 
 
 def _silence(context: PageContext, given: Sequence[str | None], now: datetime) -> str:
@@ -332,7 +332,7 @@ def _silence(context: PageContext, given: Sequence[str | None], now: datetime) -
         made = new_silence(document, now)
     except (MatcherError, SilenceError, ValueError, OverflowError) as error:
         return f"Not silenced: {error}"
-    context.alerting.silence(made)
+    context.alerting.set_silence(made)
     elsewhere = ", ".join(context.alerting.alertmanagers)
     beside = f" By our own router: silence it at {elsewhere} too, which is told all the same." if elsewhere else ""
     return f"Silenced until {text.since(made.ends_at, now)} UTC.{beside}"

@@ -110,7 +110,7 @@ def register(app: Dash, context: PageContext) -> None:
             f"{text.day_and_clock(now)} UTC",
             verdict_banner(
                 verdict(statuses, going_on, newest, now, context.knowledge, unseen, names),
-                tells_nobody=context.tells_nobody,
+                notifies_nobody=context.notifies_nobody,
             ),
             [
                 objective_card(status, going_on, hiding_objective(unseen, status.objective))
@@ -171,7 +171,7 @@ def no_data_yet(otlp_http_url: str) -> Component:
     )
 
 
-def verdict_banner(found: Verdict, *, tells_nobody: bool = False) -> Component:
+def verdict_banner(found: Verdict, *, notifies_nobody: bool = False) -> Component:
     """The verdict with the next click; of an incident that is told to nobody it says so."""
     icons = {"critical": "flame", "warning": "triangle-alert", "good": "circle-check", "unknown": "circle-dashed"}
     return html.Section(
@@ -185,7 +185,7 @@ def verdict_banner(found: Verdict, *, tells_nobody: bool = False) -> Component:
                         [icon("bell-off"), "This reaches nobody: ", page_link("no receiver is configured", "/alerts")],
                         className="told-nobody",
                     )
-                    if tells_nobody and found.incident_id
+                    if notifies_nobody and found.incident_id
                     else None,
                 ],
                 className="verdict-words",

@@ -12,7 +12,7 @@ from dash import Dash, Input, Output, dcc, html, no_update
 from dash.development.base_component import Component
 
 from alerts.config import AlertingConfig
-from alerts.dispatch import Reached, Suppressed
+from alerts.dispatch import MatchedRoute, Suppressed
 from alerts.matchers import Labels
 from alerts.notification import Integration
 from alerts.receivers.email import EmailSettings
@@ -34,7 +34,7 @@ PATH = "/alerts/routes"
 _EXAMPLES = 6
 _DEBOUNCE_S = 0.3
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-_HEADS = ("Receiver", "Told by", "Hears the end", "Last taken (UTC)", "Last refused (UTC)")
+_HEADS = ("Receiver", "Told by", "Sends resolved", "Last taken (UTC)", "Last refused (UTC)")
 _WIDE = ("Receiver",)
 _FIRST_FILE = """route:
   receiver: oncall
@@ -106,7 +106,7 @@ def register(app: Dash, context: PageContext) -> None:
 def _page(alerting: Alerting, written: str | None, now: datetime) -> tuple[Any, ...]:
     config = alerting.config
     integrations = sum(len(one) for one in config.receivers.values())
-    if not integrations:  # a tree that leads to nobody tells nothing
+    if not integrations:  # a tree that leads to nobody notifies nobody
         return nobody(alerting.alertmanagers), None, None, "", None, "", None
     firing, wrong = alerting.alerts(), None
     labels: dict[str, str] = {}
@@ -114,17 +114,17 @@ def _page(alerting: Alerting, written: str | None, now: datetime) -> tuple[Any, 
         labels = labels_of(written)
     except ValueError as error:
         wrong = str(error)
-    reached, quiet = alerting.reach(labels) if labels else ([], Suppressed((), None))
+    matched, suppressed = alerting.match_routes(labels) if labels else ([], Suppressed((), None))
     routes = list(config.route.walk())
-    told = answer(labels, reached, quiet, config, alerting.silences(), now) if labels else None
+    answered = answer(labels, matched, suppressed, config, alerting.silences(), now) if labels else None
     return (
         None,
         examples(firing, written),
-        html.P(f"Not understood: {wrong}", className="note wrong") if wrong else told,
+        html.P(f"Not understood: {wrong}", className="note wrong") if wrong else answered,
         f"{len(routes)} route{'' if len(routes) == 1 else 's'}, read from the top; the first that matches wins",
-        tree(config, frozenset(one.route.index for one in reached), alerting.out_of_hours()),
+        tree(config, frozenset(one.route.index for one in matched), alerting.muted_routes()),
         f"{len(config.receivers)} with {integrations} integration{'' if integrations == 1 else 's'}",
-        receivers_table(config, alerting.last_taken(), alerting.dead_letters(), _in_use(reached), now),
+        receivers_table(config, alerting.last_delivered_at(), alerting.dead_letters(), _in_use(matched), now),
     )
 
 
@@ -159,7 +159,7 @@ def _quoted(value: str) -> str:
 
 
 def nobody(alertmanagers: Sequence[str]) -> Component:
-    """In place of the tree, where our own router has nobody to tell: who does it, or what to configure."""
+    """In place of the tree, where our own router has no integration: who notifies, or what to configure."""
     if alertmanagers:
         words = (
             f"Alertmanager routes what fires here: it is told by {', '.join(alertmanagers)}. "
@@ -213,40 +213,42 @@ def _example_words(labels: Labels) -> str:
 
 def answer(
     labels: Labels,
-    reached: Sequence[Reached],
-    quiet: Suppressed,
+    matched: Sequence[MatchedRoute],
+    suppressed: Suppressed,
     config: AlertingConfig,
     silences: Sequence[Silence],
     now: datetime,
 ) -> Component:
-    """Who is told, when, with what else; and what would keep it quiet."""
-    held = [words for words in (*_silenced(quiet, silences, now), _inhibited(quiet)) if words is not None]
+    """Who is notified, when, with what else; and what would suppress it."""
+    held_by = [words for words in (*_silenced(suppressed, silences, now), _inhibited(suppressed)) if words is not None]
     return html.Div(
         [
-            html.Ul([html.Li([icon("bell-off", "tone-warning"), html.Span(words)]) for words in held], className="held")
-            if held
+            html.Ul(
+                [html.Li([icon("bell-off", "tone-warning"), html.Span(words)]) for words in held_by], className="held"
+            )
+            if held_by
             else None,
-            html.Ol([_reached(one, config, is_held=bool(held)) for one in reached], className="reached"),
+            html.Ol([_matched(one, config, is_suppressed=bool(held_by)) for one in matched], className="reached"),
         ],
         className="answer",
         **{"aria-label": f"Who gets {labels_text(labels)}"},
     )
 
 
-def _reached(reached: Reached, config: AlertingConfig, *, is_held: bool) -> Component:
-    options = reached.route.options
+def _matched(matched: MatchedRoute, config: AlertingConfig, *, is_suppressed: bool) -> Component:
+    options = matched.route.options
     kinds = [one.kind for one in config.receivers[options.receiver]]
-    off = off_words(reached)
-    group = ", ".join(f"{name}={value}" for name, value in reached.group_labels.items())
-    company = len(reached.firing)
-    if is_held:
-        look = ("Kept quiet", "warning")
+    off = mute_words(matched)
+    group = ", ".join(f"{name}={value}" for name, value in matched.group_labels.items())
+    company = len(matched.firing)
+    if is_suppressed:
+        state = ("Kept quiet", "warning")
     elif off is not None:
-        look = ("Not now", "warning")
+        state = ("Not now", "warning")
     elif not kinds:
-        look = ("Told to nobody", "unknown")
+        state = ("Told to nobody", "unknown")
     else:
-        look = ("Is told", "good")
+        state = ("Is told", "good")
     facts: list[tuple[str, Children]] = [
         ("By", ", ".join(kinds) or "nothing: this receiver has no integration"),
         ("Joins", [html.Code(group) if group else "the one group of this route", _company(company)]),
@@ -255,13 +257,13 @@ def _reached(reached: Reached, config: AlertingConfig, *, is_held: bool) -> Comp
             f"{text.lasting(options.group_wait_s)}; then every {text.lasting(options.group_interval_s)} what is new",
         ),
         ("Again", f"after {text.lasting(options.repeat_interval_s)}"),
-        ("Key", html.Code(reached.group_key)),
+        ("Key", html.Code(matched.group_key)),
     ]
     if off is not None:
         facts.insert(0, ("Quiet", off))
     return html.Li(
         [
-            html.Div([html.H3(options.receiver), badge(*look)], className="reached-head"),
+            html.Div([html.H3(options.receiver), badge(*state)], className="reached-head"),
             html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in facts]),
         ]
     )
@@ -272,46 +274,46 @@ def _company(count: int) -> Component:
     return html.Span(f" {words}", className="note")
 
 
-def off_words(reached: Reached) -> str | None:
-    """Why a route tells nobody at this time; None when it does."""
-    if reached.muted_by is not None:
-        return f"muted by the time interval {reached.muted_by}; told when it is over, if it still fires"
-    if reached.inactive:
-        names = ", ".join(reached.route.options.active_time_intervals)
+def mute_words(matched: MatchedRoute) -> str | None:
+    """Why a route is muted now; None when it notifies."""
+    if matched.muted_by is not None:
+        return f"muted by the time interval {matched.muted_by}; told when it is over, if it still fires"
+    if matched.is_inactive:
+        names = ", ".join(matched.route.options.active_time_intervals)
         return f"active only in {names}; told then, if it still fires"
     return None
 
 
-def _silenced(quiet: Suppressed, silences: Sequence[Silence], now: datetime) -> list[str]:
+def _silenced(suppressed: Suppressed, silences: Sequence[Silence], now: datetime) -> list[str]:
     known = {one.id: one for one in silences}
     return [
         f"Silenced until {text.since(known[one].ends_at, now)} UTC by {known[one].created_by}: {known[one].comment}"
         if one in known
         else f"Silenced by {one}"
-        for one in quiet.silenced_by
+        for one in suppressed.silenced_by
     ]
 
 
-def _inhibited(quiet: Suppressed) -> str | None:
-    if quiet.inhibited_by is None:
+def _inhibited(suppressed: Suppressed) -> str | None:
+    if suppressed.inhibited_by is None:
         return None
-    return f"Said already by a greater one that fires: {labels_text(quiet.inhibited_by)}"
+    return f"Said already by a greater one that fires: {labels_text(suppressed.inhibited_by)}"
 
 
 # -- The tree ------------------------------------------------------------------------------------------------------
 
 
-def tree(config: AlertingConfig, reached: frozenset[int], out_of_hours: frozenset[int]) -> Component:
+def tree(config: AlertingConfig, matched: frozenset[int], muted: frozenset[int]) -> Component:
     """Each route as a card under its parent; those that an alert passes are strong, those it reaches stronger."""
-    return html.Ul([_node(config.route, None, config, reached, out_of_hours)], className="tree")
+    return html.Ul([_node(config.route, None, config, matched, muted)], className="tree")
 
 
 def _node(
-    route: Route, parent: Route | None, config: AlertingConfig, reached: frozenset[int], out_of_hours: frozenset[int]
+    route: Route, parent: Route | None, config: AlertingConfig, matched: frozenset[int], muted: frozenset[int]
 ) -> Component:
     options = route.options
-    is_reached = route.index in reached
-    is_passed = any(one.index in reached for one in route.walk())
+    is_matched = route.index in matched
+    is_passed = any(one.index in matched for one in route.walk())
     matchers: list[Children] = [html.Code(str(one)) for one in route.matchers]
     integrations = config.receivers[options.receiver]
     card = html.Div(
@@ -322,15 +324,15 @@ def _node(
                         matchers
                         or [html.Span("every alert" if parent is None else "all that come here", className="note")]
                     ),
-                    badge("Quiet now", "warning", "bell-off") if route.index in out_of_hours else None,
+                    badge("Quiet now", "warning", "bell-off") if route.index in muted else None,
                     html.Span(
                         [icon("arrow-down"), "goes on"],
                         className="goes-on",
                         title="continue: the routes after it are asked too",
                     )
-                    if route.goes_on
+                    if route.continues
                     else None,
-                    html.Span("reached", className="reached-word") if is_reached else None,
+                    html.Span("reached", className="reached-word") if is_matched else None,
                 ],
                 className="matchers",
             ),
@@ -345,9 +347,9 @@ def _node(
             html.P(timing_words(route, parent), className="note"),
             *(html.P(words, className="note") for words in _interval_words(route, config)),
         ],
-        className="route" + (" is-reached" if is_reached else " is-passed" if is_passed else ""),
+        className="route" + (" is-reached" if is_matched else " is-passed" if is_passed else ""),
     )
-    children = [_node(child, route, config, reached, out_of_hours) for child in route.routes]
+    children = [_node(child, route, config, matched, muted) for child in route.routes]
     classes = "passed" if is_passed else ""
     return html.Li([card, html.Ul(children) if children else None], className=classes)
 
@@ -410,12 +412,12 @@ def _ranges_words(ranges: Sequence[tuple[int, int]], say: Callable[[int], str]) 
 
 def receivers_table(
     config: AlertingConfig,
-    taken: Mapping[tuple[str, int], datetime],
+    delivered: Mapping[tuple[str, int], datetime],
     dead: Sequence[DeadLetter],
     in_use: frozenset[str],
     now: datetime,
 ) -> Component:
-    """One row an integration: when it took something last, and what it refused since."""
+    """One row an integration: its last delivery, and what it refused since."""
     head = html.Tr([html.Th(name, scope="col") for name in _HEADS])
     rows = []
     for name, integrations in config.receivers.items():
@@ -430,7 +432,7 @@ def receivers_table(
                         _receiver(name, in_use) if place == 0 else html.Span(name, className="note"),
                         [one.kind, html.Span(f" {_where(one)}", className="note")],
                         "yes" if one.send_resolved else "no",
-                        *_deliveries(taken.get((name, place)), refused[-1] if refused else None, now),
+                        *_deliveries(delivered.get((name, place)), refused[-1] if refused else None, now),
                     )
                 )
             )
@@ -453,22 +455,22 @@ def _receiver(name: str, in_use: frozenset[str]) -> Component:
     return html.Span([html.Strong(name), badge("reached", "calm") if name in in_use else None])
 
 
-def _deliveries(taken: datetime | None, refused: DeadLetter | None, now: datetime) -> tuple[Children, Children]:
+def _deliveries(delivered: datetime | None, refused: DeadLetter | None, now: datetime) -> tuple[Children, Children]:
     """When it took something last, and what it would not take; the newer of the two says how it is."""
-    works = taken is not None and (refused is None or taken >= refused.failed_at)
-    told = (
+    works = delivered is not None and (refused is None or delivered >= refused.failed_at)
+    last = (
         html.Span("nothing yet", className="note")
-        if taken is None
+        if delivered is None
         else html.Span(
-            [icon("circle-check", "tone-good") if works else None, text.since(taken, now)], className="state"
+            [icon("circle-check", "tone-good") if works else None, text.since(delivered, now)], className="state"
         )
     )
     if refused is None:
-        return told, html.Span("never", className="note")
+        return last, html.Span("never", className="note")
     alarm = None if works else icon("triangle-alert", "tone-critical")
     when = html.Span([alarm, text.since(refused.failed_at, now)], className="state")
-    return told, html.Div([when, html.Div(f"{refused.error} ({refused.attempts_count} attempts)", className="note")])
+    return last, html.Div([when, html.Div(f"{refused.error} ({refused.attempts_count} attempts)", className="note")])
 
 
-def _in_use(reached: Sequence[Reached]) -> frozenset[str]:
-    return frozenset(one.route.options.receiver for one in reached)
+def _in_use(matched: Sequence[MatchedRoute]) -> frozenset[str]:
+    return frozenset(one.route.options.receiver for one in matched)

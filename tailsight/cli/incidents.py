@@ -118,7 +118,7 @@ def incidents(
     as_json: Json = False,
 ) -> None:
     """List what goes on and what did in the last day, or tell one incident whole, with its notes. Changes nothing."""
-    from alerts.checks import who_is_told
+    from alerts.checks import notification_channels
     from alerts.handling import handling_document
     from reports.incident import incident_report
     from storage.incidents import read_incident_notes, read_incidents
@@ -135,9 +135,9 @@ def incidents(
         say_json({"incidents": [to_document(one) | {"handling": handling_document(one, of)} for one, of in handled]})
     elif incident_id is not None:
         (one,) = found
-        is_anybody_told = bool(who_is_told(settings.alerts))
+        notifies_anybody = bool(notification_channels(settings.alerts))
         of, known = noted.get(one.id, {}), settings.knowledge.known
-        say_markdown(incident_report(one, of, knowledge=known, is_anybody_told=is_anybody_told))
+        say_markdown(incident_report(one, of, knowledge=known, notifies_anybody=notifies_anybody))
     elif found:
         _tell_incidents(sorted(found, key=lambda one: one.status is not Status.OPEN))
     else:

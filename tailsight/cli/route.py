@@ -14,9 +14,9 @@ from tailsight.cli.options import Config, End, Json, Start, window_of
 from tailsight.cli.store import configured_store
 
 if TYPE_CHECKING:
-    from alerts.dispatch import Reached
+    from alerts.dispatch import MatchedRoute
     from alerts.settings import AlertsSettings
-    from alerts.trial import Tried
+    from alerts.trial import TrialResult
 
 app = typer.Typer(no_args_is_help=True, help="Who is told of an alert, and who would have been.")
 
@@ -39,15 +39,15 @@ def route_test(
         moment = from_rfc3339(at) if at else datetime.now(UTC)
     except ValueError as error:
         fail(f"--at {error}", Exit.WRONG_USE)
-    reached = _reached(settings, given, moment)
+    matched = _matched_routes(settings, given, moment)
     if as_json:
-        say_json({"routes": _routes_told(reached)})
+        say_json({"routes": _routes_document(matched)})
         return
     table = Table(
         "receiver", "told by", rfc3339(moment) if at else "now", "route", "grouped by", "waits", "again after"
     )
-    for one in reached:
-        options, why = one.route.options, _quiet(one)
+    for one in matched:
+        options, why = one.route.options, _mute_words(one)
         kinds = ", ".join(integration.kind for integration in alerting.receivers[options.receiver]) or "nobody"
         times = (duration_text(seconds * 1000) for seconds in (options.group_wait_s, options.repeat_interval_s))
         grouped_by = ", ".join(options.group_by) or "all in one"
@@ -65,15 +65,15 @@ def route_test(
             )
         )
     say_table(table)
-    _tell_who_is_told(settings)
+    _say_channels(settings)
 
 
-def _tell_who_is_told(settings: "AlertsSettings") -> None:
-    """Who hears of alerts at all."""
-    from alerts.checks import TELLS_NOBODY, who_is_told
+def _say_channels(settings: "AlertsSettings") -> None:
+    """By which channels anybody is notified of alerts at all."""
+    from alerts.checks import NOTIFIES_NOBODY, notification_channels
 
-    told = who_is_told(settings)
-    out.print("; ".join(map(escape, told)) or f"[red]{': '.join(TELLS_NOBODY)}[/]", highlight=False)
+    told = notification_channels(settings)
+    out.print("; ".join(map(escape, told)) or f"[red]{': '.join(NOTIFIES_NOBODY)}[/]", highlight=False)
 
 
 @app.command("send")
@@ -105,8 +105,8 @@ def route_send(
     if receiver is not None and receiver not in known:
         there_are = ", ".join(known) or "none, for alerts.config_file is not set"
         fail(f"there is no receiver {receiver!r}; there are {there_are}", Exit.WRONG_USE)
-    reached = _reached(alerts, {"alertname": NAME} | given, now) if known and receiver is None else []
-    names = [receiver] if receiver is not None else [one.route.options.receiver for one in reached]
+    matched = _matched_routes(alerts, {"alertname": NAME} | given, now) if known and receiver is None else []
+    names = [receiver] if receiver is not None else [one.route.options.receiver for one in matched]
     receivers = {name: known[name] for name in names}
     opens = open_s and any(is_left_open(one) for integrations in receivers.values() for one in integrations)
     if opens and not as_json:
@@ -122,16 +122,16 @@ def route_send(
     )
     if as_json:
         told = [{"receiver": one.receiver, "by": one.kind, "outcome": one.outcome, "note": one.note} for one in tried]
-        say_json({"sent_at": rfc3339(now), "sent_by": by, "routes": _routes_told(reached), "told": told})
+        say_json({"sent_at": rfc3339(now), "sent_by": by, "routes": _routes_document(matched), "told": told})
     else:
-        _tell_tried(tried, reached, [name for name, integrations in receivers.items() if not integrations])
+        _say_tried(tried, matched, [name for name, integrations in receivers.items() if not integrations])
     if not tried:
         lacks = "give a receiver something" if known else "set alerts.alertmanagers or alerts.config_file"
         fail(f"nobody was told, for there is nothing to tell by: {lacks}", Exit.TROUBLE)
     end_with(Exit.FINE if all(one.outcome is Outcome.TAKEN for one in tried) else Exit.TROUBLE)
 
 
-def _tell_tried(tried: Sequence["Tried"], reached: Sequence["Reached"], nobodies: Sequence[str]) -> None:
+def _say_tried(tried: Sequence["TrialResult"], matched: Sequence["MatchedRoute"], nobodies: Sequence[str]) -> None:
     for one in tried:
         colour, mark = ("green", ", ") if one.outcome == "taken" else ("red", ": ")
         note = f"{mark}{escape(one.note)}" if one.note else ""
@@ -139,8 +139,8 @@ def _tell_tried(tried: Sequence["Tried"], reached: Sequence["Reached"], nobodies
         out.print(told, highlight=False, soft_wrap=True)
     for name in nobodies:
         out.print(f"{escape(name)}: nobody, it has nothing to tell by", highlight=False, soft_wrap=True)
-    for place in reached:
-        if (why := _quiet(place)) is not None:
+    for place in matched:
+        if (why := _mute_words(place)) is not None:
             told = f"{escape(place.route.options.receiver)} is {escape(why)}; what is no test would wait"
             out.print(f"[dim]{told}[/]", highlight=False, soft_wrap=True)
 
@@ -202,19 +202,19 @@ def _labels(given: list[str]) -> dict[str, str]:
     return dict(label.split("=", 1) for label in given)
 
 
-def _reached(settings: "AlertsSettings", labels: dict[str, str], moment: datetime) -> list["Reached"]:
-    """The routes that an alert of these labels reaches, with the labels of this site that every alert bears."""
+def _matched_routes(settings: "AlertsSettings", labels: dict[str, str], moment: datetime) -> list["MatchedRoute"]:
+    """The routes that these labels match, with the labels of this site that every alert bears."""
     from alerts.dispatch import Dispatcher
 
-    reached, _ = Dispatcher(settings.config).reach({**labels, **settings.labels}, moment)
-    return reached
+    matched, _ = Dispatcher(settings.config).match_routes({**labels, **settings.labels}, moment)
+    return matched
 
 
-def _routes_told(reached: Sequence["Reached"]) -> list[dict[str, str]]:
-    told = [({"receiver": one.route.options.receiver, "route": one.route.key}, _quiet(one)) for one in reached]
+def _routes_document(matched: Sequence["MatchedRoute"]) -> list[dict[str, str]]:
+    told = [({"receiver": one.route.options.receiver, "route": one.route.key}, _mute_words(one)) for one in matched]
     return [one | ({"quiet": why} if why else {}) for one, why in told]
 
 
-def _quiet(reached: "Reached") -> str | None:
-    """What keeps a route quiet; None when it tells."""
-    return None if reached.quiet is None else f"quiet: {reached.quiet}"
+def _mute_words(matched: "MatchedRoute") -> str | None:
+    """Why a route is muted; None when it notifies."""
+    return None if matched.mute_reason is None else f"quiet: {matched.mute_reason}"

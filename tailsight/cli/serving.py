@@ -56,7 +56,7 @@ def check_config(file: Annotated[Path, typer.Argument(help="YAML file of setting
 
 def _warnings(reading: "Reading") -> list[str]:
     """What will not do what it seems to, of the settings that can be used; that nobody is told may be meant so."""
-    from alerts.checks import TELLS_NOBODY, unheard_pages, unreadable_secrets
+    from alerts.checks import NOTIFIES_NOBODY, unnotified_pages, unreadable_secrets
     from analytics.burn_rates import never_pages
     from tailsight.settings import links_of_this_machine
 
@@ -67,10 +67,10 @@ def _warnings(reading: "Reading") -> list[str]:
         return [*warnings, *(_unreadable_beside_faults(reading.alerting_file) if reading.alerting_file else ())]
     if alerts.config_file is not None:
         services = sorted({one.service for one in settings.promised})
-        warnings += [] if alerts.alertmanagers else unheard_pages(alerts.config, services)
+        warnings += [] if alerts.alertmanagers else unnotified_pages(alerts.config, services)
         warnings += unreadable_secrets(alerts.config)
     elif not alerts.alertmanagers:
-        err.print(f"[dim]note:[/] {': '.join(TELLS_NOBODY)}", highlight=False)
+        err.print(f"[dim]note:[/] {': '.join(NOTIFIES_NOBODY)}", highlight=False)
     misleading = None if "web" in reading.unusable else links_of_this_machine(settings)
     return [*warnings, *([] if misleading is None else [misleading])]
 

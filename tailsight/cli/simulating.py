@@ -99,7 +99,7 @@ def _tell_once(outcome: dict[str, Any]) -> None:
     out.print(f"[dim]What really happened:[/] {truth['kind']} at {escape(truth['entity']['name'])}", highlight=False)
     for document in outcome["incidents"]:
         # The demo takes no settings, so nobody's own knowledge either.
-        report = incident_report(from_document(document), knowledge=shipped_knowledge(), is_anybody_told=False)
+        report = incident_report(from_document(document), knowledge=shipped_knowledge(), notifies_anybody=False)
         say_markdown(report)
     if outcome["page"] is None:
         out.print("Nobody would have been told.")

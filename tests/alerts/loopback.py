@@ -1,4 +1,4 @@
-"""Receivers of notifications on loopback, and alerting that tells them: for tests of what really goes over the wire."""
+"""Receivers of notifications on loopback, and alerting that notifies them: for tests of what goes over the wire."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ class Receiver:
         self.usual = usual
         self.answers: deque[Answer] = deque()
         self.asked: list[tuple[float, int]] = []
-        self.told: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[Mapping[str, str]] = []
         outer = self
@@ -54,7 +54,7 @@ class Receiver:
                 outer.paths.append(self.path)
                 outer.headers.append(dict(self.headers))
                 if answer.status < 300:
-                    outer.told.append(body)
+                    outer.received.append(body)
                 time.sleep(answer.delay_s)
                 try:
                     self.send_response(answer.status)
@@ -167,14 +167,14 @@ def alert(ends: timedelta = timedelta(minutes=4), annotations: dict[str, str] | 
 def alerting(
     store: Store,
     settings: AlertsSettings,
-    told: list[Any] | None = None,
+    recorded: list[Any] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Alerting:
     """Alerting as `serve` makes it."""
 
     def notified(*what: Any) -> None:
-        if told is not None:
-            told.append(what)
+        if recorded is not None:
+            recorded.append(what)
 
     return Alerting(store, settings, CollectorRegistry(), clock, notified=notified)
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from alerts.checks import unheard_pages, unreadable_secrets
+from alerts.checks import unnotified_pages, unreadable_secrets
 from alerts.config import AlertingConfig, parse_config
 
 RECEIVERS = "receivers: [{name: default}, {name: oncall, webhook_configs: [{url: 'http://x'}]}]\n"
@@ -11,19 +11,19 @@ def routed(routes: str, receiver: str = "default") -> AlertingConfig:
 
 
 def test_a_page_that_somebody_hears_of_is_fine() -> None:
-    assert unheard_pages(routed('{matchers: [severity="page"], receiver: oncall}')) == []
-    assert unheard_pages(routed("", receiver="oncall")) == []
+    assert unnotified_pages(routed('{matchers: [severity="page"], receiver: oncall}')) == []
+    assert unnotified_pages(routed("", receiver="oncall")) == []
 
 
 def test_a_page_that_nobody_hears_of_is_told_with_its_receiver() -> None:
-    (told,) = unheard_pages(routed('{matchers: [severity="ticket"], receiver: oncall}'))
+    (told,) = unnotified_pages(routed('{matchers: [severity="ticket"], receiver: oncall}'))
     assert told.startswith("a page (severity=\"page\") goes to the receiver 'default', which has nothing to tell by")
 
 
 def test_each_service_that_is_known_is_asked_for() -> None:
     config = routed('{matchers: [severity="page", service="chat"], receiver: oncall}')
-    assert unheard_pages(config, ["chat"]) == []
-    (told,) = unheard_pages(config, ["chat", "embed"])
+    assert unnotified_pages(config, ["chat"]) == []
+    (told,) = unnotified_pages(config, ["chat", "embed"])
     assert 'severity="page", service=embed' in told
 
 
@@ -31,9 +31,9 @@ def test_severities_of_others_are_told_beside_ours() -> None:
     config = routed(
         "{match: {severity: critical}, receiver: oncall}, {match_re: {severity: warn|info}, receiver: oncall}"
     )
-    assert unheard_pages(config)[-1] == "our severities are page and ticket; yours seem to be critical, warn, info"
+    assert unnotified_pages(config)[-1] == "our severities are page and ticket; yours seem to be critical, warn, info"
     both = routed('{matchers: ["severity=~\\"critical|page\\""], receiver: oncall}')
-    assert unheard_pages(both) == []
+    assert unnotified_pages(both) == []
 
 
 def test_a_secret_that_cannot_be_read_or_is_empty_is_told(tmp_path: Path) -> None:

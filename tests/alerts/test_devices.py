@@ -9,7 +9,7 @@ from alerts.config import parse_config
 from alerts.decide import incident_alert
 from alerts.devices import device_alerts
 from alerts.dispatch import Dispatcher
-from alerts.settings import SILENT, AlertsSettings
+from alerts.settings import DEFAULT_CONFIG, AlertsSettings
 from analytics.device_faults import RULES, DeviceFault
 from analytics.gpu_states import GpuState
 from analytics.port_states import PortState
@@ -126,7 +126,7 @@ def test_the_page_that_names_a_device_keeps_its_ticket_quiet_and_no_other() -> N
     assert page is not None
     named, other = told(replace(LINK, incident=PAGING.id)), told(GPU)
     assert named.annotations["incident_url"] == f"{URL}/incidents/{PAGING.id}"
-    dispatcher = Dispatcher(parse_config(SILENT))
+    dispatcher = Dispatcher(parse_config(DEFAULT_CONFIG))
     dispatcher.post([page, named, other], NOW)
     quiet = {alert.labels["alertname"]: bool(suppressed) for alert, suppressed in dispatcher.firing(NOW)}
     assert quiet == {"TailsightLatencySpike": False, "TailsightLinkUnhealthy": True, "TailsightGpuUnhealthy": False}
@@ -135,6 +135,6 @@ def test_the_page_that_names_a_device_keeps_its_ticket_quiet_and_no_other() -> N
 def test_a_fault_that_wakes_somebody_is_kept_quiet_by_nothing() -> None:
     page = incident_alert(PAGING, URL, NOW)
     assert page is not None
-    dispatcher = Dispatcher(parse_config(SILENT))
+    dispatcher = Dispatcher(parse_config(DEFAULT_CONFIG))
     dispatcher.post([page, told(replace(LINK, incident=PAGING.id), page_on=("link_errors",))], NOW)
     assert not any(suppressed for _, suppressed in dispatcher.firing(NOW))

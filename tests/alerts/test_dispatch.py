@@ -13,7 +13,7 @@ from alerts.matchers import Matcher
 from alerts.notification import Notification, Reason
 from alerts.receivers.webhook import WebhookSettings
 from alerts.silences import Silence
-from domain.alert import Alert, Hearing
+from domain.alert import Alert, NotificationStatus
 from domain.window import rfc3339
 from tests.alerts.conformance import cases, needs_cases
 
@@ -49,7 +49,7 @@ def alert(now_s: float, *, ends_s: float | None = None, **labels: str) -> Alert:
     )
 
 
-def told(dispatcher: Dispatcher, now_s: float) -> list[Notification]:
+def delivered(dispatcher: Dispatcher, now_s: float) -> list[Notification]:
     """What goes out now, all of it taken by its receiver."""
     sent = dispatcher.step(at(now_s))
     for notification in sent:
@@ -160,12 +160,12 @@ def test_a_group_waits_for_its_alerts_and_is_told_once_with_all_of_them() -> Non
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat", model="a")], at(0))
     dispatcher.post([alert(5, service="chat", model="b")], at(5))
-    assert told(dispatcher, 9) == []
+    assert delivered(dispatcher, 9) == []
     assert dispatcher.next_due() == at(10)
-    (notification,) = told(dispatcher, 10)
+    (notification,) = delivered(dispatcher, 10)
     assert (len(notification.alerts), notification.reason) == (2, Reason.FIRST)
-    assert told(dispatcher, 70) == []
-    (again,) = [one for now_s in range(130, 4000, 60) for one in told(dispatcher, now_s)]
+    assert delivered(dispatcher, 70) == []
+    (again,) = [one for now_s in range(130, 4000, 60) for one in delivered(dispatcher, now_s)]
     assert again.reason is Reason.REPEAT
 
 
@@ -174,7 +174,7 @@ def test_a_storm_of_ten_thousand_alerts_of_twenty_causes_is_twenty_notifications
     alerts = [alert(0, service=f"s{number % 20}", replica=str(number)) for number in range(10_000)]
     for first in range(0, len(alerts), 500):
         dispatcher.post(alerts[first : first + 500], at(1))
-    sent = told(dispatcher, 12)
+    sent = delivered(dispatcher, 12)
     assert len(sent) == 20
     assert {one.fingerprint for notification in sent for one in notification.alerts} == {
         one.fingerprint for one in alerts
@@ -184,28 +184,28 @@ def test_a_storm_of_ten_thousand_alerts_of_twenty_causes_is_twenty_notifications
 def test_after_a_restart_nothing_is_told_twice_and_what_was_not_told_still_is() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat")], at(0))
-    told(dispatcher, 10)
+    delivered(dispatcher, 10)
     dispatcher.post([alert(11, service="assist")], at(11))
     dispatcher.silences["s"] = Silence("s", (Matcher("a", "b"),), at(0), at(500), "ann", "change", at(0))
     document = dispatcher.snapshot(at(20))
 
     restarted = Dispatcher(parse_config(CONFIG))
     restarted.restore(document, at(30))
-    sent = [one for now_s in range(30, 200, 5) for one in told(restarted, now_s)]
+    sent = [one for now_s in range(30, 200, 5) for one in delivered(restarted, now_s)]
     assert [dict(one.group_labels) for one in sent] == [{"service": "assist"}]
     assert restarted.silences == dispatcher.silences
     restarted.post([replace(alert(0, ends_s=200, service="chat"), updated_at=at(200))], at(200))
-    (resolved,) = [one for now_s in range(200, 400, 5) for one in told(restarted, now_s)]
+    (resolved,) = [one for now_s in range(200, 400, 5) for one in delivered(restarted, now_s)]
     assert (resolved.reason, dict(resolved.group_labels)) == (Reason.ALL_RESOLVED, {"service": "chat"})
 
 
 def test_what_was_told_long_ago_is_forgotten() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, ends_s=60, service="chat")], at(0))
-    told(dispatcher, 10)
-    told(dispatcher, 80)
+    delivered(dispatcher, 10)
+    delivered(dispatcher, 80)
     assert len(dispatcher.snapshot(at(80))["told"]) == 1
-    told(dispatcher, 6 * 86_400)
+    delivered(dispatcher, 6 * 86_400)
     kept = dispatcher.snapshot(at(6 * 86_400))
     assert kept.pop("at") == rfc3339(at(6 * 86_400))
     assert kept == {"alerts": [], "silences": [], "told": [], "dead_letters": []}
@@ -219,7 +219,7 @@ def test_what_a_receiver_refuses_is_kept_as_a_dead_letter_and_tried_with_the_nex
     (letter,) = dispatcher.dead_letters
     assert (letter.receiver, letter.integration, letter.attempts_count) == ("oncall", "webhook", 1)
     assert dispatcher.step(at(11)) == []
-    assert len(told(dispatcher, 70)) == 1
+    assert len(delivered(dispatcher, 70)) == 1
 
 
 def test_a_receiver_that_is_not_able_is_tried_again_and_again_with_longer_waits() -> None:
@@ -271,7 +271,7 @@ def test_out_of_hours_a_route_is_silent_and_tells_afterwards() -> None:
     )  # fmt: skip
     dispatcher = Dispatcher(config)
     dispatcher.post([alert(0, service="chat", severity="ticket")], at(0))
-    sent = [(now_s, one) for now_s in range(0, 9 * 3600, 60) for one in told(dispatcher, now_s)]
+    sent = [(now_s, one) for now_s in range(0, 9 * 3600, 60) for one in delivered(dispatcher, now_s)]
     assert sent[0][0] >= 8 * 3600
 
 
@@ -287,7 +287,7 @@ def test_why_an_alert_is_quiet_can_be_told() -> None:
     assert quiet["ticket"].inhibited_by == page.labels
     dispatcher.silences["quiet"] = Silence("quiet", (Matcher("service", "chat"),), at(0), at(9), "", "", at(0))
     assert {why.silenced_by for _, why in dispatcher.firing(at(1))} == {("quiet",)}
-    (notification,) = told(dispatcher, 10)
+    (notification,) = delivered(dispatcher, 10)
     assert [one.labels["severity"] for one in notification.alerts] == ["page"]
 
 
@@ -315,22 +315,22 @@ def test_where_an_alert_would_go_is_told_with_its_group_and_what_keeps_the_route
     dispatcher = Dispatcher(parse_config(_TREE))
     dispatcher.post([alert(0, service="chat", severity="page")], at(0))
     labels = {"alertname": "another", "service": "chat", "severity": "page"}
-    reached, quiet = dispatcher.reach(labels, at(1))
-    assert not quiet
-    assert [one.route for one in reached] == list(dispatcher.config.route.match(labels))
-    assert [one.group_labels for one in reached] == [{"service": "chat"}, labels]
-    assert [len(one.firing) for one in reached] == [1, 0]
-    assert [one.muted_by for one in reached] == [None, "nights"]
-    sent = {one.receiver: one.group_key for one in told(dispatcher, 10)}
-    assert reached[0].group_key == sent["oncall"]
+    matched, suppressed = dispatcher.match_routes(labels, at(1))
+    assert not suppressed
+    assert [one.route for one in matched] == list(dispatcher.config.route.match(labels))
+    assert [one.group_labels for one in matched] == [{"service": "chat"}, labels]
+    assert [len(one.firing) for one in matched] == [1, 0]
+    assert [one.muted_by for one in matched] == [None, "nights"]
+    sent = {one.receiver: one.group_key for one in delivered(dispatcher, 10)}
+    assert matched[0].group_key == sent["oncall"]
 
 
 def test_routes_out_of_hours_are_those_that_tell_nobody() -> None:
     dispatcher = Dispatcher(parse_config(_TREE))
-    by_hour = {hour: set(dispatcher.out_of_hours(at(hour * 3600))) for hour in (3, 8, 12)}
+    by_hour = {hour: set(dispatcher.muted_routes(at(hour * 3600))) for hour in (3, 8, 12)}
     assert by_hour == {3: {2, 3}, 8: {3}, 12: set()}
-    (ticket,), _ = dispatcher.reach({"severity": "ticket"}, at(8 * 3600))
-    assert ticket.inactive
+    (ticket,), _ = dispatcher.match_routes({"severity": "ticket"}, at(8 * 3600))
+    assert ticket.is_inactive
     assert ticket.muted_by is None
 
 
@@ -338,12 +338,12 @@ def test_when_each_integration_took_something_last_survives_a_restart() -> None:
     config = parse_config(_TREE.replace("mute_time_intervals: [nights]", ""))
     dispatcher = Dispatcher(config)
     dispatcher.post([alert(0, ends_s=60, service="chat", severity="page")], at(0))
-    told(dispatcher, 10)
-    told(dispatcher, 400)  # it is over: the second integration of audit does not hear of that
+    delivered(dispatcher, 10)
+    delivered(dispatcher, 400)  # it is over: the second integration of audit does not hear of that
     again = Dispatcher(config)
     again.restore(dispatcher.snapshot(at(450)), at(500))
-    assert again.last_taken() == {("oncall", 0): at(400), ("audit", 0): at(400)}
-    assert Dispatcher(config).last_taken() == {}
+    assert again.last_delivered_at() == {("oncall", 0): at(400), ("audit", 0): at(400)}
+    assert Dispatcher(config).last_delivered_at() == {}
 
 
 # -- a cause that becomes known ----------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def caused(now_s: float, sure: str | None, **labels: str) -> Alert:
 
 
 def reasons(dispatcher: Dispatcher, from_s: int, until_s: int) -> list[tuple[int, Reason]]:
-    return [(now_s, one.reason) for now_s in range(from_s, until_s) for one in told(dispatcher, now_s)]
+    return [(now_s, one.reason) for now_s in range(from_s, until_s) for one in delivered(dispatcher, now_s)]
 
 
 def test_a_cause_that_becomes_known_is_told_with_the_next_group_interval_and_once() -> None:
@@ -383,7 +383,7 @@ def test_a_cause_that_was_known_from_the_first_or_never_is_told_once() -> None:
 def test_a_repeat_that_doubts_a_cause_makes_it_no_news_again() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([caused(0, "88%")], at(0))
-    told(dispatcher, 10)
+    delivered(dispatcher, 10)
     dispatcher.post([caused(20, None)], at(20))
     dispatcher.post([caused(20, None, slo="another")], at(20))
     assert reasons(dispatcher, 20, 100) == [(70, Reason.NEW_ALERTS)]
@@ -396,7 +396,7 @@ def test_a_repeat_that_doubts_a_cause_makes_it_no_news_again() -> None:
 def test_an_alert_that_is_over_and_begins_anew_may_have_its_cause_told_anew() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([caused(0, "88%")], at(0))
-    told(dispatcher, 10)
+    delivered(dispatcher, 10)
     dispatcher.post([replace(caused(50, "88%"), ends_at=at(50))], at(50))
     assert reasons(dispatcher, 50, 150) == [(70, Reason.ALL_RESOLVED)]
     dispatcher.post([replace(caused(150, None), starts_at=at(150))], at(150))
@@ -417,7 +417,7 @@ def test_a_cause_that_becomes_known_rings_once_across_restarts_and_not_of_a_stat
 
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([caused(0, None)], at(0))
-    told(dispatcher, 10)
+    delivered(dispatcher, 10)
     of_before = restarted(dispatcher, 20, "explained")
     of_before.post([caused(30, "88%")], at(30))
     assert reasons(of_before, 30, 600) == []
@@ -432,53 +432,53 @@ def test_a_cause_that_becomes_known_rings_once_across_restarts_and_not_of_a_stat
 def test_a_cause_of_an_alert_that_is_silenced_rings_nobody_also_not_when_it_is_told_of_again() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([caused(0, None, slo="a"), caused(0, None, slo="b")], at(0))
-    told(dispatcher, 10)
+    delivered(dispatcher, 10)
     dispatcher.post([caused(20, "88%", slo="a")], at(20))
-    dispatcher.silences["a"] = silencing("a", 200)
+    dispatcher.silences["a"] = silence_of("a", 200)
     assert reasons(dispatcher, 20, 200) == []
 
 
 # -- when each alert was told, or why not yet --------------------------------------------------------------------------
 
 
-def heard(dispatcher: Dispatcher, now_s: float) -> dict[str, list[Hearing]]:
-    """What each alert that fires was told by, by its objective."""
+def statuses(dispatcher: Dispatcher, now_s: float) -> dict[str, list[NotificationStatus]]:
+    """Who was notified of each alert that fires, by its objective."""
     firing = dispatcher.firing(at(now_s))
-    every = zip(firing, dispatcher.hearings(firing, at(now_s)), strict=True)
-    return {one.labels.get("slo", ""): list(told_of) for (one, _), told_of in every}
+    every = zip(firing, dispatcher.notification_statuses(firing, at(now_s)), strict=True)
+    return {one.labels.get("slo", ""): list(found) for (one, _), found in every}
 
 
-def by_webhook(told_s: float | None, why_not: str = "", next_s: float | None = None) -> list[Hearing]:
-    times = [None if seconds is None else at(seconds) for seconds in (told_s, next_s)]
-    return [Hearing("oncall", "webhook", times[0], why_not, times[1])]
+def by_webhook(notified_s: float | None, why_not: str = "", next_s: float | None = None) -> list[NotificationStatus]:
+    times = [None if seconds is None else at(seconds) for seconds in (notified_s, next_s)]
+    return [NotificationStatus("oncall", "webhook", times[0], why_not, times[1])]
 
 
-def silencing(slo: str, until_s: float) -> Silence:
+def silence_of(slo: str, until_s: float) -> Silence:
     return Silence(slo, (Matcher("slo", slo),), at(0), at(until_s), "ann", "known", at(0))
 
 
 def test_an_alert_waits_for_its_group_and_then_says_when_it_was_told_last() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat", slo="a")], at(0))
-    assert heard(dispatcher, 1) == {"a": by_webhook(None, "waits for its group (group_wait)", 10)}
+    assert statuses(dispatcher, 1) == {"a": by_webhook(None, "waits for its group (group_wait)", 10)}
     (notified,) = dispatcher.step(at(10))
-    assert heard(dispatcher, 10) == {"a": by_webhook(None, "being sent")}
+    assert statuses(dispatcher, 10) == {"a": by_webhook(None, "being sent")}
     dispatcher.delivered(notified, at(11))
     dispatcher.post([alert(20, service="chat", slo="b")], at(20))
-    assert heard(dispatcher, 20) == {
+    assert statuses(dispatcher, 20) == {
         "a": by_webhook(11), "b": by_webhook(None, "waits for its group (group_interval)", 70),
     }  # fmt: skip
-    told(dispatcher, 70)
-    assert heard(dispatcher, 71) == {"a": by_webhook(70), "b": by_webhook(70)}
+    delivered(dispatcher, 70)
+    assert statuses(dispatcher, 71) == {"a": by_webhook(70), "b": by_webhook(70)}
 
 
 def test_an_alert_that_is_held_back_says_by_what() -> None:
     rules = "inhibit_rules: [{source_matchers: [slo=a], target_matchers: [slo=b]}]\n"
     dispatcher = Dispatcher(parse_config(CONFIG + rules))
     dispatcher.post([alert(0, service="chat", slo=slo) for slo in "abc"], at(0))
-    dispatcher.silences["c"] = silencing("c", 900)
-    told(dispatcher, 10)
-    assert heard(dispatcher, 11) == {
+    dispatcher.silences["c"] = silence_of("c", 900)
+    delivered(dispatcher, 10)
+    assert statuses(dispatcher, 11) == {
         "a": by_webhook(10), "b": by_webhook(None, "inhibited"), "c": by_webhook(None, "silenced"),
     }  # fmt: skip
 
@@ -486,18 +486,18 @@ def test_an_alert_that_is_held_back_says_by_what() -> None:
 def test_what_was_told_before_it_was_silenced_was_told_also_after_a_restart() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat", slo="a")], at(0))
-    told(dispatcher, 10)
-    dispatcher.silences["a"] = silencing("a", 900)
+    delivered(dispatcher, 10)
+    dispatcher.silences["a"] = silence_of("a", 900)
     dispatcher.post([alert(20, service="chat", slo="b")], at(20))
-    (second,) = told(dispatcher, 70)
+    (second,) = delivered(dispatcher, 70)
     assert [one.labels["slo"] for one in second.alerts] == ["b"]
     again = Dispatcher(parse_config(CONFIG))
     again.restore(dispatcher.snapshot(at(80)), at(90))
     for one in (dispatcher, again):
-        assert heard(one, 91) == {"a": by_webhook(10), "b": by_webhook(70)}
+        assert statuses(one, 91) == {"a": by_webhook(10), "b": by_webhook(70)}
     dispatcher.post([replace(alert(0, ends_s=200, service="chat", slo="a"), updated_at=at(200))], at(200))
     dispatcher.post([alert(300, service="chat", slo="a")], at(300))
-    assert heard(dispatcher, 301)["a"] == by_webhook(None, "silenced"), "it began anew: of that nobody was told"
+    assert statuses(dispatcher, 301)["a"] == by_webhook(None, "silenced"), "it began anew: of that nobody was told"
 
 
 def test_what_a_receiver_does_not_take_is_told_with_its_reason_and_the_next_attempt() -> None:
@@ -505,12 +505,12 @@ def test_what_a_receiver_does_not_take_is_told_with_its_reason_and_the_next_atte
     dispatcher.post([alert(0, service="chat", slo="a")], at(0))
     (notified,) = dispatcher.step(at(10))
     dispatcher.failed(notified, at(10), "HTTP 503", retryable=True, retry_after_s=20)
-    assert heard(dispatcher, 11) == {"a": by_webhook(None, "not taken so far: HTTP 503", 30)}
+    assert statuses(dispatcher, 11) == {"a": by_webhook(None, "not taken so far: HTTP 503", 30)}
     (notified,) = dispatcher.step(at(30))
     dispatcher.failed(notified, at(30), "HTTP 403", retryable=False)
-    assert heard(dispatcher, 31) == {"a": by_webhook(None, "not taken: HTTP 403", 70)}
-    told(dispatcher, 70)
-    assert heard(dispatcher, 71) == {"a": by_webhook(70)}
+    assert statuses(dispatcher, 31) == {"a": by_webhook(None, "not taken: HTTP 403", 70)}
+    delivered(dispatcher, 70)
+    assert statuses(dispatcher, 71) == {"a": by_webhook(70)}
 
 
 def test_each_way_to_tell_is_told_of_by_itself_and_a_quiet_route_and_a_receiver_without_any() -> None:
@@ -518,10 +518,10 @@ def test_each_way_to_tell_is_told_of_by_itself_and_a_quiet_route_and_a_receiver_
     dispatcher = Dispatcher(parse_config(text))
     dispatcher.post([alert(3600, service="chat", severity="page", slo="a")], at(3600))
     dispatcher.post([alert(3600, service="chat", severity="ticket", slo="b")], at(3600))
-    nobody = Hearing("oncall", None, None, "nothing to tell by")
-    assert heard(dispatcher, 3601) == {
-        "a": [nobody, *[Hearing("audit", "webhook", None, "muted by nights")] * 2],
-        "b": [Hearing("audit", "webhook", None, "active only in office")] * 2,
+    nobody = NotificationStatus("oncall", None, None, "nothing to tell by")
+    assert statuses(dispatcher, 3601) == {
+        "a": [nobody, *[NotificationStatus("audit", "webhook", None, "muted by nights")] * 2],
+        "b": [NotificationStatus("audit", "webhook", None, "active only in office")] * 2,
     }
 
 
@@ -529,7 +529,7 @@ def test_a_receiver_that_two_routes_lead_to_is_told_of_once_by_the_later_one() -
     routes = "  routes: [{matchers: [slo=a], continue: true}, {matchers: [service=chat], group_wait: 30s}]\n"
     dispatcher = Dispatcher(parse_config(CONFIG.replace("receivers:", f"{routes}receivers:")))
     dispatcher.post([alert(0, service="chat", slo="a")], at(0))
-    told(dispatcher, 10)
-    assert heard(dispatcher, 11) == {"a": by_webhook(10)}
-    told(dispatcher, 30)
-    assert heard(dispatcher, 31) == {"a": by_webhook(30)}
+    delivered(dispatcher, 10)
+    assert statuses(dispatcher, 11) == {"a": by_webhook(10)}
+    delivered(dispatcher, 30)
+    assert statuses(dispatcher, 31) == {"a": by_webhook(30)}

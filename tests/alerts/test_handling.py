@@ -1,4 +1,4 @@
-"""Who was told, who took it in hand and what was noted: kept beside the incident, each thing once."""
+"""Who was notified, who acknowledged and what was noted: kept beside the incident, each thing once."""
 
 import hashlib
 import hmac
@@ -16,11 +16,11 @@ from alerts.handling import (
     handling_document,
     incident_of,
     is_signed,
-    moments,
     note_notified,
     note_resolved,
     pagerduty_event,
-    take_pagerduty,
+    process_pagerduty_event,
+    timeline,
 )
 from alerts.notification import Notification, Reason
 from alerts.receivers.pagerduty import dedup_key
@@ -57,7 +57,7 @@ def event(
 
 
 def take(store: Store, *arguments: object, **named: object) -> tuple[str, tuple[str, ...]]:
-    answer = take_pagerduty(store, pagerduty_event(event(*arguments, **named)), NOW)  # type: ignore[arg-type]
+    answer = process_pagerduty_event(store, pagerduty_event(event(*arguments, **named)), NOW)  # type: ignore[arg-type]
     return answer.done.value, answer.incidents
 
 
@@ -191,7 +191,7 @@ def test_what_is_no_document_of_alertmanager_is_told(document: object, told: str
         alertmanager_alerts(document)
 
 
-def test_the_line_of_time_has_what_was_reached_in_order_and_who_did_it() -> None:
+def test_the_timeline_has_what_happened_in_order_and_who_did_it() -> None:
     noted = {
         "notified_at": "2026-11-23T02:43:00Z",
         "acknowledged_at": "2026-11-23T02:43:00Z",
@@ -199,12 +199,12 @@ def test_the_line_of_time_has_what_was_reached_in_order_and_who_did_it() -> None
         "resolved_at": "2026-11-23T02:50:00Z",
         "resolved_by": "ben",
     }
-    reached = [(one.name, one.by) for one in moments(UNEXPLAINED, noted)]
-    assert reached == [
+    events = [(one.name, one.by) for one in timeline(UNEXPLAINED, noted)]
+    assert events == [
         ("Impact began", None), ("Detected", None), ("Notified", None), ("Acknowledged", "ann"), ("Closed", "ben"),
         ("Mitigated", None),
     ]  # fmt: skip
-    assert [one.name for one in moments(PAGING, {})] == ["Impact began", "Detected"]
+    assert [one.name for one in timeline(PAGING, {})] == ["Impact began", "Detected"]
 
 
 def test_handling_is_told_whole_and_what_is_not_known_is_null(clean_store: Store) -> None:

@@ -222,13 +222,13 @@ def test_how_long_a_receiver_asks_us_to_wait(headers: dict[str, str], retry_afte
 # -- how a receiver is reached -----------------------------------------------------------------------------------------
 
 
-def told_of(receiver: Receiver, more: str, given: GlobalSettings = GIVEN, url: str = "") -> None:
+def deliver_to(receiver: Receiver, more: str, global_settings: GlobalSettings = GIVEN, url: str = "") -> None:
     """Tell it one alert, with these settings beside its URL."""
 
     async def send() -> None:
         async with httpx.AsyncClient() as client:
             settings = f"url: '{url or receiver.url}', {more}"
-            await deliver(notification("webhook", FIRING, more=settings), given, client)
+            await deliver(notification("webhook", FIRING, more=settings), global_settings, client)
 
     asyncio.run(send())
 
@@ -245,39 +245,39 @@ def told_of(receiver: Receiver, more: str, given: GlobalSettings = GIVEN, url: s
 )
 def test_a_receiver_learns_who_we_are(more: str, header: str | None, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from-a-file\n")
-    given = GlobalSettings.model_validate({"http_config": {"authorization": {"credentials": "of-all"}}})
+    global_settings = GlobalSettings.model_validate({"http_config": {"authorization": {"credentials": "of-all"}}})
     with receiving() as receiver:
-        told_of(receiver, more.replace("FILE", str(tmp_path / "secret")), given)
+        deliver_to(receiver, more.replace("FILE", str(tmp_path / "secret")), global_settings)
         assert [headers.get("Authorization") for headers in receiver.headers] == [header]
 
 
 def test_a_file_of_secrets_that_is_not_there_is_tried_again() -> None:
     with receiving() as receiver, pytest.raises(DeliveryError, match="cannot be read") as failed:
-        told_of(receiver, "http_config: {authorization: {credentials_file: /none}}")
+        deliver_to(receiver, "http_config: {authorization: {credentials_file: /none}}")
     assert failed.value.retryable
 
 
 def test_a_receiver_behind_a_proxy_is_told_through_it() -> None:
     with receiving() as proxy:
-        told_of(proxy, f"http_config: {{proxy_url: '{proxy.url}'}}", url="http://receiver.invalid/hook")
+        deliver_to(proxy, f"http_config: {{proxy_url: '{proxy.url}'}}", url="http://receiver.invalid/hook")
         assert proxy.paths == ["http://receiver.invalid/hook"]
 
 
 def test_a_receiver_that_has_moved_is_followed_unless_that_is_not_wanted() -> None:
     with receiving() as receiver, receiving(Answer(307, {"Location": receiver.url})) as moved:
-        told_of(moved, "")
-        assert len(receiver.told) == 1
+        deliver_to(moved, "")
+        assert len(receiver.received) == 1
         with pytest.raises(DeliveryError, match="HTTP 307"):
-            told_of(moved, "http_config: {follow_redirects: false}")
+            deliver_to(moved, "http_config: {follow_redirects: false}")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_receiver_that_answers_by_a_page_was_not_told(status: int) -> None:
     with receiving() as elsewhere, receiving(Answer(status, {"Location": elsewhere.url})) as moved:
         with pytest.raises(DeliveryError, match=f"HTTP {status} leads to 127.0.0.1, by GET") as failed:
-            told_of(moved, "")
+            deliver_to(moved, "")
         assert not failed.value.retryable
-        assert elsewhere.told == []
+        assert elsewhere.received == []
 
 
 def test_a_receiver_that_drips_its_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,12 +317,12 @@ def test_a_receiver_with_a_certificate_of_our_own_is_trusted_when_we_say_so(tmp_
     context.load_cert_chain(certificate, key)
     with receiving(tls=context) as receiver:
         with pytest.raises(DeliveryError, match="CERTIFICATE_VERIFY_FAILED"):
-            told_of(receiver, "")
-        told_of(receiver, f"http_config: {{tls_config: {{ca_file: '{certificate}'}}}}")
-        told_of(receiver, "http_config: {tls_config: {insecure_skip_verify: true}}")
-        assert len(receiver.told) == 2
+            deliver_to(receiver, "")
+        deliver_to(receiver, f"http_config: {{tls_config: {{ca_file: '{certificate}'}}}}")
+        deliver_to(receiver, "http_config: {tls_config: {insecure_skip_verify: true}}")
+        assert len(receiver.received) == 2
         with pytest.raises(DeliveryError, match="a certificate cannot be used"):
-            told_of(receiver, "http_config: {tls_config: {ca_file: /none}}")
+            deliver_to(receiver, "http_config: {tls_config: {ca_file: /none}}")
 
 
 @pytest.fixture
@@ -333,8 +333,8 @@ def mailbox() -> Iterator[Mailbox]:
 
 def test_a_mail_is_really_sent(mailbox: Mailbox) -> None:
     more = f"to: a@example.com, smarthost: '{mailbox.smarthost}', from: t@example.com"
-    given = GlobalSettings(smtp_require_tls=False)
-    asyncio.run(deliver(notification("email", FIRING, more=more), given, httpx.AsyncClient()))
+    global_settings = GlobalSettings(smtp_require_tls=False)
+    asyncio.run(deliver(notification("email", FIRING, more=more), global_settings, httpx.AsyncClient()))
     assert "[FIRING:1] chat: time to first token" in mailbox.mails[-1]
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from alerts.config import parse_config
 from alerts.notification import Reason
-from alerts.replay import NOT_REPLAYED, STRETCHES, PastObjectives, past_alerts, replay
+from alerts.replay import INTERVAL_SOURCES, NOT_REPLAYED, PastObjectives, past_alerts, replay
 from alerts.settings import AlertsSettings
-from alerts.sources import TELLS
+from alerts.sources import ALERTNAMES_BY_SOURCE
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
 from analytics.cost.runaway import Budget
@@ -157,16 +157,20 @@ def test_every_source_that_can_be_asked_of_the_past_is_and_tells_at_its_time(two
     assert 41 <= first["TailsightCostRunaway", "", "ticket"] <= 72
     assert first["TailsightBudgetOverspent", "", "ticket"] == 13
     names = {name for name, _, _ in told}
-    assert names == {name for source, names in TELLS.items() if source not in NOT_REPLAYED for name in names} - NO_LINKS
+    assert (
+        names
+        == {name for source, names in ALERTNAMES_BY_SOURCE.items() if source not in NOT_REPLAYED for name in names}
+        - NO_LINKS
+    )
     assert progress == sorted(progress)
 
 
 def test_a_replay_of_stretches_alone_needs_no_look_at_each_minute(two_hours: Store) -> None:
-    looks: list[float] = []
-    found = past(two_hours, only=STRETCHES, progress=looks.append)
+    evaluations: list[float] = []
+    found = past(two_hours, only=INTERVAL_SOURCES, progress=evaluations.append)
     assert {one.labels["alertname"] for one in found} == {"TailsightLatencySpike", "SLOBurnRate"}
-    assert len(looks) < 20
-    by_minute = past(two_hours, only=(*STRETCHES, "traffic"))
+    assert len(evaluations) < 20
+    by_minute = past(two_hours, only=(*INTERVAL_SOURCES, "traffic"))
     whole = [one for one in by_minute if one.labels["alertname"] in ("TailsightLatencySpike", "SLOBurnRate")]
     assert [(one.labels, one.starts_at, one.ends_at, one.updated_at) for one in found] == [
         (one.labels, one.starts_at, one.ends_at, one.updated_at) for one in whole

@@ -24,7 +24,7 @@ from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.silences import new_silence
 from alerts.titles import TITLE_MAX
-from domain.alert import Alert, Hearing
+from domain.alert import Alert, NotificationStatus
 from domain.cause import Explanation
 from domain.window import rfc3339
 from storage.errors import StoreUnavailableError
@@ -55,15 +55,15 @@ def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_pa
     told: list[Any] = []
     service = alerting(clean_store, settings, told)
     one = alert(severity="page")
-    service.tell([one])
+    service.post([one])
     runs(service, lambda: bool(told))
-    assert [body["alerts"][0]["labels"] for body in receiver.told] == [dict(one.labels)]
+    assert [body["alerts"][0]["labels"] for body in receiver.received] == [dict(one.labels)]
     assert len(told) == 1
     restarted = alerting(clean_store, settings)
     assert [known.alert.fingerprint for known in restarted.alerts()] == [one.fingerprint]
-    restarted.tell([one])
-    runs(restarted, lambda: len(receiver.told) > 1, most_s=3)
-    assert len(receiver.told) == 1
+    restarted.post([one])
+    runs(restarted, lambda: len(receiver.received) > 1, most_s=3)
+    assert len(receiver.received) == 1
 
 
 def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
@@ -78,19 +78,19 @@ def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
 
     began, settings = datetime.now(UTC), router_settings(tmp_path, receiver)
     service = alerting(clean_store, settings)
-    service.tell([found(UNEXPLAINED.explanation)])
-    assert runs(service, lambda: bool(receiver.told))
-    service.tell([found(PAGING.explanation)])
-    assert runs(service, lambda: len(receiver.told) == 2)
-    titles = [body["alerts"][0]["annotations"]["summary"] for body in receiver.told]
+    service.post([found(UNEXPLAINED.explanation)])
+    assert runs(service, lambda: bool(receiver.received))
+    service.post([found(PAGING.explanation)])
+    assert runs(service, lambda: len(receiver.received) == 2)
+    titles = [body["alerts"][0]["annotations"]["summary"] for body in receiver.received]
     assert [title.rpartition("; ")[2] for title in titles] == [
         "cause unknown", "network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
     ]  # fmt: skip
     restarted = alerting(clean_store, settings)
-    restarted.tell([found(UNEXPLAINED.explanation)])
-    restarted.tell([found(PAGING.explanation)])
-    runs(restarted, lambda: len(receiver.told) > 2, most_s=3)
-    assert len(receiver.told) == 2
+    restarted.post([found(UNEXPLAINED.explanation)])
+    restarted.post([found(PAGING.explanation)])
+    runs(restarted, lambda: len(receiver.received) > 2, most_s=3)
+    assert len(receiver.received) == 2
 
 
 def test_what_was_not_delivered_before_a_restart_is_delivered_after_it(
@@ -99,18 +99,18 @@ def test_what_was_not_delivered_before_a_restart_is_delivered_after_it(
     settings = router_settings(tmp_path, receiver)
     receiver.usual = Answer(503)
     service = alerting(clean_store, settings)
-    service.tell([alert(severity="page")])
+    service.post([alert(severity="page")])
     runs(service, lambda: False, most_s=2)
-    assert receiver.told == []
+    assert receiver.received == []
     receiver.usual = Answer()
-    runs(alerting(clean_store, settings), lambda: bool(receiver.told))
-    assert len(receiver.told) == 1
+    runs(alerting(clean_store, settings), lambda: bool(receiver.received))
+    assert len(receiver.received) == 1
 
 
 def test_a_refusal_is_seen_as_a_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     receiver.usual = Answer(404)
     service = alerting(clean_store, router_settings(tmp_path, receiver))
-    service.tell([alert()])
+    service.post([alert()])
     runs(service, lambda: bool(service.dead_letters()))
     assert service.dead_letters()[0].error.startswith("HTTP 404")
 
@@ -133,9 +133,9 @@ def test_what_cannot_be_noted_keeps_nobody_from_being_told_and_is_noted_later(
         lambda: datetime.now(UTC),
         notified=notified,
     )
-    service.tell([alert(severity="page")])
+    service.post([alert(severity="page")])
     assert runs(service, lambda: bool(noted))
-    assert len(receiver.told) == 1
+    assert len(receiver.received) == 1
 
 
 def test_a_store_that_hangs_delays_nobodys_page(
@@ -153,20 +153,20 @@ def test_a_store_that_hangs_delays_nobodys_page(
     service = alerting(clean_store, router_settings(tmp_path, receiver), told)
 
     def is_all_noted() -> bool:
-        if len(receiver.told) == 1:
-            service.tell([alert(severity="page", service="other")])
-        elif len(receiver.told) == 2:
+        if len(receiver.received) == 1:
+            service.post([alert(severity="page", service="other")])
+        elif len(receiver.received) == 2:
             hangs.set()
         return len(told) == 2
 
-    service.tell([alert(severity="page")])
+    service.post([alert(severity="page")])
     assert runs(service, is_all_noted)
 
 
 def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
     service = alerting(clean_store, settings)
-    service.tell([alert()])
+    service.post([alert()])
     now = datetime.now(UTC)
     wanted = [
         new_silence(
@@ -176,17 +176,17 @@ def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: S
         for number in range(8)
     ]  # fmt: skip
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(service.silence, wanted))
+        list(pool.map(service.set_silence, wanted))
     assert {one.id for one in alerting(clean_store, settings).silences()} == {one.id for one in wanted}
 
 
 def test_what_fires_fires_on_while_nobody_can_look(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     clock = Clock()
     service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
-    service.tell([alert(severity="page"), alert(severity="ticket", alertname="SLONoData")])
+    service.post([alert(severity="page"), alert(severity="ticket", alertname="SLONoData")])
     for _ in range(3):
         clock.ahead += timedelta(minutes=3)
-        service.hold({"SLOBurnRate"})
+        service.keep_firing({"SLOBurnRate"})
     assert [one.alert.labels["alertname"] for one in service.alerts()] == ["SLOBurnRate"]
     clock.ahead += timedelta(minutes=5)
     assert service.alerts() == []
@@ -197,13 +197,13 @@ def test_what_fired_before_a_restart_is_not_over_because_nobody_looked(
 ) -> None:
     clock = Clock()
     service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
-    service.tell([alert(severity="page"), alert(ends=timedelta(seconds=-1), severity="page", service="other")])
-    runs(service, lambda: bool(receiver.told))
+    service.post([alert(severity="page"), alert(ends=timedelta(seconds=-1), severity="page", service="other")])
+    runs(service, lambda: bool(receiver.received))
     clock.ahead = timedelta(minutes=20)
     restarted = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
     assert [one.alert.labels["service"] for one in restarted.alerts()] == ["chat"]
-    runs(restarted, lambda: len(receiver.told) > 1, most_s=2)
-    assert len(receiver.told) == 1
+    runs(restarted, lambda: len(receiver.received) > 1, most_s=2)
+    assert len(receiver.received) == 1
     clock.ahead += timedelta(minutes=5)
     assert restarted.alerts() == []
 
@@ -213,9 +213,9 @@ def test_every_alert_carries_the_labels_of_this_site_and_a_summary_that_is_a_tit
 ) -> None:
     settings = router_settings(tmp_path, receiver).model_copy(update={"labels": {"cluster": "eu-1"}})
     service = alerting(clean_store, settings)
-    service.tell([alert(severity="page", annotations={"summary": f"{'a' * 300}: slow"})])
-    runs(service, lambda: bool(receiver.told))
-    (told,) = receiver.told[0]["alerts"]
+    service.post([alert(severity="page", annotations={"summary": f"{'a' * 300}: slow"})])
+    runs(service, lambda: bool(receiver.received))
+    (told,) = receiver.received[0]["alerts"]
     assert told["labels"]["cluster"] == "eu-1"
     assert len(told["annotations"]["summary"]) == TITLE_MAX
     assert told["annotations"]["summary"].endswith("a: slow")
@@ -230,8 +230,8 @@ receivers: [{name: oncall}, {name: office}]
 time_intervals: [{name: that year, time_intervals: [{years: ['2000']}]}]
 """
     service = alerting(clean_store, settings_of(tmp_path, config))
-    service.tell([alert(severity="page"), alert(severity="ticket")])
-    assert {(known.receivers, known.is_out_of_hours) for known in service.alerts()} == {
+    service.post([alert(severity="page"), alert(severity="ticket")])
+    assert {(known.receivers, known.is_muted) for known in service.alerts()} == {
         (("oncall",), False),
         (("office",), True),
     }
@@ -244,8 +244,8 @@ def test_where_alertmanager_alone_tells_people_its_own_form_silences(clean_store
         labels={"cluster": "eu-1"},
     )
     service = alerting(clean_store, settings)
-    assert service.is_told_by_alertmanager_alone
-    service.tell([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts?silence=x"}, incident="inc-1")])
+    assert service.notifies_by_alertmanager_only
+    service.post([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts?silence=x"}, incident="inc-1")])
     place, _, matchers = service.alerts()[0].alert.annotations["silence_url"].partition("?filter=")
     assert place == "https://am.example/#/silences/new"
     assert unquote(matchers) == '{alertname="SLOBurnRate",cluster="eu-1",service="chat"}'
@@ -256,7 +256,7 @@ def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path:
     receiver.answers.append(Answer(404))
     registry = CollectorRegistry()
     service = Alerting(clean_store, router_settings(tmp_path, receiver), registry, clock)
-    service.tell([alert(ends=timedelta(hours=1))])
+    service.post([alert(ends=timedelta(hours=1))])
 
     def counted() -> float | None:
         return registry.get_sample_value("tailsight_notification_dead_letters", {"receiver": "oncall"})
@@ -264,7 +264,7 @@ def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path:
     assert runs(service, lambda: counted() == 1)
     clock.ahead = timedelta(minutes=10)
     assert runs(service, lambda: counted() == 0)
-    assert receiver.told
+    assert receiver.received
     assert service.dead_letters() == ()
 
 
@@ -279,10 +279,10 @@ def test_a_password_in_the_url_of_an_alertmanager_is_used_and_never_told(
     registry = CollectorRegistry()
     settings = AlertsSettings(alertmanagers=(told.replace("http://", "http://ann:s3cret@"),))
     service = Alerting(clean_store, settings, registry, lambda: datetime.now(UTC))
-    service.tell([alert()])
+    service.post([alert()])
     assert runs(service, lambda: len(receiver.asked) == 1)
-    service.tell([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts"}, severity="page")])
-    assert runs(service, lambda: bool(receiver.told))
+    service.post([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts"}, severity="page")])
+    assert runs(service, lambda: bool(receiver.received))
     expected = "Basic " + base64.b64encode(b"ann:s3cret").decode()
     assert [headers["Authorization"] for headers in receiver.headers] == [expected] * 2
     assert f"alertmanager_not_reached url={told} error=HTTP 401" in caplog.text
@@ -290,7 +290,7 @@ def test_a_password_in_the_url_of_an_alertmanager_is_used_and_never_told(
     for outcome in ("failed", "done"):
         assert f'tailsight_alertmanager_pushes_total{{outcome="{outcome}",url="{told}"}} 1.0' in metrics
     assert service.alertmanagers == (told,)
-    assert "s3cret" not in caplog.text + metrics + json.dumps(receiver.told)
+    assert "s3cret" not in caplog.text + metrics + json.dumps(receiver.received)
 
 
 def test_the_password_of_an_alertmanager_may_lie_in_a_file(
@@ -302,12 +302,12 @@ def test_the_password_of_an_alertmanager_may_lie_in_a_file(
         {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
     )
     service = alerting(clean_store, settings)
-    service.tell([alert()])
+    service.post([alert()])
     assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
     assert str(password) in caplog.text
     password.write_text("s3cret\n")
-    service.tell([alert(severity="page")])
-    assert runs(service, lambda: bool(receiver.told))
+    service.post([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.received))
     assert receiver.paths == ["/api/v2/alerts"]
     assert receiver.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"ann:s3cret").decode()
 
@@ -323,12 +323,12 @@ def test_a_token_that_no_header_may_have_ends_nothing(
         {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
     )
     service = alerting(clean_store, settings)
-    service.tell([alert()])
+    service.post([alert()])
     assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
     assert "s3cr" not in caplog.text
     file.write_text("s3cret")
-    service.tell([alert(severity="page")])
-    assert runs(service, lambda: bool(receiver.told))
+    service.post([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.received))
 
 
 @pytest.mark.parametrize(
@@ -361,27 +361,29 @@ def test_where_alertmanager_alone_tells_it_is_said_when_each_peer_was_given_an_a
         urls = tuple(one.url.rstrip("/").replace("//", "//ann:s3cret@") for one in (receiver, away))
         clock = Clock()
         service = alerting(clean_store, AlertsSettings(alertmanagers=urls), clock=clock)
-        service.tell([alert(timedelta(hours=1))])
+        service.post([alert(timedelta(hours=1))])
         began = clock()
 
-        def given() -> dict[str, Hearing]:
+        def given() -> dict[str, NotificationStatus]:
             (known,) = service.alerts()
-            assert {one.integration for one in known.hearings} == {"alertmanager"}, "our own router tells nobody"
-            return {one.receiver: one for one in known.hearings}
+            assert {one.integration for one in known.notification_statuses} == {"alertmanager"}, (
+                "our own router tells nobody"
+            )
+            return {one.receiver: one for one in known.notification_statuses}
 
         taken, refused = (one.url.rstrip("/") for one in (receiver, away))
-        assert given()[taken] == Hearing(taken, "alertmanager", None, "about to be posted")
-        assert runs(service, lambda: given()[taken].told_at is not None and "HTTP" in given()[refused].why_not)
-        first = given()[taken].told_at
+        assert given()[taken] == NotificationStatus(taken, "alertmanager", None, "about to be posted")
+        assert runs(service, lambda: given()[taken].notified_at is not None and "HTTP" in given()[refused].why_not)
+        first = given()[taken].notified_at
         assert first is not None
         assert began <= first <= clock()
-        assert (given()[refused].told_at, given()[refused].why_not) == (
+        assert (given()[refused].notified_at, given()[refused].why_not) == (
             None,
             "not taken: HTTP 503: Service Unavailable",
         )
         clock.ahead += timedelta(seconds=61)
         away.usual = Answer()
-        assert runs(service, lambda: given()[refused].told_at is not None and given()[taken].told_at != first)
+        assert runs(service, lambda: given()[refused].notified_at is not None and given()[taken].notified_at != first)
 
 
 # -- receivers in trouble ----------------------------------------------------------------------------------------------
@@ -415,13 +417,13 @@ def test_receivers_that_fail_stall_and_limit_are_told_once_when_they_recover(
     pagerduty.answers.extend([Answer(500), Answer(429, {"Retry-After": "2"})])
     slack.answers.extend([Answer(503, delay_s=1.0), Answer(429, {"Retry-After": "2"}), Answer(502)])
     service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
-    service.tell([alert(severity="page", annotations={"summary": "chat is slow"})])
-    assert runs(service, lambda: bool(pagerduty.told and slack.told), most_s=20)
+    service.post([alert(severity="page", annotations={"summary": "chat is slow"})])
+    assert runs(service, lambda: bool(pagerduty.received and slack.received), most_s=20)
     runs(service, lambda: False, most_s=2)
     assert [status for _, status in pagerduty.asked] == [500, 429, 202]
     assert [status for _, status in slack.asked] == [503, 429, 502, 200]
     for receiver in (pagerduty, slack):
-        assert len(receiver.told) == 1, "told once"
+        assert len(receiver.received) == 1, "told once"
         waited = {earlier[1]: later[0] - earlier[0] for earlier, later in itertools.pairwise(receiver.asked)}
         assert waited[429] >= 2, "not before the receiver allows"
     assert not service.dead_letters()
@@ -434,12 +436,12 @@ def test_what_a_stalled_pagerduty_took_after_all_is_told_again_under_the_same_ke
     pagerduty.answers.append(Answer(202, delay_s=1.0))  # it takes the event, and its answer comes too late
     service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
     firing = alert(severity="page")
-    service.tell([firing])
-    assert runs(service, lambda: len(pagerduty.told) == 2)
-    assert len({event["dedup_key"] for event in pagerduty.told}) == 1, "so PagerDuty keeps one incident"
-    service.tell([alert(ends=timedelta(seconds=-1), severity="page")])
-    assert runs(service, lambda: len(pagerduty.told) == 3)
-    assert [event["event_action"] for event in pagerduty.told] == ["trigger", "trigger", "resolve"]
+    service.post([firing])
+    assert runs(service, lambda: len(pagerduty.received) == 2)
+    assert len({event["dedup_key"] for event in pagerduty.received}) == 1, "so PagerDuty keeps one incident"
+    service.post([alert(ends=timedelta(seconds=-1), severity="page")])
+    assert runs(service, lambda: len(pagerduty.received) == 3)
+    assert [event["event_action"] for event in pagerduty.received] == ["trigger", "trigger", "resolve"]
 
 
 def test_a_receiver_that_never_recovers_leaves_a_dead_letter_and_the_other_is_told(
@@ -447,12 +449,16 @@ def test_a_receiver_that_never_recovers_leaves_a_dead_letter_and_the_other_is_to
 ) -> None:
     slack.usual = Answer(403)
     service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
-    service.tell([alert(severity="page")])
-    assert runs(service, lambda: bool(service.dead_letters() and service.last_taken()))
+    service.post([alert(severity="page")])
+    assert runs(service, lambda: bool(service.dead_letters() and service.last_delivered_at()))
     (known,) = service.alerts()
-    told, refused = known.hearings
-    assert (told.receiver, told.integration, told.why_not) == ("oncall", "pagerduty", "")
-    assert told.told_at is not None
-    assert (refused.integration, refused.told_at, refused.why_not) == ("slack", None, "not taken: HTTP 403: Forbidden")
+    delivered, refused = known.notification_statuses
+    assert (delivered.receiver, delivered.integration, delivered.why_not) == ("oncall", "pagerduty", "")
+    assert delivered.notified_at is not None
+    assert (refused.integration, refused.notified_at, refused.why_not) == (
+        "slack",
+        None,
+        "not taken: HTTP 403: Forbidden",
+    )
     assert {letter.integration for letter in service.dead_letters()} == {"slack"}
-    assert len(pagerduty.told) == 1
+    assert len(pagerduty.received) == 1

@@ -1,4 +1,4 @@
-"""The table of sources: what each tells, how often it looks anew, and that none keeps another quiet."""
+"""The table of sources: what each tells, how often it is evaluated anew, and that none suppresses another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,14 @@ from prometheus_client import CollectorRegistry
 from alerts.catalogue import ALERTS
 from alerts.replay import NOT_REPLAYED
 from alerts.settings import AlertsSettings
-from alerts.sources import TELLS, TOLD_AGAIN, AlertSources, Moment, SourceFailures, Telling
+from alerts.sources import (
+    ALERTNAMES_BY_SOURCE,
+    RESOLVED_RETENTION,
+    AlertContext,
+    AlertSources,
+    Evaluation,
+    SourceFailures,
+)
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.cost.runaway import BudgetState
 from analytics.knowledge import shipped_knowledge
@@ -113,8 +120,8 @@ class Sources:
         settings = AlertsSettings(**given.pop("settings", {}))
         knowledge = given.pop("knowledge", shipped_knowledge())
         promised = given.pop("promised", Promised())
-        telling = Telling(settings, knowledge, "http://t", SourceFailures(self.registry))
-        self._sources = AlertSources(self.known, promised, telling, lambda: self.firing, **given)
+        context = AlertContext(settings, knowledge, "http://t", SourceFailures(self.registry))
+        self._sources = AlertSources(self.known, promised, context, lambda: self.firing, **given)
         self.table = self._sources.table
 
     @property
@@ -122,7 +129,7 @@ class Sources:
         return self._sources.unknown
 
     def alerts(self, now: datetime = NOW, incidents: Sequence[Incident] = (PAGING,)) -> list[Alert]:
-        return self._sources.alerts(Moment(incidents, Window(now - timedelta(minutes=30), now), now))
+        return self._sources.alerts(Evaluation(incidents, Window(now - timedelta(minutes=30), now), now))
 
     def names(self, now: datetime = NOW, incidents: Sequence[Incident] = (PAGING,)) -> set[str]:
         return {one.labels["alertname"] for one in self.alerts(now, incidents)}
@@ -138,7 +145,7 @@ def broken_incident() -> Incident:
 
 def test_every_source_is_documented_and_so_is_whether_it_can_be_replayed() -> None:
     page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-    rows = page.split("| source | looks |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = page.split("| source | evaluated |")[1].split("\n\n")[0].splitlines()[2:]
     cells = [row.strip("| ").split(" | ") for row in rows]
     documented = {name.strip("`"): replayed for name, _, _, replayed in cells}
     assert list(documented) == list(Sources().table)
@@ -149,18 +156,18 @@ def test_every_source_is_documented_and_so_is_whether_it_can_be_replayed() -> No
 def test_every_source_tells_its_alert_and_every_alert_is_of_one_source() -> None:
     sources = Sources()
     assert sources.names() == set(OF_SOURCE.values())
-    assert list(TELLS) == list(sources.table)
-    assert all(name in TELLS[source] for source, name in OF_SOURCE.items())
-    assert sorted(name for names in TELLS.values() for name in names) == sorted(ALERTS)
+    assert list(ALERTNAMES_BY_SOURCE) == list(sources.table)
+    assert all(name in ALERTNAMES_BY_SOURCE[source] for source, name in OF_SOURCE.items())
+    assert sorted(name for names in ALERTNAMES_BY_SOURCE.values() for name in names) == sorted(ALERTS)
 
 
 @pytest.mark.parametrize("source", ASKED_FOR)
 def test_a_source_that_cannot_be_asked_keeps_no_other_quiet_and_is_asked_again(source: str) -> None:
     sources = Sources(Known(broken={ASKED_FOR[source]}))
-    for look in (1, 2):
-        assert sources.names(NOW + timedelta(seconds=30 * look)) == set(OF_SOURCE.values()) - {OF_SOURCE[source]}
-        assert {name: sources.failures(name) for name in OF_SOURCE} == dict.fromkeys(OF_SOURCE, 0) | {source: look}
-        assert sources.unknown == set(TELLS[source])
+    for count in (1, 2):
+        assert sources.names(NOW + timedelta(seconds=30 * count)) == set(OF_SOURCE.values()) - {OF_SOURCE[source]}
+        assert {name: sources.failures(name) for name in OF_SOURCE} == dict.fromkeys(OF_SOURCE, 0) | {source: count}
+        assert sources.unknown == set(ALERTNAMES_BY_SOURCE[source])
     sources.known.broken.clear()
     assert sources.names(NOW + timedelta(seconds=90)) == set(OF_SOURCE.values())
     assert sources.unknown == set()
@@ -195,7 +202,7 @@ def test_what_is_known_of_signals_and_causes_is_what_the_site_gave() -> None:
 def test_an_end_is_told_for_a_quarter_of_an_hour() -> None:
     names = ("incidents", "burn rates")
     sources = Sources(asks=lambda name: name in names)
-    for ago, are_told in ((TOLD_AGAIN - timedelta(seconds=1), True), (TOLD_AGAIN, False)):
+    for ago, are_told in ((RESOLVED_RETENTION - timedelta(seconds=1), True), (RESOLVED_RETENTION, False)):
         sources.known.answers["burns"] = [replace(BURN, ended_at=NOW - ago)]
         over = replace(PAGING, status=Status.RESOLVED, ended_at=NOW - ago)
         found = sources.alerts(incidents=[over])

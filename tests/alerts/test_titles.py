@@ -13,7 +13,7 @@ from alerts.titles import TITLE_MAX, heading, shortened, title
 from domain.alert import Alert
 from domain.cause import CauseKind
 from domain.entity import GpuPlace, gpu_text
-from tests.alerts.test_dispatch import CONFIG, at, told
+from tests.alerts.test_dispatch import CONFIG, at, delivered
 from tests.alerts.test_formats import alerts
 from tests.alerts.test_receivers import FULL, NOW, OTHER, RESOLVED, message, notification
 
@@ -134,7 +134,7 @@ def test_what_wakes_somebody_leads_its_group_and_an_incident_leads_what_wakes() 
     burn = firing(1, alertname="SLOBurnRate", severity="page")
     spike = firing(2, alertname="TailsightLatencySpike", severity="page", incident="inc-1")
     dispatcher.post([ticket, burn, spike], at(2))
-    (notified,) = told(dispatcher, 12)
+    (notified,) = delivered(dispatcher, 12)
     assert [one.labels["alertname"] for one in notified.alerts] == [
         "TailsightLatencySpike", "SLOBurnRate", "SLOBudgetSpent",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from alerts.deliver import DeliveryError, deliver
 from alerts.notification import Integration, Notification, Reason
 from alerts.receiver_settings import GlobalSettings
 from alerts.settings import AlertsSettings
-from alerts.trial import Outcome, Tried, run_trial, trial_alert
+from alerts.trial import Outcome, TrialResult, run_trial, trial_alert
 from domain.window import rfc3339
 from tests.alerts.loopback import Answer, Mailbox, Receiver, mailing, receiving, settings_of
 
@@ -60,7 +60,7 @@ def _of(integration: Integration) -> Notification:
     return Notification("key", {}, "all", 0, integration, (ALERT,), NOW, Reason.TEST)
 
 
-def tried(settings: AlertsSettings, open_s: float = 0) -> dict[str, Tried]:
+def tried(settings: AlertsSettings, open_s: float = 0) -> dict[str, TrialResult]:
     """How each kind of way took it."""
     found = run_trial(settings, settings.config.receivers, ALERT, "https://tailsight.example", open_s, lambda: LATER)
     return {one.kind: one for one in found}
@@ -78,7 +78,7 @@ def test_every_way_is_told_that_it_is_a_test_by_whom_and_of_when(
         ("pagerduty", "slack", "msteamsv2", "webhook", "email"), Outcome.TAKEN
     )
     by_path: dict[str, list[str]] = {}
-    for path, document in zip(receiver.paths, receiver.told, strict=True):
+    for path, document in zip(receiver.paths, receiver.received, strict=True):
         by_path.setdefault(path.split("/")[1], []).append(json.dumps(document))
     assert {path: len(told) for path, told in by_path.items()} == {"v2": 2, "services": 1, "teams": 1, "hook": 2}
     for told in ("v2", "services", "teams"):
@@ -94,11 +94,11 @@ def test_what_pagerduty_and_webhooks_are_told_is_resolved_again_under_the_same_k
 ) -> None:
     found = tried(routing(tmp_path, receiver, mailbox))
     assert found["pagerduty"].note == found["webhook"].note == "and resolved again"
-    events = [one for one in receiver.told if "event_action" in one]
+    events = [one for one in receiver.received if "event_action" in one]
     assert [one["event_action"] for one in events] == ["trigger", "resolve"]
     assert len({one["dedup_key"] for one in events}) == 1
     assert events[0]["payload"]["severity"] == "critical", "by the label that was given"
-    hooks = [one for one in receiver.told if "groupKey" in one]
+    hooks = [one for one in receiver.received if "groupKey" in one]
     assert [one["status"] for one in hooks] == ["firing", "resolved"]
     assert [one["alerts"][0]["labels"]["alertname"] for one in hooks] == ["TailsightTest"] * 2
     assert hooks[1]["alerts"][0]["endsAt"] == rfc3339(LATER)
@@ -108,7 +108,7 @@ def test_two_trials_have_keys_of_their_own(tmp_path: Path, receiver: Receiver, m
     settings = routing(tmp_path, receiver, mailbox)
     for by in ("ann@laptop", "bob@laptop"):
         run_trial(settings, settings.config.receivers, trial_alert({}, by, NOW), "http://t", 0, lambda: LATER)
-    assert len({one["dedup_key"] for one in receiver.told if "event_action" in one}) == 2
+    assert len({one["dedup_key"] for one in receiver.received if "event_action" in one}) == 2
 
 
 def test_who_refuses_is_told_with_status_and_reason_and_who_is_not_there_apart(
@@ -116,7 +116,7 @@ def test_who_refuses_is_told_with_status_and_reason_and_who_is_not_there_apart(
 ) -> None:
     receiver.usual = Answer(403)
     settings = routing(tmp_path, receiver, mailbox)
-    assert tried(settings)["slack"] == Tried("all", "slack", Outcome.REFUSED, "HTTP 403: Forbidden")
+    assert tried(settings)["slack"] == TrialResult("all", "slack", Outcome.REFUSED, "HTTP 403: Forbidden")
     text = CONFIG.format(url="http://127.0.0.1:1/", smarthost="127.0.0.1:1", key=KEY)
     found = tried(settings_of(tmp_path, text.replace("a@example.com", "nobody@example.com")))
     assert {one.outcome for one in found.values()} == {Outcome.NOT_REACHED}
@@ -147,7 +147,7 @@ def test_a_trial_that_somebody_ends_while_it_rings_is_resolved_all_the_same(
 
     async def ended_early() -> None:
         task = asyncio.create_task(trial._try_receiver(notification, GlobalSettings(), client, 600, lambda: LATER))
-        while not receiver.told:  # noqa: ASYNC110  # receivers are no events
+        while not receiver.received:  # noqa: ASYNC110  # receivers are no events
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -157,7 +157,7 @@ def test_a_trial_that_somebody_ends_while_it_rings_is_resolved_all_the_same(
     notification = _of(integration)
     client = httpx.AsyncClient()
     asyncio.run(ended_early())
-    assert [one["status"] for one in receiver.told] == ["firing", "resolved"]
+    assert [one["status"] for one in receiver.received] == ["firing", "resolved"]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_a_secret_that_cannot_be_sent_as_it_stands_is_told_without_it(
     assert found.outcome is Outcome.NOT_REACHED
     assert found.note
     assert "s3cr" not in found.note
-    assert receiver.told == []
+    assert receiver.received == []
 
 
 def test_a_file_of_secrets_that_is_not_there_is_told_by_its_name(tmp_path: Path, receiver: Receiver) -> None:
@@ -229,7 +229,7 @@ def test_alertmanager_is_posted_an_alert_of_its_own_name_that_ends_soon(receiver
         both = settings.model_copy(update={"alertmanagers": (receiver.url.rstrip("/"), away.url.rstrip("/"))})
         taken, refused = run_trial(both, {}, ALERT, "http://t", 0, lambda: LATER)
     assert receiver.paths == ["/api/v2/alerts"]
-    ((posted,),) = receiver.told
+    ((posted,),) = receiver.received
     assert posted["labels"] == {"alertname": "TailsightTest", "severity": "page", "service": "chat"}
     assert (posted["startsAt"], posted["endsAt"]) == ("2026-11-29T03:00:00Z", "2026-11-29T03:04:00Z")
     assert posted["annotations"]["summary"] == SUMMARY

@@ -39,7 +39,7 @@ def ask_alerts(make_asker: Any, clean_store: Store, alerting: Alerting) -> Asker
 
 
 def fire(alerting: Alerting, **labels: str) -> None:
-    alerting.tell([Alert(LABELS | labels, {"summary": "slow"}, NOW, NOW + timedelta(minutes=4), NOW)])
+    alerting.post([Alert(LABELS | labels, {"summary": "slow"}, NOW, NOW + timedelta(minutes=4), NOW)])
 
 
 def test_what_fires_is_listed_with_its_receivers(ask_alerts: Asker, alerting: Alerting) -> None:
@@ -64,7 +64,7 @@ receivers: [{{name: a, webhook_configs: [{{url: '{receiver.url}'}}]}}]
         alerting = Alerting(clean_store, settings_of(tmp_path, text), CollectorRegistry(), lambda: NOW)
         fire(alerting)
         fire(alerting, slo="late")
-        assert runs(alerting, lambda: bool(alerting.last_taken()))
+        assert runs(alerting, lambda: bool(alerting.last_delivered_at()))
         asker: Asker = make_asker(store=clean_store, alerting=alerting)
         alerts = asker.get("/api/v1/alerts").json()["alerts"]
     told = {"receiver": "a", "integration": "webhook", "at": rfc3339(NOW), "whyNot": None, "nextAt": None}

@@ -163,7 +163,7 @@ def test_the_token_of_a_hook_is_read_as_that_of_everything_else(
 
 def test_a_silence_of_ours_on_what_alertmanager_tells_is_shown(make_asker: Any, clean_store: Store) -> None:
     ask = hooked(make_asker, clean_store, alertmanager_token=SECRET)
-    ask.app.state.context.alerting.tell([PAGE])
+    ask.app.state.context.alerting.post([PAGE])
     silence = {
         "matchers": [{"name": "service", "value": "chat"}], "endsAt": rfc3339(NOW + timedelta(hours=1)),
         "createdBy": "ann", "comment": "known",

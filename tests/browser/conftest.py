@@ -132,7 +132,7 @@ def application(
 ) -> FastAPI:
     """The API and the pages over a store that is filled."""
     alerting = Alerting(store, alerts or AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
-    alerting.tell(fixture_data.alerts())
+    alerting.post(fixture_data.alerts())
     weekly_reports = WeeklyReports(
         store,
         WeeklySettings(),

@@ -86,11 +86,12 @@ time_intervals:
 def fill(store: Store) -> None:
     """An exclusion; what receivers took and refused; a silence. The store holds the made-up cloud."""
     _keep(store, SLO_EXCLUSIONS, FIRMWARE.id, exclusion_document(FIRMWARE, None, NOW))
-    told_at = BEGAN + timedelta(minutes=3)
-    told = {"group": "{}", "firing": ["0" * 16], "resolved": [], "at": told_at.isoformat()}
+    notified_at = BEGAN + timedelta(minutes=3)
+    told = {"group": "{}", "firing": ["0" * 16], "resolved": [], "at": notified_at.isoformat()}
     letter = {
         "receiver": "oncall", "place": 1, "integration": "slack", "group_key": "{}", "alerts_count": 1,
-        "error": "HTTP 404: no_service", "failed_at": (told_at + timedelta(seconds=4)).isoformat(), "attempts_count": 6,
+        "error": "HTTP 404: no_service", "attempts_count": 6,
+        "failed_at": (notified_at + timedelta(seconds=4)).isoformat(),
     }  # fmt: skip
     silence = {
         "id": "s-1", "matchers": [{"name": "slo", "value": "rerank-latency", "isRegex": False, "isEqual": True}],

@@ -15,7 +15,7 @@ from alerts.dispatch import Suppressed
 from alerts.service import KnownAlert
 from analytics.knowledge import shipped_knowledge
 from dashboards.freshness import gaps
-from dashboards.handling import acknowledged, buttons, layout, line, silence_link
+from dashboards.handling import acknowledged, buttons, layout, silence_link, timeline_list
 from dashboards.pages.incidents import nothing_found, table
 from domain.freshness import Looks
 from domain.incident import Status
@@ -86,17 +86,17 @@ def test_the_list_says_who_has_an_incident_in_hand_and_since_when() -> None:
 def test_what_is_over_only_for_want_of_requests_may_go_on_and_can_be_taken_in_hand() -> None:
     over = replace(PAGING, status=Status.RESOLVED, ended_at=NOW - timedelta(minutes=7))
     (stale,) = gaps({"requests": NOW - timedelta(minutes=7)}, None, NOW, 120)
-    assert "Mitigated 02:53:00 UTC" in words(line(over, {}, NOW))
-    told = words(line(over, {}, NOW, stale))
+    assert "Mitigated 02:53:00 UTC" in words(timeline_list(over, {}, NOW))
+    told = words(timeline_list(over, {}, NOW, stale))
     assert told.endswith("Acknowledged by nobody yet Mitigated goes on as of 02:53, no data since")
     assert words(buttons(over, {}, None, stale)) == "Acknowledge"
 
 
 def test_where_no_receiver_is_configured_nobody_could_be_notified_and_the_line_says_so() -> None:
-    told = line(PAGING, {}, NOW, tells_nobody=True)
+    told = timeline_list(PAGING, {}, NOW, notifies_nobody=True)
     assert "Notified nobody: no receiver is configured" in words(told)
     assert links(told) == ["/alerts"]
-    assert "Notified not by Tailsight" in words(line(PAGING, {}, NOW))
+    assert "Notified not by Tailsight" in words(timeline_list(PAGING, {}, NOW))
 
 
 def test_an_empty_list_tells_until_when_incidents_would_have_been_found() -> None:

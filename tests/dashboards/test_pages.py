@@ -197,7 +197,7 @@ def test_the_overview_and_the_head_tell_what_is_not_seen(runner: asyncio.Runner,
 def _firing(store: Store, now: datetime, service: str) -> Alerting:
     """An alert that this service has had no request for eight minutes."""
     alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: now)
-    alerting.tell(traffic_stopped_alerts([StoppedTraffic(service, _ago(now, 8), 120)], Severity.PAGE, "", now))
+    alerting.post(traffic_stopped_alerts([StoppedTraffic(service, _ago(now, 8), 120)], Severity.PAGE, "", now))
     return alerting
 
 
@@ -217,7 +217,7 @@ def test_the_overview_goes_by_the_requests_themselves_while_the_alert_of_their_l
 ) -> None:
     now = fixture_data.NOW
     alerting = _firing(filled_store, now, "rerank")
-    alerting.tell([data_late_alert("requests", _ago(now, 6), 300, Severity.PAGE, "", now)])
+    alerting.post([data_late_alert("requests", _ago(now, 6), 300, Severity.PAGE, "", now)])
     asker = _pages_at(runner, filled_store, now, alerting=alerting)
     answer = _overview(asker, "?service=rerank")
     assert words(answer["overview-verdict"]["children"]).startswith("All objectives met Lowest budget")

@@ -35,7 +35,7 @@ def _asker(runner: asyncio.Runner, store: Store, settings: AlertsSettings | None
     api, alerting = FastAPI(), None
     if settings is not None:
         alerting = Alerting(store, settings, CollectorRegistry(), lambda: fixture_data.NOW)
-        alerting.tell(fixture_data.alerts())
+        alerting.post(fixture_data.alerts())
     create_dashboard(
         api,
         store,

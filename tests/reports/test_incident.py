@@ -100,7 +100,7 @@ def test_what_was_noted_stands_beside_what_was_found() -> None:
     ("incident", "given", "told"),
     [
         (PAGING, {}, "not by Tailsight so far"),
-        (PAGING, {"is_anybody_told": False}, "nobody: no receiver is configured (docs/alerts.md)"),
+        (PAGING, {"notifies_anybody": False}, "nobody: no receiver is configured (docs/alerts.md)"),
         (UNEXPLAINED, {}, "not by Tailsight"),
         (replace(PAGING, severity=Severity.INFO), {}, "nobody: it is for information only"),
     ],

@@ -17,7 +17,7 @@ from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import rfc3339
-from reports.weekly import AlertTold, DataGap, Health, HealthRow, WeeklyFacts
+from reports.weekly import DataGap, FiredAlert, Health, HealthRow, WeeklyFacts
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
 SUNDAY_NIGHT = MONDAY + timedelta(days=7)
@@ -275,13 +275,13 @@ def _incident(
     )
 
 
-def alerts() -> list[AlertTold]:
+def alerts() -> list[FiredAlert]:
     """Pages of burn rates and spikes, and a rule that cries wolf."""
     told = [("SLOBurnRate", "chat-completions", "page", day, 38, True) for day in (2, 3, 5)]
     told += [("TailsightLatencySpike", "embeddings", "page", day, 11, None) for day in (0, 6)]
     told += [("SLOBurnRate", "batch-infer", "ticket", number / 2, 6, number == 0) for number in range(9)]
     return [
-        AlertTold(
+        FiredAlert(
             Alert(
                 {"alertname": name, "service": service, "severity": severity},
                 {},

@@ -124,7 +124,7 @@ def statuses(document: dict[str, Any]) -> dict[str, str]:
 
 def heard(receiver: Receiver) -> set[tuple[str, str]]:
     """What it was told so far: objective and status."""
-    return {one for document in receiver.told for one in statuses(document).items()}
+    return {one for document in receiver.received for one in statuses(document).items()}
 
 
 def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
@@ -140,8 +140,8 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
     other = alert(hour, severity="page", slo="assist", service="assist")
     with running(peer):
         silence = peer.silence(service="assist")
-        service.tell([ttft, errors, ticket, other])
-        assert runs(service, lambda: bool(receiver.told))
+        service.post([ttft, errors, ticket, other])
+        assert runs(service, lambda: bool(receiver.received))
         known = peer.alerts()
         assert known.keys() == {one.fingerprint for one in (ttft, errors, ticket, other)}
         assert known[ttft.fingerprint]["labels"] == dict(ttft.labels)
@@ -149,7 +149,7 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
         assert known[other.fingerprint]["status"]["silencedBy"] == [silence]
         (inhibitor,) = known[ticket.fingerprint]["status"]["inhibitedBy"]
         assert inhibitor in {ttft.fingerprint, errors.fingerprint}
-        (told,) = receiver.told
+        (told,) = receiver.received
         assert statuses(told) == {"ttft": "firing", "errors": "firing"}, "grouped; the ticket waits, assist is silenced"
         assert told["groupLabels"] == {"service": "chat"}
 
@@ -161,13 +161,13 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
         clock.ahead += AGAIN
         assert runs(service, lambda: len(peer.alerts()) == 4)
         time.sleep(5)  # two flushes of the group
-        assert len(receiver.told) == 1, "who was told before the restart is not told again"
+        assert len(receiver.received) == 1, "who was told before the restart is not told again"
         assert peer.alerts()[other.fingerprint]["status"]["state"] == "suppressed", "the silence has survived"
 
         # While it is away one alert ends, and another begins.
         peer.stop()
         new = alert(hour, severity="page", slo="tpot")
-        service.tell([over(errors), new])
+        service.post([over(errors), new])
         runs(service, lambda: False, most_s=1)
         peer.start()
         clock.ahead += AGAIN
@@ -175,14 +175,14 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
 
         # The page is over: what it kept quiet is told.
         assert ("weekly", "firing") not in heard(receiver)
-        service.tell([over(ttft), over(new)])
+        service.post([over(ttft), over(new)])
         pages_over = {("ttft", "resolved"), ("tpot", "resolved")}
         assert runs(service, lambda: heard(receiver) >= {*pages_over, ("weekly", "firing")})
-        service.tell([over(ticket)])
+        service.post([over(ticket)])
         assert runs(service, lambda: ("weekly", "resolved") in heard(receiver))
         time.sleep(5)
     assert not any(slo == "assist" for slo, _ in heard(receiver))
-    assert len(receiver.told) == len({str(sorted(statuses(document).items())) for document in receiver.told}), (
+    assert len(receiver.received) == len({str(sorted(statuses(document).items())) for document in receiver.received}), (
         "no twice"
     )
 
@@ -193,15 +193,15 @@ def test_two_peers_are_both_told_and_one_of_them_speaks(clean_store: Store, tmp_
     service = alerting(clean_store, AlertsSettings(alertmanagers=(first.url, second.url)))
     page = alert(timedelta(hours=1), severity="page", slo="ttft")
     with running(first, second):
-        service.tell([page])
-        assert runs(service, lambda: bool(receiver.told))
+        service.post([page])
+        assert runs(service, lambda: bool(receiver.received))
         assert first.alerts().keys() == second.alerts().keys() == {page.fingerprint}
         time.sleep(6)  # longer than one waits for the other
-        assert len(receiver.told) == 1
+        assert len(receiver.received) == 1
         first.stop()
-        service.tell([over(page)])
-        assert runs(service, lambda: len(receiver.told) > 1), "one of them is enough"
-        assert receiver.told[1]["status"] == "resolved"
+        service.post([over(page)])
+        assert runs(service, lambda: len(receiver.received) > 1), "one of them is enough"
+        assert receiver.received[1]["status"] == "resolved"
 
 
 def test_two_analyses_that_say_the_same_are_told_once(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
@@ -210,9 +210,9 @@ def test_two_analyses_that_say_the_same_are_told_once(clean_store: Store, tmp_pa
     with running(peer):
         for _ in range(2):
             service = alerting(clean_store, AlertsSettings(alertmanagers=(peer.url,)))
-            service.tell([page])
+            service.post([page])
             assert runs(service, lambda: page.fingerprint in peer.alerts())
-        assert runs(service, lambda: bool(receiver.told))
+        assert runs(service, lambda: bool(receiver.received))
         time.sleep(4)
-        assert len(receiver.told) == 1
+        assert len(receiver.received) == 1
         assert len(peer.alerts()) == 1

@@ -173,7 +173,7 @@ def make_ill(patient: Patient) -> None:
     collector, store = patient.application.collector, patient.application.store
     patient.exposed["/metrics"] = (200, "queue 3\nqueue many\n")
     patient.receiver.usual = Answer(404)
-    patient.application.alerting.tell([alert(severity="page")])
+    patient.application.alerting.post([alert(severity="page")])
     patient.send(trace_request(time.time_ns() - SIXTY_DAYS_NS))
     frame = Frame(time.time_ns(), {"otel_traces": 1}, b"\xff\xff is no request")
     collector._wal.append("traces", frame).result(timeout=60)  # as if the door had let it in

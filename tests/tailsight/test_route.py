@@ -222,9 +222,9 @@ def test_a_test_reaches_whom_its_labels_reach_and_every_alertmanager(site: Site)
     ]
     assert posted.startswith(f"{alertmanager} by alertmanager: taken, its own routes decide who is told; over at 20")
     assert quiet == "chat-team is quiet: muted by always; what is no test would wait"
-    assert [event["event_action"] for event in site.pagerduty.told] == ["trigger", "resolve"]
-    assert f"@{socket.gethostname()} at 20" in site.slack.told[0]["text"]
-    assert len(site.mailbox.mails) == len(site.alertmanager.told) == 1
+    assert [event["event_action"] for event in site.pagerduty.received] == ["trigger", "resolve"]
+    assert f"@{socket.gethostname()} at 20" in site.slack.received[0]["text"]
+    assert len(site.mailbox.mails) == len(site.alertmanager.received) == 1
 
 
 def test_a_test_is_told_as_json_to_programs(site: Site) -> None:
@@ -283,7 +283,7 @@ def test_where_alertmanager_alone_tells_only_that_is_told(site: Site) -> None:
     taken, away = found.stdout.splitlines()
     assert " by alertmanager: taken, " in taken
     assert away.startswith("http://127.0.0.1:1 by alertmanager: not reached: ConnectError")
-    ((posted,),) = site.alertmanager.told
+    ((posted,),) = site.alertmanager.received
     assert posted["labels"] == {"alertname": "TailsightTest", "severity": "ticket"}
 
 
