@@ -242,14 +242,14 @@ print("done")
 
 def test_a_look_that_finds_no_incidents_tells_all_else(tmp_path: Path) -> None:
     program = """
-asked, held = [], []
+asked, kept_firing = [], []
 def fails(*_):
     raise ValueError("a matrix that cannot be solved")
 wiring.analyze = fails
 application = Application(Settings.model_validate(document))
 alerts = application._sources.alerts
-application._sources.alerts = lambda moment: asked.append(moment) or alerts(moment)
-application.alerting.hold = held.append
+application._sources.alerts = lambda evaluation: asked.append(evaluation) or alerts(evaluation)
+application.alerting.keep_firing = kept_firing.append
 now = datetime.now(UTC)
 try:
     application.analyze_now(Window(now.replace(year=2025), now))
@@ -257,8 +257,8 @@ except ValueError as error:
     assert "a matrix" in str(error)
 else:
     raise AssertionError("the look counts as gone well")
-assert [moment.incidents for moment in asked] == [[]]
-(unknown,) = held
+assert [one.incidents for one in asked] == [[]]
+(unknown,) = kept_firing
 assert "TailsightLatencySpike" in unknown and "SLOBurnRate" not in unknown, unknown
 application.stop()
 print("done")
