@@ -13,7 +13,7 @@ from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge, step_text
 from domain.alert import VALID, Alert
-from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
+from domain.entity import Entity, EntityKind, names_text
 from domain.window import rfc3339
 
 _NAMES_MAX, _SERVICES_TITLED = 5, 2
@@ -24,8 +24,8 @@ _FIRST: Mapping[str, str] = {
     "(nvidia-smi -r -i {entity}), and look whether rows are still pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
     "firmware_fault": "Drain {replicas} and reset the GPU (nvidia-smi -r -i {entity}); if it comes again, compare "
     "driver and firmware with the rest of the fleet.",
-    "power_held_down": "See whether the power limit of {entity} was lowered (nvidia-smi -q -d POWER on {node}) or the "
-    "power supply asked for the brake.",
+    "power_held_down": "See on {node} whether the power limit was lowered or the power supply asked for the brake: "
+    "nvidia-smi -q -d POWER,PERFORMANCE -i {entity}.",
 }
 """What to do first where that is not the first step of the cause of the same kind."""
 
@@ -70,9 +70,8 @@ def _alert(
         labels["node"] = worst.node
     if worst.incident is not None:
         labels["incident"] = worst.incident
-    what = gpu_text(worst.device.name, GpuPlace(worst.node or None)) if is_gpu else worst.device.name
     annotations = {
-        "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
+        "summary": f"{worst.whose}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
         "impact": _impact(worst),
         "cause": "; ".join(dict.fromkeys(fault.reason[:1].upper() + fault.reason[1:] for fault in faults)),
         "faults": ", ".join(fault.rule.name for fault in faults),

@@ -12,7 +12,6 @@ from analytics.scope import STAGES
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind, Evidence, RuledOut, Whereabouts
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
-from domain.quantity import move_text
 from domain.window import duration_text, from_rfc3339, rfc3339
 from reports import words
 from reports.escaping import code, escaped, linked, paragraph, table_lines
@@ -114,7 +113,7 @@ def cause_title(cause: Cause, knowledge: Knowledge) -> str:
     if cause.kind is CauseKind.UNKNOWN:
         return "Not known"
     sure = f" ({cause.confidence:.0%} sure)" if cause.rank == 1 else ""
-    return f"{knowledge.cause_title(cause.kind)} on {cause.entity.name}{sure}"
+    return f"{knowledge.cause_title(cause.kind)} on {cause.whose}{sure}"
 
 
 def explained_words(cause: Cause, indicator: Indicator) -> str | None:
@@ -127,9 +126,7 @@ def explained_words(cause: Cause, indicator: Indicator) -> str | None:
 def chain_lines(incident: Incident) -> list[str]:
     """How the first cause spread to the users."""
     steps = enumerate(incident.cause.chain, start=1)
-    return [
-        f"{number}. {paragraph(f'{one.entity.name}: {one.text}{order_words(one.lead_s)}')}" for number, one in steps
-    ]
+    return [f"{number}. {paragraph(f'{one.whose}: {one.text}{order_words(one.lead_s)}')}" for number, one in steps]
 
 
 def whereabouts_lines(incident: Incident) -> list[str]:
@@ -203,9 +200,8 @@ def _cause_lines(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> li
 
 
 def _evidence_line(evidence: Evidence, knowledge: Knowledge) -> str:
-    move = move_text(evidence.before, evidence.during, evidence.unit)
-    of = f"{knowledge.signal_title(evidence.signal)} of {evidence.entity.name}"
-    return f"- {escaped(f'{of}: {move}{order_words(evidence.lead_s)}')}"
+    of = f"{knowledge.signal_title(evidence.signal)} of {evidence.whose}"
+    return f"- {escaped(f'{of}: {evidence.move}{order_words(evidence.lead_s)}')}"
 
 
 def _what_to_do(incident: Incident) -> list[str]:

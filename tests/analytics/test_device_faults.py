@@ -297,11 +297,15 @@ CABLE = Topology({"node": Node("node", ports={"mlx5_0/1": SwitchPort("leaf", 3)}
 def test_the_replicas_and_services_on_a_device_are_told() -> None:
     far = fault(PortState.BAD_LINK, Entity(EntityKind.PORT, "leaf/3"), node="leaf")
     places, services = {"GPU-0": {"chat-0"}, "node": {"chat-0", "chat-1"}}, {"chat-0": "chat", "chat-1": "chat"}
-    of_gpu, of_port, of_switch = with_riders([fault(), fault(PortState.DOWN, PORT), far], places, services, CABLE)
+    of_gpu, of_port, of_switch = with_riders(
+        [fault(), fault(PortState.DOWN, PORT), far], places, services, {"GPU-0": 2}, CABLE
+    )
     assert (of_gpu.replicas, of_gpu.services) == (("chat-0",), ("chat",))
     assert of_port.replicas == of_switch.replicas == ("chat-0", "chat-1")
-    (gone,) = with_riders([of_gpu], {}, {}, CABLE)
+    (gone,) = with_riders([of_gpu], {}, {}, {}, CABLE)
     assert gone.replicas == ("chat-0",)
+    assert (of_gpu.whose, of_port.whose) == ("GPU 2 of node (chat-0)", PORT.name)
+    assert gone.whose == of_gpu.whose, "what was known stays"
 
 
 def test_a_page_that_names_a_device_is_told_with_its_fault_when_that_is_new() -> None:

@@ -37,7 +37,7 @@ def test_what_is_not_known_is_said_to_be_and_never_zero() -> None:
     report = incident_report(UNEXPLAINED)
     for row in ("Tenants affected", "Error budget spent", "GPU time of slow requests"):
         assert f"| {row} | not known |" in report
-    assert "no data → 1,340 ms" in incident_report(PAGING)
+    assert "no data → 1.34 s" in incident_report(PAGING)
 
 
 def test_causes_and_signals_are_called_as_a_site_calls_them() -> None:
