@@ -105,12 +105,12 @@ def _impact(incident: Incident) -> str:
     where = incident.explanation.whereabouts
     tenants = [one for one in (where.shares if where else ()) if one.entity.kind is EntityKind.TENANT]
     tenants.sort(key=lambda one: -one.excess_ratio)
-    names = ", ".join(f"{one.entity.name} ({one.excess_ratio:.0%})" for one in tenants[:_TENANTS_TOLD])
     if incident.tenants_affected_count is not None:
         count = incident.tenants_affected_count
         told += f", {count} tenant{'' if count == 1 else 's'}"
     what = "failures" if incident.indicator is Indicator.ERRORS else "added time"
-    return told + (f"; hit beyond their share: {names} of the {what}" if names else "")
+    hit = [f"{one.entity.name} ({one.excess_ratio:.0%} of the {what})" for one in tenants[:_TENANTS_TOLD]]
+    return told + (f"; hit hardest: {', '.join(hit)}" if hit else "")
 
 
 def _evidence(evidence: Evidence, knowledge: Knowledge) -> str:

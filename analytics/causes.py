@@ -181,7 +181,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
     blamed = {cause.kind for cause in causes}
     doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
     ruled_out = tuple(
-        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike))
+        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike, knowledge))
         for pattern in knowledge.patterns.values()
         if pattern.kind not in blamed
     )
@@ -194,9 +194,7 @@ def _of_its_callers(unknown: Cause, findings: Findings, knowledge: Knowledge) ->
     if not findings.called_by or not findings.scope.is_unusual or pattern is None:
         return None
     callers = ", ".join(sorted(findings.called_by)[:_NAMES_MAX])
-    summary = (
-        f"{findings.service}, which {callers} calls, is slow by itself, and nothing that is measured of it says why."
-    )
+    summary = f"{findings.service}, which {callers} calls, is slow by itself, and nothing measured on it explains it."
     return replace(
         unknown,
         kind=CauseKind.UPSTREAM_DEPENDENCY,
@@ -704,14 +702,14 @@ def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
     if scope.slow_over_ms is None:
         summary = "There is no usual time before this window to compare with."
     elif not scope.is_unusual:
-        summary = f"Nothing is unusual: {scope.slow_ratio:.1%} of the requests were slower than 99 % of usual ones are."
+        summary = f"Nothing is unusual: {scope.slow_ratio:.1%} of the requests were slower than the usual p99."
     else:
         nearby = (
             "no signal near these requests moved in a way that explains it"
             if looked_at
             else ("no engine, GPU or fabric metric of these replicas is known, so only the requests could be looked at")
         )
-        summary = f"No cause clears the bar: {_where(scope)}, and {nearby}."
+        summary = f"No known cause fits: {_where(scope)}, and {nearby}."
     return _unknown_because(service, summary)
 
 
@@ -765,7 +763,7 @@ def _whereabouts(scope: Scope) -> Whereabouts | None:
     return Whereabouts(round(scope.excess_ms, 3), stages, tuple(shares[:_SHARES_MAX]))
 
 
-def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> str:
+def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike, knowledge: Knowledge) -> str:
     if candidate is not None:
         return _why_doubted(candidate, spike)
     seen = [
@@ -775,15 +773,14 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
         if shift.entity.kind in pattern.entities
     ]
     if not seen:
-        wanted = [sign.signal for sign in pattern.requires]
-        names = ", ".join(wanted[:_NAMES_MAX]) + (" or others" if len(wanted) > _NAMES_MAX else "")
-        return f"{NOT_LOOKED_AT}no data of {names} near these requests"
+        wanted = [_lower(knowledge.signal_title(sign.signal)) for sign in pattern.requires]
+        return f"{NOT_LOOKED_AT}no data on {names_text(wanted, _NAMES_MAX)} near these requests"
     first_name = seen[0].signal.name
     worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
     unseen = [sign.signal for sign in pattern.requires if not spike.by_signal.get(sign.signal)]
     if not unseen:
         return _filled(pattern.absent, worst.entity, worst, spike)
-    names = names_text([name.replace("_", " ") for name in unseen], _NAMES_MAX)
+    names = names_text([_lower(knowledge.signal_title(name)) for name in unseen], _NAMES_MAX)
     if pattern.requires[0].signal in unseen:  # the sentence is about that
         level = _filled("{during} {unit}", worst.entity, worst, spike).strip()
         return f"{_lower(worst.signal.title)} as usual ({level}); not measured: {names}"
@@ -791,7 +788,7 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
 
 
 def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
-    moved = f"{_lower(candidate.signs[0].signal.title)} moved on {_called(candidate.entity, spike)}"
+    moved = f"{_told(candidate.signs[0])} on {_called(candidate.entity, spike)}"
     if candidate.explained < 0.5:
         return f"{moved}, but only {candidate.explained:.0%} of the added time lies there"
     late_s = _late_s(candidate.signs, spike)

@@ -347,10 +347,10 @@ def gpu_faults(samples: GpuSamples, window: Window, known: Sequence[DeviceFault]
             told_why = [(row, *findings.of(row, state, _GPU_USUAL)) for row in rows]
             row, reason, usual = next((one for one in told_why if one[1]), told_why[0])
             if not reason and state is GpuState.MEMORY_FAULT and pending[rows].any():
-                reason = "a broken row of memory waits for a reset to be replaced"
+                reason = "a memory row remap is pending until a reset"
             last_errors = [one for one in rows if xid_state.get(state, held)[one].any()] if state in xid_state else []
             if not reason and last_errors:
-                reason = f"{_xid_words(values, last_errors[0])}; it is its last error still"
+                reason = f"{_xid_words(values, last_errors[0])}; it is still its last error"
             seen_at = _seen_at(_any(reports, rows), window, samples.step_s)
             node = samples.devices[row].node
             found.append(_fault(before_it, device, state, node, since, seen_at, reason, usual))
@@ -551,7 +551,7 @@ def _xid_words(values: Mapping[str, Matrix], row: int) -> str:
     return f"XID {code}: {xid(code).text}"
 
 
-# -- Who rides on it, and which incident names it ---------------------------------------------------------------------
+# -- What runs on it, and which incident names it ---------------------------------------------------------------------
 
 
 def with_riders(

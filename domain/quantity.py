@@ -39,6 +39,8 @@ _SCALES: Mapping[str, tuple[Scale, ...]] = {
     "B/s": (Scale(1e12, "TB/s"), Scale(1e9, "GB/s"), Scale(1e6, "MB/s"), Scale(1e3, "kB/s"), Scale(1, "B/s")),
     "ms": (Scale(1e3, "s"), Scale(1, "ms")),
     "ratio": (Scale(0.01, "%"),),
+    "1/s": (Scale(1e9, "billion per second"), Scale(1e6, "million per second"), Scale(1, "1/s")),
+    "ticks/s": (Scale(1e9, "billion ticks/s"), Scale(1e6, "million ticks/s"), Scale(1, "ticks/s")),
 }
 _OF_NETWORKS = frozenset({EntityKind.PORT, EntityKind.LINK, EntityKind.SWITCH})
 _BITS = (Scale(1.25e11, "Tb/s"), Scale(1.25e8, "Gb/s"), Scale(1.25e5, "Mb/s"), Scale(125, "kb/s"), Scale(0.125, "b/s"))

@@ -170,7 +170,7 @@ def order_words(lead_s: float | None) -> str:
     """When something moved, where that is known and not the beginning of the spike itself."""
     if lead_s is None or round(lead_s) == 0:
         return ""
-    return f", {lead_s:.0f} s before the spike" if lead_s > 0 else f", {-lead_s:.0f} s after its beginning"
+    return f", {lead_s:.0f} s before the spike" if lead_s > 0 else f", {-lead_s:.0f} s after the spike began"
 
 
 def moment_text(moment: datetime) -> str:
@@ -209,7 +209,7 @@ def _what_to_do(incident: Incident) -> list[str]:
     steps = next_steps(incident)
     if incident.ended_at is None or not steps:
         return section("Next steps", steps)
-    over = f"It has been over since {moment_text(incident.ended_at)}. Is the cause still there? What mends it:"
+    over = f"It has been over since {moment_text(incident.ended_at)}. Is the cause still there? What fixes it:"
     return section("So that it does not come back", [over, "", *steps])
 
 
@@ -226,7 +226,7 @@ def _stages_words(where: Whereabouts, indicator: Indicator) -> str:
     took = f"token took {where.excess_ms:.1f} ms" if per_token else f"request took {where.excess_ms:,.0f} ms"
     added = sorted(where.added_ms.items(), key=lambda stage: -stage[1])
     stages = [f"{added_ms:,.0f} ms {STAGES.get(stage, stage)}" for stage, added_ms in added]
-    stages += [f"{where.untold_ms:,.0f} ms in no stage that is told"] if where.untold_ms else []
+    stages += [f"{where.untold_ms:,.0f} ms in no known stage"] if where.untold_ms else []
     stages += [f"{where.saved_ms:,.0f} ms less in the others"] if where.saved_ms and not per_token else []
     return f"A mean {took} longer" + (f": {'; '.join(stages)}" if stages else "")
 

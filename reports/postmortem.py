@@ -88,7 +88,7 @@ def _summary(incident: Incident, knowledge: Knowledge) -> list[str]:
     else:
         usual, peak = duration_text(incident.baseline_ms_p99), duration_text(incident.peak_ms_p99)
         hurt = f"{requests} were slow or failed; p99 went from {usual} to {peak}"
-    end = " It goes on." if goes_on else ""
+    end = " It is still going on." if goes_on else ""
     return [escaped(f"{when}, {hurt}.{end} {_cause_words(incident.cause, knowledge)}")]
 
 

@@ -191,9 +191,8 @@ def test_the_tenants_that_are_hit_hardest_are_named() -> None:
     named = replace(PAGING.explanation, whereabouts=replace(where, shares=(*where.shares, *shares)))
     page = page_for(replace(PAGING, explanation=named), URL)
     assert page is not None
-    assert page.annotations["impact"].endswith(
-        "41 tenants; hit beyond their share: acme (50%), beta (20%), gamma (10%) of the added time"
-    )
+    hit = "acme (50% of the added time), beta (20% of the added time), gamma (10% of the added time)"
+    assert page.annotations["impact"].endswith(f"41 tenants; hit hardest: {hit}")
 
 
 def test_further_causes_are_told_by_rank() -> None:

@@ -358,7 +358,7 @@ def test_with_no_data_at_all_the_cause_is_unknown_and_every_kind_says_what_it_wo
     explanation = explained([])
     assert explanation.causes[0].kind is CauseKind.UNKNOWN
     why = {one.kind: one.why for one in explanation.ruled_out}
-    assert why[CauseKind.TRAFFIC_SURGE] == "not looked at: no data of request_rate near these requests"
+    assert why[CauseKind.TRAFFIC_SURGE] == "not looked at: no data on request rate near these requests"
     assert why.keys() == KNOWLEDGE.patterns.keys()
 
 
@@ -688,7 +688,7 @@ def test_a_called_service_that_is_slow_for_no_known_reason_is_its_callers_cause(
     (cause,) = called.causes
     assert (cause.kind, cause.entity) == (CauseKind.UPSTREAM_DEPENDENCY, Entity(EntityKind.SERVICE, "retriever"))
     assert cause.summary.startswith("retriever, which chat calls, is slow by itself")
-    assert "Wake the owner of retriever" in cause.next_steps[0]
+    assert "Page the owner of retriever" in cause.next_steps[0]
     assert CauseKind.UPSTREAM_DEPENDENCY not in {one.kind for one in called.ruled_out}
 
 

@@ -128,7 +128,7 @@ def test_an_xid_from_before_all_that_is_seen_is_told_while_it_is_the_last_one() 
 def test_a_row_that_waits_for_a_reset_is_told() -> None:
     (found,) = gpu_faults(gpus({PENDING: course(0, {range(25, 30): 1})}), WINDOW)
     assert (found.state, found.since) == (GpuState.MEMORY_FAULT, WINDOW.start + timedelta(minutes=25))
-    assert "waits for a reset" in found.reason
+    assert "pending until a reset" in found.reason
 
 
 def test_heat_is_told_only_when_it_lasts() -> None:

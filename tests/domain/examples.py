@@ -82,7 +82,7 @@ UNEXPLAINED = Incident(
                 entity=Entity(EntityKind.SERVICE, "embeddings"),
                 confidence=0.0,
                 lead_s=None,
-                summary="No cause clears the bar.",
+                summary="No known cause fits.",
                 evidence=(),
                 next_steps=(),
             ),

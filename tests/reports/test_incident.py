@@ -62,7 +62,7 @@ def test_failures_are_told_as_failures_and_without_stages() -> None:
 def test_time_that_no_stage_tells_is_said_to_be_untold() -> None:
     where = Whereabouts(500.0, {"queue_ms": 100.0}, ())
     report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, whereabouts=where)))
-    assert "500 ms longer: 100 ms in the queue; 400 ms in no stage that is told" in report
+    assert "500 ms longer: 100 ms in the queue; 400 ms in no known stage" in report
 
 
 def test_where_the_time_per_token_spiked_the_rise_is_that_of_a_token() -> None:
@@ -127,7 +127,7 @@ def test_of_what_is_over_the_steps_say_how_it_does_not_come_back() -> None:
     over = replace(PAGING, status=Status.RESOLVED, ended_at=PAGING.started_at + timedelta(minutes=14))
     report = incident_report(over)
     assert headings(report)[1] == "So that it does not come back"
-    assert "It has been over since 2026-11-23T02:55:00Z. Is the cause still there? What mends it:\n\n1. Drain" in report
+    assert "It has been over since 2026-11-23T02:55:00Z. Is the cause still there? What fixes it:\n\n1. Drain" in report
 
 
 def test_a_name_from_telemetry_brings_no_markup() -> None:

@@ -102,7 +102,7 @@ def test_notes_and_moments_stand_in_one_line_of_time_whatever_their_order() -> N
 def test_one_that_goes_on_says_so() -> None:
     told = _told(PAGING)
     assert "Since 2026-11-23 02:41:00 UTC, 18,420 requests of chat (31%) were slow or failed" in told
-    assert " It goes on. " in told
+    assert " It is still going on. " in told
     assert "| To mitigate | not known | the onset |" in told
     assert "Not recorded: notified, acknowledged, mitigated, closed." in told
 
