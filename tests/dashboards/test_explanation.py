@@ -109,7 +109,7 @@ def _folds(ruled_out: tuple[RuledOut, ...]) -> list[bool]:
 
 def test_evidence_without_a_course_is_told_in_words_with_whose_it_is() -> None:
     slower = Evidence("version_time", Entity(EntityKind.VERSION, "0.11.3"), 210.0, 340.0, "ms", 1.0, 45.0)
-    assert words(uncharted([slower], KNOWLEDGE)).endswith("Request time 0.11.3 210 → 340 ms , 45 s earlier")
+    assert words(uncharted([slower], KNOWLEDGE)).endswith("Version request time 0.11.3 210 → 340 ms , 45 s earlier")
     assert uncharted([], KNOWLEDGE) is None
 
 
