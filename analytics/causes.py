@@ -194,7 +194,7 @@ def _of_its_callers(unknown: Cause, findings: Findings, knowledge: Knowledge) ->
     if not findings.called_by or not findings.scope.is_unusual or pattern is None:
         return None
     callers = ", ".join(sorted(findings.called_by)[:_NAMES_MAX])
-    summary = f"{findings.service}, which {callers} calls, is slow by itself, and nothing measured on it explains it."
+    summary = f"{findings.service}, called by {callers}, is slow by itself, and nothing measured on it explains why."
     return replace(
         unknown,
         kind=CauseKind.UPSTREAM_DEPENDENCY,

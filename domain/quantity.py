@@ -22,6 +22,7 @@ _UNIT_WORDS = {
     "events": "",
     "flag": "",
     "replicas": "",
+    "tasks": "",
 }
 
 

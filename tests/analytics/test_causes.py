@@ -687,7 +687,7 @@ def test_a_called_service_that_is_slow_for_no_known_reason_is_its_callers_cause(
     assert alone.causes[0].kind is CauseKind.UNKNOWN
     (cause,) = called.causes
     assert (cause.kind, cause.entity) == (CauseKind.UPSTREAM_DEPENDENCY, Entity(EntityKind.SERVICE, "retriever"))
-    assert cause.summary.startswith("retriever, which chat calls, is slow by itself")
+    assert cause.summary.startswith("retriever, called by chat, is slow by itself")
     assert "Page the owner of retriever" in cause.next_steps[0]
     assert CauseKind.UPSTREAM_DEPENDENCY not in {one.kind for one in called.ruled_out}
 
