@@ -36,6 +36,7 @@ from domain.cause import (
 from domain.entity import Entity, EntityKind, entity_text, names_text
 from domain.incident import Indicator
 from domain.quantity import levels_text, move_text
+from domain.window import duration_text
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _FELT_STEPS = 2
@@ -602,7 +603,7 @@ def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
     if spike.indicator is Indicator.TPOT:
         felt = f"each further token takes {spike.scope.excess_ms:,.1f} ms longer"
     elif spike.indicator is not Indicator.ERRORS and spike.scope.excess_ms > 0:
-        felt = f"a mean request takes {spike.scope.excess_ms:,.0f} ms longer{where}"
+        felt = f"a mean request takes {duration_text(spike.scope.excess_ms)} longer{where}"
     return (*steps, Step(spike.service, felt, 0.0))
 
 

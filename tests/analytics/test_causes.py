@@ -311,6 +311,13 @@ def test_a_command_takes_the_gpu_and_not_its_mig_instance() -> None:
     assert "nvidia-smi -i GPU-1 --query" in first.next_steps[0]
 
 
+@pytest.mark.parametrize(("excess_ms", "longer"), [(703.0, "703 ms"), (29_875.0, "29.9 s")])
+def test_what_users_felt_is_told_in_seconds_from_one_on(excess_ms: float, longer: str) -> None:
+    _, who, shifts = SIGNS[CauseKind.STRAGGLER]
+    felt = explained(shifts, replace(who, excess_ms=excess_ms)).causes[0].chain[-1]
+    assert felt.text.startswith(f"a mean request takes {longer} longer, most of it in the queue")
+
+
 def test_a_sentence_a_chain_and_the_evidence_write_a_move_alike() -> None:
     _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
     slower = moved("port_rate", PORT, 5e10, 1.25e10, lead_s=45)

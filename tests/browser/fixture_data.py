@@ -221,7 +221,7 @@ def released_incident() -> Incident:
                     explained_ratio=1.0,
                     chain=(
                         Step(version, "failures on the version against the other 0% → 42%", 45.0),
-                        Step(replica, "replica started", 15.0),
+                        Step(replica, "replica start no → yes", 15.0),
                         Step(Entity(EntityKind.SERVICE, "rerank"), "13.0% of the requests are slow or fail", 0.0),
                     ),
                 ),

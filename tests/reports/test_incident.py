@@ -140,4 +140,4 @@ def test_the_start_of_an_engine_is_told_as_a_moment() -> None:
     started = Evidence("engine_start", REPLICA, 1_795_479_584.0, 1_795_915_500.0, "s", 1.0, 15.0)
     causes = (replace(BAD_LINK, evidence=(started,)),)
     report = incident_report(replace(PAGING, explanation=replace(PAGING.explanation, causes=causes)))
-    assert "- Engine started of chat-3: at 2026-11-29T01:25:00Z, 15 s before the spike" in report
+    assert "- Engine start of chat-3: at 2026-11-29T01:25:00Z, 15 s before the spike" in report

@@ -121,7 +121,7 @@ def test_evidence_has_a_row_each_with_what_was_before_during_and_its_unit() -> N
     assert f"| Symbol errors | {port} | 0.37 per second | 85.4 per second | 50 s before |" in told
     assert "| replica chat-3 | no data | 1.34 s | 15 s after |" in told
     assert f"| Link error recoveries | {port} | 0 per second | 0.05 per second | not known |" in told
-    assert f"| Engine started | {port} | 2026-11-24 00:19:44 UTC | 2026-11-29 01:25:00 UTC | 15 s before" in told
+    assert f"| Engine start | {port} | 2026-11-24 00:19:44 UTC | 2026-11-29 01:25:00 UTC | 15 s before" in told
 
 
 def _named(name: str) -> str:
