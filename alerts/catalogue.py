@@ -92,7 +92,7 @@ _ALL = (
         "A GPU is broken or held back: it fell off the bus, has memory, firmware or NVLink errors, is slowed by heat "
         "or power for long, or its PCIe link is less than it was. The first three stay until a reset is seen.",
         (
-            "Read which services ride on it: with none it can wait, with a whole replica on it drain that first.",
+            "See which services depend on it: with none it can wait; drain a replica that runs on it first.",
             "Memory or firmware: drain its replicas, reset the GPU; open a hardware ticket when it comes again.",
             "Off the bus, no reset helps: cordon the node, take its replicas away, reboot once nobody is served there.",
             "Heat or power: compare with the other GPUs of the node; all of them point to cooling or the power limit.",

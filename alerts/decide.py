@@ -18,10 +18,9 @@ from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.traffic_stops import StoppedTraffic
 from domain.alert import VALID, Alert, Page
 from domain.cause import Cause, CauseKind, Evidence
-from domain.entity import EntityKind, gpu_text
+from domain.entity import EntityKind
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
-from domain.quantity import move_text
 from domain.slo import Objective, SloState, SloStatus
 from domain.window import Window, duration_text, from_rfc3339, rfc3339
 
@@ -98,8 +97,7 @@ def _likeliest(cause: Cause) -> str:
     """`network_link_fault on gpu-07-03/mlx5_2/1, 93 %`: the cause in the few words that a title has for it."""
     if cause.kind is CauseKind.UNKNOWN:
         return "cause unknown"
-    what = cause.entity.name if cause.gpu is None else gpu_text(cause.entity.name, cause.gpu)
-    return f"{cause.kind.value} on {what}, {cause.confidence * 100:.0f} %"
+    return f"{cause.kind.value} on {cause.whose}, {cause.confidence * 100:.0f} %"
 
 
 def _impact(incident: Incident) -> str:
@@ -107,25 +105,25 @@ def _impact(incident: Incident) -> str:
     where = incident.explanation.whereabouts
     tenants = [one for one in (where.shares if where else ()) if one.entity.kind is EntityKind.TENANT]
     tenants.sort(key=lambda one: -one.excess_ratio)
-    names = ", ".join(f"{one.entity.name} ({one.excess_ratio:.0%})" for one in tenants[:_TENANTS_MAX])
     if incident.tenants_affected_count is not None:
         count = incident.tenants_affected_count
         text += f", {count} tenant{'' if count == 1 else 's'}"
     what = "failures" if incident.indicator is Indicator.ERRORS else "added time"
-    return text + (f"; hit beyond their share: {names} of the {what}" if names else "")
+    hit = [f"{one.entity.name} ({one.excess_ratio:.0%} of the {what})" for one in tenants[:_TENANTS_MAX]]
+    return text + (f"; hit hardest: {', '.join(hit)}" if hit else "")
 
 
 def _evidence(evidence: Evidence, knowledge: Knowledge) -> str:
     """`Symbol errors of gpu-07-03/mlx5_2/1: 0.37 → 85.4 per second`."""
     signal = knowledge.signals.get(evidence.signal)
     title = signal.title if signal is not None else evidence.signal.replace("_", " ")
-    return f"{title} of {evidence.entity.name}: {move_text(evidence.before, evidence.during, evidence.unit)}"
+    return f"{title} of {evidence.whose}: {evidence.move}"
 
 
 def _other_cause(cause: Cause, knowledge: Knowledge) -> str:
     pattern = knowledge.patterns.get(cause.kind)
     title = pattern.title if pattern is not None else cause.kind.value.replace("_", " ")
-    return f"{cause.rank}. {title} ({cause.entity.name})"
+    return f"{cause.rank}. {title} on {cause.whose}"
 
 
 def silence_url(labels: Mapping[str, str], web_url: str) -> str:

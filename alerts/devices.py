@@ -13,19 +13,19 @@ from alerts.decide import silence_url
 from analytics.device_faults import RULES, DeviceFault
 from analytics.knowledge import Knowledge, shipped_knowledge, step_text
 from domain.alert import VALID, Alert
-from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
+from domain.entity import Entity, EntityKind, names_text
 from domain.window import rfc3339
 
 _NAMES_MAX, _SERVICES_TITLED = 5, 2
 _FIRST: Mapping[str, str] = {
-    "off_the_bus": "Cordon {node} and take {replicas} away from it, to start elsewhere; no reset reaches what is off "
-    "the bus, so reboot the node once its other GPUs serve nobody; if it comes again, open a hardware ticket.",
+    "off_the_bus": "Cordon {node} and move {replicas} elsewhere; no reset reaches a GPU that is off the bus, so reboot "
+    "the node once its other GPUs serve nobody; if it happens again, open a hardware ticket.",
     "memory_fault": "Drain {replicas}, stop what else holds the GPU (dcgm-exporter, nvidia-persistenced), reset it "
-    "(nvidia-smi -r -i {entity}), and look whether rows are still pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
-    "firmware_fault": "Drain {replicas} and reset the GPU (nvidia-smi -r -i {entity}); if it comes again, compare "
+    "(nvidia-smi -r -i {entity}), and check whether row remaps are still pending: nvidia-smi -q -d ROW_REMAPPER,ECC.",
+    "firmware_fault": "Drain {replicas} and reset the GPU (nvidia-smi -r -i {entity}); if it happens again, compare "
     "driver and firmware with the rest of the fleet.",
-    "power_held_down": "See whether the power limit of {entity} was lowered (nvidia-smi -q -d POWER on {node}) or the "
-    "power supply asked for the brake.",
+    "power_held_down": "See on {node} whether the power limit was lowered or the power supply asked for the brake: "
+    "nvidia-smi -q -d POWER,PERFORMANCE -i {entity}.",
 }
 """What to do first where that is not the first step of the cause of the same kind."""
 
@@ -70,9 +70,8 @@ def _alert(
         labels["node"] = worst.node
     if worst.incident is not None:
         labels["incident"] = worst.incident
-    what = gpu_text(worst.device.name, GpuPlace(worst.node or None)) if is_gpu else worst.device.name
     annotations = {
-        "summary": f"{what}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
+        "summary": f"{worst.whose}: {', '.join(fault.state.value for fault in faults)}; {_felt_by(worst)}",
         "impact": _impact(worst),
         "cause": "; ".join(dict.fromkeys(fault.reason[:1].upper() + fault.reason[1:] for fault in faults)),
         "faults": ", ".join(fault.rule.name for fault in faults),
@@ -92,15 +91,15 @@ def _felt_by(fault: DeviceFault) -> str:
     if fault.services:
         return f"serves {names_text(fault.services, _SERVICES_TITLED)}"
     count = len(fault.replicas)
-    return f"under {count} replica{'' if count == 1 else 's'}" if count else "no replica known on it"
+    return f"{count} replica{'' if count == 1 else 's'} on it" if count else "no replica known on it"
 
 
 def _impact(fault: DeviceFault) -> str:
     if not fault.replicas:
-        return "No replica is known to run on it"
+        return "No replica is known to depend on it"
     replicas = names_text(fault.replicas, _NAMES_MAX)
     services = f" of {', '.join(fault.services[:_NAMES_MAX])}" if fault.services else ""
-    return f"{replicas}{services} {'rides' if len(fault.replicas) == 1 else 'ride'} on it"
+    return f"{replicas}{services} {'depends' if len(fault.replicas) == 1 else 'depend'} on it"
 
 
 def _next_step(fault: DeviceFault, knowledge: Knowledge) -> str:

@@ -33,9 +33,10 @@ from domain.cause import (
     Step,
     Whereabouts,
 )
-from domain.entity import Entity, EntityKind, GpuPlace, gpu_text, names_text
+from domain.entity import Entity, EntityKind, entity_text, names_text
 from domain.incident import Indicator
 from domain.quantity import levels_text, move_text
+from domain.window import duration_text
 
 _CONFIDENCE_MIN = 0.45  # below this nothing is blamed
 _FELT_STEPS = 2
@@ -181,7 +182,7 @@ def explain(findings: Findings, knowledge: Knowledge) -> Explanation:
     blamed = {cause.kind for cause in causes}
     doubted = {candidate.pattern.kind: candidate for candidate in best if candidate.pattern.kind not in blamed}
     ruled_out = tuple(
-        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike))
+        RuledOut(pattern.kind, _why_not(pattern, doubted.get(pattern.kind), spike, knowledge))
         for pattern in knowledge.patterns.values()
         if pattern.kind not in blamed
     )
@@ -194,9 +195,7 @@ def _of_its_callers(unknown: Cause, findings: Findings, knowledge: Knowledge) ->
     if not findings.called_by or not findings.scope.is_unusual or pattern is None:
         return None
     callers = ", ".join(sorted(findings.called_by)[:_NAMES_MAX])
-    summary = (
-        f"{findings.service}, which {callers} calls, is slow by itself, and nothing that is measured of it says why."
-    )
+    summary = f"{findings.service}, called by {callers}, is slow by itself, and nothing measured on it explains why."
     return replace(
         unknown,
         kind=CauseKind.UPSTREAM_DEPENDENCY,
@@ -594,19 +593,22 @@ def _chain(candidate: _Candidate, spike: _Spike) -> tuple[Step, ...]:
     for shift in ways[:2]:
         if all(shift.signal.name != other.signal.name for other in told):
             told.append(shift)
-    steps = [Step(shift.entity, _told(shift), _lead_s(shift, spike)) for shift in dict.fromkeys(told)]
+    steps = [
+        Step(shift.entity, _told(shift), _lead_s(shift, spike), spike.near.gpu_place(shift.entity))
+        for shift in dict.fromkeys(told)
+    ]
     stage = _main_stage(spike.scope)
     where = f", most of it {STAGES[stage]}" if stage else ""
     felt = f"{spike.scope.slow_ratio:.1%} of the requests are slow or fail"
     if spike.indicator is Indicator.TPOT:
         felt = f"each further token takes {spike.scope.excess_ms:,.1f} ms longer"
     elif spike.indicator is not Indicator.ERRORS and spike.scope.excess_ms > 0:
-        felt = f"a mean request takes {spike.scope.excess_ms:,.0f} ms longer{where}"
+        felt = f"a mean request takes {duration_text(spike.scope.excess_ms)} longer{where}"
     return (*steps, Step(spike.service, felt, 0.0))
 
 
 def _told(shift: Shift) -> str:
-    return f"{_lower(shift.signal.title)} {move_text(shift.before, shift.during, shift.signal.unit)}"
+    return f"{_lower(shift.signal.title)} {move_text(shift.before, shift.during, shift.signal.unit, shift.entity.kind)}"
 
 
 def calibrated(product: float) -> float:
@@ -631,25 +633,33 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
     evidence = tuple(_evidence(shift, spike, with_peers=with_peers) for shift in _shown(candidate))
     leads = [_lead_s(shift, spike) for shift in candidate.signs]
     node, peer = _node_of(candidate.entity, spike), spike.near.peers.get(candidate.entity)
-    is_gpu = candidate.entity.kind is EntityKind.GPU
     return Cause(
         rank=rank,
         kind=pattern.kind,
         entity=candidate.entity,
         confidence=round(calibrated(candidate.confidence) if rank == 1 else candidate.confidence, 3),
         lead_s=max((lead for lead in leads if lead is not None), default=None),
-        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], node) + _parts_text(candidate),
+        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], spike) + _parts_text(candidate),
         evidence=evidence,
         next_steps=tuple(
             step_text(
-                step, candidate.entity.name, node, spike.replicas_of(candidate.entity), peer.name if peer else None
+                step,
+                _name_in_commands(candidate.entity),
+                node,
+                spike.replicas_of(candidate.entity),
+                peer.name if peer else None,
             )
             for step in pattern.next_steps
         ),
         explained_ratio=round(candidate.explained, 3),
         chain=_chain(candidate, spike),
-        gpu=GpuPlace(node, spike.near.gpu_indices.get(candidate.entity)) if is_gpu else None,
+        gpu=spike.near.gpu_place(candidate.entity),
     )
+
+
+def _name_in_commands(entity: Entity) -> str:
+    """Its exact name, but of a MIG instance that of its GPU: tools take no instance in its place."""
+    return entity.name.partition("/")[0] if entity.kind is EntityKind.GPU else entity.name
 
 
 def _parts_text(candidate: _Candidate) -> str:
@@ -677,6 +687,7 @@ def _evidence(shift: Shift, spike: _Spike, *, with_peers: bool) -> Evidence:
         unit=shift.signal.unit,
         score=round(shift.score(with_peers=with_peers), 3),
         lead_s=_lead_s(shift, spike),
+        gpu=spike.near.gpu_place(shift.entity),
     )
 
 
@@ -692,14 +703,14 @@ def _unknown(service: str, scope: Scope, looked_at: Collection[str]) -> Cause:
     if scope.slow_over_ms is None:
         summary = "There is no usual time before this window to compare with."
     elif not scope.is_unusual:
-        summary = f"Nothing is unusual: {scope.slow_ratio:.1%} of the requests were slower than 99 % of usual ones are."
+        summary = f"Nothing is unusual: {scope.slow_ratio:.1%} of the requests were slower than the usual p99."
     else:
         nearby = (
             "no signal near these requests moved in a way that explains it"
             if looked_at
             else ("no engine, GPU or fabric metric of these replicas is known, so only the requests could be looked at")
         )
-        summary = f"No cause clears the bar: {_where(scope)}, and {nearby}."
+        summary = f"No known cause fits: {_where(scope)}, and {nearby}."
     return _unknown_because(service, summary)
 
 
@@ -753,7 +764,7 @@ def _whereabouts(scope: Scope) -> Whereabouts | None:
     return Whereabouts(round(scope.excess_ms, 3), stages, tuple(shares[:_SHARES_MAX]))
 
 
-def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> str:
+def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike, knowledge: Knowledge) -> str:
     if candidate is not None:
         return _why_doubted(candidate, spike)
     seen = [
@@ -763,23 +774,22 @@ def _why_not(pattern: Pattern, candidate: _Candidate | None, spike: _Spike) -> s
         if shift.entity.kind in pattern.entities
     ]
     if not seen:
-        wanted = [sign.signal for sign in pattern.requires]
-        names = ", ".join(wanted[:_NAMES_MAX]) + (" or others" if len(wanted) > _NAMES_MAX else "")
-        return f"{NOT_LOOKED_AT}no data of {names} near these requests"
+        wanted = [_lower(knowledge.signal_title(sign.signal)) for sign in pattern.requires]
+        return f"{NOT_LOOKED_AT}no data on {names_text(wanted, _NAMES_MAX)} near these requests"
     first_name = seen[0].signal.name
     worst = max((shift for shift in seen if shift.signal.name == first_name), key=lambda shift: shift.sigmas)
     unseen = [sign.signal for sign in pattern.requires if not spike.by_signal.get(sign.signal)]
     if not unseen:
-        return _filled(pattern.absent, worst.entity, worst)
-    names = names_text([name.replace("_", " ") for name in unseen], _NAMES_MAX)
+        return _filled(pattern.absent, worst.entity, worst, spike)
+    names = names_text([_lower(knowledge.signal_title(name)) for name in unseen], _NAMES_MAX)
     if pattern.requires[0].signal in unseen:  # the sentence is about that
-        level = _filled("{during} {unit}", worst.entity, worst).strip()
+        level = _filled("{during} {unit}", worst.entity, worst, spike).strip()
         return f"{_lower(worst.signal.title)} as usual ({level}); not measured: {names}"
-    return f"{_filled(pattern.absent, worst.entity, worst)}; not measured: {names}"
+    return f"{_filled(pattern.absent, worst.entity, worst, spike)}; not measured: {names}"
 
 
 def _why_doubted(candidate: _Candidate, spike: _Spike) -> str:
-    moved = f"{_lower(candidate.signs[0].signal.title)} moved on {candidate.entity.name}"
+    moved = f"{_told(candidate.signs[0])} on {_called(candidate.entity, spike)}"
     if candidate.explained < 0.5:
         return f"{moved}, but only {candidate.explained:.0%} of the added time lies there"
     late_s = _late_s(candidate.signs, spike)
@@ -810,9 +820,13 @@ def _node_of(entity: Entity, spike: _Spike) -> str | None:
     return whole.name if whole is not None and whole.kind is EntityKind.NODE else None
 
 
-def _filled(template: str, entity: Entity, shift: Shift, node: str | None = None) -> str:
-    (before, during), unit = levels_text(shift.signal.unit, shift.before, shift.during)
-    named = gpu_text(entity.name, GpuPlace(node)) if entity.kind is EntityKind.GPU else entity.name
+def _called(entity: Entity, spike: _Spike) -> str:
+    return entity_text(entity, spike.near.gpu_place(entity))
+
+
+def _filled(template: str, entity: Entity, shift: Shift, spike: _Spike) -> str:
+    (before, during), unit = levels_text(shift.signal.unit, shift.before, shift.during, of=shift.entity.kind)
+    named = _called(entity, spike)
     return (
         template.format(entity=named, signal=_lower(shift.signal.title), before=before, during=during, unit=unit)
         .replace(" ,", ",")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analytics.device_states import DeviceFindings, DeviceT, Held, StateT, highest_so_far
 from analytics.gpu_states import Gpu, GpuSamples, GpuState, cleaned, gpu_findings, gpu_states
+from analytics.neighbourhood import gpu_indices
 from analytics.port_states import (
     DISCARDS,
     DOWNED,
@@ -39,7 +40,7 @@ from analytics.port_states import (
 )
 from analytics.samples import Matrix, before
 from domain.cause import CauseKind
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace, entity_text
 from domain.gpu_events import XIDS, XidClass, xid
 from domain.incident import Incident, Severity, Status
 from domain.topology import Topology
@@ -152,6 +153,7 @@ class DeviceFault:
         services: whose replicas these are.
         incident: the incident that named the device when it was told of first. It stays, for a label of an alert must.
         usual: what a link had before it became less, by the name of what was measured.
+        index: the number of a GPU in its node; None of a port, and where it is not known.
     """
 
     device: Entity
@@ -164,6 +166,14 @@ class DeviceFault:
     services: tuple[str, ...] = ()
     incident: str | None = None
     usual: Mapping[str, float] = field(default_factory=dict)
+    index: int | None = None
+
+    @property
+    def whose(self) -> str:
+        """What people call the device: `GPU 2 of gpu-07-03 (chat-5)`, `gpu-07-03/mlx5_2/1`."""
+        sole = self.replicas[0] if len(self.replicas) == 1 else None
+        place = GpuPlace(self.node or None, self.index, sole) if self.device.kind is EntityKind.GPU else None
+        return entity_text(self.device, place)
 
     @property
     def rule(self) -> Rule:
@@ -337,10 +347,10 @@ def gpu_faults(samples: GpuSamples, window: Window, known: Sequence[DeviceFault]
             told_why = [(row, *findings.of(row, state, _GPU_USUAL)) for row in rows]
             row, reason, usual = next((one for one in told_why if one[1]), told_why[0])
             if not reason and state is GpuState.MEMORY_FAULT and pending[rows].any():
-                reason = "a broken row of memory waits for a reset to be replaced"
+                reason = "a memory row remap is pending until a reset"
             last_errors = [one for one in rows if xid_state.get(state, held)[one].any()] if state in xid_state else []
             if not reason and last_errors:
-                reason = f"{_xid_words(values, last_errors[0])}; it is its last error still"
+                reason = f"{_xid_words(values, last_errors[0])}; it is still its last error"
             seen_at = _seen_at(_any(reports, rows), window, samples.step_s)
             node = samples.devices[row].node
             found.append(_fault(before_it, device, state, node, since, seen_at, reason, usual))
@@ -541,21 +551,23 @@ def _xid_words(values: Mapping[str, Matrix], row: int) -> str:
     return f"XID {code}: {xid(code).text}"
 
 
-# -- Who rides on it, and which incident names it ---------------------------------------------------------------------
+# -- What runs on it, and which incident names it ---------------------------------------------------------------------
 
 
 def with_riders(
     faults: Sequence[DeviceFault],
     replicas_of: Mapping[str, Collection[str]],
     services_of: Mapping[str, str],
+    index_of: Mapping[str, int],
     topology: Topology,
 ) -> list[DeviceFault]:
-    """The faults with the replicas and services that ride on their devices; what was known and is not any more stays.
+    """The faults with what runs on their devices, and where GPUs are; what was known and is not any more stays.
 
     Args:
         faults: of GPUs and ports.
         replicas_of: by the UUID of a GPU, and by node.
         services_of: by replica.
+        index_of: the number of a GPU in its node, by UUID.
         topology: which node a switch port leads to.
     """  # fmt: skip
     behind: dict[str, set[str]] = {}
@@ -568,7 +580,8 @@ def with_riders(
         names |= behind.get(fault.device.name, set())
         replicas = sorted({one for name in names for one in replicas_of.get(name, ())}) or fault.replicas
         services = sorted({services_of[one] for one in replicas if one in services_of}) or fault.services
-        found.append(replace(fault, replicas=tuple(replicas), services=tuple(services)))
+        index = index_of.get(fault.device.name, fault.index)
+        found.append(replace(fault, replicas=tuple(replicas), services=tuple(services), index=index))
     return found
 
 
@@ -616,6 +629,11 @@ def replicas_by_place(series: pl.DataFrame) -> dict[str, set[str]]:
     return found
 
 
+def index_by_gpu(series: pl.DataFrame) -> dict[str, int]:
+    """The number of each GPU (by UUID) in its node, as `gpu_indices` has it."""
+    return {_board(gpu).name: index for gpu, index in gpu_indices(series).items()}
+
+
 # -- As documents, to be remembered -----------------------------------------------------------------------------------
 
 
@@ -632,6 +650,7 @@ def fault_document(fault: DeviceFault) -> dict[str, Any]:
         "services": list(fault.services),
         "incident": fault.incident,
         "usual": dict(fault.usual),
+        "index": fault.index,
     }
 
 
@@ -650,4 +669,5 @@ def fault_of(document: Mapping[str, Any]) -> DeviceFault:
         services=tuple(document["services"]),
         incident=document["incident"],
         usual=dict(document["usual"]),
+        index=document.get("index"),  # unknown before 0.3
     )

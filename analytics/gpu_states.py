@@ -507,7 +507,7 @@ def _tell_off_the_bus(evidence: _Evidence, row: int, step: int) -> Told:
         return text, {**numbers, "metrics_lost": lost}
     if not evidence.reports[row, step]:
         return "all its series vanished while other GPUs of the node still report", {"metrics_lost": lost}
-    text = f"{lost:.0f} metrics of this GPU ceased at once while other GPUs of the node still tell them"
+    text = f"{lost:.0f} metrics of this GPU stopped at once while other GPUs of the node still report them"
     return text, {"metrics_lost": lost}
 
 
@@ -519,7 +519,7 @@ def _tell_memory_fault(evidence: _Evidence, row: int, step: int) -> Told:
         reasons.append(text)
         numbers |= told
     if evidence.of("DCGM_FI_DEV_ROW_REMAP_FAILURE")[row, step] > 0:
-        reasons.append("a broken row of memory could not be replaced")
+        reasons.append("a memory row could not be remapped")
         numbers["row_remap_failure"] = 1.0
     for metric, text in _MEMORY_COUNTERS.items():
         grown = float(np.nansum(np.fmax(evidence.growth(metric)[row, : step + 1], 0)))
@@ -537,7 +537,7 @@ def _tell_nvlink_fault(evidence: _Evidence, row: int, step: int) -> Told:
         metric: float(np.nansum(evidence.growth(metric)[row, since]))
         for metric in (*_NVLINK_ERRORS, _NVLINK_RECOVERIES)
     }
-    return f"{sum(numbers.values()):.0f} errors and recoveries of NVLink in the last {_EVENT_HOLDS_S} s", numbers
+    return f"{sum(numbers.values()):.0f} NVLink errors and recoveries in the last {_EVENT_HOLDS_S} s", numbers
 
 
 def _tell_clocks(evidence: _Evidence, row: int, step: int) -> Told:
@@ -552,7 +552,7 @@ def _tell_clocks(evidence: _Evidence, row: int, step: int) -> Told:
         "sm_clock_mhz": evidence.of("DCGM_FI_DEV_SM_CLOCK")[row, step],
     }
     if not bits & 0x60 and (rate := evidence.rate("DCGM_FI_DEV_THERMAL_VIOLATION")[row, step]) > 0:
-        texts.append("it has been throttled for heat since the last sample (thermal violation grew)")
+        texts.append("it has been thermally throttled since the last sample (the thermal violation counter grew)")
         numbers["thermal_violation_per_s"] = rate
     return "; ".join(texts), numbers
 
@@ -604,12 +604,12 @@ def _tell_blind(evidence: _Evidence, row: int, step: int) -> Told:
     if math.isfinite(power):
         signs.append(f"it draws {power:.0f} W")
     numbers = {"profiled_activity_ratio": 0.0, "gpu_utilization_ratio": util, "power_watts": power}
-    return f"its profiling metrics say 0 while {' and '.join(signs)}: they are blind, not idle", numbers
+    return f"its profiling metrics read 0 while {' and '.join(signs)}: they are blind, not idle", numbers
 
 
 def _tell_application_error(evidence: _Evidence, row: int, step: int) -> Told:
     text, numbers = _xid_told(evidence, XidClass.APPLICATION, row, step)
-    return f"{text}; no fault of the hardware", numbers
+    return f"{text}; no hardware fault", numbers
 
 
 def _tell_firmware(evidence: _Evidence, row: int, step: int) -> Told:
@@ -619,14 +619,16 @@ def _tell_firmware(evidence: _Evidence, row: int, step: int) -> Told:
 def _tell_no_data(evidence: _Evidence, row: int, step: int) -> Told:
     mates = [peer for peer, node in enumerate(evidence.nodes) if node == evidence.nodes[row]]
     if evidence.reports[mates, step].any():
-        return "it tells nothing while others of its node do", {}
+        return "it reports nothing while other GPUs of its node do", {}
     return "nothing of its node was scraped", {}
 
 
 def _tell_past_error(evidence: _Evidence, row: int, step: int) -> Told:
     code = int(evidence.xid[row, step])
     since = (
-        "is its last error" if evidence.xid_changed[row, : step + 1].any() else "was its last, before all that we see"
+        "is its last error"
+        if evidence.xid_changed[row, : step + 1].any()
+        else "was its last error, before the data begins"
     )
     return f"XID {code} {since}: {xid(code).text}", {"xid": float(code)}
 
@@ -635,7 +637,7 @@ def _tell_activity(evidence: _Evidence, row: int, step: int) -> Told:
     activity = evidence.activity_ratio[row, step]
     numbers = {"activity_ratio": activity, "power_watts": evidence.power_watts[row, step]}
     if not math.isfinite(activity):
-        return "nothing is wrong in what it tells; how busy it is, it does not tell", numbers
+        return "no fault in what it reports; it does not report how busy it is", numbers
     return f"it is {100 * activity:.0f} % active", numbers
 
 

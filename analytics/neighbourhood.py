@@ -7,7 +7,7 @@ from functools import cache
 import polars as pl
 
 from analytics.scope import Scope
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.topology import Topology
 
 _OF_ANY_PROCESS = "process_start_time_seconds"
@@ -41,6 +41,15 @@ class Neighbourhood:
     def whole(self, entity: Entity) -> Entity | None:
         """The node or switch that this entity is a part of."""
         return next((whole for whole, parts in self.parts.items() if entity in parts), None)
+
+    def gpu_place(self, entity: Entity) -> GpuPlace | None:
+        """Where a GPU is, and the replica that it serves; None of anything else."""
+        if entity.kind is not EntityKind.GPU:
+            return None
+        whole = self.whole(entity)
+        node = whole.name if whole is not None and whole.kind is EntityKind.NODE else None
+        replicas = self.replicas_of.get(entity, frozenset()) - {""}
+        return GpuPlace(node, self.gpu_indices.get(entity), next(iter(replicas)) if len(replicas) == 1 else None)
 
 
 def neighbourhood(service: str, requests: pl.DataFrame, series: pl.DataFrame, topology: Topology) -> Neighbourhood:

@@ -358,7 +358,7 @@ def _tell_reduced(evidence: _Evidence, row: int, step: int) -> Told:
         numbers |= {name: now, f"{name}_usual": usual}
         if now < _REDUCED_RATIO * usual:
             told.append(text.format(now / unit, usual / unit))
-    return f"the link runs at {' and '.join(told)}, which its own past or its peers have", numbers
+    return f"the link runs at {' and '.join(told)}, by its own past or its peers", numbers
 
 
 def _load(evidence: _Evidence, row: int, step: int) -> dict[str, float]:
@@ -372,13 +372,18 @@ def _load(evidence: _Evidence, row: int, step: int) -> dict[str, float]:
 def _tell_congested(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     wait, use = 100 * load["transmit_wait_ratio"], 100 * load["utilization_ratio"]
-    return f"it waits for credit {wait:.1f} % of the time at {use:.0f} % use: what is congested is further on", load
+    return (
+        f"it waits for credits {wait:.1f} % of the time at {use:.0f} % utilisation: the congestion is downstream",
+        load,
+    )
 
 
 def _tell_saturated(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     wait = load["transmit_wait_ratio"]
-    told = "how long it waits is unknown" if math.isnan(wait) else f"it waits for credit {100 * wait:.1f} % of the time"
+    told = (
+        "how long it waits is unknown" if math.isnan(wait) else f"it waits for credits {100 * wait:.1f} % of the time"
+    )
     return f"{100 * load['utilization_ratio']:.0f} % of its rate is used; {told}", load
 
 
@@ -391,19 +396,19 @@ def _mates(evidence: _Evidence, row: int) -> list[int]:
 def _tell_no_data(evidence: _Evidence, row: int, step: int) -> Told:
     mates = _mates(evidence, row)
     if evidence.reports[mates, step].any():
-        return "it tells nothing while other ports of its device do", {}
+        return "it reports nothing while other ports of its device do", {}
     answered = evidence.answered.get(evidence.devices[row].device)
     if answered is None:
         return "nothing of its device was scraped", {}
     if answered[step]:
-        return "its device answers, but tells nothing of any port: one bad file removes all of them", {}
+        return "its device answers, but reports no port: one bad file removes all of them", {}
     return "its device was not scraped", {}
 
 
 def _tell_pinned(evidence: _Evidence, row: int, step: int) -> Told:
     numbers = {name: evidence.of(name)[row, step] for name in COUNTERS if evidence.pinned[name][row, step]}
     names = ", ".join(name.removesuffix("_total").replace("_", " ") for name in numbers)
-    return f"at the end of its field, so that its growth is unknown, not 0: {names}", numbers
+    return f"at the end of its range, so its growth is unknown, not 0: {names}", numbers
 
 
 def _tell_cleared(evidence: _Evidence, row: int, step: int) -> Told:
@@ -413,7 +418,7 @@ def _tell_cleared(evidence: _Evidence, row: int, step: int) -> Told:
     cleared = _cleared(evidence)[mates, step]
     who = "somebody cleared counters"
     if len(mates) > 1 and cleared.all():
-        who = "its device started anew, or somebody cleared the counters of all of its ports"
+        who = "its device restarted, or somebody cleared the counters of all of its ports"
     return f"{who} since the last sample, so that growth is a lower bound: {names}", {
         f"{name}_before": number for name, number in numbers.items()
     }
@@ -422,7 +427,7 @@ def _tell_cleared(evidence: _Evidence, row: int, step: int) -> Told:
 def _tell_ok(evidence: _Evidence, row: int, step: int) -> Told:
     load = _load(evidence, row, step)
     if math.isnan(load["utilization_ratio"]):
-        return "nothing is wrong in what it tells; how much it is used is not known yet", load
+        return "no fault in what it reports; its utilisation is not known yet", load
     return f"{100 * load['utilization_ratio']:.0f} % of its rate is used", load
 
 

@@ -40,6 +40,7 @@ class GpuPlaceDocument(BaseModel):
 
     node: str | None = Field(description="null when it is not known")
     index: int | None = Field(description="its number there, as nvidia-smi has it; null when it is not known")
+    replica: str | None = Field(None, description="that it serves; null when it is not known, or several share the GPU")
 
 
 class CauseDocument(BaseModel):
@@ -56,6 +57,7 @@ class CauseDocument(BaseModel):
     explained_ratio: float | None = Field(description="share of the added time that lies where this cause reaches")
     chain: list[StepDocument] = Field(description="from the cause by what it brought about to the symptom")
     gpu: GpuPlaceDocument | None = Field(description="where the GPU is; null of any other entity")
+    gpus: dict[str, GpuPlaceDocument] = Field({}, description="where the GPUs of evidence and chain are, by their UUID")
 
 
 class RuledOutDocument(BaseModel):
@@ -124,6 +126,7 @@ EXPLANATION_EXAMPLE: dict[str, Any] = {
                 },
             ],
             "gpu": None,
+            "gpus": {},
         }
     ],
     "ruled_out": [{"kind": "traffic_surge", "why": "request rate within 3 % of usual"}],

@@ -80,7 +80,7 @@ def uncharted(
         [
             _subhead("Compared once", "before with during; there is no course to draw"),
             html.Ul(
-                [_evidence_line(one, knowledge, text.called(one.entity, names)) for one in evidence],
+                [_evidence_line(one, knowledge, text.called(one, names)) for one in evidence],
                 className="evidence",
             ),
         ]
@@ -92,7 +92,7 @@ def _causes(causes: Sequence[Cause], indicator: Indicator, knowledge: Knowledge,
 
 
 def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge, names: Mapping[str, str]) -> Component:
-    known, name = cause.kind is not CauseKind.UNKNOWN, text.called(cause.entity, names)
+    known, name = cause.kind is not CauseKind.UNKNOWN, text.called(cause, names)
     return html.Li(
         [
             html.Div(
@@ -148,7 +148,7 @@ def _evidence_line(evidence: Evidence, knowledge: Knowledge, of: str = "") -> Co
                     knowledge.signal_title(evidence.signal),
                     " ",
                     *([html.Code(of), " "] if of else []),
-                    html.Strong(text.change(evidence)),
+                    html.Strong(evidence.move),
                     html.Span(
                         f", {text.lead(evidence.lead_s)}" if evidence.lead_s is not None else "", className="lead"
                     ),
@@ -186,7 +186,7 @@ def _station(step: Step, names: Mapping[str, str], class_name: str) -> Component
                             html.Span(
                                 [
                                     "Users of " if felt else html.Span(f"{kind} ", className="unseen"),
-                                    html.Code(text.called(step.entity, names)),
+                                    html.Code(text.called(step, names)),
                                 ],
                                 className="clip",
                                 title=f"{kind} {step.entity.name}",
@@ -228,7 +228,7 @@ def _spread_line(evidence: Evidence, knowledge: Knowledge) -> Component:
     return html.Li(
         [
             html.Span(text.against_onset(evidence.lead_s), className="when"),
-            html.Span([knowledge.signal_title(evidence.signal), " ", html.Code(evidence.entity.name)]),
+            html.Span([knowledge.signal_title(evidence.signal), " ", html.Code(evidence.whose)]),
         ]
     )
 

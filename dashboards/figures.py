@@ -31,6 +31,7 @@ from dashboards.drawing import (
 )
 from domain.cause import Evidence
 from domain.incident import Incident, Indicator
+from domain.quantity import scale_of, unit_words
 from domain.slo import SloStatus
 from domain.window import Window
 
@@ -655,7 +656,7 @@ def evidence_multiples(
         names: what people call a GPU, by its UUID.
     """
     bands = [
-        Band(rank, evidence, rows, text.called(evidence.entity, names))
+        _band(rank, evidence, rows, text.called(evidence, names))
         for rank, evidence in _told_once(incident)
         if not (rows := _rows_of(series, evidence)).is_empty()
     ][:_BANDS_MAX]
@@ -694,17 +695,29 @@ def _told_once(incident: Incident) -> list[tuple[int, Evidence]]:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One signal of the multiples: its cause's rank, what was found, its course (columns time, value, title), whose."""
+    """One signal of the multiples: its cause's rank, what was found, its course (columns time, value, title), whose.
+
+    `unit` is that of the values of the course.
+    """
 
     rank: int
     evidence: Evidence
     rows: pl.DataFrame
     whose: str
+    unit: str
 
     @property
     def name(self) -> str:
         """The signal and whose it is."""
         return f"{self.rows['title'][0]} of {self.whose}"
+
+
+def _band(rank: int, evidence: Evidence, rows: pl.DataFrame, whose: str) -> Band:
+    """The course in the unit that suits it, as `domain.quantity` has it."""
+    most = max(abs(value) for value in rows["value"])
+    scale = scale_of(most, evidence.unit, evidence.entity.kind)
+    unit = scale.unit if scale.unit == "%" else unit_words(scale.unit)
+    return Band(rank, evidence, rows.with_columns(pl.col("value") / scale.divisor), whose, unit)
 
 
 def _rows_of(series: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
@@ -730,7 +743,7 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         **course(band.rows["time"], band.rows["value"]),
         "yaxis": f"y{_axis_number(index)}",
         "line": {"color": f"${tone}", "width": 1.6},
-        "hovertemplate": f"{escaped(band.name)}: %{{y:.4~g}} {escaped(band.evidence.unit)}<extra></extra>",
+        "hovertemplate": f"{escaped(band.name)}: %{{y:.4~g}} {escaped(band.unit)}<extra></extra>",
     }
     if band.rank == 1 and low == 0:
         trace |= {"fill": "tozeroy", "fillcolor": "$accent/.12"}
@@ -744,11 +757,11 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
     }
     signal = str(band.rows["title"][0])
     fits = max(_NARROW_TITLE_MOST - len(signal), 8)
-    whose = band.whose if len(band.whose) <= fits else band.whose.partition(",")[0]  # without the replica
+    whose = band.whose if len(band.whose) <= fits else band.whose.partition(" (")[0]  # without the replica
     short = whose if len(whose) <= fits else f"{whose[: fits - 1].rstrip(' ,')}…"
     at = top - 4 / (_BAND_PX * count)
     when = text.lead(band.evidence.lead_s)
-    change = escaped(text.change(band.evidence))
+    change = escaped(band.evidence.move)
     notes = [
         _band_title(signal, band.whose, at) | {"name": "end"},
         _band_title(signal, short, at) | {"name": "narrow"},

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from analytics.neighbourhood import GPU_INDEX_LABEL
 from dashboards import text
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace, gpu_text
 from domain.topology import Topology
 from domain.window import Window
 from storage.readers import ROLLUP_STEPS_S, read_samples, read_series, sample_rows
@@ -39,13 +39,13 @@ def described(gpus: pl.DataFrame) -> pl.DataFrame:
 
 
 def gpu_names(gpus: pl.DataFrame) -> dict[str, str]:
-    """What people call each GPU (of `described`), by its UUID: `gpu-02-02 GPU 7, assist-3`.
+    """What people call each GPU (of `described`), by its UUID: `GPU 7 of gpu-02-02 (assist-3)`.
 
     One of which the node or the index is not known keeps its UUID.
     """
     known = gpus.drop_nulls(["node", "gpu", "index"])
     return {
-        gpu: text.gpu_place(node, index, replica)
+        gpu: gpu_text(gpu, GpuPlace(node, index, replica))
         for node, gpu, index, replica in known.select("node", "gpu", "index", "replica").iter_rows()
     }
 

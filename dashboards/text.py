@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from analytics.knowledge import Knowledge
-from domain.cause import CauseKind, Evidence
-from domain.entity import Entity, EntityKind
+from domain.cause import Cause, CauseKind, Evidence, Step
+from domain.entity import EntityKind
 from domain.incident import Incident, Indicator
 from domain.money import usd_text
-from domain.quantity import HARDLY, is_moment
 from domain.slo import Objective, sli_percent
 from domain.window import Window
 
@@ -33,7 +32,6 @@ CONFIDENCE_MEANING = "of the first causes given so much, that share was right on
 """What a confidence is, for whoever hovers over one."""
 
 _ABBREVIATIONS = {EntityKind.GPU: "GPU"}
-_UNITS = {"1": "", "1/s": "/s", "By": "B", "By/s": "B/s", "bytes": "B", "bytes/s": "B/s"}
 _SCALED = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -179,38 +177,6 @@ def window_words(window: Window) -> str:
     return f"{start.day} {start:%b}, {clock_seconds(start)} to {until}{clock_seconds(end)} UTC"
 
 
-def quantity(value: float | None, unit: str) -> str:
-    """A value with its unit: ratios as per cent, bytes and counts scaled."""
-    if value is None:
-        return UNKNOWN
-    if unit in ("ratio", "flag"):
-        return percent(value) if unit == "ratio" else _flag(value)
-    if is_moment(value, unit):
-        return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
-    if unit in ("ms", "s"):
-        return duration_ms(value * (1_000 if unit == "s" else 1))
-    if unit == "MiB":
-        return f"{significant(value)} MiB" if abs(value) < 1_024 else f"{significant(value / 1_024)} GiB"
-    number, prefix = compact(value)
-    shown = _UNITS.get(unit, unit)
-    return f"{number} {prefix}{shown}".strip()
-
-
-def _flag(value: float) -> str:
-    """A code or a bit that is there or not, from the share of the samples that had it."""
-    return "no" if value < HARDLY else "yes" if value > 1 - HARDLY else f"{percent_whole(value)} of the time"
-
-
-def change(evidence: Evidence) -> str:
-    """`0.37 → 85.4 /s`: before and during, one unit."""
-    during = quantity(evidence.during, evidence.unit)
-    if evidence.before is None:
-        return f"no data before → {during}"
-    before = quantity(evidence.before, evidence.unit)
-    number, _, unit = before.partition(" ")
-    return f"{number if during.endswith(f' {unit}') else before} → {during}"
-
-
 def entity_title(kind: EntityKind) -> str:
     """What we call a kind of thing: `GPU`, `node`."""
     return _ABBREVIATIONS.get(kind, kind.value)
@@ -255,7 +221,7 @@ def likely_cause(incident: Incident, knowledge: Knowledge, names: Mapping[str, s
     """`Bad link on gpu-07-03/mlx5_2/1`; `names` are what people call a GPU, as `dashboards.gpus` has them."""
     cause = incident.cause
     title = knowledge.cause_title(cause.kind)
-    return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {called(cause.entity, names)}"
+    return "Not known" if cause.kind is CauseKind.UNKNOWN else f"{title} on {called(cause, names)}"
 
 
 def gpu_place(node: str, index: int, replica: str | None) -> str:
@@ -263,9 +229,9 @@ def gpu_place(node: str, index: int, replica: str | None) -> str:
     return f"{node} GPU {index}" + (f", {replica}" if replica else "")
 
 
-def called(entity: Entity, names: Mapping[str, str]) -> str:
-    """What people call it: `gpu-02-02 GPU 7, assist-3` of a GPU that is known, else its own name."""
-    return names.get(entity.name, entity.name) if entity.kind is EntityKind.GPU else entity.name
+def called(told: Cause | Evidence | Step, names: Mapping[str, str]) -> str:
+    """What people call the thing of which it is told: `GPU 7 of gpu-02-02 (assist-3)` of a GPU, else its own name."""
+    return names.get(told.entity.name, told.whose) if told.entity.kind is EntityKind.GPU else told.whose
 
 
 def incident_lasted(incident: Incident, now: datetime) -> timedelta:

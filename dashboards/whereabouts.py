@@ -45,7 +45,7 @@ def _note(where: Whereabouts, indicator: Indicator) -> str:
 def _stages(where: Whereabouts) -> Component:
     added = [(stage.removesuffix("_ms"), STAGES.get(stage, stage), ms) for stage, ms in where.added_ms.items()]
     if where.untold_ms:
-        added.append(("untold", "in no stage that is told", where.untold_ms))
+        added.append(("untold", "in no known stage", where.untold_ms))
     told = ", ".join(f"{text.milliseconds(added_ms)} {words}" for _, words, added_ms in added)
     largest_ms = max((added_ms for _, _, added_ms in added), default=0.0)
     return html.Div(

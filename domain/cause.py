@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from domain.entity import Entity, GpuPlace
+from domain.entity import Entity, GpuPlace, entity_text
+from domain.quantity import move_text
 
 
 class CauseKind(StrEnum):
@@ -50,7 +51,8 @@ class Evidence:
     """One signal that moved: its level before and during, and how far ahead of the spike it moved.
 
     `score` is in 0-1; `lead_s` is positive when the signal moved before the spike began, None when
-    the time of its move could not be told. `before` is None when there was no sample before.
+    the time of its move could not be told. `before` is None when there was no sample before. `gpu` says where a GPU
+    is; None of any other entity.
     """
 
     signal: str
@@ -60,15 +62,35 @@ class Evidence:
     unit: str
     score: float
     lead_s: float | None
+    gpu: GpuPlace | None = None
+
+    @property
+    def whose(self) -> str:
+        """What people call the entity: `GPU 2 of gpu-07-03 (chat-5)`."""
+        return entity_text(self.entity, self.gpu)
+
+    @property
+    def move(self) -> str:
+        """From what to what it went, in words: `0.37 → 85.4 per second`."""
+        return move_text(self.before, self.during, self.unit, self.entity.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One link of the chain from a cause to what users felt: what moved, on what, and how far ahead of the spike."""
+    """One link of the chain from a cause to what users felt: what moved, on what, and how far ahead of the spike.
+
+    `gpu` says where a GPU is; None of any other entity.
+    """
 
     entity: Entity
     text: str
     lead_s: float | None
+    gpu: GpuPlace | None = None
+
+    @property
+    def whose(self) -> str:
+        """What people call the entity, as of `Evidence`."""
+        return entity_text(self.entity, self.gpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +113,11 @@ class Cause:
     explained_ratio: float | None = None
     chain: tuple[Step, ...] = ()
     gpu: GpuPlace | None = None
+
+    @property
+    def whose(self) -> str:
+        """What people call the entity, as of `Evidence`."""
+        return entity_text(self.entity, self.gpu)
 
 
 @dataclass(frozen=True, slots=True)

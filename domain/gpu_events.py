@@ -41,28 +41,28 @@ class Xid:
 
 _XIDS: Mapping[XidClass, Mapping[int, str]] = {
     XidClass.APPLICATION: {
-        13: "the program made an illegal access or instruction (graphics engine exception)",
-        31: "the program reached for memory that is not its own (MMU fault)",
-        43: "the program's work was stopped, others go on",
-        45: "work was cleared away after the program ended or another error",
-        68: "the video decoder met an error",
+        13: "graphics engine exception: the program made an illegal access or instruction",
+        31: "MMU fault: the program accessed memory that is not its own",
+        43: "the GPU stopped processing this program; others go on",
+        45: "preemptive cleanup after the program ended or another error",
+        68: "video decoder exception",
         137: "the program made an illegal access to a peer over NVLink",
-        69: "the program sent the graphics engine what it does not know (class error)",
+        69: "graphics engine class error: the program sent a command that it does not know",
     },
     XidClass.MEMORY: {
-        48: "two bits of memory flipped at once and could not be mended (double-bit ECC error)",
-        63: "a broken memory row was recorded, to be replaced at the next reset",
-        64: "a broken memory row could not be recorded",
-        92: "many single bits of memory flip (high rate of corrected ECC errors)",
-        94: "an ECC error was kept to the program that it hit; others go on (contained)",
-        95: "an ECC error may have reached every program on the GPU (not contained)",
-        140: "an ECC error could not be recovered from",
-        171: "a DRAM error that could not be mended, beside an XID that tells more",
-        172: "an SRAM error that could not be mended, beside an XID that tells more",
+        48: "uncorrectable double-bit ECC error",
+        63: "a faulty memory row was recorded, to be remapped at the next reset",
+        64: "row remap failure: a faulty memory row could not be recorded",
+        92: "high rate of single-bit (corrected) ECC errors",
+        94: "contained ECC error: only the program that it hit is affected",
+        95: "uncontained ECC error: every program on the GPU may be affected",
+        140: "unrecovered ECC error",
+        171: "uncorrectable DRAM error; another XID tells more",
+        172: "uncorrectable SRAM error; another XID tells more",
     },
     XidClass.NVLINK: {
-        74: "an NVLink connection to another GPU or switch failed",
-        136: "an NVLink connection could not be trained",
+        74: "NVLink error: a connection to another GPU or switch failed",
+        136: "NVLink link training failed",
         144: "NVLink 5: SAW error",
         145: "NVLink 5: RLW error",
         146: "NVLink 5: TLW error",
@@ -70,23 +70,23 @@ _XIDS: Mapping[XidClass, Mapping[int, str]] = {
         148: "NVLink 5: NVLPW_CTRL error",
         149: "NVLink 5: NETIR error",
         150: "NVLink 5: MSE error",
-        155: "NVLink: an error that software defines",
+        155: "NVLink: software-defined error",
     },
     XidClass.GONE: {
         79: "the GPU fell off the bus: it no longer answers over PCIe",
-        143: "the GPU could not be initialised",
-        158: "the GPU waited for an answer that never came (fatal timeout)",
-        167: "PCIe ended in a fatal timeout",
+        143: "GPU initialisation failed",
+        158: "GPU fatal timeout",
+        167: "PCIe fatal timeout",
     },
     XidClass.FIRMWARE: {
-        61: "an internal micro-controller broke off",
-        62: "an internal micro-controller halted",
-        109: "switching between programs took too long (context switch timeout)",
-        119: "the GPU's system processor did not answer the driver in time (GSP RPC timeout)",
-        120: "the GPU's system processor failed (GSP error)",
-        121: "the link between CPU and GPU had an error that was mended (C2C)",
+        61: "internal micro-controller breakpoint or warning",
+        62: "internal micro-controller halt",
+        109: "context switch timeout",
+        119: "GSP RPC timeout: the GPU's system processor did not answer the driver in time",
+        120: "GSP error: the GPU's system processor failed",
+        121: "corrected error of the C2C link between CPU and GPU",
     },
-    XidClass.ADVICE: {154: "the action that the driver wants taken for recovery has changed"},
+    XidClass.ADVICE: {154: "GPU recovery action changed"},
 }
 
 XIDS: Mapping[int, Xid] = {
@@ -113,12 +113,16 @@ class ClockReason:
 CLOCK_REASONS: tuple[ClockReason, ...] = (
     ClockReason(0x1, "idle", "nothing runs, so the clocks are low", is_fault=False),
     ClockReason(0x2, "clocks_setting", "an administrator set the clocks", is_fault=False),
-    ClockReason(0x4, "power_cap", "the power limit holds the clocks down: usual under full load", is_fault=False),
-    ClockReason(0x8, "hw_slowdown", "the hardware halves the clocks or worse, for heat or power", is_fault=True),
+    ClockReason(0x4, "power_cap", "SW power cap: at the power limit, as usual under full load", is_fault=False),
+    ClockReason(0x8, "hw_slowdown", "HW slowdown: clocks cut to half or less, for heat or power", is_fault=True),
     ClockReason(0x10, "sync_boost", "the clocks follow the slowest GPU of a group", is_fault=False),
-    ClockReason(0x20, "sw_thermal", "the driver lowers the clocks, for the GPU or its memory is hot", is_fault=True),
-    ClockReason(0x40, "hw_thermal", "the hardware lowers the clocks, for the GPU is too hot", is_fault=True),
-    ClockReason(0x80, "hw_power_brake", "the power supply asked for the brake", is_fault=True),
+    ClockReason(
+        0x20, "sw_thermal", "SW thermal slowdown: the driver lowers the clocks, as GPU or memory is hot", is_fault=True
+    ),
+    ClockReason(
+        0x40, "hw_thermal", "HW thermal slowdown: the hardware lowers the clocks, as the GPU is too hot", is_fault=True
+    ),
+    ClockReason(0x80, "hw_power_brake", "HW power brake slowdown: the power supply asserted the brake", is_fault=True),
     ClockReason(0x100, "display_clocks", "a display sets the clocks", is_fault=False),
 )
 """The bits of the clock event reasons; names as dcgm-exporter's label `clock_event` has them."""

@@ -1,6 +1,6 @@
 """Incidents: a spike that users felt, its impact and its explanation, and the document it is told in."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -182,11 +182,19 @@ def _cause_to_document(cause: Cause) -> dict[str, Any]:
             {"entity": _entity_to_document(step.entity), "text": step.text, "lead_s": step.lead_s}
             for step in cause.chain
         ],
-        "gpu": None if cause.gpu is None else {"node": cause.gpu.node, "index": cause.gpu.index},
+        "gpu": None if cause.gpu is None else asdict(cause.gpu),
+        "gpus": {name: asdict(place) for name, place in _gpus_of(cause).items()},
     }
 
 
+def _gpus_of(cause: Cause) -> dict[str, GpuPlace]:
+    """Where the GPUs of its evidence and its chain are, by their UUID."""
+    told = [(one.entity, one.gpu) for one in cause.evidence] + [(one.entity, one.gpu) for one in cause.chain]
+    return {entity.name: place for entity, place in told if place is not None}
+
+
 def _cause_from_document(document: dict[str, Any]) -> Cause:
+    gpus = {name: GpuPlace(**place) for name, place in document.get("gpus", {}).items()}
     return Cause(
         rank=document["rank"],
         kind=CauseKind(document["kind"]),
@@ -203,13 +211,14 @@ def _cause_from_document(document: dict[str, Any]) -> Cause:
                 unit=evidence["unit"],
                 score=evidence["score"],
                 lead_s=evidence["lead_s"],
+                gpu=gpus.get(evidence["entity"]["name"]),
             )
             for evidence in document["evidence"]
         ),
         next_steps=tuple(document["next_steps"]),
         explained_ratio=document.get("explained_ratio"),
         chain=tuple(
-            Step(_entity_from_document(step["entity"]), step["text"], step["lead_s"])
+            Step(_entity_from_document(step["entity"]), step["text"], step["lead_s"], gpus.get(step["entity"]["name"]))
             for step in document.get("chain", ())
         ),
         gpu=GpuPlace(**document["gpu"]) if document.get("gpu") else None,

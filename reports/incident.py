@@ -12,7 +12,6 @@ from analytics.scope import STAGES
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind, Evidence, RuledOut, Whereabouts
 from domain.incident import Incident, Indicator, Severity
 from domain.money import usd_text
-from domain.quantity import move_text
 from domain.window import duration_text, from_rfc3339, rfc3339
 from reports import words
 from reports.escaping import code, escaped, linked, paragraph, table_lines
@@ -116,7 +115,7 @@ def cause_title(cause: Cause, knowledge: Knowledge) -> str:
     if cause.kind is CauseKind.UNKNOWN:
         return "Not known"
     sure = f" ({cause.confidence:.0%} sure)" if cause.rank == 1 else ""
-    return f"{knowledge.cause_title(cause.kind)} on {cause.entity.name}{sure}"
+    return f"{knowledge.cause_title(cause.kind)} on {cause.whose}{sure}"
 
 
 def explained_words(cause: Cause, indicator: Indicator) -> str | None:
@@ -129,9 +128,7 @@ def explained_words(cause: Cause, indicator: Indicator) -> str | None:
 def chain_lines(incident: Incident) -> list[str]:
     """How the first cause spread to the users."""
     steps = enumerate(incident.cause.chain, start=1)
-    return [
-        f"{number}. {paragraph(f'{one.entity.name}: {one.text}{order_words(one.lead_s)}')}" for number, one in steps
-    ]
+    return [f"{number}. {paragraph(f'{one.whose}: {one.text}{order_words(one.lead_s)}')}" for number, one in steps]
 
 
 def whereabouts_lines(incident: Incident) -> list[str]:
@@ -175,7 +172,7 @@ def order_words(lead_s: float | None) -> str:
     """When something moved, where that is known and not the beginning of the spike itself."""
     if lead_s is None or round(lead_s) == 0:
         return ""
-    return f", {lead_s:.0f} s before the spike" if lead_s > 0 else f", {-lead_s:.0f} s after its beginning"
+    return f", {lead_s:.0f} s before the spike" if lead_s > 0 else f", {-lead_s:.0f} s after the spike began"
 
 
 def moment_text(moment: datetime) -> str:
@@ -205,9 +202,8 @@ def _cause_lines(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> li
 
 
 def _evidence_line(evidence: Evidence, knowledge: Knowledge) -> str:
-    move = move_text(evidence.before, evidence.during, evidence.unit)
-    of = f"{knowledge.signal_title(evidence.signal)} of {evidence.entity.name}"
-    return f"- {escaped(f'{of}: {move}{order_words(evidence.lead_s)}')}"
+    of = f"{knowledge.signal_title(evidence.signal)} of {evidence.whose}"
+    return f"- {escaped(f'{of}: {evidence.move}{order_words(evidence.lead_s)}')}"
 
 
 def _what_to_do(incident: Incident) -> list[str]:
@@ -215,7 +211,7 @@ def _what_to_do(incident: Incident) -> list[str]:
     steps = next_steps(incident)
     if incident.ended_at is None or not steps:
         return section("Next steps", steps)
-    over = f"It has been over since {moment_text(incident.ended_at)}. Is the cause still there? What mends it:"
+    over = f"It has been over since {moment_text(incident.ended_at)}. Is the cause still there? What fixes it:"
     return section("So that it does not come back", [over, "", *steps])
 
 
@@ -232,7 +228,7 @@ def _stages_words(where: Whereabouts, indicator: Indicator) -> str:
     took = f"token took {where.excess_ms:.1f} ms" if per_token else f"request took {where.excess_ms:,.0f} ms"
     added = sorted(where.added_ms.items(), key=lambda stage: -stage[1])
     stages = [f"{added_ms:,.0f} ms {STAGES.get(stage, stage)}" for stage, added_ms in added]
-    stages += [f"{where.untold_ms:,.0f} ms in no stage that is told"] if where.untold_ms else []
+    stages += [f"{where.untold_ms:,.0f} ms in no known stage"] if where.untold_ms else []
     stages += [f"{where.saved_ms:,.0f} ms less in the others"] if where.saved_ms and not per_token else []
     return f"A mean {took} longer" + (f": {'; '.join(stages)}" if stages else "")
 

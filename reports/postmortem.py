@@ -14,7 +14,7 @@ from analytics.incident_times import seconds_of
 from analytics.knowledge import Knowledge
 from domain.cause import Cause, CauseKind, Evidence
 from domain.incident import Incident, Indicator
-from domain.quantity import is_moment, levels_text
+from domain.quantity import amounts, is_moment
 from domain.window import duration_text, from_rfc3339
 from reports import words
 from reports.escaping import code, escaped, linked, paragraph, table_lines
@@ -32,8 +32,8 @@ from reports.incident import (
     whereabouts_lines,
 )
 
-_HEADINGS = ("Evidence", "Of", "Before", "During", "Unit", "Against the onset")
-_NUMBERS = (False, False, True, True, False, False)
+_HEADINGS = ("Evidence", "Of", "Before", "During", "Against the onset")
+_NUMBERS = (False, False, True, True, False)
 _TO_FILL_IN = ("What went well", "What went badly", "Actions")
 
 
@@ -88,7 +88,7 @@ def _summary(incident: Incident, knowledge: Knowledge) -> list[str]:
     else:
         usual, peak = duration_text(incident.baseline_ms_p99), duration_text(incident.peak_ms_p99)
         hurt = f"{requests} were slow or failed; p99 went from {usual} to {peak}"
-    end = " It goes on." if goes_on else ""
+    end = " It is still going on." if goes_on else ""
     return [escaped(f"{when}, {hurt}.{end} {_cause_words(incident.cause, knowledge)}")]
 
 
@@ -134,7 +134,7 @@ def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge) -> list[str
 def _evidence(evidence: Evidence, knowledge: Knowledge) -> tuple[str, ...]:
     return (
         knowledge.signal_title(evidence.signal),
-        str(evidence.entity),
+        f"{evidence.entity.kind} {evidence.whose}" if evidence.gpu is None else evidence.whose,
         *_levels(evidence),
         _against_onset(evidence.lead_s),
     )
@@ -146,16 +146,19 @@ def _against_onset(lead_s: float | None) -> str:
     return "with it" if round(lead_s) == 0 else f"{abs(lead_s):.0f} s {'before' if lead_s > 0 else 'after'}"
 
 
-def _levels(evidence: Evidence) -> tuple[str, str, str]:
-    """Before, during, and the unit of both."""
+def _levels(evidence: Evidence) -> tuple[str, str]:
+    """Before and during, each with its unit."""
     before, during, unit = evidence.before, evidence.during, evidence.unit
     levels = (during,) if before is None else (before, during)
     if is_moment(during, unit):
-        told = [_clock(datetime.fromtimestamp(round(one), UTC)) if is_moment(one, unit) else "0" for one in levels]
-        unit = "UTC"
+        told = [_moment(one) if is_moment(one, unit) else "0" for one in levels]
     else:
-        told, unit = levels_text(unit, *levels)
-    return ("no data" if before is None else told[0], told[-1], unit)
+        told = [" ".join(amount).rstrip() for amount in amounts(unit, *levels, of=evidence.entity.kind)]
+    return ("no data" if before is None else told[0], told[-1])
+
+
+def _moment(time_s: float) -> str:
+    return f"{_clock(datetime.fromtimestamp(round(time_s), UTC))} UTC"
 
 
 def _less_likely(incident: Incident, knowledge: Knowledge) -> list[str]:

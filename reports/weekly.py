@@ -404,7 +404,7 @@ def _incident_row(incident: Incident, noted: Mapping[str, Any], knowledge: Knowl
         "budget_spent_ratio": incident.budget_spent_ratio,
         "cost_usd": incident.cost_usd,
         "cause_kind": cause.kind.value,
-        "cause": "Cause not known" if unknown else f"{knowledge.cause_title(cause.kind)} on {cause.entity.name}",
+        "cause": "Cause not known" if unknown else f"{knowledge.cause_title(cause.kind)} on {cause.whose}",
         "cause_summary": cause.summary,
         "confidence_ratio": None if unknown else cause.confidence,
         "next_step": cause.next_steps[0] if cause.next_steps else None,

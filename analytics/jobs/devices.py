@@ -16,6 +16,7 @@ from analytics.device_faults import (
     fault_of,
     faults_at,
     gpu_samples,
+    index_by_gpu,
     named_by,
     port_samples,
     replicas_by_place,
@@ -23,6 +24,7 @@ from analytics.device_faults import (
 )
 from analytics.jobs.explaining import read_metric_signals
 from analytics.knowledge import Knowledge
+from analytics.neighbourhood import GPU_INDEX_LABEL
 from analytics.signals import Grid
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident
@@ -103,7 +105,9 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
     topology = read_topology(store)
     found = faults_at(told, _cabled(topology), known, now)
     if found:
-        found = with_riders(found, replicas_by_place(series), _services_of_replicas(store, window), topology)
+        found = with_riders(
+            found, replicas_by_place(series), _services_of_replicas(store, window), index_by_gpu(series), topology
+        )
         found = named_by(found, incidents, topology, known)
     if found != known:
         write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
@@ -129,7 +133,7 @@ class PastDeviceFaults:
         self._known: list[DeviceFault] = []
         self._stretch: DeviceStretch | None = None
         self._series = pl.DataFrame()
-        self._riders: tuple[dict[str, set[str]], dict[str, str]] | None = None
+        self._riders: tuple[dict[str, set[str]], dict[str, str], dict[str, int]] | None = None
 
     def at(self, now: datetime, incidents: Sequence[Incident]) -> list[DeviceFault]:
         """Those at `now`, which is not before the last moment that was asked for."""
@@ -143,7 +147,7 @@ class PastDeviceFaults:
         if found:
             if self._riders is None:  # of all that was read at once: who rides on a device is told, not judged
                 services = _services_of_replicas(self._store, self._stretch.window)
-                self._riders = (replicas_by_place(self._series), services)
+                self._riders = (replicas_by_place(self._series), services, index_by_gpu(self._series))
             found = with_riders(found, *self._riders, self._topology)
             found = named_by(found, incidents, self._topology, self._known)
         self._known = found
@@ -158,7 +162,7 @@ def _fault_window(now: datetime) -> Window:
 def _device_samples(store: Store, window: Window) -> tuple[pl.DataFrame, DeviceStretch]:
     """The series of what GPUs and ports told over a window, and their samples by step."""
     metrics = [metric.lower() for metric in (*GPU_METRICS, *PORT_METRICS)]
-    series = read_series(store, window, metrics, ["modelName"])
+    series = read_series(store, window, metrics, ["modelName", GPU_INDEX_LABEL])
     samples = sample_rows(read_samples(store, window, series, _FAULT_STEP_S, "last"), _FAULT_STEP_S)
     gpus = gpu_samples(series, samples, window, _FAULT_STEP_S)
     return series, DeviceStretch(window, gpus, port_samples(series, samples, window, _FAULT_STEP_S))

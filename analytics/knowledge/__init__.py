@@ -169,8 +169,7 @@ class Knowledge:
     def signal_title(self, name: str) -> str:
         """What a signal is called beside its values; one that is not known any more is made readable."""
         signal = self.signals.get(name)
-        # A moment is shown as one, whatever unit it is measured in.
-        return sentence(readable(name)) if signal is None else signal.title.removesuffix(" (Unix time)")
+        return sentence(readable(name)) if signal is None else signal.title
 
     def cause_title(self, kind: CauseKind) -> str:
         """What a kind of cause is called; one without a pattern is made readable."""

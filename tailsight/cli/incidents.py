@@ -86,12 +86,12 @@ def explain(
         say_json(explanation_to_document(explanation))
         return
     for cause in explanation.causes:
-        name = escape(cause.entity.name)
+        name = escape(cause.whose)
         out.print(f"[bold]{cause.rank}. {cause.kind}[/] {name}{_sure(cause)}", highlight=False)
         out.print(f"   {escape(cause.summary)}", highlight=False)
         if cause.rank == 1:
             for step in cause.chain:
-                out.print(f"   → {escape(step.entity.name)}: {escape(step.text)}", highlight=False)
+                out.print(f"   → {escape(step.whose)}: {escape(step.text)}", highlight=False)
             for number, step_to_take in enumerate(cause.next_steps, start=1):
                 out.print(f"   Next {number}: {escape(step_to_take)}", highlight=False)
     for ruled_out in explanation.ruled_out:
@@ -177,7 +177,7 @@ def _tell_incidents(incidents: list[Incident]) -> None:
             _lasted(incident),
             escape(f"{incident.service} {incident.indicator}"),
             f"{incident.baseline_ms_p99:,.0f} → {incident.peak_ms_p99:,.0f}",
-            escape(f"{cause.kind}\n{cause.entity.name}"),
+            escape(f"{cause.kind}\n{cause.whose}"),
             _sure(cause).strip(),
         )
     say_table(table)

@@ -47,11 +47,12 @@ def test_a_broken_gpu_is_a_ticket_that_says_what_since_when_who_rides_on_it_and_
         "gpu": "GPU-7c",
         "node": "gpu-07-03",
     }
-    assert alert.annotations["summary"] == "GPU-7c on gpu-07-03: off the bus; serves chat"
+    assert alert.annotations["summary"] == "GPU-7c of gpu-07-03: off the bus; serves chat"
+    assert told(replace(GPU, index=2)).annotations["summary"] == "GPU 2 of gpu-07-03: off the bus; serves chat"
     assert alert.annotations["cause"] == "All its series vanished while other GPUs of the node still report"
-    assert alert.annotations["impact"] == "chat-3, chat-4 of chat ride on it"
+    assert alert.annotations["impact"] == "chat-3, chat-4 of chat depend on it"
     assert alert.annotations["since"] == "2026-11-23T02:51:00Z"
-    assert "Cordon gpu-07-03 and take " in alert.annotations["next_step"]
+    assert "Cordon gpu-07-03 and move " in alert.annotations["next_step"]
     assert alert.annotations["runbook_url"] == f"{URL}/alerts#TailsightGpuUnhealthy"
 
 
@@ -67,14 +68,14 @@ def test_a_bad_link_is_told_with_the_next_step_of_its_cause() -> None:
     ("rides", "told_of"),
     [
         ({"services": ("chat", "assist", "rerank")}, "serves chat, assist and 1 more"),
-        ({"services": ()}, "under 2 replicas"),
-        ({"services": (), "replicas": ("chat-3",)}, "under 1 replica"),
+        ({"services": ()}, "2 replicas on it"),
+        ({"services": (), "replicas": ("chat-3",)}, "1 replica on it"),
         ({"services": (), "replicas": ()}, "no replica known on it"),
     ],
 )
 def test_the_summary_of_a_device_says_whom_it_may_hurt(rides: dict[str, tuple[str, ...]], told_of: str) -> None:
     alert = told(replace(GPU, **rides))  # type: ignore[arg-type]
-    assert alert.annotations["summary"] == f"GPU-7c on gpu-07-03: off the bus; {told_of}"
+    assert alert.annotations["summary"].endswith(f": off the bus; {told_of}")
 
 
 def test_each_fault_has_a_next_step_without_gaps() -> None:
@@ -116,7 +117,7 @@ def test_what_changes_is_no_label() -> None:
 
 
 def test_a_gpu_on_which_nothing_runs_is_told_as_such() -> None:
-    assert told(replace(GPU, replicas=())).annotations["impact"] == "No replica is known to run on it"
+    assert told(replace(GPU, replicas=())).annotations["impact"] == "No replica is known to depend on it"
     many = replace(GPU, replicas=tuple(f"chat-{number}" for number in range(8)))
     assert told(many).annotations["impact"].startswith("chat-0, chat-1, chat-2, chat-3, chat-4 and 3 more of chat")
 

@@ -151,7 +151,7 @@ def test_every_source_that_can_be_asked_of_the_past_is_and_tells_at_its_time(two
     assert told["SLONoData", "nobody-errors", "ticket"].starts_at == NOW
     assert 41 <= first["TailsightGpuUnhealthy", "", "page"] <= 43
     assert told["TailsightGpuUnhealthy", "", "page"].labels["gpu"] == "GPU-0"
-    assert told["TailsightGpuUnhealthy", "", "page"].annotations["impact"] == "chat-0 rides on it"
+    assert told["TailsightGpuUnhealthy", "", "page"].annotations["impact"] == "chat-0 depends on it"
     assert 65 <= first["TailsightTrafficStopped", "", "ticket"] <= 66
     assert ends["TailsightTrafficStopped", "", "ticket"] == 120
     assert 41 <= first["TailsightCostRunaway", "", "ticket"] <= 72

@@ -81,12 +81,13 @@ def test_long_names_lose_their_middle_before_anything_else_is_left_out() -> None
     )
 
 
-def test_of_a_gpu_the_uuid_goes_before_its_number_its_node_and_what_ails_it() -> None:
-    named = gpu_text("GPU-5fd4f087-86f3-7a43-b711-4771313afc50", GpuPlace("gke-prod-a100-pool-1-3f2a9c1d-x7k2", 2))
+def test_of_a_gpu_the_replica_goes_before_its_number_its_node_and_what_ails_it() -> None:
+    place = GpuPlace("gke-prod-a100-pool-1-3f2a9c1d-x7k2", 2, "chat-6c9f4b7d5-x2x7k")
+    named = gpu_text("GPU-5fd4f087-86f3-7a43-b711-4771313afc50", place)
     text = f"team-inference-chat-production: TTFT p99 4.1 s, usually 540 ms; gpu_thermal_throttle on {named}, 88 %"
-    felt = "TTFT p99 4.1 s, usually 540 ms; gpu_thermal_throttle on GPU 2 on"
+    felt = "TTFT p99 4.1 s, usually 540 ms; gpu_thermal_throttle on GPU 2 of"
     assert shortened(text, 140) == (
-        f"team-inference-…at-production: {felt} gke-prod-a1…a9c1d-x7k2 (GPU-5fd4f087…), 88 %"
+        f"team-infere…production: {felt} gke-prod-a1…a9c1d-x7k2 (chat-6c9f4b7d5-x2x7k), 88 %"
     )
     assert shortened(text, 125) == f"team-infere…roduction: {felt} gke-prod-a1…a9c1d-x7k2 …, 88 %"
 

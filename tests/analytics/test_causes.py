@@ -266,11 +266,71 @@ def test_a_cause_on_a_gpu_says_where_it_is_as_far_as_that_is_known() -> None:
     def place(near: Neighbourhood) -> GpuPlace | None:
         return explain(Findings("chat", ONSET, who, shifts, near, STEP_S), KNOWLEDGE).causes[0].gpu
 
-    assert place(replace(NEAR, gpu_indices={GPU: 2, OTHER_GPUS[0]: 3})) == GpuPlace(NODE.name, 2)
-    assert place(NEAR) == GpuPlace(NODE.name)
-    assert place(replace(NEAR, parts={})) == GpuPlace()
+    assert place(replace(NEAR, gpu_indices={GPU: 2, OTHER_GPUS[0]: 3})) == GpuPlace(NODE.name, 2, "chat-1")
+    assert place(NEAR) == GpuPlace(NODE.name, None, "chat-1")
+    assert place(replace(NEAR, parts={})) == GpuPlace(None, None, "chat-1")
     _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
     assert place(NEAR) is None, "a port's name says where it is"
+
+
+def _texts(explanation: Explanation) -> list[str]:
+    """Every sentence that tells of things: none of them is a command."""
+    told = [text for cause in explanation.causes for text in (cause.summary, *(one.text for one in cause.chain))]
+    return [*told, *(one.why for one in explanation.ruled_out)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (entity, *_) in SIGNS.items() if entity == GPU])
+def test_a_gpu_goes_by_node_number_and_replica_and_only_a_command_takes_its_uuid(kind: CauseKind) -> None:
+    uuid = "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"
+    gpu, named = Entity(EntityKind.GPU, uuid), "GPU 2 of gpu-1 (chat-1)"
+    near = Neighbourhood(
+        {gpu if one == GPU else one: replicas for one, replicas in NEAR.replicas_of.items()},
+        {NODE: frozenset({gpu, *OTHER_GPUS})},
+        {gpu: 2},
+    )
+    _, who, shifts = SIGNS[kind]
+    explanation = explained([replace(one, entity=gpu) if one.entity == GPU else one for one in shifts], who, near=near)
+    first = explanation.causes[0]
+    assert (first.kind, first.entity.name, first.whose) == (kind, uuid, named)
+    assert named in first.summary
+    assert first.evidence[0].whose == first.chain[0].whose == named
+    assert not [text for text in _texts(explanation) if uuid in text]
+    for step in first.next_steps:
+        assert step.count(uuid) == step.count(f"-i {uuid}")
+
+
+def test_a_command_takes_the_gpu_and_not_its_mig_instance() -> None:
+    mig = Entity(EntityKind.GPU, f"{GPU.name}/7")
+    near = replace(NEAR, replicas_of={**NEAR.replicas_of, mig: frozenset({"chat-1"})}, gpu_indices={mig: 2})
+    near = replace(near, parts={NODE: frozenset({mig})})
+    _, who, shifts = SIGNS[CauseKind.GPU_MEMORY_CONTENTION]
+    first = explained(
+        [replace(one, entity=mig) if one.entity == GPU else one for one in shifts], who, near=near
+    ).causes[0]
+    assert first.whose == "GPU 2 MIG 7 of gpu-1 (chat-1)"
+    assert "nvidia-smi -i GPU-1 --query" in first.next_steps[0]
+
+
+@pytest.mark.parametrize(("excess_ms", "longer"), [(703.0, "703 ms"), (29_875.0, "29.9 s")])
+def test_what_users_felt_is_told_in_seconds_from_one_on(excess_ms: float, longer: str) -> None:
+    _, who, shifts = SIGNS[CauseKind.STRAGGLER]
+    felt = explained(shifts, replace(who, excess_ms=excess_ms)).causes[0].chain[-1]
+    assert felt.text.startswith(f"a mean request takes {longer} longer, most of it in the queue")
+
+
+def test_a_sentence_a_chain_and_the_evidence_write_a_move_alike() -> None:
+    _, who, shifts = SIGNS[CauseKind.NETWORK_LINK_FAULT]
+    slower = moved("port_rate", PORT, 5e10, 1.25e10, lead_s=45)
+    first = explained([slower, *(one for one in shifts if one.entity != PORT)], who).causes[0]
+    assert first.evidence[0].move == "400 → 100 Gb/s"
+    assert first.evidence[0].unit == "B/s", "as the metric has it"
+    assert f"{first.evidence[0].move}" in first.summary
+    assert first.chain[0].text.endswith(first.evidence[0].move)
+    _, who, shifts = SIGNS[CauseKind.GPU_MEMORY_CONTENTION]
+    first = explained([moved("gpu_memory_free", GPU, 7571, 60, lead_s=15), *shifts[1:]], who).causes[0]
+    assert first.evidence[0].move == "7.39 GiB → 60 MiB"
+    assert first.evidence[0].move in first.summary
+    assert first.chain[0].text.endswith(first.evidence[0].move)
 
 
 def test_what_requests_spend_is_felt_as_it_moves_and_not_half_a_minute_later() -> None:
@@ -305,7 +365,7 @@ def test_with_no_data_at_all_the_cause_is_unknown_and_every_kind_says_what_it_wo
     explanation = explained([])
     assert explanation.causes[0].kind is CauseKind.UNKNOWN
     why = {one.kind: one.why for one in explanation.ruled_out}
-    assert why[CauseKind.TRAFFIC_SURGE] == "not looked at: no data of request_rate near these requests"
+    assert why[CauseKind.TRAFFIC_SURGE] == "not looked at: no data on request rate near these requests"
     assert why.keys() == KNOWLEDGE.patterns.keys()
 
 
@@ -634,8 +694,8 @@ def test_a_called_service_that_is_slow_for_no_known_reason_is_its_callers_cause(
     assert alone.causes[0].kind is CauseKind.UNKNOWN
     (cause,) = called.causes
     assert (cause.kind, cause.entity) == (CauseKind.UPSTREAM_DEPENDENCY, Entity(EntityKind.SERVICE, "retriever"))
-    assert cause.summary.startswith("retriever, which chat calls, is slow by itself")
-    assert "Wake the owner of retriever" in cause.next_steps[0]
+    assert cause.summary.startswith("retriever, called by chat, is slow by itself")
+    assert "Page the owner of retriever" in cause.next_steps[0]
     assert CauseKind.UPSTREAM_DEPENDENCY not in {one.kind for one in called.ruled_out}
 
 

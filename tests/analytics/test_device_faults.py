@@ -128,7 +128,7 @@ def test_an_xid_from_before_all_that_is_seen_is_told_while_it_is_the_last_one() 
 def test_a_row_that_waits_for_a_reset_is_told() -> None:
     (found,) = gpu_faults(gpus({PENDING: course(0, {range(25, 30): 1})}), WINDOW)
     assert (found.state, found.since) == (GpuState.MEMORY_FAULT, WINDOW.start + timedelta(minutes=25))
-    assert "waits for a reset" in found.reason
+    assert "pending until a reset" in found.reason
 
 
 def test_heat_is_told_only_when_it_lasts() -> None:
@@ -297,11 +297,15 @@ CABLE = Topology({"node": Node("node", ports={"mlx5_0/1": SwitchPort("leaf", 3)}
 def test_the_replicas_and_services_on_a_device_are_told() -> None:
     far = fault(PortState.BAD_LINK, Entity(EntityKind.PORT, "leaf/3"), node="leaf")
     places, services = {"GPU-0": {"chat-0"}, "node": {"chat-0", "chat-1"}}, {"chat-0": "chat", "chat-1": "chat"}
-    of_gpu, of_port, of_switch = with_riders([fault(), fault(PortState.DOWN, PORT), far], places, services, CABLE)
+    of_gpu, of_port, of_switch = with_riders(
+        [fault(), fault(PortState.DOWN, PORT), far], places, services, {"GPU-0": 2}, CABLE
+    )
     assert (of_gpu.replicas, of_gpu.services) == (("chat-0",), ("chat",))
     assert of_port.replicas == of_switch.replicas == ("chat-0", "chat-1")
-    (gone,) = with_riders([of_gpu], {}, {}, CABLE)
+    (gone,) = with_riders([of_gpu], {}, {}, {}, CABLE)
     assert gone.replicas == ("chat-0",)
+    assert (of_gpu.whose, of_port.whose) == ("GPU 2 of node (chat-0)", PORT.name)
+    assert gone.whose == of_gpu.whose, "what was known stays"
 
 
 def test_a_page_that_names_a_device_is_told_with_its_fault_when_that_is_new() -> None:

@@ -162,7 +162,7 @@ def test_an_xid_of_the_application_is_told_for_five_minutes_and_is_no_fault_of_t
     samples = node(changes={(0, XID): from_step(1, 0, code, 20)}, steps=20)
     assert timeline(samples, GpuState.APPLICATION_ERROR) == list(range(1, 12))
     assert told(samples, step=5) == (GpuState.APPLICATION_ERROR,)
-    assert "no fault of the hardware" in gpu_findings(samples, 5)[0].worst.reason
+    assert "no hardware fault" in gpu_findings(samples, 5)[0].worst.reason
     assert not FAULTS & set(told(samples))
 
 

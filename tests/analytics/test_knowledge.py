@@ -119,7 +119,7 @@ def test_the_examples_of_next_steps_hold() -> None:
 def test_signals_and_causes_bear_their_titles_and_what_is_not_known_any_more_is_made_readable() -> None:
     assert KNOWLEDGE.signal_title("symbol_errors") == "Symbol errors"
     assert KNOWLEDGE.signal_title("some_old:signal") == "Some old signal"
-    assert KNOWLEDGE.signal_title("engine_start") == "Engine started", "a moment is shown as one"
+    assert KNOWLEDGE.signal_title("engine_start") == "Engine start"
     assert KNOWLEDGE.cause_title(CauseKind.NETWORK_LINK_FAULT) == "Bad link"
     assert KNOWLEDGE.cause_title(CauseKind.UNKNOWN) == "Cause unknown"
 

@@ -101,7 +101,7 @@ def test_a_port_that_waits_without_being_full_is_a_victim() -> None:
     assert timeline(samples, PortState.CONGESTED) == list(range(10, 20))
     (found, *_) = port_findings(samples, 15)
     assert found.worst.numbers["transmit_wait_ratio"] == pytest.approx(0.2)
-    assert "further on" in found.worst.reason
+    assert "downstream" in found.worst.reason
 
 
 def test_a_full_port_that_waits_is_the_cause_not_a_victim() -> None:
@@ -169,7 +169,7 @@ def test_counters_of_all_ports_that_fall_at_once_may_mean_a_restart() -> None:
     falls = during(0, 12, 0, 200)
     assert reason_at(device({(0, RECOVERIES): falls}), 12).startswith("somebody cleared counters since")
     everywhere = device({(row, RECOVERIES): falls for row in range(4)})
-    assert reason_at(everywhere, 12).startswith("its device started anew, or somebody")
+    assert reason_at(everywhere, 12).startswith("its device restarted, or somebody")
 
 
 def test_a_counter_that_was_nearly_full_is_cleared_alone() -> None:
@@ -257,11 +257,11 @@ def test_why_there_is_no_data_is_told() -> None:
         return reason_at(PortSamples(samples.devices, samples.values, STEP_S, answered), 10)
 
     always, never = np.ones(STEPS, dtype=np.bool_), np.zeros(STEPS, dtype=np.bool_)
-    all_gone = "its device answers, but tells nothing of any port: one bad file removes all of them"
+    all_gone = "its device answers, but reports no port: one bad file removes all of them"
     assert reason({"leaf-0": always}) == all_gone
     assert reason({"leaf-0": never}) == "its device was not scraped"
     assert reason({}) == "nothing of its device was scraped"
-    assert reason_at(without(device(), [0], [10]), 10) == "it tells nothing while other ports of its device do"
+    assert reason_at(without(device(), [0], [10]), 10) == "it reports nothing while other ports of its device do"
 
 
 def test_a_port_without_a_rate_is_not_called_unused() -> None:

@@ -83,8 +83,8 @@ def incident() -> Incident:
                     entity=BAD_PORT,
                     confidence=0.93,
                     lead_s=50.0,
-                    summary="gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 1/s; retransmissions slow "
-                    "every transfer through it.",
+                    summary="gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 per second; every "
+                    "transfer through it is slowed.",
                     evidence=(
                         Evidence("symbol_errors", BAD_PORT, 0.37, 85.4, "1/s", 0.99, 50.0),
                         Evidence("transfer_time", transfer, 41.0, 2_930.0, "ms", 0.97, 0.0),
@@ -98,7 +98,7 @@ def incident() -> Incident:
                     chain=(
                         Step(BAD_PORT, "symbol errors 0.37 → 85.4 per second", 50.0),
                         Step(transfer, "time to first token outside queue and prefill 41 → 2,930 ms", 0.0),
-                        Step(transfer, "KV cache in use 61% → 93%", -90.0),
+                        Step(transfer, "KV cache usage 61% → 93%", -90.0),
                         Step(
                             Entity(EntityKind.SERVICE, "chat"),
                             "a mean request takes 612 ms longer, most of it before the first token, "
@@ -114,7 +114,7 @@ def incident() -> Incident:
                     confidence=0.31,
                     lead_s=-90.0,
                     summary="The KV cache of chat-4 is full: its own requests wait for blocks or are preempted "
-                    "(KV cache in use 61% → 93%).",
+                    "(KV cache usage 61% → 93%).",
                     evidence=(
                         Evidence("kv_cache_usage", transfer, 0.61, 0.93, "ratio", 0.8, -90.0),
                         Evidence("replica_start", transfer, 0.0, 1.0, "replicas", 0.5, 50.0),
@@ -171,7 +171,7 @@ def earlier_incident() -> Incident:
                     entity=Entity(EntityKind.SERVICE, "rerank"),
                     confidence=0.0,
                     lead_s=None,
-                    summary="No cause clears the bar: where the time went is not known.",
+                    summary="No known cause fits: where the time went is not known.",
                     evidence=(),
                     next_steps=("Open the slowest traces below: what do they share?",),
                 ),
@@ -221,7 +221,7 @@ def released_incident() -> Incident:
                     explained_ratio=1.0,
                     chain=(
                         Step(version, "failures on the version against the other 0% → 42%", 45.0),
-                        Step(replica, "replica started", 15.0),
+                        Step(replica, "replica start no → yes", 15.0),
                         Step(Entity(EntityKind.SERVICE, "rerank"), "13.0% of the requests are slow or fail", 0.0),
                     ),
                 ),

@@ -73,7 +73,7 @@ def test_an_incident_opened_by_its_address_tells_the_cause_first(open_page: Open
         page.get_by_role("img", name=re.compile("^Added to a mean request: 104 ms in the queue, 497 ms"))
     ).to_be_visible()
     expect(page.locator("#incident-whereabouts .pair")).to_have_count(3)
-    expect(page.locator("#incident-uncharted")).to_contain_text("Replica started chat-4")
+    expect(page.locator("#incident-uncharted")).to_contain_text("Replica start chat-4")
     expect(page.locator(".tile")).to_have_count(32)
     expect(page.locator(".node-affected code")).to_have_text("gpu-07-03")
     expect(page.get_by_role("img", name=re.compile("What moved with the spike: Symbol errors"))).to_be_visible()

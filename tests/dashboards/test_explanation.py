@@ -30,7 +30,7 @@ _CHAINED = Explanation((replace(_FOUND.causes[0], chain=_CHAIN, explained_ratio=
 def test_causes_come_by_rank_with_confidence_and_evidence() -> None:
     told = words(why(_FOUND, Indicator.TTFT, KNOWLEDGE))
     assert "1 Bad link 93 % gpu-07-03/mlx5_2/1 it has a bad link" in told
-    assert "Symbol errors 0.37 → 85.4 /s , 50 s earlier" in told
+    assert "Symbol errors 0.37 → 85.4 per second , 50 s earlier" in told
     assert told.index("Bad link") < told.index("KV cache full")
     assert "KV cache full gpu-07-03/mlx5_2/1" in told, "a further cause bears no number: only the first is calibrated"
 
@@ -38,7 +38,7 @@ def test_causes_come_by_rank_with_confidence_and_evidence() -> None:
 def test_causes_and_signals_are_called_as_a_site_calls_them() -> None:
     aside = Explanation((_FOUND.causes[1],), (RuledOut(CauseKind.NETWORK_LINK_FAULT, "no errors"),))
     assert "1 Dim optics 93 %" in words(why(_FOUND, Indicator.TTFT, OWN_TITLES))
-    assert "Dirty symbols 0.37 → 85.4 /s" in words(why(_FOUND, Indicator.TTFT, OWN_TITLES))
+    assert "Dirty symbols 0.37 → 85.4 per second" in words(why(_FOUND, Indicator.TTFT, OWN_TITLES))
     assert "Dim optics : no errors" in words(why(aside, Indicator.TTFT, OWN_TITLES))
     assert "Dirty symbols" in words(uncharted([_SYMBOLS], OWN_TITLES))
 
@@ -109,9 +109,7 @@ def _folds(ruled_out: tuple[RuledOut, ...]) -> list[bool]:
 
 def test_evidence_without_a_course_is_told_in_words_with_whose_it_is() -> None:
     slower = Evidence("version_time", Entity(EntityKind.VERSION, "0.11.3"), 210.0, 340.0, "ms", 1.0, 45.0)
-    assert words(uncharted([slower], KNOWLEDGE)).endswith(
-        "the version against the other 0.11.3 210 → 340 ms , 45 s earlier"
-    )
+    assert words(uncharted([slower], KNOWLEDGE)).endswith("Version request time 0.11.3 210 → 340 ms , 45 s earlier")
     assert uncharted([], KNOWLEDGE) is None
 
 

@@ -281,7 +281,7 @@ def test_the_title_of_a_band_is_short_on_a_phone_and_names_the_gpu_first() -> No
     gpu = Entity(EntityKind.GPU, "GPU-b21b02bf-bc0b-43f0-8849-2db4c1ad66a4")
     told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence(entity=gpu)))
     for name, wide, narrow in (
-        ("gpu-02-02 GPU 7, assist-with-a-long-name-3", "gpu-02-02 GPU 7, assist-with-a-long-name-3", "gpu-02-02 GPU 7"),
+        ("GPU 7 of gpu-02-02 (assist-with-a-long-name-3)",) * 2 + ("GPU 7 of gpu-02-02",),
         (gpu.name, gpu.name, "GPU-b21b02bf-bc0b-43f0-8849-2…"),
     ):
         figure = figures.evidence_multiples(_series(gpu, [0.0, 85.0]), told, window=HOUR, names={gpu.name: name})
@@ -374,7 +374,21 @@ def test_a_band_tells_when_its_signal_moved_and_how_far() -> None:
     told = incident(cause(CauseKind.NETWORK_LINK_FAULT, _evidence()))
     figure = figures.evidence_multiples(_series(PORT, [0.0, 1.0, 85.0]), told, window=HOUR)
     notes = [note["text"].replace("\N{NO-BREAK SPACE}", " ") for note in figure["layout"]["annotations"]]
-    assert "<b>50 s earlier</b><br>0.37 → 85.4 /s" in notes
+    assert "<b>50 s earlier</b><br>0.37 → 85.4 per second" in notes
+
+
+@pytest.mark.parametrize(
+    ("entity", "title", "move"),
+    [(PORT, "Gb/s", "400 → 100 Gb/s"), (Entity(EntityKind.GPU, "GPU-7c"), "GB/s", "50 → 12.5 GB/s")],
+)
+def test_a_band_is_in_the_unit_that_its_change_is_told_in(entity: Entity, title: str, move: str) -> None:
+    evidence = Evidence("port_rate", entity, 5e10, 1.25e10, "B/s", 0.99, 50.0)
+    told = incident(cause(CauseKind.NETWORK_LINK_FAULT, evidence))
+    figure = figures.evidence_multiples(_series(entity, [5e10, 1.25e10], "port_rate"), told, window=HOUR)
+    (trace,) = figure["data"]
+    assert f"{trace['y'][0]:g} → {trace['y'][1]:g} {title}" == move
+    assert trace["hovertemplate"].endswith(f"%{{y:.4~g}} {title}<extra></extra>")
+    assert any(move in note["text"] for note in figure["layout"]["annotations"])
 
 
 def test_charts_above_each_other_line_up() -> None:

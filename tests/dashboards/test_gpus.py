@@ -57,7 +57,7 @@ def test_a_gpu_is_called_by_its_node_index_and_newest_replica() -> None:
         ("n1", "G-1", 10, "chat-1"),
         ("n2", "G-3", None, None),
     ]
-    assert gpu_names(described(_GPUS)) == {"G-1": "n1 GPU 10, chat-1", "G-2": "n1 GPU 0, chat-0"}
+    assert gpu_names(described(_GPUS)) == {"G-1": "GPU 10 of n1 (chat-1)", "G-2": "GPU 0 of n1 (chat-0)"}
 
 
 def test_a_gpu_without_samples_has_no_mean() -> None:

@@ -501,9 +501,7 @@ def test_what_moved_with_it_has_a_band_for_each_evidence_that_is_kept(pages: Ask
     names = [trace["name"] for trace in answer[_FIGURE % "incident-evidence"]["data"]["data"]]
     assert names[0] == "Symbol errors of gpu-07-03/mlx5_2/1"
     assert len(names) == 3
-    assert words(answer["incident-uncharted"]["children"]).endswith(
-        "Replica started chat-4 0 → 1 replicas , 50 s earlier"
-    )
+    assert words(answer["incident-uncharted"]["children"]).endswith("Replica start chat-4 0 → 1 , 50 s earlier")
 
 
 def test_where_frames_the_node_of_the_port(pages: Asker) -> None:

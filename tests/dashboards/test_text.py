@@ -4,10 +4,10 @@ import pytest
 
 from analytics.knowledge import shipped_knowledge
 from dashboards import text
-from domain.cause import CauseKind, Evidence
+from domain.cause import CauseKind
 from domain.entity import EntityKind
 from domain.incident import Indicator
-from tests.dashboards.frames import HOUR, NOON, PORT, cause, incident, minutes_ago, objective
+from tests.dashboards.frames import HOUR, NOON, cause, incident, minutes_ago, objective
 from tests.own_titles import OWN_TITLES
 
 
@@ -87,23 +87,6 @@ def test_a_share_too_small_to_show_is_not_zero() -> None:
     assert [text.percent_whole(ratio) for ratio in (0.0, 0.0004, 0.01, 0.5)] == ["0 %", "<1 %", "1 %", "50 %"]
 
 
-@pytest.mark.parametrize(
-    ("before", "during", "unit", "words"),
-    [
-        (0.37, 85.4, "1/s", "0.37 → 85.4 /s"),
-        (0.61, 0.93, "ratio", "61 → 93 %"),
-        (41.0, 2_930.0, "ms", "41 ms → 2.9 s"),
-        (512.0, 71_680.0, "MiB", "512 MiB → 70 GiB"),
-        (None, 3.0, "requests", "no data before → 3 requests"),
-        (1_795_479_584.0, 1_795_915_500.0, "s", "24 Nov 00:19:44 → 29 Nov 01:25:00"),
-    ],
-)
-def test_a_change_names_its_unit_once_where_both_values_share_it(
-    before: float | None, during: float, unit: str, words: str
-) -> None:
-    assert text.change(Evidence("symbol_errors", PORT, before, during, unit, 0.9, None)) == words
-
-
 def test_every_kind_of_thing_has_a_title() -> None:
     assert [text.entity_title(kind) for kind in (EntityKind.GPU, EntityKind.NODE, EntityKind.VERSION)] == [
         "GPU",
@@ -137,10 +120,6 @@ def test_an_objective_and_an_incident_have_a_title() -> None:
     assert text.incident_title(incident()) == "TTFT p99 at 4.1 s on chat"
     assert text.incident_lasted(incident(), NOON) == timedelta(minutes=20)
     assert text.incident_lasted(incident(ended_at=minutes_ago(15)), NOON) == timedelta(minutes=5)
-
-
-def test_what_is_there_or_not_is_told_in_words() -> None:
-    assert [text.quantity(value, "flag") for value in (0.0, 0.4, 1.0)] == ["no", "40 % of the time", "yes"]
 
 
 def test_dollars_that_are_not_known_are_a_dash() -> None:

@@ -35,7 +35,7 @@ def test_the_stages_that_took_longer_are_drawn_and_told_in_milliseconds() -> Non
 
 def test_time_that_no_stage_tells_is_not_left_out() -> None:
     told = words(show_whereabouts(Whereabouts(500.0, {"queue_ms": 100.0}, ()), Indicator.LATENCY))
-    assert "In the queue 100 ms In no stage that is told 400 ms" in told
+    assert "In the queue 100 ms In no known stage 400 ms" in told
 
 
 def test_where_the_time_per_token_spiked_the_rise_is_that_of_a_token() -> None:

@@ -14,7 +14,7 @@ BAD_LINK = Cause(
     entity=PORT,
     confidence=0.93,
     lead_s=50.0,
-    summary="gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 1/s; retransmissions slow every transfer.",
+    summary="gpu-07-03/mlx5_2/1 has a bad link: symbol errors 0.37 → 85.4 per second; every transfer is slowed.",
     evidence=(
         Evidence("symbol_errors", PORT, 0.37, 85.4, "1/s", 0.99, 50.0),
         Evidence("transfer_time", REPLICA, None, 1340.0, "ms", 0.97, -15.0),
@@ -24,7 +24,7 @@ BAD_LINK = Cause(
     explained_ratio=0.97,
     chain=(
         Step(PORT, "symbol errors 0.37 → 85.4 per second", 50.0),
-        Step(REPLICA, "time to first token outside queue and prefill 41 → 1,340 ms", -15.0),
+        Step(REPLICA, "time to first token outside queue and prefill 41 ms → 1.34 s", -15.0),
         Step(Entity(EntityKind.SERVICE, "chat"), "a mean request takes 1,240 ms longer, most of it in the queue", 0.0),
     ),
 )
@@ -82,7 +82,7 @@ UNEXPLAINED = Incident(
                 entity=Entity(EntityKind.SERVICE, "embeddings"),
                 confidence=0.0,
                 lead_s=None,
-                summary="No cause clears the bar.",
+                summary="No known cause fits.",
                 evidence=(),
                 next_steps=(),
             ),

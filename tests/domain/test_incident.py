@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from domain.cause import CauseKind, Explanation
-from domain.entity import GpuPlace
+from domain.cause import CauseKind, Evidence, Explanation, Step
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.incident import Incident, from_document, to_document
 from tests.domain.examples import BAD_LINK, PAGING, UNEXPLAINED
 
@@ -16,7 +16,7 @@ INCIDENT_KEYS = [
     *("scope", "services_affected"),
 ]
 CAUSE_KEYS = ["rank", "kind", "entity", "confidence", "lead_s", "summary", "evidence", "next_steps"]
-CAUSE_KEYS += ["explained_ratio", "chain", "gpu"]
+CAUSE_KEYS += ["explained_ratio", "chain", "gpu", "gpus"]
 EVIDENCE_KEYS = ["signal", "entity", "before", "during", "unit", "score", "lead_s"]
 
 
@@ -32,6 +32,19 @@ def test_where_a_gpu_is_survives_it_too_and_is_unknown_in_a_document_of_before(p
     assert from_document(document) == incident
     del document["causes"][0]["gpu"]
     assert from_document(document).cause.gpu is None
+
+
+def test_where_the_gpus_of_evidence_and_chain_are_survives_it_and_is_unknown_in_a_document_of_before() -> None:
+    gpu, place = Entity(EntityKind.GPU, "GPU-7c"), GpuPlace("gpu-07-03", 2, "chat-3")
+    evidence = Evidence("gpu_memory_free", gpu, 7_567.0, 60.0, "MiB", 0.9, 50.0, place)
+    cause = replace(
+        BAD_LINK, evidence=(evidence,), chain=(Step(gpu, "GPU memory free 7.39 GiB → 60 MiB", 50.0, place),)
+    )
+    document = json.loads(json.dumps(to_document(replace(PAGING, explanation=Explanation((cause,), ())))))
+    assert from_document(document).cause == cause
+    assert evidence.whose == cause.chain[0].whose == "GPU 2 of gpu-07-03 (chat-3)"
+    del document["causes"][0]["gpus"]
+    assert from_document(document).cause.evidence[0].whose == "GPU-7c"
 
 
 def test_the_document_has_the_promised_keys_and_no_others() -> None:

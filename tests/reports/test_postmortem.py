@@ -102,7 +102,7 @@ def test_notes_and_moments_stand_in_one_line_of_time_whatever_their_order() -> N
 def test_one_that_goes_on_says_so() -> None:
     told = _told(PAGING)
     assert "Since 2026-11-23 02:41:00 UTC, 18,420 requests of chat (31%) were slow or failed" in told
-    assert " It goes on. " in told
+    assert " It is still going on. " in told
     assert "| To mitigate | not known | the onset |" in told
     assert "Not recorded: notified, acknowledged, mitigated, closed." in told
 
@@ -118,10 +118,10 @@ def test_evidence_has_a_row_each_with_what_was_before_during_and_its_unit() -> N
     causes = (replace(BAD_LINK, evidence=(*BAD_LINK.evidence, started)),)
     told = _told(replace(_OVER, explanation=replace(_OVER.explanation, causes=causes)))
     port = r"port gpu-07-03/mlx5\_2/1"
-    assert f"| Symbol errors | {port} | 0.37 | 85.4 | per second | 50 s before |" in told
-    assert "| replica chat-3 | no data | 1,340 | ms | 15 s after |" in told
-    assert f"| Link error recoveries | {port} | 0 | 0.05 | per second | not known |" in told
-    assert f"| Engine started | {port} | 2026-11-24 00:19:44 | 2026-11-29 01:25:00 | UTC | 15 s before" in told
+    assert f"| Symbol errors | {port} | 0.37 per second | 85.4 per second | 50 s before |" in told
+    assert "| replica chat-3 | no data | 1.34 s | 15 s after |" in told
+    assert f"| Link error recoveries | {port} | 0 per second | 0.05 per second | not known |" in told
+    assert f"| Engine start | {port} | 2026-11-24 00:19:44 UTC | 2026-11-29 01:25:00 UTC | 15 s before" in told
 
 
 def _named(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from analytics.cost.allocation import ALLOCATION, bill_usd
 from analytics.knowledge import shipped_knowledge
 from domain.cause import CauseKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.slo import SloState
 from domain.window import Window
 from reports.weekly import SCHEMA, WeeklyFacts, first_actions, week_at, week_before, week_of, weekly_document
@@ -158,6 +159,15 @@ def test_causes_are_called_as_a_site_calls_them() -> None:
     told = [row["cause"] for row in rows if row["cause_kind"] == "network_link_fault"]
     assert told
     assert all(cause.startswith("Dim optics on ") for cause in told)
+
+
+def test_a_gpu_goes_by_its_node_and_number_and_not_by_its_uuid() -> None:
+    (incident, *_) = incidents()
+    gpu, place = Entity(EntityKind.GPU, "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"), GpuPlace("gpu-07-03", 2, "chat-5")
+    cause = replace(incident.cause, kind=CauseKind.GPU_FAULT, entity=gpu, gpu=place)
+    found = replace(incident, explanation=replace(incident.explanation, causes=(cause,)))
+    (row, *_) = weekly_document(replace(EMPTY, incidents=(found,)))["incidents"]["all"]
+    assert row["cause"] == "GPU fault on GPU 2 of gpu-07-03 (chat-5)"
 
 
 def test_an_incident_that_spent_a_fifth_of_a_budget_is_due_a_postmortem() -> None:
