@@ -122,7 +122,7 @@ def test_an_xid_from_before_all_that_is_seen_is_told_while_it_is_the_last_one() 
     (found,) = gpu_faults(gpus({XID: 95}), WINDOW)
     assert found.state is GpuState.MEMORY_FAULT
     assert found.reason.startswith("XID 95: ")
-    assert found.reason.endswith("its last error still")
+    assert found.reason.endswith("still its last error")
 
 
 def test_a_row_that_waits_for_a_reset_is_told() -> None:

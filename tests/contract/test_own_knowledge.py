@@ -116,4 +116,4 @@ def test_where_a_gpu_is_that_is_to_blame_is_told_as_its_exporter_tells_it(
     dim_light.load_otlp("otel_metrics_gauge", payload, token="dcgm")
     cause = explain_window(dim_light, "chat", SPIKE, settings=AnalyzeSettings(own_settings.spikes)).causes[0]
     assert (cause.kind, cause.entity.name) == (CauseKind.PCIE_DEGRADED, "GPU-of-gpu-03")
-    assert cause.gpu == GpuPlace("gpu-03", 2)
+    assert cause.gpu == GpuPlace("gpu-03", 2, "chat-3")
