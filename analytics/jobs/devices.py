@@ -105,7 +105,7 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
         incidents: those going on: a fault that a page names already is told as its cause.
     """
     window = _fault_window(now)
-    known = [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
+    known = known_faults(store)
     series, told = _device_samples(store, window)
     topology = read_topology(store)
     found = faults_at(told, _cabled(topology), known, now)
@@ -115,6 +115,11 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
     if found != known:
         write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
     return found
+
+
+def known_faults(store: Store) -> list[DeviceFault]:
+    """The faults as the newest look told them."""
+    return [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
 
 
 class PastDeviceFaults:
