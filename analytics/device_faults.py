@@ -80,7 +80,7 @@ GPU_METRICS: tuple[str, ...] = (
 """What faults of GPUs are told from."""
 
 _NO_FAULT = (SENT, RECEIVED, PACKETS_SENT, PACKETS_RECEIVED, WAIT, DISCARDS)
-PORT_NAMES: Mapping[str, str] = {metric: name for metric, (name, _) in (NODE_EXPORTER | SWITCH_PORTS).items()}
+PORT_NAMES: Mapping[str, str] = {metric: name for metric, (name, _) in {**NODE_EXPORTER, **SWITCH_PORTS}.items()}
 """What each metric of a port is called by `analytics.port_states`; each is in the unit that it has there."""
 PORT_METRICS: tuple[str, ...] = tuple(metric for metric, name in PORT_NAMES.items() if name not in _NO_FAULT)
 """What faults of links are told from, of hosts and of switches. How full a link is, is no fault of its own."""
@@ -185,7 +185,7 @@ def gpu_samples(
     known = series.filter(pl.col("gpu").is_not_null() & pl.col("metric").is_in(list(names)))
     if known.is_empty():
         return None
-    models = known.select("gpu", model=pl.col("labels").list.first()).drop_nulls().unique("gpu")
+    models = known.select("gpu", model=pl.col("labels").list.first()).filter(pl.col("model") != "").unique("gpu")
     model_of = dict(models.iter_rows())
     # The same GPU may be told of by two series of a metric, after its pod was changed: they are one row.
     gpus = tuple(
@@ -197,9 +197,9 @@ def gpu_samples(
         )
     )
     rows = pl.DataFrame({"node": [gpu.node for gpu in gpus], "gpu": [gpu_name(gpu) for gpu in gpus]})
-    named = known.select(
-        "series_id", "gpu", pl.col("metric").replace_strict(names), pl.col("node").fill_null("")
-    ).join(rows.with_row_index("row"), on=["node", "gpu"])
+    named = known.select("series_id", "gpu", pl.col("metric").replace_strict(names), pl.col("node").fill_null("")).join(
+        rows.with_row_index("row"), on=["node", "gpu"]
+    )
     return GpuSamples(gpus, _matrices(named, samples, len(gpus), window, step_s), step_s)
 
 

@@ -228,6 +228,12 @@ def port_loads(samples: PortSamples) -> PortLoads:
     return PortLoads(evidence.rate_bytes_per_s, sent, received, evidence.util_ratio, evidence.wait_ratio)
 
 
+def waiting_ratio(ticks_per_s: Matrix, rate_bytes_per_s: Matrix, tick_bytes: int = TICK_BYTES) -> Matrix:
+    """The share of the time in which a port had data to send and no credit for it, from its transmit wait."""
+    found: Matrix = ticks_per_s * tick_bytes / rate_bytes_per_s
+    return found
+
+
 class _Evidence(Evidence[Port]):
     """What the states rest on: all of it (ports, steps)."""
 
@@ -247,7 +253,7 @@ class _Evidence(Evidence[Port]):
         self.rate_bytes_per_s = np.where(rate > 0, rate, np.nan)
         sent, received = (self.per_s(name) / self.rate_bytes_per_s for name in (SENT, RECEIVED))
         self.util_ratio = np.fmax(sent, received)
-        self.wait_ratio = self.per_s(WAIT) * samples.tick_bytes / self.rate_bytes_per_s
+        self.wait_ratio = waiting_ratio(self.per_s(WAIT), self.rate_bytes_per_s, samples.tick_bytes)
 
     def per_s(self, name: str) -> Matrix:
         """Growth per second; NaN where unknown, a lower bound where the counter was cleared or has just filled."""
