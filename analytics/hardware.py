@@ -54,7 +54,9 @@ LEVEL_METRICS = (
 )
 """What the state and the levels of a GPU are told from, by DCGM field name."""
 
-_LOAD_STEPS = 5  # how full a port is, is the mean of so many
+_LOAD_STEPS = 3  # how full a port is, is the mean of so many
+# A link within its bit error rate counts some symbol errors; so many are worth a look before they are a fault.
+_STRAY, _STRAY_PER_HOUR = (SYMBOL_ERRORS, RECEIVE_ERRORS), 120
 # A fault that passes by itself and was heard of last so long ago may be over: nobody has looked since.
 _FAULT_KEPT = timedelta(minutes=15)
 
@@ -162,7 +164,7 @@ class PortNow:
     """One port. `far_end` is the port at the other end of its cable, `errors` what it counted in a window.
 
     `is_used` is false of a port that is down and that no cable is known of; `is_device_silent` true where no port of
-    its device tells anything.
+    its device tells anything. `has_many_errors` says that it counted more than a good link does now and then.
     """
 
     port: Port
@@ -177,6 +179,7 @@ class PortNow:
     silent_since: datetime | None = None
     is_used: bool = True
     is_device_silent: bool = False
+    has_many_errors: bool = False
 
     @property
     def name(self) -> str:
@@ -192,7 +195,7 @@ class PortNow:
     def says_something(self) -> bool:
         """Is there anything that deserves to be read at first sight."""
         is_told_by_device = self.is_device_silent and self.grade is Grade.DOUBT
-        return self.is_used and not is_told_by_device and bool(self.troubles or self.errors)
+        return self.is_used and not is_told_by_device and bool(self.troubles or self.has_many_errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +393,7 @@ def _newest(values: Matrix) -> NDArray[np.float64]:
 def ports_now(
     samples: PortSamples,
     errors: Mapping[Port, Mapping[str, float]],
+    errors_s: float,
     last_seen: Mapping[tuple[str, str], datetime],
     topology: Topology,
     faults: Sequence[DeviceFault],
@@ -400,6 +404,7 @@ def ports_now(
     Args:
         samples: of the last minutes, of whole devices.
         errors: what each counted in a longer window, by the names of `ERRORS`; one without any need not be there.
+        errors_s: seconds of that window.
         last_seen: by device and name, when those that told nothing in the samples did so last.
         topology: what leads where.
         faults: those that are remembered.
@@ -433,6 +438,7 @@ def ports_now(
                 silent_since=last_seen.get((port.device, port.name)),
                 is_used=not is_down or bool(was_up[row]) or entity in ends or bool(known),
                 is_device_silent=port.device not in telling,
+                has_many_errors=_are_many(errors.get(port, {}), errors_s),
             )
         )
     return tuple(sorted(found, key=_port_order))
@@ -463,6 +469,12 @@ def waits_as_ratio(signals: Sequence[SignalMatrix]) -> list[SignalMatrix]:
     ]
 
 
+def _are_many(errors: Mapping[str, float], seconds: float) -> bool:
+    """Are they more than what a good link counts: a symbol error now and then, and what that did to a packet."""
+    stray = sum(errors.get(name, 0.0) for name in _STRAY)
+    return any(errors.get(name) for name in ERRORS if name not in _STRAY) or stray * 3600 / seconds > _STRAY_PER_HOUR
+
+
 def far_ends(topology: Topology) -> dict[Entity, Entity]:
     """Of each end of each cable that is known the other one."""
     found: dict[Entity, Entity] = {}
@@ -474,10 +486,10 @@ def far_ends(topology: Topology) -> dict[Entity, Entity]:
 
 
 def _port_order(one: PortNow) -> tuple[object, ...]:
-    """Troubles first, then errors, then waiting and load."""
+    """Troubles first, then errors, then waiting and load, as far as they differ to the eye."""
     rank = _rank(one.troubles[0]) if one.troubles and one.is_used else (len(_ORDER), 0)
-    load = (-(one.wait_ratio or 0.0), -(one.utilization_ratio or 0.0))
-    return (not one.is_used, rank, -sum(one.errors.values()), *load, one.port)
+    load = (-round(one.wait_ratio or 0.0, 2), -round(one.utilization_ratio or 0.0, 1))
+    return (not one.is_used, rank, not one.has_many_errors, -sum(one.errors.values()), *load, one.port)
 
 
 def _lately(values: Matrix) -> list[float | None]:

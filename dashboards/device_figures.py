@@ -128,7 +128,7 @@ def _axis(band: _Band, index: int, count: int) -> Figure:
         "domain": [1 - (index + 1) / count + _GAP_PX / (_BAND_PX * count), _top(index, count)],
         "range": [low - (high - low) * 0.03, high + (high - low) * _HEADROOM_RATIO],
         "tickvals": [low, high],
-        "ticktext": [text.quantity(edge / factor, band.unit) for edge in (low, high)],
+        "ticktext": ["0" if edge == 0 else text.quantity(edge / factor, band.unit) for edge in (low, high)],
         "showgrid": False,
         "fixedrange": True,
     }

@@ -18,8 +18,8 @@ from domain.entity import EntityKind
 _ROOMY_NODES_MOST = 24  # so few are drawn with the number in each cell
 _COOL_CELSIUS, _HOT_CELSIUS = 30.0, 95.0
 _BOARD_WATTS = 1_000.0  # stands for the limit of a GPU that does not tell it
-_MARKS: Mapping[Grade, str] = MappingProxyType({Grade.FAULT: "!", Grade.STRAIN: "~", Grade.DOUBT: "?"})
 _BY_NAME = "name"
+_UNBROKEN = "\N{NO-BREAK SPACE}"
 _FIRST_MEASURE = "utilisation"
 
 
@@ -128,11 +128,11 @@ def legend(measure: Measure, gpus: Sequence[GpuNow]) -> Component:
     grades = {one.grade for one in gpus if not one.is_silent}
     meanings = {Grade.FAULT: "fault", Grade.STRAIN: "strained", Grade.DOUBT: "in doubt"}
     marks = [
-        html.Span([html.Span(_MARKS[grade], className=f"legend-mark legend-{grade}"), words])
+        html.Span([html.Span(className=f"legend-mark mark-{grade}"), words])
         for grade, words in meanings.items()
         if grade in grades
     ]
-    silent = html.Span([html.Span(className="legend-mark legend-silent"), "silent"])
+    silent = html.Span([html.Span(className="legend-mark mark-silent"), "silent"])
     return html.Div(
         [
             html.Span(
@@ -218,7 +218,7 @@ def _cell(one: GpuNow, measure: Measure, state: PageState, now: datetime, *, is_
         share = min(max(share, 0.0), 1.0)
         classes.append("cell-low" if share < 0.5 else "cell-mid" if share < 0.75 else "cell-high")
     if one.grade is not None and not _is_plainly_silent(one):
-        classes.append(f"cell-{one.grade}")
+        classes += ["cell-marked", f"mark-{one.grade}"]
     children = measure.short(one.levels) if is_roomy and not one.is_silent else ""
     return page_link(
         children,
@@ -242,6 +242,6 @@ def _told(one: GpuNow, now: datetime) -> str:
         else:
             lines.append(f"{state_title(trouble)} {since_words(trouble, now)}".rstrip())
     if not one.is_silent:
-        lines.append(" · ".join(levels(one)) or "no numbers")
+        lines.append(" · ".join(told.replace(" ", _UNBROKEN) for told in levels(one)) or "no numbers")
     lines.append(workload(one) or "serves no replica that is known")
     return "\n".join(lines)

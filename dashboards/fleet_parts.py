@@ -61,8 +61,7 @@ def gpu_facts(totals: GpuTotals, hidden_words: str) -> list[Component]:
     silent = len(totals.silent_nodes)
     nodes = f"on {totals.nodes} node{'' if totals.nodes == 1 else 's'}"
     named = [f"{count} {state.value}" for state, count in totals.states.items()]
-    more = len(named) - _STATES_NAMED
-    troubles = ", ".join(named[:_STATES_NAMED]) + (f", {more} more kinds" if more > 0 else "")
+    troubles = ", ".join([*named[:_STATES_NAMED], *["…"] * (len(named) > _STATES_NAMED)])
     memory_ratio = (
         None if totals.memory_used_mib is None or not totals.memory_total_mib
         else totals.memory_used_mib / totals.memory_total_mib
@@ -81,6 +80,7 @@ def gpu_facts(totals: GpuTotals, hidden_words: str) -> list[Component]:
             f"GPUs in trouble{as_of}",
             text.count(totals.in_trouble),
             troubles,
+            title=", ".join(named),
             class_name="toned tone-critical" if totals.in_trouble else grey,
         ),
         fact(f"Utilisation{as_of}", _percent(totals.utilization_ratio), "mean", class_name=grey),
@@ -107,14 +107,13 @@ def port_facts(ports: Sequence[PortNow], hidden_words: str) -> list[Component]:
         return []
     told = [one for one in used if one.troubles and one.says_something]
     faults = sum(one.grade is Grade.FAULT for one in told)
-    kinds = [f"{faults} at fault"] * bool(faults) + [f"{len(told) - faults} strained or silent"] * (len(told) > faults)
     tone = "critical" if faults else "warning" if told else ""
     as_of = f" {hidden_words}" if hidden_words else ""
     return [
         fact(
             f"Ports in trouble{as_of}",
             text.count(len(told)),
-            ", ".join([f"of {text.count(len(used))}", *kinds]),
+            f"of {text.count(len(used))}" + (f", {faults} at fault" if faults else ""),
             class_name=f"toned tone-{tone}" if tone else "greyed" if hidden_words else "",
         )
     ]
@@ -150,7 +149,9 @@ def _gpu_row(one: GpuNow, trouble: Trouble, state: PageState, now: datetime) -> 
     href = link(device_path(EntityKind.GPU, one.gpu.node, one.name), PageState(range_name=state.range_name))
     return (
         badge(state_title(trouble), tone, icon_name),
-        html.Div([page_link(place, href, "device-link"), html.Div(since_words(trouble, now), className="note")]),
+        html.Div(
+            [page_link(place, href, "device-link unbroken"), html.Div(since_words(trouble, now), className="note")]
+        ),
         html.Div(
             [
                 trouble.reason,
@@ -194,7 +195,7 @@ def ports_table(ports: Sequence[PortNow], state: PageState, lasting: str, now: d
     is_all = state.show == "all" or state.node is not None
     shown = [one for one in ports if is_all or one.says_something]
     rows = [_port_row(one, state, now) for one in shown[:_PORTS_MOST]]
-    calm = html.P(f"No port is in trouble, and none counted an error within {lasting}.", className="calm")
+    calm = html.P(f"No port is in trouble, and none counted many errors within {lasting}.", className="calm")
     hidden = len(ports) - len(shown)
     foot = f"Show all {len(ports)} ports" if hidden else ""
     if state.show == "all":
@@ -221,7 +222,7 @@ def _port_row(one: PortNow, state: PageState, now: datetime) -> tuple[str | Comp
         port_badge(one),
         page_link([html.Code(one.port.device), " ", html.Code(one.port.name)], href, "device-link"),
         html.Code(one.far_end.name) if one.far_end is not None else html.Span("not known", className="note"),
-        gigabits(one.rate_bytes_per_s),
+        html.Span(gigabits(one.rate_bytes_per_s), className="unbroken"),
         _share(gigabits(carried), one.utilization_ratio),
         _share("", one.wait_ratio) if one.wait_ratio is not None else text.UNKNOWN,
         error_words(one.errors) or html.Span("none", className="note"),
@@ -234,7 +235,7 @@ def port_badge(one: PortNow) -> Component:
     if not one.is_used:
         return badge("Not in use", "unknown", None)
     if not one.troubles:
-        return badge("Errors" if one.errors else "OK", "warning" if one.errors else "calm", None)
+        return badge("Errors", "warning", "triangle-alert") if one.has_many_errors else badge("OK", "calm", None)
     tone, icon_name = TONES[one.troubles[0].grade]
     return badge(state_title(one.troubles[0]), tone, icon_name)
 

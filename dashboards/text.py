@@ -189,11 +189,18 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{datetime.fromtimestamp(value, UTC):%d %b %H:%M:%S}"
     if unit in ("ms", "s"):
         return duration_ms(value * (1_000 if unit == "s" else 1))
-    if unit == "MiB":
-        return f"{significant(value)} MiB" if abs(value) < 1_024 else f"{significant(value / 1_024)} GiB"
+    if unit in ("MiB", "MHz"):
+        return _prefixed(value, unit)
     number, prefix = compact(value)
     shown = _UNITS.get(unit, unit)
     return f"{number} {prefix}{shown}".strip()
+
+
+def _prefixed(value: float, unit: str) -> str:
+    """A value of a unit that has a prefix already."""
+    if unit == "MiB" and abs(value) >= 1_024:
+        return f"{significant(value / 1_024)} GiB"
+    return f"{value:,.0f} MHz" if unit == "MHz" else f"{significant(value)} {unit}"
 
 
 def _flag(value: float) -> str:

@@ -113,8 +113,13 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
         found = with_riders(found, replicas_by_place(series), _services_of_replicas(store, window), topology)
         found = named_by(found, incidents, topology, known)
     if found != known:
-        write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
+        remember_faults(store, found, now)
     return found
+
+
+def remember_faults(store: Store, faults: Sequence[DeviceFault], now: datetime) -> None:
+    """Keep these faults in place of those of the look before."""
+    write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in faults], now)
 
 
 def known_faults(store: Store) -> list[DeviceFault]:

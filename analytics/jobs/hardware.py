@@ -89,6 +89,7 @@ def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str
     return ports_now(
         samples,
         _errors(store, errors_over, series),
+        errors_over.seconds,
         _last_seen(store, series, silent, "port", window.start),
         read_topology(store),
         known_faults(store),

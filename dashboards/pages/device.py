@@ -214,12 +214,12 @@ def why(troubles: Sequence[Trouble], silent_since: datetime | None, now: datetim
     return panel("What ails it", html.Ul(items, className="held"))
 
 
-def incident_list(incidents: Sequence[Incident], named: Sequence[str], knowledge: Knowledge) -> Component | None:
-    """The incidents of that time, those that name the device first; None where there are none."""
+def incident_list(incidents: Sequence[tuple[Incident, str]], knowledge: Knowledge) -> Component | None:
+    """The incidents of that time, each with how it names the device; None where there are none."""
     if not incidents:
         return None
     rows = []
-    for one in incidents[:_INCIDENTS_MOST]:
+    for one, named in incidents:
         word, tone, icon_name = SEVERITIES[one.severity]
         rows.append(
             html.Li(
@@ -231,17 +231,20 @@ def incident_list(incidents: Sequence[Incident], named: Sequence[str], knowledge
                         f"{text.likely_cause(one, knowledge)}",
                         className="note",
                     ),
-                    badge("names it", "critical", None) if one.id in named else None,
+                    badge(named, "critical", None) if named else None,
                 ]
             )
         )
     return panel("Incidents in this time", html.Ul(rows, className="device-incidents"), note="shaded in the chart")
 
 
-def names_device(incident: Incident, names: frozenset[str]) -> bool:
-    """Does a cause of an incident, or a step of what it brought about, name one of these."""
+def naming_words(incident: Incident, device: str, node: str) -> str:
+    """`names it`, `names its node`: what a cause of an incident, or a step of what it brought about, is; else empty."""
     causes = incident.explanation.causes
-    return any(entity.name in names for cause in causes for entity in (cause.entity, *(s.entity for s in cause.chain)))
+    named = {entity.name for cause in causes for entity in (cause.entity, *(step.entity for step in cause.chain))}
+    if device in named:
+        return "names it"
+    return "names its node" if node in {name.partition("/")[0] for name in named} else ""
 
 
 # -- Reading -------------------------------------------------------------------------------------------------------
@@ -275,9 +278,8 @@ def _course(context: PageContext, entity: Entity, node: str, state: PageState) -
     window, step_s = state.window(at, FLEET_RANGE), max(state.range(FLEET_RANGE).step_s, 30)
     signals = device_course(context.store, entity, node, window, step_s, context.knowledge)
     grid = Grid(window, step_s)
-    incidents = read_incidents(context.store, window)
-    names = frozenset({entity.name, entity.name.partition("/")[0], node})
-    named = [one for one in incidents if names_device(one, names)]
+    incidents = [(one, naming_words(one, entity.name, node)) for one in read_incidents(context.store, window)]
+    shown = sorted(incidents, key=lambda pair: not pair[1])[:_INCIDENTS_MOST]
     return (
         text.window_words(window),
         device_multiples(
@@ -285,11 +287,9 @@ def _course(context: PageContext, entity: Entity, node: str, state: PageState) -
             [grid.time(step) for step in range(grid.steps)],
             entity.kind,
             window=window,
-            incidents=incidents[:_INCIDENTS_MOST],
+            incidents=[one for one, _ in shown],
         ),
-        incident_list(
-            [*named, *(one for one in incidents if one not in named)], [one.id for one in named], context.knowledge
-        ),
+        incident_list(shown, context.knowledge),
     )
 
 

@@ -111,7 +111,7 @@ def _ports(context: PageContext, reader: HardwareReader, state: PageState) -> tu
     empty = no_hardware() if not ports and not reader.gpus(hidden) else None
     return (
         port_facts(shown, _as_of(hidden)),
-        f"the worst first; throughput and waiting are of the last five minutes, errors of the last {lasting}",
+        f"the worst first; throughput and waiting are of the last minutes, errors of the last {lasting}",
         ports_table(shown, state, lasting, at),
         empty,
     )
