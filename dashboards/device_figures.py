@@ -78,7 +78,7 @@ def device_multiples(
         "Course of " + "; ".join(f"{band.title} now {band.last}" for band in bands),
         height=height,
         narrow_margin_right=12,
-        margin={"l": 58, "r": 96, "t": 0, "b": TIME_AXIS_PX},
+        margin={"l": 72, "r": 96, "t": 0, "b": TIME_AXIS_PX},
         shapes=[shape for one in incidents for shape in _shade(one, window)],
         annotations=[note for index, band in enumerate(bands) for note in _notes(band, index, count)],
         xaxis=time_axis(window) | {"anchor": f"y{_number(count - 1)}"},

@@ -29,7 +29,7 @@ _TROUBLES_MOST, _PORTS_MOST = 12, 400
 _STATES_NAMED = 2
 _TROUBLE_HEADS = ("State", "GPU", "Why", "Runs")
 _PORT_HEADS = ("State", "Port", "Other end", "Rate", "Throughput", "Waits", "Errors", "Why")
-_WIDE = ("Why", "Runs", "GPU", "Port", "Errors")
+_WIDE = ("State", "Why", "Runs", "GPU", "Port", "Errors")
 
 _SCRAPE = """collector:
   scrape:
@@ -197,7 +197,7 @@ def ports_table(ports: Sequence[PortNow], state: PageState, lasting: str, now: d
     rows = [_port_row(one, state, now) for one in shown[:_PORTS_MOST]]
     calm = html.P(f"No port is in trouble, and none counted many errors within {lasting}.", className="calm")
     hidden = len(ports) - len(shown)
-    foot = f"Show all {len(ports)} ports" if hidden else ""
+    foot = f"Show all {text.count(len(ports))} ports" if hidden else ""
     if state.show == "all":
         foot = "Show only those that say something"
     cut = len(shown) - _PORTS_MOST

@@ -146,12 +146,12 @@ def device_path(kind: EntityKind, node: str, name: str) -> str:
         node: the node or switch that it belongs to.
         name: the UUID, or the port without its node: `mlx5_2/1`.
     """
-    return f"/fleet/{_DEVICE_FOLDERS[kind]}/{quote(node, safe='')}/{quote(name, safe='')}"
+    return f"/fleet/{_DEVICE_FOLDERS[kind]}/{quote(node, safe='')}/{quote(name)}"
 
 
 def device_of(path: str | None) -> tuple[Entity, str] | None:
-    """The GPU or port that a path names, and its node; None when it is another page's."""
-    match (path or "").split("/"):
+    """The GPU or port that a path names, and its node; None when it is another page's. A name may hold slashes."""
+    match (path or "").split("/", 4):
         case ["", "fleet", folder, node, name] if node and name and folder in _DEVICE_FOLDERS.values():
             node, name = unquote(node), unquote(name)
             if folder == _DEVICE_FOLDERS[EntityKind.GPU]:

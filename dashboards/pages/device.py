@@ -35,6 +35,7 @@ from dashboards.severity import SEVERITIES
 from dashboards.state import FLEET_RANGE, PageState, device_of, incident_path, link, parse_state
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident
+from domain.wording import sentence
 from storage.readers import read_incidents
 
 _INCIDENTS_MOST = 8
@@ -138,7 +139,7 @@ def _head(
     facts: Sequence[tuple[str, str | Component | None]],
     state: PageState,
 ) -> Component:
-    kind_words = text.entity_title(kind)
+    kind_words = sentence(text.entity_title(kind))
     marks = [icon(ENTITY_ICONS[kind]), html.Span(kind_words, className="note"), *badges]
     return html.Header(
         [
@@ -211,7 +212,7 @@ def why(troubles: Sequence[Trouble], silent_since: datetime | None, now: datetim
                 ]
             )
         )
-    return panel("What ails it", html.Ul(items, className="held"))
+    return panel("What ails it", html.Ul(items, className="ails"))
 
 
 def incident_list(incidents: Sequence[tuple[Incident, str]], knowledge: Knowledge) -> Component | None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_the_address_of_a_device_names_it_whatever_it_is_called(node: str, name:
     assert device_of(device_path(EntityKind.GPU, node, name)) == (Entity(EntityKind.GPU, name), node)
     port_entity = Entity(EntityKind.PORT, f"{node}/{name}")
     assert device_of(device_path(EntityKind.PORT, node, name)) == (port_entity, node)
+    assert device_of(unquote(device_path(EntityKind.PORT, node, name))) == (port_entity, node)  # as a server reads it
 
 
 @pytest.mark.parametrize("path", [None, "/", "/fleet", "/fleet/gpus", "/fleet/gpus/n1", "/fleet/discs/n1/a"])
