@@ -50,7 +50,6 @@ LEVEL_METRICS = (
     "DCGM_FI_DEV_FB_RESERVED",
     "DCGM_FI_DEV_MEMORY_TEMP",
     "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
-    "DCGM_FI_PROF_DRAM_ACTIVE",
 )
 """What the state and the levels of a GPU are told from, by DCGM field name."""
 
@@ -117,7 +116,6 @@ class GpuLevels:
     power_watts: float | None = None
     power_limit_watts: float | None = None
     tensor_ratio: float | None = None
-    dram_ratio: float | None = None
 
     @property
     def memory_used_ratio(self) -> float | None:
@@ -371,7 +369,6 @@ def _gpu_levels(samples: GpuSamples) -> list[GpuLevels]:
         "power_watts": of("DCGM_FI_DEV_POWER_USAGE"),
         "power_limit_watts": of("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "DCGM_FI_DEV_POWER_MGMT_LIMIT"),
         "tensor_ratio": of("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"),
-        "dram_ratio": of("DCGM_FI_PROF_DRAM_ACTIVE"),
     }
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     return [

@@ -1,23 +1,30 @@
 """The page of the fleet and that of one device: their parts, and their callbacks over the made-up cloud."""
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from analytics.gpu_states import Gpu, GpuState
 from analytics.hardware import GpuLevels, GpuNow, Grade, PortNow, Trouble, Workload, gpu_totals, worst_gpus
+from analytics.jobs.explaining import AnalyzeSettings
 from analytics.knowledge import shipped_knowledge
 from analytics.port_states import DOWNED, SYMBOL_ERRORS, Port, PortState
 from analytics.signals import SignalMatrix
+from dashboards.app import create_dashboard
 from dashboards.device_figures import device_multiples, shown_signals
 from dashboards.fleet_map import MEASURES, choices, fleet_map, legend, measure_of
 from dashboards.fleet_parts import gpu_facts, no_hardware, port_facts, ports_table, troubles
 from dashboards.fleet_words import error_words, gigabits, of_memory, watts
+from dashboards.settings import DashboardSettings
+from dashboards.shell import range_menu, service_menu
 from dashboards.state import PageState, device_of, device_path, link, parse_state
 from domain.entity import Entity, EntityKind
+from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
 from tests.dashboards.frames import HOUR, NOON, incident, minutes_ago
@@ -253,6 +260,36 @@ def test_the_page_tells_of_the_bad_link_with_its_other_end(pages: Asker) -> None
     )
     assert "symbol errors" in ports
     assert told["fleet-empty"]["children"] is None
+
+
+def _asked_at(runner: asyncio.Runner, store: Store, now: datetime) -> Asker:
+    """The pages over the same store at another time."""
+    api = FastAPI()
+    create_dashboard(api, store, DashboardSettings(), objectives=tuple, now=lambda: now, analysis=AnalyzeSettings())
+    return Asker(runner, api)
+
+
+def test_where_no_sample_comes_in_any_more_the_fleet_is_told_as_it_was(
+    runner: asyncio.Runner, filled_store: Store, pages: Asker
+) -> None:
+    later = _asked_at(runner, filled_store, fixture_data.NOW + timedelta(minutes=40))
+    told = later.callback(*_GPUS, url__search="", tick__n_intervals=1)
+    assert words(told["fleet-now"]["children"]) == ("23 Nov 2026, 03:47 UTC; all of it as of 03:06, no data since")
+    assert "GPUs in trouble as of 03:06 1" in words(told["fleet-gpu-facts"]["children"])
+    assert classes(told["fleet-map"]["children"]).count("cell") == 32
+
+
+def test_where_nothing_was_heard_of_for_long_the_page_says_what_to_configure(
+    runner: asyncio.Runner, filled_store: Store, pages: Asker
+) -> None:
+    much_later = _asked_at(runner, filled_store, fixture_data.NOW + timedelta(days=40))
+    told = much_later.callback(*_PORTS, url__search="", tick__n_intervals=1)
+    assert words(told["fleet-empty"]["children"]).startswith("No hardware metrics yet")
+
+
+def test_the_fleet_has_its_own_ranges_and_no_service_to_choose() -> None:
+    assert [words(one) for one in range_menu("/fleet", PageState())] == ["15m", "1h", "3h", "6h", "24h"]
+    assert service_menu("/fleet", PageState(), ["chat"]) is None
 
 
 def test_a_gpu_has_a_page_with_its_course(pages: Asker) -> None:
