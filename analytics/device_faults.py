@@ -19,17 +19,13 @@ from analytics.gpu_states import Gpu, GpuSamples, GpuState, cleaned, gpu_finding
 from analytics.neighbourhood import gpu_indices
 from analytics.port_states import (
     DISCARDS,
-    DOWNED,
-    INTEGRITY_ERRORS,
     NODE_EXPORTER,
     PACKETS_RECEIVED,
     PACKETS_SENT,
     RATE,
-    RECEIVE_ERRORS,
     RECEIVED,
-    RECOVERIES,
     SENT,
-    SYMBOL_ERRORS,
+    SWITCH_PORTS,
     WAIT,
     WIDTH,
     Port,
@@ -85,19 +81,9 @@ GPU_METRICS: tuple[str, ...] = (
 """What faults of GPUs are told from."""
 
 _NO_FAULT = (SENT, RECEIVED, PACKETS_SENT, PACKETS_RECEIVED, WAIT, DISCARDS)
-_SWITCHES: Mapping[str, str] = {
-    "infiniband_switch_port_symbol_error_total": SYMBOL_ERRORS,
-    "infiniband_switch_port_link_error_recovery_total": RECOVERIES,
-    "infiniband_switch_port_link_downed_total": DOWNED,
-    "infiniband_switch_port_receive_errors_total": RECEIVE_ERRORS,
-    "infiniband_switch_port_local_link_integrity_errors_total": INTEGRITY_ERRORS,
-    "infiniband_switch_port_rate_bytes_per_second": RATE,
-}
-_PORT_NAMES: Mapping[str, str] = {
-    **{metric: name for metric, (name, _) in NODE_EXPORTER.items() if name not in _NO_FAULT},
-    **_SWITCHES,
-}
-PORT_METRICS: tuple[str, ...] = tuple(_PORT_NAMES)
+PORT_NAMES: Mapping[str, str] = {metric: name for metric, (name, _) in {**NODE_EXPORTER, **SWITCH_PORTS}.items()}
+"""What each metric of a port is called by `analytics.port_states`; each is in the unit that it has there."""
+PORT_METRICS: tuple[str, ...] = tuple(metric for metric, name in PORT_NAMES.items() if name not in _NO_FAULT)
 """What faults of links are told from, of hosts and of switches. How full a link is, is no fault of its own."""
 
 
@@ -189,56 +175,59 @@ class DeviceFault:
 # -- From frames to matrices ------------------------------------------------------------------------------------------
 
 
-def gpu_samples(series: pl.DataFrame, samples: pl.DataFrame, window: Window, step_s: int) -> GpuSamples | None:
+def gpu_samples(
+    series: pl.DataFrame,
+    samples: pl.DataFrame,
+    window: Window,
+    step_s: int,
+    metrics: Sequence[str] = GPU_METRICS,
+) -> GpuSamples | None:
     """The samples of GPUs as matrices; None without any.
 
     Args:
-        series: of `GPU_METRICS` in lower case, in the schema of `storage.readers.SERIES`, labels: the GPU's model.
+        series: of the metrics in lower case, in the schema of `storage.readers.SERIES`, first label: the GPU's model.
         samples: their last values by step (`storage.readers.SAMPLE_ROWS`).
         window: whole steps.
         step_s: seconds a step.
+        metrics: which, by DCGM field name.
     """
-    names = {metric.lower(): metric for metric in GPU_METRICS}
+    names = {metric.lower(): metric for metric in metrics}
     known = series.filter(pl.col("gpu").is_not_null() & pl.col("metric").is_in(list(names)))
     if known.is_empty():
         return None
-    models = known.select("gpu", model=pl.col("labels").list.first()).drop_nulls().unique("gpu")
+    models = known.select("gpu", model=pl.col("labels").list.first()).filter(pl.col("model") != "").unique("gpu")
     model_of = dict(models.iter_rows())
     # The same GPU may be told of by two series of a metric, after its pod was changed: they are one row.
     gpus = tuple(
         sorted(
             {
                 Gpu(name.partition("/")[0], node or "", name.partition("/")[2], model_of.get(name) or "")
-                for name, node in known.select("gpu", "node").iter_rows()
+                for name, node in known.select("gpu", "node").unique().iter_rows()
             }
         )
     )
-    row_of = {(gpu.node, _gpu_name(gpu)): row for row, gpu in enumerate(gpus)}
-    named = known.select(
-        "series_id",
-        pl.col("metric").replace_strict(names),
-        row=pl.struct(pl.col("node").fill_null(""), "gpu").map_elements(
-            lambda one: row_of[one["node"], one["gpu"]], return_dtype=pl.Int64
-        ),
+    rows = pl.DataFrame({"node": [gpu.node for gpu in gpus], "gpu": [gpu_name(gpu) for gpu in gpus]})
+    named = known.select("series_id", "gpu", pl.col("metric").replace_strict(names), pl.col("node").fill_null("")).join(
+        rows.with_row_index("row"), on=["node", "gpu"]
     )
     return GpuSamples(gpus, _matrices(named, samples, len(gpus), window, step_s), step_s)
 
 
-def port_samples(series: pl.DataFrame, samples: pl.DataFrame, window: Window, step_s: int) -> PortSamples | None:
-    """The samples of ports as matrices, as `gpu_samples` makes them of `PORT_METRICS`; None without any."""
-    known = series.filter(
-        pl.all_horizontal(pl.col("node", "port").is_not_null()) & pl.col("metric").is_in(PORT_METRICS)
-    )
+def port_samples(
+    series: pl.DataFrame,
+    samples: pl.DataFrame,
+    window: Window,
+    step_s: int,
+    metrics: Collection[str] = PORT_METRICS,
+) -> PortSamples | None:
+    """The samples of ports as matrices, as `gpu_samples` makes them; None without any."""
+    known = series.filter(pl.all_horizontal(pl.col("node", "port").is_not_null()) & pl.col("metric").is_in(metrics))
     if known.is_empty():
         return None
-    ports = tuple(sorted({Port(node, port) for node, port in known.select("node", "port").iter_rows()}))
-    row_of = {port: row for row, port in enumerate(ports)}
-    named = known.select(
-        "series_id",
-        pl.col("metric").replace_strict(dict(_PORT_NAMES)),
-        row=pl.struct("node", "port").map_elements(
-            lambda one: row_of[Port(one["node"], one["port"])], return_dtype=pl.Int64
-        ),
+    ports = tuple(sorted(Port(node, port) for node, port in known.select("node", "port").unique().iter_rows()))
+    rows = pl.DataFrame({"node": [port.device for port in ports], "port": [port.name for port in ports]})
+    named = known.select("series_id", "node", "port", pl.col("metric").replace_strict(dict(PORT_NAMES))).join(
+        rows.with_row_index("row"), on=["node", "port"]
     )
     return PortSamples(ports, _matrices(named, samples, len(ports), window, step_s), step_s)
 
@@ -254,7 +243,8 @@ def _matrices(named: pl.DataFrame, samples: pl.DataFrame, rows: int, window: Win
     return found
 
 
-def _gpu_name(gpu: Gpu) -> str:
+def gpu_name(gpu: Gpu) -> str:
+    """As metrics name it: the UUID, with the instance behind it where there is one."""
     return f"{gpu.uuid}/{gpu.instance}" if gpu.instance else gpu.uuid
 
 

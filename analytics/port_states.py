@@ -90,6 +90,22 @@ NODE_EXPORTER: Mapping[str, tuple[str, float]] = {
 }
 """Metrics of node_exporter: what each is here, and what to multiply it with. It has made bytes of words already."""
 
+SWITCH_PORTS: Mapping[str, tuple[str, float]] = {
+    "infiniband_switch_port_transmit_data_bytes_total": (SENT, 1),
+    "infiniband_switch_port_receive_data_bytes_total": (RECEIVED, 1),
+    "infiniband_switch_port_transmit_packets_total": (PACKETS_SENT, 1),
+    "infiniband_switch_port_receive_packets_total": (PACKETS_RECEIVED, 1),
+    "infiniband_switch_port_transmit_wait_total": (WAIT, 1),
+    "infiniband_switch_port_symbol_error_total": (SYMBOL_ERRORS, 1),
+    "infiniband_switch_port_link_error_recovery_total": (RECOVERIES, 1),
+    "infiniband_switch_port_link_downed_total": (DOWNED, 1),
+    "infiniband_switch_port_receive_errors_total": (RECEIVE_ERRORS, 1),
+    "infiniband_switch_port_transmit_discards_total": (DISCARDS, 1),
+    "infiniband_switch_port_local_link_integrity_errors_total": (INTEGRITY_ERRORS, 1),
+    "infiniband_switch_port_rate_bytes_per_second": (RATE, 1),
+}
+"""Metrics of switches as our own scraper of them tells them, likewise."""
+
 PERFQUERY: Mapping[str, tuple[str, float]] = {
     "PortXmitData": (SENT, 4),
     "PortRcvData": (RECEIVED, 4),
@@ -194,6 +210,30 @@ def port_findings(samples: PortSamples, step: int = -1) -> tuple[PortFindings, .
     return findings_at(samples.devices, _states(evidence), step, tell)
 
 
+@dataclass(frozen=True, slots=True)
+class PortLoads:
+    """How full ports are, all of it (ports, steps): bytes per second, and shares (0-1) of the rate and of the time."""
+
+    rate_bytes_per_s: Matrix
+    sent_bytes_per_s: Matrix
+    received_bytes_per_s: Matrix
+    utilization_ratio: Matrix
+    wait_ratio: Matrix
+
+
+def port_loads(samples: PortSamples) -> PortLoads:
+    """How full each port is at each step; NaN where that is not known."""
+    evidence = _Evidence(samples)
+    sent, received = evidence.per_s(SENT), evidence.per_s(RECEIVED)
+    return PortLoads(evidence.rate_bytes_per_s, sent, received, evidence.util_ratio, evidence.wait_ratio)
+
+
+def waiting_ratio(ticks_per_s: Matrix, rate_bytes_per_s: Matrix, tick_bytes: int = TICK_BYTES) -> Matrix:
+    """The share of the time in which a port had data to send and no credit for it, from its transmit wait."""
+    found: Matrix = ticks_per_s * tick_bytes / rate_bytes_per_s
+    return found
+
+
 class _Evidence(Evidence[Port]):
     """What the states rest on: all of it (ports, steps)."""
 
@@ -213,7 +253,7 @@ class _Evidence(Evidence[Port]):
         self.rate_bytes_per_s = np.where(rate > 0, rate, np.nan)
         sent, received = (self.per_s(name) / self.rate_bytes_per_s for name in (SENT, RECEIVED))
         self.util_ratio = np.fmax(sent, received)
-        self.wait_ratio = self.per_s(WAIT) * samples.tick_bytes / self.rate_bytes_per_s
+        self.wait_ratio = waiting_ratio(self.per_s(WAIT), self.rate_bytes_per_s, samples.tick_bytes)
 
     def per_s(self, name: str) -> Matrix:
         """Growth per second; NaN where unknown, a lower bound where the counter was cleared or has just filled."""

@@ -29,6 +29,7 @@ from collector.report import IngestReport
 from dashboards import shell
 from dashboards.context import PageContext, WeeklyReports, list_prices
 from dashboards.cost_reading import CostReader
+from dashboards.hardware_reading import HardwareReader
 from dashboards.pages import (
     alerts,
     cost,
@@ -37,6 +38,8 @@ from dashboards.pages import (
     cost_forecast,
     cost_idle,
     data,
+    device,
+    fleet,
     incident,
     incidents,
     overview,
@@ -95,7 +98,7 @@ def create_dashboard(
     report_problems: Callable[[], Sequence[str]] = tuple,
     looks: Callable[[], Looks | None] = lambda: None,
 ) -> Dash:
-    """Put the pages on `api`: `/`, `/incidents`, `/slos`, `/alerts`, `/cost`, `/reports`, `/data`, and those beneath.
+    """Put the pages on `api`: `/`, `/incidents`, `/slos`, `/alerts`, `/fleet`, `/cost`, `/reports`, `/data`.
 
     What `api` has as middleware (its token, its limit of bodies) comes before the pages, and so covers them too.
 
@@ -146,6 +149,9 @@ def create_dashboard(
     )
     for module in (shell, overview, incidents, incident, slos, slo, alerts, routes, reports, data):
         module.register(app, context)
+    hardware = HardwareReader(context)
+    fleet.register(app, context, hardware)
+    device.register(app, context)
     reader = CostReader(context)
     for cost_page in (cost, cost_breakdown, cost_idle, cost_forecast, cost_advice):
         cost_page.register(app, context, reader)

@@ -24,6 +24,8 @@ from dashboards.pages import (
     cost_forecast,
     cost_idle,
     data,
+    device,
+    fleet,
     incident,
     incidents,
     overview,
@@ -36,12 +38,16 @@ from dashboards.state import (
     COST_RANGE,
     COST_RANGES,
     DATA_RANGE,
+    FLEET_RANGE,
+    FLEET_RANGES,
     INCIDENTS_RANGE,
     OVERVIEW_RANGE,
     RANGES,
     SLO_RANGE,
     SLO_RANGES,
     PageState,
+    Range,
+    device_of,
     elsewhere,
     incident_id_of,
     link,
@@ -53,8 +59,10 @@ from domain.window import Window
 from storage.readers import read_freshness, read_services
 
 _COST_PAGES = ("/cost", "/cost/breakdown", "/cost/idle")
+_FLEET = "/fleet"
 _DEFAULT_RANGES = {
     "/": OVERVIEW_RANGE,
+    _FLEET: FLEET_RANGE,
     "/incidents": INCIDENTS_RANGE,
     "/data": DATA_RANGE,
     **dict.fromkeys(_COST_PAGES, COST_RANGE),
@@ -131,17 +139,17 @@ def is_page(path: str) -> bool:
         or path in _WITHOUT_RANGE
         or incident_id_of(path) is not None
         or slo_name_of(path) is not None
+        or device_of(path) is not None
     )
 
 
 def page(path: str | None) -> Component:
     """The page at a path."""
-    if path in (None, "", "/"):
-        return overview.layout()
-    if path == "/incidents":
-        return incidents.layout()
     layouts = {
+        "/": overview.layout,
+        "/incidents": incidents.layout,
         "/slos": slos.layout,
+        _FLEET: fleet.layout,
         "/alerts": alerts.layout,
         "/alerts/routes": routes.layout,
         "/cost": cost.layout,
@@ -152,12 +160,14 @@ def page(path: str | None) -> Component:
         "/reports": reports.layout,
         "/data": data.layout,
     }
-    if path in layouts:
-        return layouts[path]()
+    if (path or "/") in layouts:
+        return layouts[path or "/"]()
     if incident_id_of(path):
         return incident.layout()
     if slo_name_of(path):
         return slo.layout()
+    if device_of(path):
+        return device.layout()
     return empty_state("circle-question-mark", "There is no such page", page_link("Go to the overview", "/", "button"))
 
 
@@ -168,6 +178,7 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
         ("/incidents", "Incidents", "siren"),
         ("/slos", "Objectives", "target"),
         ("/alerts", "Alerts", "bell"),
+        (_FLEET, "Fleet", "server"),
         ("/cost", "Cost", "circle-dollar-sign"),
         ("/reports", "Reports", "file-text"),
         ("/data", "Data", "inbox"),
@@ -191,10 +202,9 @@ def navigation(path: str | None, state: PageState, open_incidents: int) -> list[
 
 def range_menu(path: str | None, state: PageState) -> list[Component]:
     """The ranges as links; an incident's page has its own window, so it offers none."""
-    default = SLO_RANGE if slo_name_of(path) else _DEFAULT_RANGES.get(path or "/")
+    default, offered = _offered_ranges(path or "/")
     if default is None:
         return []
-    offered = SLO_RANGES if slo_name_of(path) else COST_RANGES if path in _COST_PAGES else RANGES
     chosen = state.range_name if state.range_name in offered else default
     return [
         page_link(
@@ -207,10 +217,20 @@ def range_menu(path: str | None, state: PageState) -> list[Component]:
     ]
 
 
+def _offered_ranges(path: str) -> tuple[str | None, Mapping[str, Range]]:
+    """The range that a page has unless the address says so, None where it has none, and those to choose from."""
+    if slo_name_of(path):
+        return SLO_RANGE, SLO_RANGES
+    if device_of(path):
+        return FLEET_RANGE, RANGES
+    offered = COST_RANGES if path in _COST_PAGES else FLEET_RANGES if path == _FLEET else RANGES
+    return _DEFAULT_RANGES.get(path), offered
+
+
 def service_menu(path: str | None, state: PageState, services: list[str]) -> Children:
-    """The services as a menu of links; cost is a bill of everything, told apart on its own page."""
+    """The services as a menu of links; cost is a bill of everything, told apart on its own page, as is the hardware."""
     default = _DEFAULT_RANGES.get(path or "/")
-    if default is None or path in _COST_PAGES:
+    if default is None or path in (*_COST_PAGES, _FLEET):
         return None
     entries = [(None, "All services"), *((name, name) for name in services)]
     return html.Details(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
+from domain.entity import Entity, EntityKind
 from domain.window import Window, from_rfc3339, rfc3339
 
 
@@ -35,11 +36,18 @@ COST_RANGES = MappingProxyType({name: RANGES[name] for name in ("6h", "24h", "7d
 """Of the pages of cost: whole hours make them, so the short ones say too little."""
 
 OVERVIEW_RANGE = "6h"
+FLEET_RANGES = MappingProxyType({name: RANGES[name] for name in ("15m", "1h", "3h", "6h", "24h")})
+"""Of the hardware as it is now: what ports counted over a week says little of tonight."""
+
 INCIDENTS_RANGE = "7d"
 DATA_RANGE = "24h"
 COST_RANGE = "7d"
+FLEET_RANGE = "1h"
 SLO_RANGES = COST_RANGES
 SLO_RANGE = "24h"
+
+
+_DEVICE_FOLDERS = MappingProxyType({EntityKind.GPU: "gpus", EntityKind.PORT: "ports"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class PageState:
     """What the query says; None where it says nothing, or nothing valid.
 
     `by`, `model` and `sort` are of the breakdown of cost: by what, of which model only, in the order of which column.
+    The fleet has `by` (coloured by what), `sort`, `node` (of which node or switch only) and `show` (`all` ports).
     """
 
     range_name: str | None = None
@@ -55,6 +64,8 @@ class PageState:
     by: str | None = None
     model: str | None = None
     sort: str | None = None
+    node: str | None = None
+    show: str | None = None
 
     def range(self, default: str) -> Range:
         """The range asked for, or the page's own."""
@@ -79,6 +90,8 @@ def parse_state(search: str | None) -> PageState:
         by=fields.get("by") or None,
         model=fields.get("model") or None,
         sort=fields.get("sort") or None,
+        node=fields.get("node") or None,
+        show=fields.get("show") or None,
     )
 
 
@@ -91,6 +104,8 @@ def link(path: str, state: PageState) -> str:
         "by": state.by,
         "model": state.model,
         "sort": state.sort,
+        "node": state.node,
+        "show": state.show,
     }
     query = urlencode({name: value for name, value in fields.items() if value}, safe=":~")
     return f"{path}?{query}" if query else path
@@ -120,7 +135,29 @@ def slo_name_of(path: str | None) -> str | None:
 
 def elsewhere(state: PageState) -> PageState:
     """What of a state goes along to another page: not what belongs to one chart or table of this one."""
-    return replace(state, explain=None, by=None, model=None, sort=None)
+    return replace(state, explain=None, by=None, model=None, sort=None, node=None, show=None)
+
+
+def device_path(kind: EntityKind, node: str, name: str) -> str:
+    """The path of the page of a GPU or a port.
+
+    Args:
+        kind: which of them.
+        node: the node or switch that it belongs to.
+        name: the UUID, or the port without its node: `mlx5_2/1`.
+    """
+    return f"/fleet/{_DEVICE_FOLDERS[kind]}/{quote(node, safe='')}/{quote(name)}"
+
+
+def device_of(path: str | None) -> tuple[Entity, str] | None:
+    """The GPU or port that a path names, and its node; None when it is another page's. A name may hold slashes."""
+    match (path or "").split("/", 4):
+        case ["", "fleet", folder, node, name] if node and name and folder in _DEVICE_FOLDERS.values():
+            node, name = unquote(node), unquote(name)
+            if folder == _DEVICE_FOLDERS[EntityKind.GPU]:
+                return Entity(EntityKind.GPU, name), node
+            return Entity(EntityKind.PORT, f"{node}/{name}"), node
+    return None
 
 
 def _parse_window(text: str | None) -> Window | None:

@@ -100,7 +100,7 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
         incidents: those going on: a fault that a page names already is told as its cause.
     """
     window = _fault_window(now)
-    known = [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
+    known = known_faults(store)
     series, told = _device_samples(store, window)
     topology = read_topology(store)
     found = faults_at(told, _cabled(topology), known, now)
@@ -110,8 +110,18 @@ def device_faults(store: Store, now: datetime, incidents: Sequence[Incident]) ->
         )
         found = named_by(found, incidents, topology, known)
     if found != known:
-        write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in found], now)
+        remember_faults(store, found, now)
     return found
+
+
+def remember_faults(store: Store, faults: Sequence[DeviceFault], now: datetime) -> None:
+    """Keep these faults in place of those of the look before."""
+    write_document(store, _FAULTS, _FAULTS, [fault_document(one) for one in faults], now)
+
+
+def known_faults(store: Store) -> list[DeviceFault]:
+    """The faults as the newest look told them."""
+    return [fault_of(one) for one in read_document(store, _FAULTS, _FAULTS) or ()]
 
 
 class PastDeviceFaults:

@@ -17,14 +17,17 @@ from alerts.devices import device_alerts
 from analytics.burn_rates import WINDOWS, BurnAlert
 from analytics.device_faults import DeviceFault
 from analytics.gpu_states import GpuState
+from analytics.jobs.devices import remember_faults
 from analytics.port_states import PortState
 from domain.alert import VALID, Alert
 from domain.cause import Cause, CauseKind, EntityShare, Evidence, Explanation, RuledOut, Step, Whereabouts
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident, Indicator, Severity, Status
 from domain.slo import Objective
+from domain.topology import Node, SwitchPort, Topology
 from storage.incidents import write_incidents
 from storage.store import Store
+from storage.topology import write_topology
 
 NOW = datetime(2026, 11, 23, 3, 7, tzinfo=UTC)
 BEGAN = datetime(2026, 11, 23, 2, 41, 20, tzinfo=UTC)
@@ -53,6 +56,8 @@ def fill(store: Store) -> None:
     store.insert("tailsight_series", series)
     store.insert("tailsight_samples", samples)
     write_incidents(store, [incident(), earlier_incident(), released_incident()], NOW)
+    remember_faults(store, device_faults(), NOW)
+    write_topology(store, Topology({"gpu-07-03": Node("gpu-07-03", ports={"mlx5_2/1": SwitchPort("leaf-07", 3)})}), NOW)
 
 
 def incident() -> Incident:
@@ -385,12 +390,8 @@ def _series(labels: list[dict[str, str]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"series_id": pl.UInt64})
 
 
-def alerts() -> list[Alert]:
-    """What fires: a page, the ticket that it says already, and a ticket of another service."""
-    page = incident_alert(incident(), "", NOW)
-    assert page is not None
-    spent = {"alertname": "SLOBudgetSpent", "severity": "ticket", "service": "rerank", "slo": "rerank-latency"}
-    burning = BurnAlert(OBJECTIVES[0], Severity.PAGE, WINDOWS[0], 31.2, BEGAN + timedelta(minutes=2), None)
+def device_faults() -> list[DeviceFault]:
+    """A GPU that fell off the bus before the incident, and the bad link that is its cause."""
     broken = DeviceFault(
         device=Entity(EntityKind.GPU, "GPU-0102-5c1d"),
         state=GpuState.OFF_THE_BUS,
@@ -405,11 +406,20 @@ def alerts() -> list[Alert]:
         BAD_PORT, PortState.BAD_LINK, "gpu-07-03", BEGAN, NOW, "in the last 300 s: 840 symbol errors",
         incident=incident().id,
     )  # fmt: skip
+    return [broken, bad_link]
+
+
+def alerts() -> list[Alert]:
+    """What fires: a page, the ticket that it says already, and a ticket of another service."""
+    page = incident_alert(incident(), "", NOW)
+    assert page is not None
+    spent = {"alertname": "SLOBudgetSpent", "severity": "ticket", "service": "rerank", "slo": "rerank-latency"}
+    burning = BurnAlert(OBJECTIVES[0], Severity.PAGE, WINDOWS[0], 31.2, BEGAN + timedelta(minutes=2), None)
     slow = BurnAlert(OBJECTIVES[0], Severity.TICKET, WINDOWS[2], 4.1, BEGAN + timedelta(minutes=9), None)
     return [
         page,
         burn_alert(burning, [incident()], "", NOW),
         burn_alert(slow, [incident()], "", NOW),
-        *device_alerts([broken, bad_link], "", NOW),
+        *device_alerts(device_faults(), "", NOW),
         Alert(spent, {"summary": "rerank: the error budget of rerank-latency is spent"}, BEGAN, NOW + VALID, NOW),
     ]

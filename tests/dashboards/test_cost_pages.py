@@ -119,7 +119,7 @@ def test_tabs_carry_the_range_along_and_mark_where_one_is() -> None:
 
 
 def test_cost_is_in_the_menu_with_its_own_ranges_and_without_services() -> None:
-    entry = navigation("/cost/advice", PageState(), 0)[4]
+    entry = navigation("/cost/advice", PageState(), 0)[5]
     assert (words(entry), getattr(entry, "aria-current", None)) == ("Cost", "page")
     ranges = range_menu("/cost/breakdown", PageState(range_name="1h", by="tenant", model="llama"))
     assert words(ranges) == "6h 24h 7d 30d"

@@ -118,13 +118,13 @@ def test_the_head_shows_ranges_services_freshness_and_open_incidents(pages: Aske
     search = "?range=1h&service=chat"
     answer = pages.callback(*_HEAD, url__pathname="/", url__search=search, tick__n_intervals=1)
     answer |= pages.callback(*_MENUS, url__pathname="/", url__search=search)
-    assert words(answer["navigation"]["children"]) == "Overview Incidents 1 Objectives Alerts Cost Reports Data"
+    assert words(answer["navigation"]["children"]) == "Overview Incidents 1 Objectives Alerts Fleet Cost Reports Data"
     assert words(answer["range-menu"]["children"]) == "15m 1h 3h 6h 24h 7d"
     assert words(answer["service-menu"]["children"]) == "chat All services chat rerank"
     assert words(answer["freshness"]["children"]).startswith("Live, 03:06:")
     assert links(answer["navigation"]["children"]) == [
         f"{path}?range=1h&service=chat"
-        for path in ("/", "/incidents", "/slos", "/alerts", "/cost", "/reports", "/data")
+        for path in ("/", "/incidents", "/slos", "/alerts", "/fleet", "/cost", "/reports", "/data")
     ]
     assert "/?range=3h&service=chat" in links(answer["range-menu"]["children"])
     assert "/?range=1h" in links(answer["service-menu"]["children"])
