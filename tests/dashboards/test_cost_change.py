@@ -25,7 +25,7 @@ _GROUPS = pl.DataFrame({"group": ["llama-70b", None], "difference_nanousd": [240
 def _variance(**usd: int) -> Variance:
     parts = {part: usd.get(part.value, 0) * NANOUSD for part in Part}
     after = 1_000 * NANOUSD + sum(parts.values())
-    return Variance("model", 1_000 * NANOUSD, after, parts, _GROUPS, (0.0, 0.0))
+    return Variance("model", 1_000 * NANOUSD, after, parts, _GROUPS, (0.0, 0.0), (168, 168))
 
 
 def test_the_waterfall_leads_from_the_one_bill_to_the_other_without_a_gap() -> None:

@@ -230,7 +230,7 @@ def test_the_course_has_a_band_a_signal_and_shades_incidents() -> None:
     signals = [_signal("engine_active", 0.8, 0.9, 0.7), _signal("sm_clock", 1980.0, 1980.0, 1290.0)]
     drawn = device_multiples(signals, times, EntityKind.GPU, window=HOUR, incidents=[incident()])
     assert [trace["y"] for trace in drawn["data"]] == [[80.0, 90.0, 70.0], [1980.0, 1980.0, 1290.0]]
-    assert drawn["layout"]["meta"]["label"] == "Course of Graphics engine active now 70 %; GPU clock now 1,290 MHz"
+    assert drawn["layout"]["meta"]["label"] == "Course of Graphics engine activity now 70%; SM clock now 1,290 MHz"
     assert [shape["type"] for shape in drawn["layout"]["shapes"]] == ["rect", "line"]
     assert device_multiples([], times, EntityKind.GPU, window=HOUR)["layout"]["meta"]["empty"]
 
@@ -297,7 +297,7 @@ def test_a_gpu_has_a_page_with_its_course(pages: Asker) -> None:
     told = pages.callback(*_DEVICE, url__pathname=path, url__search="", tick__n_intervals=1)
     assert "gpu-07-03 GPU-0203-5c1d" in words(told["device-head"]["children"])
     course = pages.callback(*_COURSE, url__pathname=path, url__search="", tick__n_intervals=1)
-    assert "Graphics engine active" in course['{"name":"device","type":"figure"}']["data"]["layout"]["meta"]["label"]
+    assert "Graphics engine activity" in course['{"name":"device","type":"figure"}']["data"]["layout"]["meta"]["label"]
     assert "TTFT p99 at 4.3 s on chat" in words(course["device-incidents"]["children"])
     assert "names its node" in words(course["device-incidents"]["children"])
 
