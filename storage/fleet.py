@@ -16,6 +16,7 @@ from storage.store import Store
 
 LAST_SEEN: Schema = {"series_id": pl.UInt64, "last_seen": TIME}
 WORKLOADS: Schema = {"replica": pl.String, "service": pl.String, "model": pl.String}
+_LOOKED_AT_S, _LOOKS = 300, 24
 _SERIES_IDS: Schema = {"series_id": pl.UInt64}
 
 
@@ -33,8 +34,12 @@ def read_device_samples(store: Store, window: Window, metrics: Sequence[str], st
 
 
 def read_moved_series(store: Store, window: Window, metrics: Sequence[str]) -> pl.Series:
-    """The ids of those series of these metrics whose value changed within the window."""
-    return store.query("moved_series", _SERIES_IDS, **_bounds(window), metrics=_lower(metrics))["series_id"]
+    """The ids of those series of these metrics whose value changed within the window.
+
+    They are counters: one that moved and was set back to what it was before is not seen to.
+    """
+    asked = {"metrics": _lower(metrics), "every_s": max(_LOOKED_AT_S, round(window.seconds) // _LOOKS)}
+    return store.query("moved_series", _SERIES_IDS, **_bounds(window), **asked)["series_id"]
 
 
 def read_last_seen(store: Store, series: pl.DataFrame) -> pl.DataFrame:
