@@ -5,12 +5,11 @@ thousand series takes longer to read than what it asks for.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
 from domain.window import Window
-from storage.frames import TIME, Schema
+from storage.frames import TIME, Schema, bounds, known
 from storage.readers import SAMPLE_ROWS, SERIES
 from storage.store import Store
 
@@ -25,12 +24,12 @@ def read_device_series(
 ) -> pl.DataFrame:
     """The series of these metrics alive in the window, of one node where it is named. Schema: `SERIES`."""
     asked = {"metrics": _lower(metrics), "labels": list(labels), "node": node or ""}
-    return _known(store.query("device_series", SERIES, **_bounds(window), **asked))
+    return known(store.query("device_series", SERIES, **bounds(window), **asked))
 
 
 def read_device_samples(store: Store, window: Window, metrics: Sequence[str], step_s: int) -> pl.DataFrame:
     """The last value of each step of all series of these metrics. Schema: `SAMPLE_ROWS`."""
-    return store.query("device_samples", SAMPLE_ROWS, **_bounds(window), metrics=_lower(metrics), step_s=step_s)
+    return store.query("device_samples", SAMPLE_ROWS, **bounds(window), metrics=_lower(metrics), step_s=step_s)
 
 
 def read_moved_series(store: Store, window: Window, metrics: Sequence[str]) -> pl.Series:
@@ -39,7 +38,7 @@ def read_moved_series(store: Store, window: Window, metrics: Sequence[str]) -> p
     They are counters: one that moved and was set back to what it was before is not seen to.
     """
     asked = {"metrics": _lower(metrics), "every_s": max(_LOOKED_AT_S, round(window.seconds) // _LOOKS)}
-    return store.query("moved_series", _SERIES_IDS, **_bounds(window), **asked)["series_id"]
+    return store.query("moved_series", _SERIES_IDS, **bounds(window), **asked)["series_id"]
 
 
 def read_last_seen(store: Store, series: pl.DataFrame) -> pl.DataFrame:
@@ -52,17 +51,8 @@ def read_last_seen(store: Store, series: pl.DataFrame) -> pl.DataFrame:
 
 def read_workloads(store: Store, window: Window) -> pl.DataFrame:
     """Which service and model each replica served most requests of. Schema: `WORKLOADS`."""
-    return _known(store.query("workloads", WORKLOADS, **_bounds(window)))
+    return known(store.query("workloads", WORKLOADS, **bounds(window)))
 
 
 def _lower(metrics: Sequence[str]) -> list[str]:
     return [metric.lower() for metric in metrics]
-
-
-def _bounds(window: Window) -> dict[str, Any]:
-    return {"start": window.start, "end": window.end}
-
-
-def _known(frame: pl.DataFrame) -> pl.DataFrame:
-    """Empty text means not known, and that is null."""
-    return frame.with_columns(pl.col(pl.String).replace("", None))
