@@ -639,7 +639,7 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         entity=candidate.entity,
         confidence=round(calibrated(candidate.confidence) if rank == 1 else candidate.confidence, 3),
         lead_s=max((lead for lead in leads if lead is not None), default=None),
-        summary=_filled(pattern.summary, candidate.entity, candidate.signs[0], spike) + _parts_text(candidate),
+        summary=_filled(pattern.summary, candidate.entity, _summarised(candidate), spike) + _parts_text(candidate),
         evidence=evidence,
         next_steps=tuple(
             step_text(
@@ -655,6 +655,12 @@ def _cause(rank: int, candidate: _Candidate, spike: _Spike) -> Cause:
         chain=_chain(candidate, spike),
         gpu=spike.near.gpu_place(candidate.entity),
     )
+
+
+def _summarised(candidate: _Candidate) -> Shift:
+    """What the summary tells of: the first that moved of the signals that it names, else the strongest sign."""
+    moved = {shift.signal.name: shift for shift in _shown(candidate)}
+    return next((moved[name] for name in candidate.pattern.summary_from if name in moved), candidate.signs[0])
 
 
 def _name_in_commands(entity: Entity) -> str:

@@ -128,6 +128,7 @@ class Pattern:
     weight: float = 1.0
     replicas_min: int = 1
     alone: bool = False
+    summary_from: tuple[str, ...] = ()
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -295,6 +296,7 @@ def _pattern(name: str, entry: dict[str, Any]) -> Pattern:
         brings=tuple(CauseKind(kind) for kind in entry.pop("brings", ())),
         reach=tuple(entry.pop("reach", ("own",))),
         next_steps=tuple(entry.pop("next_steps")),
+        summary_from=tuple(entry.pop("summary_from", ())),
         **entry,
     )
 
@@ -333,6 +335,9 @@ def _check_pattern(pattern: Pattern, signals: Mapping[str, Signal]) -> None:
     for signal in pattern.signals:
         if signal not in signals:
             raise ValueError(f"unknown signal {signal!r}; known are {', '.join(sorted(signals))}")
+    shown = {*(sign.signal for sign in pattern.requires), *pattern.supports}
+    if untold := sorted(set(pattern.summary_from) - shown):
+        raise ValueError(f"summary_from has {', '.join(untold)}; valid are signals of requires and supports")
     for reach in pattern.reach:
         if reach not in get_args(Reach):
             raise ValueError(f"reach is {reach!r}; valid are {', '.join(get_args(Reach))}")

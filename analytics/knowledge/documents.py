@@ -15,7 +15,9 @@ _TYPES: Mapping[str, tuple[_Types, str]] = {
     **dict.fromkeys(("field_bits", "bits", "replicas_min"), (int, "a whole number")),
 }
 _LISTS: Mapping[str, tuple[_Types, str]] = {
-    **dict.fromkeys(("metrics", "through", "expects", "supports", "against", "brings", "reach"), (str, "names")),
+    **dict.fromkeys(
+        ("metrics", "through", "expects", "supports", "against", "brings", "reach", "summary_from"), (str, "names")
+    ),
     "next_steps": (str, "sentences"),
     "codes": (int, "whole numbers"),
     "bounds": (_NUMBER, "two numbers, the lesser first"),

@@ -534,6 +534,13 @@ def test_what_its_own_replica_feels_is_named_second_to_what_all_wait_for() -> No
     assert CauseKind.GPU_THERMAL_THROTTLE in named[1:3]
 
 
+def test_a_hot_gpu_is_told_by_its_clock_where_that_is_measured_and_by_its_strongest_sign_where_it_is_not() -> None:
+    hot = [moved("thermal_violation", GPU, 0, 4e5), *SLOW_STEPS]
+    slower = moved("sm_clock", GPU, 1980, 431)
+    assert "(SM clock 1,980 → 431 MHz)" in explained([*hot, slower]).causes[0].summary
+    assert "(thermal violation counter 0 → 400,000 per second)" in explained(hot).causes[0].summary
+
+
 def test_time_in_a_called_service_is_named_second_to_a_queue_that_is_five_times_as_long() -> None:
     surge = [moved("request_rate", SERVICE, 5, 25), *QUEUES]
     called = moved("upstream_time", CALLED, 33, 7000, lead_s=None)

@@ -102,6 +102,7 @@ def test_somebodys_own_entries_stand_beside_ours_and_in_place_of_those_of_the_sa
         (SIGNAL, CAUSE.replace("  next_steps: []\n", ""), "causes.yaml, network_link_fault: 'next_steps'"),
         (SIGNAL.replace("fabric", "fabric, transform: slope"), CAUSE, "transform is 'slope'; valid are level, rate"),
         (SIGNAL, CAUSE + "  reach: [afar]\n", "reach is 'afar'; valid are own, service"),
+        (SIGNAL, CAUSE + "  summary_from: [mood]\n", "summary_from has mood; valid are signals of requires"),
         (SIGNAL, "{", "causes.yaml: no YAML"),
         ("[errors]", CAUSE, "signals.yaml: expected a mapping of names to mappings"),
         (SIGNAL, "network_link_fault: soon", "causes.yaml: expected a mapping of names to mappings"),
