@@ -146,16 +146,17 @@ def test_a_trial_that_somebody_ends_while_it_rings_is_resolved_all_the_same(
     settings = routing(tmp_path, receiver, mailbox)
 
     async def ended_early() -> None:
-        task = asyncio.create_task(trial._try_receiver(notification, GlobalSettings(), client, 600, lambda: LATER))
-        while not receiver.received:  # noqa: ASYNC110  # receivers are no events
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        async with httpx.AsyncClient() as client:
+            trying = trial._try_receiver(notification, GlobalSettings(), client, 600, lambda: LATER)
+            task = asyncio.create_task(trying)
+            while not receiver.received:  # noqa: ASYNC110  # receivers are no events
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
     (integration,) = [one for one in settings.config.receivers["all"] if one.kind == "webhook"]
     notification = _of(integration)
-    client = httpx.AsyncClient()
     asyncio.run(ended_early())
     assert [one["status"] for one in receiver.received] == ["firing", "resolved"]
 
