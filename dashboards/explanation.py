@@ -9,7 +9,7 @@ from analytics.knowledge import Knowledge
 from dashboards import text
 from dashboards.components import icon, page_link
 from dashboards.icons import CAUSE_ICONS, ENTITY_ICONS
-from dashboards.state import PageState, link
+from dashboards.state import PageState, hardware_address, link
 from domain.cause import NOT_LOOKED_AT, Cause, CauseKind, Evidence, Explanation, Step
 from domain.incident import Indicator
 from domain.window import Window
@@ -93,6 +93,8 @@ def _causes(causes: Sequence[Cause], indicator: Indicator, knowledge: Knowledge,
 
 def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge, names: Mapping[str, str]) -> Component:
     known, name = cause.kind is not CauseKind.UNKNOWN, text.called(cause, names)
+    entity = html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind))
+    address = hardware_address(cause.entity, cause.gpu)
     return html.Li(
         [
             html.Div(
@@ -106,7 +108,7 @@ def _cause(cause: Cause, indicator: Indicator, knowledge: Knowledge, names: Mapp
             html.Div(
                 [
                     html.Strong(name) if name != cause.entity.name else None,
-                    html.Code(cause.entity.name, title=text.entity_title(cause.entity.kind)),
+                    entity if address is None else page_link(entity, address, "device-link"),
                     _explained(cause.explained_ratio, indicator) if known else None,
                     html.P(cause.summary),
                     html.Ul([_evidence_line(evidence, knowledge) for evidence in cause.evidence], className="evidence")

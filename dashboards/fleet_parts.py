@@ -23,7 +23,7 @@ from dashboards.fleet_words import (
     workload,
 )
 from dashboards.state import PageState, device_path, incident_path, link
-from domain.entity import Entity, EntityKind
+from domain.entity import EntityKind
 
 _TROUBLES_MOST, _PORTS_MOST = 12, 400
 _STATES_NAMED = 2
@@ -262,12 +262,6 @@ def _share(words: str, ratio: float | None) -> Component:
         ],
         className="share-cell",
     )
-
-
-def port_path(entity: Entity) -> str:
-    """The path of the page of a port."""
-    device, _, name = entity.name.partition("/")
-    return device_path(EntityKind.PORT, device, name)
 
 
 def node_filter(state: PageState) -> Component | None:

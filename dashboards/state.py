@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.window import Window, from_rfc3339, rfc3339
 
 
@@ -147,6 +147,29 @@ def device_path(kind: EntityKind, node: str, name: str) -> str:
         name: the UUID, or the port without its node: `mlx5_2/1`.
     """
     return f"/fleet/{_DEVICE_FOLDERS[kind]}/{quote(node, safe='')}/{quote(name)}"
+
+
+def port_path(port: Entity) -> str:
+    """The path of the page of a port: `gpu-07-03/mlx5_2/1` is one of gpu-07-03."""
+    device, _, name = port.name.partition("/")
+    return device_path(EntityKind.PORT, device, name)
+
+
+def hardware_address(entity: Entity, place: GpuPlace | None) -> str | None:
+    """Where a GPU, a port, a node or a switch is shown; None for what is none of these, or is not known where.
+
+    Args:
+        entity: any thing.
+        place: of a GPU.
+    """
+    match entity.kind:
+        case EntityKind.GPU if place is not None and place.node is not None:
+            return device_path(EntityKind.GPU, place.node, entity.name)
+        case EntityKind.PORT if "/" in entity.name:
+            return port_path(entity)
+        case EntityKind.NODE | EntityKind.SWITCH:
+            return link("/fleet", PageState(node=entity.name))
+    return None
 
 
 def device_of(path: str | None) -> tuple[Entity, str] | None:

@@ -17,7 +17,7 @@ from dashboards.callbacks import callback
 from dashboards.components import badge, chart, empty_state, fact, figure_of, icon, page_link, panel
 from dashboards.context import PageContext
 from dashboards.device_figures import device_multiples
-from dashboards.fleet_parts import port_badge, port_path
+from dashboards.fleet_parts import port_badge
 from dashboards.fleet_words import (
     TONES,
     error_words,
@@ -32,7 +32,7 @@ from dashboards.fleet_words import (
 from dashboards.freshness import SAMPLES, hiding
 from dashboards.icons import ENTITY_ICONS
 from dashboards.severity import SEVERITIES
-from dashboards.state import FLEET_RANGE, PageState, device_of, incident_path, link, parse_state
+from dashboards.state import FLEET_RANGE, PageState, device_of, incident_path, link, parse_state, port_path
 from domain.entity import Entity, EntityKind
 from domain.incident import Incident
 from domain.wording import sentence

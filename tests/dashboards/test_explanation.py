@@ -4,7 +4,7 @@ from analytics.knowledge import shipped_knowledge
 from dashboards.explanation import explained_window, uncharted, why
 from dashboards.state import PageState
 from domain.cause import CauseKind, Evidence, Explanation, RuledOut, Step
-from domain.entity import Entity, EntityKind
+from domain.entity import Entity, EntityKind, GpuPlace
 from domain.incident import Indicator
 from tests.dashboards.frames import HOUR, PORT, cause
 from tests.dashboards.reading import classes, links, words
@@ -41,6 +41,19 @@ def test_causes_and_signals_are_called_as_a_site_calls_them() -> None:
     assert "Dirty symbols 0.37 → 85.4 per second" in words(why(_FOUND, Indicator.TTFT, OWN_TITLES))
     assert "Dim optics : no errors" in words(why(aside, Indicator.TTFT, OWN_TITLES))
     assert "Dirty symbols" in words(uncharted([_SYMBOLS], OWN_TITLES))
+
+
+def test_a_cause_on_hardware_leads_to_its_page_where_that_is_known() -> None:
+    def led_to(entity: Entity, place: GpuPlace | None = None) -> list[str]:
+        on_it = replace(cause(CauseKind.GPU_FAULT, rank=1), entity=entity, gpu=place)
+        return links(why(Explanation((on_it,), ()), Indicator.TTFT, KNOWLEDGE))
+
+    gpu = Entity(EntityKind.GPU, "GPU-5fd4/7")
+    assert led_to(gpu, GpuPlace("gpu-07-03", 2)) == ["/fleet/gpus/gpu-07-03/GPU-5fd4/7"]
+    assert led_to(PORT) == ["/fleet/ports/gpu-07-03/mlx5_2/1"]
+    assert led_to(Entity(EntityKind.NODE, "gpu-07-03")) == ["/fleet?node=gpu-07-03"]
+    for nowhere in (gpu, Entity(EntityKind.PORT, "mlx5_2"), Entity(EntityKind.SERVICE, "chat")):
+        assert led_to(nowhere) == []
 
 
 def test_a_cause_says_how_much_of_the_trouble_it_explains_where_that_is_known() -> None:
@@ -126,5 +139,5 @@ def test_a_window_without_a_cause_says_what_is_known_of_it_and_no_more() -> None
 
 def test_an_explained_window_can_be_closed_and_keeps_the_rest_of_the_state() -> None:
     shown = explained_window(HOUR, _FOUND, Indicator.TTFT, KNOWLEDGE, "/", PageState("1h", "chat", HOUR), "chat")
-    assert links(shown) == ["/?range=1h&service=chat"]
+    assert links(shown)[0] == "/?range=1h&service=chat"
     assert words(shown).startswith("23 Nov, 11:00:00 to 12:00:00 UTC chat, TTFT Close 1 Bad link")
