@@ -659,5 +659,5 @@ def fault_of(document: Mapping[str, Any]) -> DeviceFault:
         services=tuple(document["services"]),
         incident=document["incident"],
         usual=dict(document["usual"]),
-        index=document.get("index"),  # unknown before 0.3
+        index=document.get("index"),  # of one that was remembered before GPUs had their number, unknown
     )
