@@ -36,7 +36,7 @@ def test_the_picture_of_all_gpus_leads_to_the_one_that_is_in_trouble_and_back(op
     broken.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("gpu-07-02 GPU-0102-5c1d")
     expect(page.get_by_text("all its series vanished")).to_be_visible()
-    expect(page.get_by_role("img", name=re.compile("Course of Graphics engine active"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Course of Graphics engine activity"))).to_be_visible()
     wait_until_drawn(page)
     page.get_by_role("link", name="All of the fleet").click()
     expect(page.locator(".cell")).to_have_count(32)
