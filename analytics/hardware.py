@@ -36,6 +36,7 @@ from analytics.port_states import (
 from analytics.samples import Matrix, growth
 from analytics.signals import SignalMatrix
 from domain.entity import Entity, EntityKind
+from domain.incident import Incident
 from domain.topology import Topology
 
 ERRORS = (SYMBOL_ERRORS, RECOVERIES, DOWNED, RECEIVE_ERRORS, DISCARDS, INTEGRITY_ERRORS, OVERRUNS)
@@ -71,6 +72,13 @@ class Grade(StrEnum):
     """What is told of it cannot be relied on, or it tells nothing."""
 
 
+class Role(StrEnum):
+    """What a device is to an incident that is going on."""
+
+    CAUSE = "cause of an incident"
+    """It is the likeliest cause."""
+
+
 _GRADES: Mapping[State, Grade] = {
     **dict.fromkeys((*gpu_states.FAULTS, *port_states.FAULTS), Grade.FAULT),
     **dict.fromkeys((GpuState.FROZEN_SENSOR, GpuState.BLIND_SENSOR, GpuState.NO_DATA, PortState.NO_DATA), Grade.DOUBT),
@@ -84,10 +92,11 @@ _ORDER = tuple(Grade)
 class Trouble:
     """Something that is not as it should be with a device.
 
-    `since` and `incident` (the page that names it) are of faults that are remembered; None where that is not known.
+    `since` and `incident` (the page that names it) are of faults that are remembered and of incidents; None where that
+    is not known.
     """
 
-    state: State
+    state: State | Role
     grade: Grade
     reason: str
     since: datetime | None = None
@@ -207,7 +216,7 @@ class GpuTotals:
     gpus: int
     nodes: int
     silent_nodes: Mapping[str, datetime]
-    states: Mapping[State, int]
+    states: Mapping[State | Role, int]
     utilization_ratio: float | None
     memory_used_mib: float | None
     memory_total_mib: float | None
@@ -529,6 +538,38 @@ def _troubles(
         for state in {**now, **known}
     ]
     return tuple(sorted(told, key=_rank))
+
+
+def gpus_with_causes(gpus: Iterable[GpuNow], incidents: Iterable[Incident]) -> tuple[GpuNow, ...]:
+    """The GPUs, those that are the likeliest cause of an incident with that among their troubles."""
+    causes = _causes(incidents)
+    return tuple(
+        replace(one, troubles=_with_cause(one.troubles, causes.get(Entity(EntityKind.GPU, one.name)))) for one in gpus
+    )
+
+
+def ports_with_causes(ports: Iterable[PortNow], incidents: Iterable[Incident]) -> tuple[PortNow, ...]:
+    """The ports likewise, the worst first."""
+    causes = _causes(incidents)
+    told = [
+        replace(one, troubles=_with_cause(one.troubles, causes.get(Entity(EntityKind.PORT, one.name)))) for one in ports
+    ]
+    return tuple(sorted(told, key=_port_order))
+
+
+def _causes(incidents: Iterable[Incident]) -> dict[Entity, Incident]:
+    """The likeliest cause of each incident; of several incidents with the same, the first that is given."""
+    found: dict[Entity, Incident] = {}
+    for incident in incidents:
+        found.setdefault(incident.cause.entity, incident)
+    return found
+
+
+def _with_cause(troubles: tuple[Trouble, ...], incident: Incident | None) -> tuple[Trouble, ...]:
+    if incident is None or any(one.incident == incident.id for one in troubles):
+        return troubles
+    cause = Trouble(Role.CAUSE, Grade.STRAIN, incident.cause.summary, incident.started_at, incident.id)
+    return tuple(sorted((*troubles, cause), key=_rank))
 
 
 def _rank(trouble: Trouble) -> tuple[int, int]:

@@ -16,7 +16,9 @@ from analytics.hardware import (
     PortNow,
     errors_of,
     gpus_now,
+    gpus_with_causes,
     ports_now,
+    ports_with_causes,
     waits_as_ratio,
 )
 from analytics.jobs.devices import known_faults
@@ -26,6 +28,7 @@ from analytics.neighbourhood import GPU_INDEX_LABEL
 from analytics.port_states import PACKETS_RECEIVED, PACKETS_SENT, Port
 from analytics.signals import Grid, SignalMatrix, concerning
 from domain.entity import Entity
+from domain.incident import Incident, Status
 from domain.window import Window, step_of
 from storage.fleet import (
     read_device_samples,
@@ -34,6 +37,7 @@ from storage.fleet import (
     read_moved_series,
     read_workloads,
 )
+from storage.incidents import read_incidents
 from storage.readers import ROLLUP_STEPS_S, read_samples, sample_rows
 from storage.store import Store
 from storage.topology import read_topology
@@ -42,6 +46,7 @@ _STEP_S, _LOOK_S = 90, 360  # the fewest steps in which a sensor that stands sti
 _LAG_S = 20  # of the last minute all is there
 _MISSED_FOR = timedelta(days=1)  # what told nothing for longer is no part of the fleet any more
 _WORKLOADS_FOR = timedelta(minutes=30)
+_OPEN_FOR = timedelta(hours=1)  # one that is open was seen within it
 _ERROR_STEPS_MOST = 60
 _LABELS = ("modelName", GPU_INDEX_LABEL, "exported_namespace")
 _LABELLED = ("DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_PROF_GR_ENGINE_ACTIVE")
@@ -61,7 +66,7 @@ def read_gpus_now(store: Store, now: datetime, node: str | None = None) -> tuple
     if samples is None:
         return ()
     silent = [(gpu.node, gpu_name(gpu)) for gpu in _silent(samples)]
-    return gpus_now(
+    gpus = gpus_now(
         samples,
         labelled,
         read_workloads(store, Window(now - _WORKLOADS_FOR, now)),
@@ -69,6 +74,7 @@ def read_gpus_now(store: Store, now: datetime, node: str | None = None) -> tuple
         known_faults(store),
         now,
     )
+    return gpus_with_causes(gpus, _open_incidents(store, now))
 
 
 def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str | None = None) -> tuple[PortNow, ...]:
@@ -87,7 +93,7 @@ def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str
     if samples is None:
         return ()
     silent = [(port.device, port.name) for port in _silent(samples)]
-    return ports_now(
+    ports = ports_now(
         samples,
         _errors(store, errors_over, series),
         errors_over.seconds,
@@ -96,6 +102,7 @@ def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str
         known_faults(store),
         now,
     )
+    return ports_with_causes(ports, _open_incidents(store, now))
 
 
 def device_course(
@@ -122,6 +129,10 @@ def device_course(
         if rows:
             found.append(SignalMatrix(matrix.signal, (entity,), matrix.values[rows]))
     return waits_as_ratio(found)
+
+
+def _open_incidents(store: Store, now: datetime) -> list[Incident]:
+    return read_incidents(store, Window(now - _OPEN_FOR, now), status=Status.OPEN)
 
 
 def _look(now: datetime) -> Window:

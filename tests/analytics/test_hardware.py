@@ -1,6 +1,7 @@
 """The hardware as it is now: levels, troubles and order, from samples and from what is remembered."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,11 +13,15 @@ from analytics.gpu_states import Gpu, GpuSamples, GpuState
 from analytics.hardware import (
     GpuNow,
     Grade,
+    Role,
+    Trouble,
     errors_of,
     far_ends,
     gpu_totals,
     gpus_now,
+    gpus_with_causes,
     ports_now,
+    ports_with_causes,
     silent_nodes,
     waits_as_ratio,
     worst_gpus,
@@ -26,9 +31,11 @@ from analytics.knowledge import shipped_knowledge
 from analytics.port_states import DOWNED, RATE, SENT, STATE, SYMBOL_ERRORS, WAIT, Port, PortSamples, PortState
 from analytics.signals import SignalMatrix
 from domain.entity import Entity, EntityKind
+from domain.incident import Incident
 from domain.topology import Node, Switch, SwitchPort, Topology
 from storage.fleet import WORKLOADS
 from storage.readers import SERIES
+from tests.domain.examples import PAGING
 
 NOW = datetime(2026, 11, 23, 3, 7, tzinfo=UTC)
 STEPS, STEP_S = 4, 90
@@ -246,3 +253,24 @@ def test_a_symbol_error_now_and_then_says_nothing_and_a_link_that_went_down_does
 ) -> None:
     (one,) = ports_now(port_samples(P), {P: errors}, 3600, {}, CABLED, (), NOW)
     assert one.says_something == is_shown
+
+
+def blaming(entity: Entity) -> Incident:
+    """An incident whose likeliest cause sits on something."""
+    causes = (replace(PAGING.cause, entity=entity), *PAGING.explanation.causes[1:])
+    return replace(PAGING, explanation=replace(PAGING.explanation, causes=causes))
+
+
+def test_the_cause_of_an_incident_is_in_trouble_and_once_where_its_fault_names_the_incident() -> None:
+    incidents = [blaming(Entity(EntityKind.GPU, A.uuid))]
+    blamed, other = gpus_with_causes(now(samples(A, B)), incidents)
+    assert blamed.troubles == (Trouble(Role.CAUSE, Grade.STRAIN, PAGING.cause.summary, PAGING.started_at, PAGING.id),)
+    assert other.troubles == ()
+    named = replace(blamed, troubles=(Trouble(GpuState.OFF_THE_BUS, Grade.FAULT, "gone", None, PAGING.id),))
+    assert gpus_with_causes([named], incidents) == (named,)
+
+
+def test_a_port_that_is_the_cause_of_an_incident_comes_first() -> None:
+    quiet = ports_now(port_samples(P, Q), {}, 3600, {}, CABLED, (), NOW)
+    found = ports_with_causes(quiet, [blaming(Entity(EntityKind.PORT, f"{Q.device}/{Q.name}"))])
+    assert [(one.port, one.says_something) for one in found] == [(Q, True), (P, False)]
