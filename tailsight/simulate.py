@@ -5,9 +5,7 @@ fault that was planned: for whoever checks the verdict, never for the product), 
 """
 
 import json
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +16,7 @@ from simulator.cloud import ASSIST_REQUESTS_PER_S, CHAT_REQUESTS_PER_S, build_cl
 from simulator.exporters import Exporters
 from simulator.faults import Fault, plan_fault
 from simulator.run import LONG_CALLS_ONE_IN, LONG_REPLAY, Simulation, replay, run_live
+from tailsight.signals import until_signal
 
 _COARSE_STEP_S = 900.0  # history is kept as thinly as a long-term store would keep it
 _FAULT_STEP_S = 30.0  # but closer where something went wrong, so that it can still be explained
@@ -76,9 +75,7 @@ def simulate(
                 calls_one_in=calls_one_in,
             )
         if live:
-            stop = threading.Event()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
+            stop = until_signal()
             # The filling took a while: what happened meanwhile is sent like the rest, so that no gap is left.
             caught_up = datetime.now(UTC)
             if caught_up > end:

@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -129,11 +127,3 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
             bars.update(tasks[what], completed=done)
 
         yield tell
-
-
-def until_signal() -> threading.Event:
-    """What is set at SIGTERM or Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

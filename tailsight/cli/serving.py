@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tailsight.cli.console import Exit, end_with, err, fail, out, progress, say_json, until_signal, warn
+from tailsight.cli.console import Exit, end_with, err, fail, out, progress, say_json, warn
 from tailsight.cli.options import Config, Json
 from tailsight.cli.store import configured_store, opened_store, serves_elsewhere
+from tailsight.signals import until_signal
 
 if TYPE_CHECKING:
     from storage.migrate import Step

@@ -12,8 +12,9 @@ from rich.markup import escape
 from domain.cause import CauseKind
 from domain.incident import Incident
 from domain.window import from_rfc3339
-from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, say_markdown, until_signal
+from tailsight.cli.console import Exit, end_with, fail, out, progress, say_json, say_markdown
 from tailsight.cli.options import Json
+from tailsight.signals import until_signal
 
 if TYPE_CHECKING:
     from tailsight.simulate import PlannedFault

@@ -316,7 +316,10 @@ def test_serving_ends_well_when_it_is_asked_to(tmp_path: Path) -> None:
         assert serving.stdout is not None
         assert "Tailsight is at" in serving.stdout.readline()
         serving.send_signal(signal.SIGTERM)
-        _, told = serving.communicate(timeout=60)
+        try:
+            _, told = serving.communicate(timeout=60)
+        finally:
+            serving.kill()  # or one that does not end would be waited for
     assert (serving.returncode, told) == (0, "")
     assert not (tmp_path / "data" / "gateway.json").exists()
 
