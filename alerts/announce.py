@@ -10,7 +10,7 @@ from typing import Any
 from alerts.notification import Integration
 from alerts.receiver_settings import GlobalSettings, ReceiverSettings, secret
 from alerts.receivers.apprise import AppriseSettings
-from alerts.receivers.email import EmailSettings
+from alerts.receivers.email import EmailSettings, mail
 from alerts.receivers.messages import AppriseMessage, Attachment, HttpMessage, MailMessage, Message, http_message
 from alerts.receivers.slack import SlackSettings
 from alerts.receivers.teams import TeamsSettings
@@ -106,18 +106,9 @@ def _teams(settings: ReceiverSettings, global_settings: GlobalSettings, announce
 
 def _email(settings: ReceiverSettings, global_settings: GlobalSettings, announcement: Announcement) -> MailMessage:
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table below
-    return MailMessage(
-        smarthost=settings.smarthost or global_settings.smtp_smarthost,
-        hello=global_settings.smtp_hello,
-        username=global_settings.smtp_auth_username,
-        password=secret(global_settings.smtp_auth_password, global_settings.smtp_auth_password_file),
-        require_tls=global_settings.smtp_require_tls,
-        sender=settings.sender or global_settings.smtp_from,
-        to=tuple(address.strip() for address in settings.to.split(",")),
-        subject=" ".join(announcement.title.split()),
-        text=announcement.text,
-        html=announcement.html,
-        attachments=announcement.attachments,
+    subject = " ".join(announcement.title.split())
+    return mail(
+        settings, global_settings, subject, announcement.text, announcement.html, tuple(announcement.attachments)
     )
 
 

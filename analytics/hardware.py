@@ -19,6 +19,7 @@ from analytics import gpu_states, port_states
 from analytics.device_faults import GPU_METRICS, DeviceFault, State, gpu_name
 from analytics.device_states import Finding
 from analytics.gpu_states import Gpu, GpuSamples, GpuState, cleaned, gpu_findings
+from analytics.neighbourhood import gpu_index
 from analytics.port_states import (
     DISCARDS,
     DOWNED,
@@ -340,7 +341,7 @@ class _Known:
             "replica",
             "service",
             "model",
-            index=labels.list.get(1, null_on_oob=True).str.extract(r"^(\d{1,3})$").cast(pl.Int64),
+            index=gpu_index(labels.list.get(1, null_on_oob=True)),
             pool=labels.list.get(2, null_on_oob=True).replace("", None),
         )
         one_each = told.group_by("node", "gpu").agg(pl.all().drop_nulls().last())

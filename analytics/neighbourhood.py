@@ -118,9 +118,14 @@ def gpu_indices(series: pl.DataFrame) -> dict[Entity, int]:
     Args:
         series: a frame of `read_series` whose last label is `GPU_INDEX_LABEL`.
     """
-    told = series.select("gpu", index=pl.col("labels").list.last().str.extract(r"^(\d{1,3})$").cast(pl.Int64))
+    told = series.select("gpu", index=gpu_index(pl.col("labels").list.last()))
     known = told.drop_nulls().group_by("gpu").agg(pl.col("index").unique()).filter(pl.col("index").list.len() == 1)
     return {Entity(EntityKind.GPU, name): index for name, (index,) in known.iter_rows()}
+
+
+def gpu_index(label: pl.Expr) -> pl.Expr:
+    """The number of a GPU in its node, as its label tells it; null for what is no such number."""
+    return label.str.extract(r"^(\d{1,3})$").cast(pl.Int64)
 
 
 def _placed(service: str, requests: pl.DataFrame, series: pl.DataFrame) -> tuple[frozenset[str], dict[str, set[str]]]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from analytics.signals import SignalMatrix
 from dashboards import figures
-from dashboards.drawing import TIME_AXIS_PX, Figure, course, escaped, make_figure, plain_axis, time_axis, time_text
+from dashboards.drawing import TIME_AXIS_PX, Figure, course, escaped, make_figure, plain_axis, time_axis
 from domain.entity import EntityKind
 from domain.incident import Incident
 from domain.quantity import Scale, amounts, scale_of, unit_words
@@ -84,16 +84,16 @@ def device_multiples(
         return figures.empty("It has told nothing in this time", height=120)
     count = len(bands)
     height = _BAND_PX * count + TIME_AXIS_PX
-    axes: Figure = {f"yaxis{_number(index)}": _axis(band, index, count) for index, band in enumerate(bands)}
+    axes: Figure = {f"yaxis{figures.axis_number(index)}": _axis(band, index, count) for index, band in enumerate(bands)}
     return make_figure(
         [_trace(band, index) for index, band in enumerate(bands)],
         "Course of " + "; ".join(f"{band.title} now {band.last}" for band in bands),
         height=height,
         narrow_margin_right=12,
         margin={"l": 72, "r": 96, "t": 0, "b": TIME_AXIS_PX},
-        shapes=[shape for one in incidents for shape in _shade(one, window)],
+        shapes=[shape for one in incidents for shape in figures.spike_shade(one, window)],
         annotations=[note for index, band in enumerate(bands) for note in _notes(band, index, count)],
-        xaxis=time_axis(window) | {"anchor": f"y{_number(count - 1)}"},
+        xaxis=time_axis(window) | {"anchor": f"y{figures.axis_number(count - 1)}"},
         hovermode="x unified",
         hoversubplots="axis",
         **axes,
@@ -128,7 +128,7 @@ def _trace(band: _Band, index: int) -> Figure:
         "mode": "markers" if lone else "lines",
         "name": escaped(band.title),
         **course(band.times, band.values / scale.divisor),
-        "yaxis": f"y{_number(index)}",
+        "yaxis": f"y{figures.axis_number(index)}",
         "line": {"color": "$accent", "width": 1.6},
         "hovertemplate": f"{escaped(band.title)}: %{{y:.4~g}}{unit}<extra></extra>",
     }
@@ -178,27 +178,3 @@ def _notes(band: _Band, index: int, count: int) -> list[Figure]:
 def _top(index: int, count: int) -> float:
     """Where the plot of a band begins, below its title."""
     return 1 - index / count - _TITLE_PX / (_BAND_PX * count)
-
-
-def _number(index: int) -> str:
-    """Plotly calls its first axis `y`, the others `y2`, `y3` and so on."""
-    return "" if index == 0 else str(index + 1)
-
-
-def _shade(incident: Incident, window: Window) -> list[Figure]:
-    start, end = max(incident.started_at, window.start), min(incident.ended_at or window.end, window.end)
-    if start >= end:
-        return []
-    area = {
-        "type": "rect",
-        "yref": "paper",
-        "x0": time_text(start),
-        "x1": time_text(end),
-        "y0": 0,
-        "y1": 1,
-        "fillcolor": "$critical/.1",
-        "line": {"width": 0},
-        "layer": "below",
-    }
-    begin = {"type": "line", "yref": "paper", "x0": time_text(start), "x1": time_text(start), "y0": 0, "y1": 1}
-    return [area, begin | {"line": {"color": "$critical/.7", "width": 1}}]

@@ -294,7 +294,7 @@ def incident_latency(
         f"{text.duration_ms(incident.peak_ms_p99)} at its peak",
         narrow_margin_right=12,
         margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": TIME_AXIS_PX},
-        shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
+        shapes=[*spike_shade(incident, window), *_shade(explained, "accent"), _level(usual, "muted"), *lines],
         annotations=[*(note | {"name": "narrow"} for note in notes), *ends],
         xaxis=time_axis(window),
         yaxis=plain_axis() | {"range": [0, top], "fixedrange": True} | _linear_duration_ticks(top),
@@ -326,7 +326,7 @@ def incident_failures(
         f"Failures: {text.percent(incident.slow_requests_ratio, 2)} of the requests in the spike",
         narrow_margin_right=12,
         margin={"l": 52, "r": _END_LABELS_PX, "t": 8, "b": TIME_AXIS_PX},
-        shapes=[*_spike_shade(incident, window), *_shade(explained, "accent"), _level(mean, "muted")],
+        shapes=[*spike_shade(incident, window), *_shade(explained, "accent"), _level(mean, "muted")],
         annotations=_spread_labels(ends, top),
         xaxis=time_axis(window),
         yaxis=plain_axis() | {"range": [0, top], "fixedrange": True, "ticksuffix": " %", "nticks": 5},
@@ -665,14 +665,14 @@ def evidence_multiples(
         return empty(f"No signal {kept}", height=96)
     height = _BAND_PX * len(bands) + TIME_AXIS_PX
     drawn = [_draw_band(band, index, len(bands)) for index, band in enumerate(bands)]
-    axes: Figure = {f"yaxis{_axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}
+    axes: Figure = {f"yaxis{axis_number(index)}": axis for index, (_, axis, _, _) in enumerate(drawn)}
     return make_figure(
         [trace for trace, _, _, _ in drawn],
         "What moved with the spike: " + "; ".join(f"{band.name} {text.lead(band.evidence.lead_s)}" for band in bands),
         height=height,
         narrow_margin_right=12,
         margin={"l": 52, "r": _END_LABELS_PX, "t": 0, "b": TIME_AXIS_PX},
-        shapes=[*_spike_shade(incident, window), *(line for _, _, _, lines in drawn for line in lines)],
+        shapes=[*spike_shade(incident, window), *(line for _, _, _, lines in drawn for line in lines)],
         annotations=[note for _, _, notes, _ in drawn for note in notes],
         xaxis=time_axis(window) | {"anchor": "y" if len(bands) == 1 else f"y{len(bands)}"},
         hovermode="x unified",
@@ -741,7 +741,7 @@ def _draw_band(band: Band, index: int, count: int) -> tuple[Figure, Figure, list
         "mode": "lines" if band.rows.height > 1 else "markers",  # a line of one point would not be seen
         "name": escaped(band.name),
         **course(band.rows["time"], band.rows["value"]),
-        "yaxis": f"y{_axis_number(index)}",
+        "yaxis": f"y{axis_number(index)}",
         "line": {"color": f"${tone}", "width": 1.6},
         "hovertemplate": f"{escaped(band.name)}: %{{y:.4~g}} {escaped(band.unit)}<extra></extra>",
     }
@@ -779,7 +779,7 @@ def _band_title(signal: str, whose: str, y: float) -> Figure:
     return _paper_note(words, 0.0, y, "strong") | {"font": {"size": 12, "color": "$strong"}}
 
 
-def _axis_number(index: int) -> str:
+def axis_number(index: int) -> str:
     """Plotly calls its first axis `y`, the others `y2`, `y3` and so on."""
     return "" if index == 0 else str(index + 1)
 
@@ -844,7 +844,7 @@ def _shade(window: Window | None, tone: str) -> list[Figure]:
     ]
 
 
-def _spike_shade(incident: Incident, window: Window) -> list[Figure]:
+def spike_shade(incident: Incident, window: Window) -> list[Figure]:
     """The time of the spike, as far as the window shows it, with a line where it began."""
     start, end = max(incident.started_at, window.start), min(incident.ended_at or window.end, window.end)
     if start >= end:

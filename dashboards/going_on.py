@@ -1,27 +1,19 @@
 """Which incidents go on, as every page tells of it."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dashboards.context import PageContext
 from dashboards.freshness import REQUESTS, Gap, hiding_end
 from domain.incident import Incident, Status
 from domain.window import Window
-from storage.incidents import read_incidents
-from storage.store import Store
-
-_OPEN_FOR = timedelta(days=7)
-
-
-def read_open(store: Store, now: datetime, service: str | None = None) -> list[Incident]:
-    """The incidents that are open."""
-    return read_incidents(store, Window(now - _OPEN_FOR, now), service=service, status=Status.OPEN)
+from storage.incidents import read_incidents, read_open_incidents
 
 
 def read_going_on(
     context: PageContext, unseen: Sequence[Gap], now: datetime, service: str | None = None
 ) -> list[Incident]:
-    """Those, and the ones that count as over only because nothing came in any more.
+    """The incidents that are open, and those that count as over only because nothing came in any more.
 
     Args:
         context: of the pages.
@@ -29,7 +21,7 @@ def read_going_on(
         now: when it is asked.
         service: whose; None for those of all.
     """
-    going_on = read_open(context.store, now, service)
+    going_on = read_open_incidents(context.store, now, service)
     silent = [gap.since for gap in unseen if gap.of == REQUESTS]
     if not silent:
         return going_on

@@ -15,7 +15,6 @@ from dashboards.callbacks import callback
 from dashboards.components import Children, empty_state, icon, page_link
 from dashboards.context import PageContext
 from dashboards.freshness import Gap
-from dashboards.going_on import read_open
 from dashboards.pages import (
     alerts,
     cost,
@@ -56,6 +55,7 @@ from dashboards.state import (
 )
 from domain.freshness import known_until
 from domain.window import Window
+from storage.incidents import read_open_incidents
 from storage.readers import read_freshness, read_services
 
 _COST_PAGES = ("/cost", "/cost/breakdown", "/cost/idle")
@@ -288,7 +288,7 @@ def register(app: Dash, context: PageContext) -> None:
         now = context.now()
         newest, going_on = await asyncio.gather(
             asyncio.to_thread(read_freshness, context.store, now),
-            asyncio.to_thread(read_open, context.store, now),
+            asyncio.to_thread(read_open_incidents, context.store, now),
         )
         return (
             navigation(path, parse_state(search), len(going_on)),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from domain.window import Window
-from storage.frames import TIME, Schema
+from storage.frames import TIME, Schema, known
 from storage.store import Store
 
 REQUEST_HOURS: Schema = {
@@ -121,24 +121,24 @@ def read_settled_hours(store: Store, window: Window) -> set[datetime]:
 
 def read_request_hours(store: Store, window: Window) -> pl.DataFrame:
     """Engine time of settled hours by whose requests it went to. Schema: `REQUEST_HOURS`."""
-    return _known(store.query("request_hours", REQUEST_HOURS, start=window.start, end=window.end))
+    return known(store.query("request_hours", REQUEST_HOURS, start=window.start, end=window.end))
 
 
 def read_gpu_hours(store: Store, window: Window) -> pl.DataFrame:
     """What GPUs did in settled hours. Schema: `GPU_HOURS`."""
-    return _known(store.query("gpu_hours", GPU_HOURS, start=window.start, end=window.end))
+    return known(store.query("gpu_hours", GPU_HOURS, start=window.start, end=window.end))
 
 
 def read_engine_requests(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
     """The requests of all services (or one) that began in a window. Schema: `ENGINE_REQUESTS`."""
     frame = store.query("engine_requests", ENGINE_REQUESTS, start=window.start, end=window.end, service=service or "")
-    return _known(frame)
+    return known(frame)
 
 
 def read_gpu_extents(store: Store, window: Window, metrics: Sequence[str]) -> pl.DataFrame:
     """What each GPU of a window is, and when it was first and last heard of at all. Schema: `GPU_EXTENTS`."""
     frame = store.query("gpu_extents", GPU_EXTENTS, start=window.start, end=window.end, metrics=list(metrics))
-    return _known(frame)
+    return known(frame)
 
 
 def read_outcomes(
@@ -175,7 +175,7 @@ def read_outcomes(
         left_out=list(left_out),
         **{f"by_{name}": name in by for name in OUTCOME_DIMENSIONS},
     )
-    return _known(frame)
+    return known(frame)
 
 
 def settle_hour(
@@ -216,8 +216,3 @@ def whole_hours(window: Window) -> Window:
     """The window rounded out to whole hours."""
     end = hour_of(window.end)
     return Window(hour_of(window.start), end if end == window.end else end + timedelta(hours=1))
-
-
-def _known(frame: pl.DataFrame) -> pl.DataFrame:
-    """Empty text means not known, and that is null."""
-    return frame.with_columns(pl.col(pl.String).replace("", None))

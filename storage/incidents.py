@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -38,6 +38,11 @@ def read_incidents(
     if limit is None and frame.height >= _INCIDENTS_MAX:
         raise QueryError(f"there were {_INCIDENTS_MAX} incidents or more: ask for less time")
     return [from_document(json.loads(document)) for document in frame["document"]]
+
+
+def read_open_incidents(store: Store, now: datetime, service: str | None = None) -> list[Incident]:
+    """The incidents that are open, newest first: one that is has no end, so any time until now has it."""
+    return read_incidents(store, Window(now - timedelta(hours=1), now), service=service, status=Status.OPEN)
 
 
 def read_incident(store: Store, incident_id: str) -> Incident | None:

@@ -38,7 +38,7 @@ from collector.settings import ScrapeTarget
 from dashboards.app import create_dashboard
 from domain.address import http_url, local_url
 from domain.freshness import Looks
-from domain.incident import Incident, Status
+from domain.incident import Incident
 from domain.topology import TopologyError, topology_from_document
 from domain.window import Window
 from reports.delivery import WeeklyDelivery
@@ -48,7 +48,7 @@ from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
 from storage.errors import StoreError
 from storage.gateway import Gateway
-from storage.incidents import read_incidents
+from storage.incidents import read_incidents, read_open_incidents
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
 from storage.store import Store
@@ -238,8 +238,7 @@ class Application:
 
     def open_incidents(self) -> list[Incident]:
         """What is going on now."""
-        now = _now()
-        return read_incidents(self.store, Window(now - timedelta(hours=1), now), status=Status.OPEN)
+        return read_open_incidents(self.store, _now())
 
     def analyze_now(self, window: Window) -> None:
         """One evaluation of a window, as the scheduler does every half minute: incidents, budgets, and their alerts.

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from alerts.notification import Notification
 from alerts.receiver_settings import GlobalSettings, ReceiverSettings, secret
-from alerts.receivers.messages import MailMessage, facts, links
+from alerts.receivers.messages import Attachment, MailMessage, facts, links
 from alerts.titles import heading, title
 from domain.alert import Alert
 
@@ -24,6 +24,19 @@ def message(notification: Notification, global_settings: GlobalSettings) -> Mail
     """What matters of each alert, as text and as HTML."""
     settings = notification.integration.settings
     assert isinstance(settings, EmailSettings)  # noqa: S101  # by the table of receivers
+    text = "\n\n\n".join(_text(alert) for alert in notification.alerts) + "\n"
+    return mail(settings, global_settings, title(notification), text, _document(notification))
+
+
+def mail(
+    settings: EmailSettings,
+    global_settings: GlobalSettings,
+    subject: str,
+    text: str,
+    html: str,
+    attachments: tuple[Attachment, ...] = (),
+) -> MailMessage:
+    """A mail to whom the settings name, by their mail server or that of all receivers."""
     return MailMessage(
         smarthost=settings.smarthost or global_settings.smtp_smarthost,
         hello=global_settings.smtp_hello,
@@ -32,9 +45,10 @@ def message(notification: Notification, global_settings: GlobalSettings) -> Mail
         require_tls=global_settings.smtp_require_tls,
         sender=settings.sender or global_settings.smtp_from,
         to=tuple(address.strip() for address in settings.to.split(",")),
-        subject=title(notification),
-        text="\n\n\n".join(_text(alert) for alert in notification.alerts) + "\n",
-        html=_document(notification),
+        subject=subject,
+        text=text,
+        html=html,
+        attachments=attachments,
     )
 
 

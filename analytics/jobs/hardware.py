@@ -28,7 +28,6 @@ from analytics.neighbourhood import GPU_INDEX_LABEL
 from analytics.port_states import PACKETS_RECEIVED, PACKETS_SENT, Port
 from analytics.signals import Grid, SignalMatrix, concerning
 from domain.entity import Entity
-from domain.incident import Incident, Status
 from domain.window import Window, step_of
 from storage.fleet import (
     read_device_samples,
@@ -37,7 +36,7 @@ from storage.fleet import (
     read_moved_series,
     read_workloads,
 )
-from storage.incidents import read_incidents
+from storage.incidents import read_open_incidents
 from storage.readers import ROLLUP_STEPS_S, read_samples, sample_rows
 from storage.store import Store
 from storage.topology import read_topology
@@ -46,7 +45,6 @@ _STEP_S, _LOOK_S = 90, 360  # the fewest steps in which a sensor that stands sti
 _LAG_S = 20  # of the last minute all is there
 _MISSED_FOR = timedelta(days=1)  # what told nothing for longer is no part of the fleet any more
 _WORKLOADS_FOR = timedelta(minutes=30)
-_OPEN_FOR = timedelta(hours=1)  # one that is open was seen within it
 _ERROR_STEPS_MOST = 60
 _LABELS = ("modelName", GPU_INDEX_LABEL, "exported_namespace")
 _LABELLED = ("DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_PROF_GR_ENGINE_ACTIVE")
@@ -74,7 +72,7 @@ def read_gpus_now(store: Store, now: datetime, node: str | None = None) -> tuple
         known_faults(store),
         now,
     )
-    return gpus_with_causes(gpus, _open_incidents(store, now))
+    return gpus_with_causes(gpus, read_open_incidents(store, now))
 
 
 def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str | None = None) -> tuple[PortNow, ...]:
@@ -102,7 +100,7 @@ def read_ports_now(store: Store, now: datetime, errors_over: Window, device: str
         known_faults(store),
         now,
     )
-    return ports_with_causes(ports, _open_incidents(store, now))
+    return ports_with_causes(ports, read_open_incidents(store, now))
 
 
 def device_course(
@@ -129,10 +127,6 @@ def device_course(
         if rows:
             found.append(SignalMatrix(matrix.signal, (entity,), matrix.values[rows]))
     return waits_as_ratio(found)
-
-
-def _open_incidents(store: Store, now: datetime) -> list[Incident]:
-    return read_incidents(store, Window(now - _OPEN_FOR, now), status=Status.OPEN)
 
 
 def _look(now: datetime) -> Window:

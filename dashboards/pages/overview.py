@@ -29,7 +29,7 @@ from dashboards.components import (
 from dashboards.context import PageContext
 from dashboards.explanation import explained_window
 from dashboards.freshness import REQUESTS, SAMPLES, Gap, as_known, hiding, hiding_objective
-from dashboards.going_on import read_going_on, read_open
+from dashboards.going_on import read_going_on
 from dashboards.gpus import column_s, described, read_activity, read_gpu_names, read_gpus
 from dashboards.state import OVERVIEW_RANGE, PageState, incident_path, parse_state
 from dashboards.traffic import SETTLES_AFTER, KeptLevels, Traffic, traffic_of
@@ -37,7 +37,7 @@ from dashboards.verdict import Verdict, days_seen, line_tone, look_of, pace, sta
 from domain.incident import Incident, Indicator
 from domain.slo import SloStatus
 from domain.window import Window
-from storage.incidents import read_incidents
+from storage.incidents import read_incidents, read_open_incidents
 from storage.readers import read_freshness, read_heatmap, read_latency, read_services
 from storage.store import Store
 
@@ -393,7 +393,7 @@ def _focus(store: Store, now: datetime, state: PageState, services: pl.DataFrame
         .agg(pl.col("requests", "requests_with_ttft").sum())
         .sort("requests", descending=True)
     )
-    trouble = [i.service for i in read_open(store, now, state.service) if i.service in set(totals["service"])]
+    trouble = [i.service for i in read_open_incidents(store, now, state.service) if i.service in set(totals["service"])]
     service = trouble[0] if trouble else str(totals["service"][0])
     with_ttft = totals.filter(pl.col("service") == service)["requests_with_ttft"][0]
     return service, Indicator.TTFT if with_ttft else Indicator.LATENCY
