@@ -21,12 +21,8 @@ from storage.settings import CatchUpSettings
 from storage.store import Store
 from storage.upstream import OURS, Dialect, Source, sources
 
-_FILLED_BY = {
-    "traces": {"requests": "requests"},
-    "metrics_gauge": {"samples_gauge": "samples", "series_gauge": "series"},
-    "metrics_sum": {"samples_sum": "samples", "series_sum": "series"},
-}
-"""By signal: the views of storage/views that read it, each with the load/caught_up_*.sql that takes its place."""
+_FILLED_BY = {"traces": ("requests",), "metrics_gauge": ("samples", "series"), "metrics_sum": ("samples", "series")}
+"""By signal: the views of storage/views in place of which stands load/caught_up_*.sql."""
 
 _TIME = pl.Datetime("us", "UTC")
 _BEHIND = {"bucket": _TIME, "rows": pl.UInt64, "more": pl.Int64}
@@ -195,14 +191,10 @@ def _read(store: Store, source: Source, behind: pl.DataFrame) -> None:
     """
     buckets = behind["bucket"].to_list()
     parameters = {"buckets": buckets, "start": min(buckets), "end": max(buckets) + BUCKET}
-    for view, load in _FILLED_BY[source.signal].items():
-        (select,) = sql.statements(_select(sql.views()[view], source.dialect, store), "catch_up")
-        statement = sql.load_statement(f"caught_up_{load}").replace("{points}", view.removeprefix(f"{load}_"))
-        store.execute(
-            statement.replace("{source}", source.sql).replace("{select}", select), parameters, _STATEMENT_SETTINGS
-        )
+    for view in _FILLED_BY[source.signal]:
+        store.execute(_statement(view, source, store), parameters, _STATEMENT_SETTINGS)
     if source.signal == "traces" and store.query("rollup_behind", _BUCKETS, **parameters).height:
-        (select,) = sql.statements(_select(sql.views()["request_rollup"], OURS, store), "catch_up")
+        select = _select("request_rollup", OURS, store)
         statement = sql.load_statement("caught_up_request_rollup").replace("{select}", select)
         store.execute(statement, parameters, _STATEMENT_SETTINGS)
     read = behind.select(
@@ -211,9 +203,21 @@ def _read(store: Store, source: Source, behind: pl.DataFrame) -> None:
     store.insert("tailsight_caught_up", read)
 
 
+def _statement(view: str, source: Source, store: Store) -> str:
+    """The INSERT that does for a table of somebody else's what a view does for ours."""
+    text = sql.load_statement(f"caught_up_{view}").replace("{select}", _select(view, source.dialect, store))
+    if "{points}" in text:
+        kind = source.signal.removeprefix("metrics_")
+        points = sql.load_statement("caught_up_points").replace("{kind}", kind)
+        select = _select(f"points_{kind}", source.dialect, store)
+        text = text.replace("{points}", points.replace("{select}", select))
+    return text.replace("{source}", source.sql)
+
+
 def _select(view: str, dialect: Dialect, store: Store) -> str:
     """What a view selects, in a dialect."""
-    return dialect.fill(view, store.identity).partition("\nAS")[2]
+    (select,) = sql.statements(dialect.fill(sql.views()[view], store.identity).partition("\nAS")[2], "catch_up")
+    return select
 
 
 def _floor(moment: datetime) -> datetime:

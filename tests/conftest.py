@@ -15,6 +15,7 @@ from storage.migrate import migrate
 from storage.open import OWNER, GatewayAddress, open_owned, open_store, write_gateway_address
 from storage.settings import StoreSettings
 from storage.store import Store
+from tests.emptied import empty
 
 # How long an example takes says what else the machine does, not whether the code is right.
 hypothesis.settings.register_profile("tailsight", deadline=None)
@@ -41,8 +42,8 @@ def store(store_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def clean_store(store: Store) -> Store:
-    """The session's store with every table empty (about 10 ms); the schema and its record stay."""
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    """The session's store with every table empty; the schema and its record stay."""
+    empty(store)
     return store
 
 

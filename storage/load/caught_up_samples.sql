@@ -1,12 +1,7 @@
 -- Samples of some 15 s of somebody else's table that ours lacks. A value of a series at a time counts once.
 INSERT INTO tailsight_samples (metric, series_id, time, value)
-WITH otel_metrics_{points} AS
-(
-    SELECT *
-    FROM {source}
-    WHERE TimeUnix >= {start:DateTime64(6, 'UTC')} AND TimeUnix < {end:DateTime64(6, 'UTC')}
-        AND toStartOfInterval(TimeUnix, toIntervalSecond(15), 'UTC') IN {buckets:Array(DateTime('UTC'))}
-)
+WITH
+{points}
 SELECT *
 FROM
 (

@@ -3,13 +3,9 @@ INSERT INTO tailsight_series
 (
     metric, series_id, job, instance, node, gpu, port, replica, service, model, attributes, first_seen, last_seen
 )
-WITH otel_metrics_{points} AS
-(
-    SELECT *
-    FROM {source}
-    WHERE TimeUnix >= {start:DateTime64(6, 'UTC')} AND TimeUnix < {end:DateTime64(6, 'UTC')}
-        AND toStartOfInterval(TimeUnix, toIntervalSecond(15), 'UTC') IN {buckets:Array(DateTime('UTC'))}
-)
+WITH
+{points},
+    tailsight_new_series AS (SELECT * FROM tailsight_points)
 SELECT *
 FROM
 (

@@ -19,6 +19,7 @@ from simulator.fill import fill
 from simulator.run import Simulation
 from storage.store import Store
 from tests.api.clock import NOW
+from tests.emptied import empty
 
 START = NOW - timedelta(hours=2)
 HOURS = {"from_": START.isoformat(), "to": NOW.isoformat()}
@@ -39,12 +40,12 @@ def book() -> PriceBook:
 
 @pytest.fixture(scope="module")
 def fleet(store: Store) -> Iterator[Any]:
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     simulation = Simulation(9, START)
     fill(store, simulation, START, NOW, calls_one_in=1000)
     settle(store, NOW, Pricing(book()))  # the first hour; the second ended only now
     yield simulation.cloud
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,19 @@ from simulator.run import Simulation
 from storage.store import Store
 from storage.topology import write_topology
 from tests.api.clock import NOW
+from tests.emptied import empty
 
 START = NOW - timedelta(minutes=30)
 
 
 @pytest.fixture(scope="module")
 def cloud(store: Store) -> Iterator[Any]:
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     simulation = Simulation(7, START)
     write_topology(store, simulation.cloud.topology(), START)
     fill(store, simulation, START, NOW, calls_one_in=1000)
     yield simulation.cloud
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
 
 
 def test_gpus_are_listed_with_what_they_told_last(ask: Any, cloud: Any) -> None:

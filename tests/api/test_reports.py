@@ -11,12 +11,13 @@ from analytics.knowledge import shipped_knowledge
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.store import Store
+from tests.emptied import empty
 from tests.reports.stored_fortnight import NOW, OBJECTIVES, PRICING, fill
 
 
 @pytest.fixture(scope="module")
 def asker(store: Store, make_asker: Callable[..., Any]) -> Any:
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     fill(store)
     reports = WeeklyReports(
         store,

@@ -33,6 +33,7 @@ from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.store import Store
 from tests.browser import fixture_data
+from tests.emptied import empty
 
 _ARGUMENTS = (
     "--headless",
@@ -61,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def address(store: Store) -> Iterator[str]:
     """Where the API and the pages answer, over the made-up cloud at 03:07."""
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     fixture_data.fill(store)
     with serving(application(store)) as url:
         yield url

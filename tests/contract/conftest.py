@@ -16,6 +16,7 @@ from storage.otlp import ENCODINGS, Encoding
 from storage.settings import StoreSettings
 from storage.store import Store
 from tests.contract.payloads import as_json
+from tests.emptied import empty
 
 Rows = list[tuple[object, ...]]
 Ask = Callable[[str], Rows]
@@ -43,8 +44,7 @@ def any_store(request: pytest.FixtureRequest) -> Store:
     opened: Store = request.getfixturevalue(
         {"embedded": "store", "http": "http_store", "server": "server_store"}[request.param]
     )
-    (database,) = ask_of(opened)("SELECT currentDatabase()")[0]
-    opened.execute("TRUNCATE ALL TABLES FROM {name:Identifier} NOT LIKE 'tailsight_migrations'", {"name": database})
+    empty(opened)
     return opened
 
 

@@ -52,6 +52,7 @@ from tests.contract.payloads import (
     span,
     traces,
 )
+from tests.emptied import empty
 
 T0 = datetime.fromtimestamp(T0_S, UTC)
 HOUR = Window(T0 - timedelta(minutes=5), T0 + timedelta(minutes=55))
@@ -344,7 +345,7 @@ def migrated_theirs(store: Store, gateway: GatewayAddress) -> Iterator[Store]:
 @pytest.fixture
 def theirs(migrated_theirs: Store) -> Store:
     """A database of theirs of the current generation, migrated, its tables empty."""
-    migrated_theirs.execute("TRUNCATE ALL TABLES FROM theirs_current NOT LIKE 'tailsight_migrations'")
+    empty(migrated_theirs)
     return migrated_theirs
 
 
@@ -446,7 +447,7 @@ def test_a_look_cut_short_anywhere_is_finished_by_the_next(theirs: Store) -> Non
     cut_short = True
     while cut_short:
         changes += 1
-        theirs.execute("TRUNCATE ALL TABLES FROM theirs_current NOT LIKE 'tailsight_migrations'")
+        empty(theirs)
         _write(theirs, "current", _spans(), _points())
         try:
             catch_up(CutShort(theirs, changes), HOUR)  # type: ignore[arg-type]

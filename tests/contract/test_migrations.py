@@ -112,3 +112,13 @@ def test_tables_that_the_exporter_made_are_left_as_they_are(bare_store: Store, a
     assert "tailsight_otel_logs" in dict(after)
     assert pending_steps(bare_store) == []
     _drop_all(bare_store, ask)
+
+
+def test_the_views_from_before_the_landing_tables_are_taken_away(any_store: Store, ask: Ask) -> None:
+    whole = _schema(ask)
+    select = "SELECT lower(MetricName) AS metric, toDateTime(TimeUnix) AS time, Value AS value FROM otel_metrics_gauge"
+    any_store.execute(f"CREATE MATERIALIZED VIEW tailsight_samples_gauge_mv TO tailsight_samples AS {select}")
+    landing = "schema/0013_tailsight_points"
+    any_store.execute(f"DELETE FROM tailsight_migrations WHERE name = '{landing}'")
+    assert [step.name for step in migrate(any_store)] == [landing]
+    assert _schema(ask) == whole

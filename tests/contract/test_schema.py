@@ -73,7 +73,7 @@ _LOGS: list[Column] = [
     ("__otel_materialized_deployment.environment.name", _TEXT),
 ]
 _METRIC: list[Column] = [
-    ("ResourceAttributes", _MAP),
+    ("ResourceAttributes", _MAP, "CODEC(LZ4)"),
     ("ResourceSchemaUrl", "String"),
     ("ScopeName", "String"),
     ("ScopeVersion", "String"),
@@ -84,7 +84,7 @@ _METRIC: list[Column] = [
     ("MetricName", _TEXT),
     ("MetricDescription", "String"),
     ("MetricUnit", "String"),
-    ("Attributes", _MAP),
+    ("Attributes", _MAP, "CODEC(LZ4)"),
     ("StartTimeUnix", "DateTime", _DELTA4),
     ("TimeUnix", "DateTime", _DELTA4),
     ("Flags", "UInt32"),
@@ -208,6 +208,7 @@ def _indexes(ask: Ask, table: str) -> set[tuple[object, ...]]:
 
 @pytest.mark.parametrize("table", COLUMNS)
 def test_a_table_has_exactly_the_columns_of_the_exporter(ask: Ask, table: str) -> None:
+    # Also its codecs, but for the labels of points (docs/adr/0024-points-land-once.md).
     found = ask(
         "SELECT name, type, compression_codec FROM system.columns "
         f"WHERE database = currentDatabase() AND table = '{table}'"

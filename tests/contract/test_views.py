@@ -149,7 +149,7 @@ def restored_views(any_store: Store) -> Iterator[None]:
 def test_other_identity_lists_replace_the_view_at_the_next_migration(any_store: Store, ask: Ask) -> None:
     custom = WithIdentity(any_store, tenant_attributes=("it's", "customer"), node_attributes=("machine",))
     names = [step.name for step in migrate(custom)]  # type: ignore[arg-type]
-    assert names == ["views/requests", "views/series_gauge", "views/series_sum"]
+    assert names == ["views/requests", "views/series"]
     payload = traces(
         span(attributes={"customer": "globex", "tenant.id": "acme"}),
         resource={"service.name": "chat", "machine": "gpu-9", "host.name": "gpu-07"},

@@ -12,6 +12,7 @@ from dashboards.settings import DashboardSettings
 from storage.store import Store
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
+from tests.emptied import empty
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def runner() -> Iterator[asyncio.Runner]:
 @pytest.fixture(scope="package")
 def filled_store(store: Store) -> Store:
     """The session's store with the made-up cloud and nothing else."""
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     fixture_data.fill(store)
     return store
 

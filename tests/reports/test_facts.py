@@ -14,15 +14,16 @@ from reports.facts import read_facts
 from reports.weekly import WeeklyFacts, weekly_document
 from storage.store import Store
 from tests.contract.request_rows import insert_requests
+from tests.emptied import empty
 from tests.reports.stored_fortnight import MONDAY, NOW, OBJECTIVES, PRICING, SILENT, fill
 
 
 @pytest.fixture(scope="module")
 def filled_store(store: Store) -> Iterator[Store]:
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     fill(store)
     yield store
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
 
 
 def facts(store: Store, week: str = "2026-W47", **given: Any) -> WeeklyFacts:

@@ -17,6 +17,7 @@ from storage.otlp import OTLP_TABLES
 from storage.store import Store
 from tests import reference_otlp
 from tests.collector.test_values import EXEMPLAR_COLUMN, METRIC_COLUMNS, TRACE_COLUMNS, in_order
+from tests.emptied import empty
 from tests.scenarios.otlp_doors import PACKERS, REQUEST_TYPES, OtlpDoors, from_json, open_otlp_doors, to_json
 
 OTLP = Path(__file__).parents[3] / "shared" / "data" / "otlp"
@@ -138,7 +139,7 @@ def columns_of(table: str) -> str:
 @pytest.fixture(scope="module")
 def stored(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rows]:
     """All rows by the delivery that brought them, by table. Everything is sent before anything is looked at."""
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     with open_otlp_doors(store, tmp_path_factory.mktemp("collector")) as doors:
         for file in recorded_files():
             for delivery in DELIVERIES:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from storage.otlp import OTLP_TABLES
 from storage.store import Store
 from tests.collector.payloads import gauge_request, trace_request
+from tests.emptied import empty
 from tests.scenarios.otlp_doors import PACKERS, REQUEST_TYPES, OtlpDoors, open_otlp_doors, to_json
 from tests.scenarios.test_otlp_conformance import (
     NOW_NS,
@@ -48,7 +49,7 @@ SEEDS = seeds()
 
 @pytest.fixture(scope="module")
 def doors(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtlpDoors]:
-    store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(store)
     limits = {"otlp_http": {"port": 0, "body_bytes_max": LIMIT}, "otlp_grpc": {"port": 0, "message_bytes_max": LIMIT}}
     with open_otlp_doors(store, tmp_path_factory.mktemp("collector"), limits) as opened:
         yield opened

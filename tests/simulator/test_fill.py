@@ -11,6 +11,7 @@ from simulator.history import HistoryEncoder
 from simulator.otlp_metrics import TargetEncoder
 from simulator.run import Simulation
 from storage.store import Store
+from tests.emptied import empty
 
 Rows = list[tuple[object, ...]]
 MINUTES = timedelta(minutes=4)
@@ -69,7 +70,7 @@ def test_what_is_filled_in_is_what_comes_over_the_wire(
 ) -> None:
     send_as_otlp(clean_store, simulation(start), start)
     sent = [ask(question) for question in (REQUESTS, SERIES, SAMPLES)]
-    clean_store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(clean_store)
     count = fill(clean_store, simulation(start), start, start + MINUTES, scrape_step_s=15)
     filled = [ask(question) for question in (REQUESTS, SERIES, SAMPLES)]
     assert len(sent[0]) > 500

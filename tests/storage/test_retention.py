@@ -35,6 +35,7 @@ from storage.retention import (
 from storage.rollup import roll_up_signals
 from storage.settings import RetentionSettings
 from storage.store import Store
+from tests.emptied import empty
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = RetentionSettings()
@@ -126,7 +127,7 @@ def held(store: Store) -> dict[str, list[int]]:
 @pytest.fixture
 def retained(clean_store: Store) -> Iterator[Store]:
     yield clean_store
-    clean_store.execute("TRUNCATE ALL TABLES FROM otel NOT LIKE 'tailsight_migrations'")
+    empty(clean_store)
 
 
 def test_days_are_dropped_whole_and_what_is_young_stays(retained: Store, caplog: pytest.LogCaptureFixture) -> None:
