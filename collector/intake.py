@@ -75,11 +75,11 @@ class Intake:
 
     def _count(self, signal: str, checked: CheckedRequest, written: "Future[None]") -> None:
         telemetry = self._telemetry
-        for reason, count in checked.rejections.counts.items():
-            telemetry.rejected.labels(signal, reason).inc(count)
 
         def count_accepted(written: "Future[None]") -> None:
             if written.exception() is None:
+                for reason, count in checked.rejections.counts.items():
+                    telemetry.rejected.labels(signal, reason).inc(count)
                 telemetry.ends_before_start.inc(checked.ends_before_start)
                 telemetry.without_samples.labels("delta").inc(checked.delta_points)
                 for table, count in checked.items.items():

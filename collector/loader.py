@@ -52,8 +52,6 @@ _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
 # be among them, or loading it again would double it. Counted by signal: gauges and sums fill the same table of samples.
 _UNSYNCED_PARTS_MAX = 500
-# Then the series that are known take no more memory: those of this quarter of an hour are told of once more.
-_KNOWN_SERIES_S = 900.0
 
 
 class Loader:
@@ -66,11 +64,12 @@ class Loader:
         self._telemetry = telemetry
         # What of the segments in the log has been settled by this process: loaded, or put in quarantine.
         self._settled: dict[Segment, set[str]] = {}
+        # What of them was counted: what is not whole on the disk is loaded once more, and counted once.
+        self._counted: dict[Segment, set[str]] = {}
         self._failed_loads: Counter[str] = Counter()
         self._unsynced_parts: Counter[str] = Counter()
         # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
         self._is_store_doubtful = True
-        self._forget_series_at = 0.0
         self._written_parts = WrittenParts(store)
         self._token_logs = TokenLogs(store)
         self._stop = threading.Event()
@@ -127,7 +126,7 @@ class Loader:
             contents = read_segment(segment, size_bytes)
         except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
             contents = Contents((), size_bytes)
-        if contents.damaged_bytes and segment not in self._settled:
+        if contents.damaged_bytes and self._counts(segment, "damaged"):
             self._telemetry.wal_damaged_bytes.labels(segment.signal).inc(contents.damaged_bytes)
             log.error("%s: %d bytes are lost, no whole frame or no file any more", segment.name, contents.damaged_bytes)
         return contents
@@ -169,7 +168,8 @@ class Loader:
             return
         settled.add(token)
         self._unsynced_parts[segment.signal] += len(_days(frames))
-        self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
+        if self._counts(segment, token):
+            self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
 
     def _quarantine(self, table: str, frames: Sequence[Frame], segment: Segment, token: str, error: StoreError) -> None:
         """Keep what cannot be decoded, with the reason."""
@@ -193,9 +193,17 @@ class Loader:
             ),
             token=token,
         )
-        count = sum(frame.items[table] for frame in frames)
-        self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
-        log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
+        if self._counts(segment, token):
+            count = sum(frame.items[table] for frame in frames)
+            self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
+            log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
+
+    def _counts(self, segment: Segment, token: str) -> bool:
+        """Is this the first time that something of a segment is settled; the next time it was."""
+        counted = self._counted.setdefault(segment, set())
+        is_first = token not in counted
+        counted.add(token)
+        return is_first
 
     # -- the loader's thread -----------------------------------------------------------------------------------
 
@@ -228,6 +236,7 @@ class Loader:
                 continue
             self._telemetry.load_lag_seconds.labels(segment.signal).set(self._wal.age_s(segment))
             self._wal.mark_loaded(segment)
+            self._counted.pop(segment, None)
             backoff_s = _BACKOFF_S_MIN
         self._wal.checkpoint()
 
@@ -241,9 +250,7 @@ class Loader:
             if self._written_parts.mend():
                 self._settled.clear()
             self._telemetry.repeatable_inserts.inc(forget_lost_inserts(self._store))
-        if self._is_store_doubtful or time.monotonic() >= self._forget_series_at:
             forget_known_series(self._store)
-            self._forget_series_at = time.monotonic() + _KNOWN_SERIES_S
         self._is_store_doubtful = False
 
     def _look_at_the_parts(self, segment: Segment) -> None:

@@ -33,7 +33,8 @@ class Collector:
     Args:
         settings: how it listens, logs and scrapes.
         store: migrated.
-        data_path: the log is in `data_path/wal` unless the settings name a folder; on a disk that can be synced.
+        data_path: the folder of an embedded store, None for a server. Unless the settings name a folder, the log is in
+            `wal` there, or in `data/wal` where this process runs.
         registry: where its own metrics are registered.
         admits: is this the `authorization` of somebody who may send OTLP; None lets everybody.
         full: why nothing more may be taken in, as of a disk that is nearly full; None when it may. Must not take long.
@@ -47,14 +48,15 @@ class Collector:
         self,
         settings: CollectorSettings,
         store: Store,
-        data_path: Path,
+        data_path: Path | None,
         registry: CollectorRegistry,
         admits: Callable[[str], bool] | None = None,
         full: Callable[[], str | None] = lambda: None,
     ) -> None:
         telemetry = Telemetry(registry)
         self._store = store
-        self._wal = WriteAheadLog(settings.wal.folder or data_path / "wal", settings.wal, telemetry, full, data_path)
+        folder = settings.wal.folder or (data_path or Path("data")) / "wal"
+        self._wal = WriteAheadLog(folder, settings.wal, telemetry, full, data_path)
         self._loader = Loader(self._wal, store, settings.wal, telemetry)
         self.intake = Intake(self._wal, settings.accepted_times, telemetry)
         self._admission = Admission(self.intake, settings.in_flight_bytes_max, telemetry, admits)

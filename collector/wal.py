@@ -263,7 +263,8 @@ class WriteAheadLog:
         telemetry: told of each sync and of the backlog.
         full: why nothing more may be taken, as of a disk that is nearly full; None when it may. Asked at each append,
             so it must not take long.
-        store_path: a folder of the file system that an embedded store lies on; None where that is the log's own.
+        store_path: the folder of an embedded store, whose disk a checkpoint syncs; None for a server, which looks after
+            its own.
 
     Raises:
         LogUnavailableError: when the folder cannot be written, or holds segments of another version.
@@ -279,7 +280,7 @@ class WriteAheadLog:
         store_path: Path | None = None,
     ) -> None:
         self._folder = folder
-        self._store_path = store_path or folder.parent
+        self._store_path = store_path
         self._settings = settings
         self._telemetry = telemetry
         self._lock = _take_ownership(folder)
@@ -389,7 +390,7 @@ class WriteAheadLog:
         The store answers before its files are synced, which is enough against a crash of the process, not against a
         power cut. One sync for some seconds of segments costs less than one for each insert.
 
-        What this does not do: a store on a server looks after its own disk. And a segment that stays here after it was
+        A store on a server looks after its own disk. What this does not do: a segment that stays here after it was
         loaded changes nothing when it is loaded again only while the store remembers its token: ClickHouse keeps the
         last 1000 inserts of a table.
         """
@@ -397,7 +398,7 @@ class WriteAheadLog:
             loaded = tuple(self._loaded)
         if not loaded:
             return True
-        if self._settings.fsync:
+        if self._settings.fsync and self._store_path is not None:
             try:
                 _sync_file_system(self._store_path)
             except OSError as error:

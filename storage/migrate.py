@@ -88,6 +88,16 @@ def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: st
     ]
     for name, text in sql.views().items():
         (create,) = sql.statements(sql.with_prefix(OURS.fill(text, identity), prefix), "view")
-        view = create.split(maxsplit=4)[3]
-        found.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
+        found.append(Step(f"views/{name}", _made_or_changed(create)))
     return found
+
+
+def _made_or_changed(create: str) -> tuple[str, ...]:
+    """The statements after which a view is as its CREATE says.
+
+    One that is there is changed, not made anew: nothing passes by it, and it keeps its UUID, which is part of the
+    deduplication tokens of what it inserts. So what waits in the log of a killed process still goes in once.
+    """
+    head, _, select = create.partition("\nAS")
+    verb, view = "CREATE MATERIALIZED VIEW", head.split()[3]
+    return create.replace(verb, f"{verb} IF NOT EXISTS", 1), f"ALTER TABLE {view} MODIFY QUERY{select}"

@@ -190,7 +190,6 @@ class Kept:
     for_room: tuple[Day, ...]
     left: tuple[Day, ...]
     disk: Disk | None
-    is_full: bool
 
 
 class Retention:
@@ -244,7 +243,7 @@ class Retention:
             disk, f"nothing is left to drop but the last {self._settings.disk_full_days_min} days"
         )
         self._forget_series(now)
-        return Kept(tuple(old), tuple(room), tuple(left), disk, self._full_reason is not None)
+        return Kept(tuple(old), tuple(room), tuple(left), disk)
 
     def _measured(self) -> Disk | None:
         return self._disk() if self._disk is not None else None

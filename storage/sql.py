@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -36,20 +37,33 @@ def schema_steps() -> list[Path]:
 
 
 def views() -> dict[str, str]:
-    """The text of each materialized view by name. They hold no rows, so they are replaced when their text changes.
+    """The text of each materialized view by name. They hold no rows, so they change with their text.
 
-    A view on a view's target comes after it: the requests before their rollup. A file with `{points}` is one view for
-    each kind of point that has a plain value; a line marked `-- sums only` is in that of sums.
+    A view comes after those that read what it writes, so that nothing passes by one that is not there yet. A file with
+    `{points}` is one view for each kind of point that has a plain value; a line marked `-- sums only` is in that of
+    sums.
     """
     found: dict[str, str] = {}
-    for path in sorted((_HERE / "views").glob("*.sql"), key=lambda path: (path.stem == "request_rollup", path.stem)):
+    for path in sorted((_HERE / "views").glob("*.sql")):
         text = path.read_text()
         if "{points}" in text:
             for points, line in (("gauge", ""), ("sum", r"\1\n")):
                 found[f"{path.stem}_{points}"] = _OF_SUMS.sub(line, text).replace("{points}", points)
         else:
             found[path.stem] = text
-    return found
+    readers = {
+        name: [reader for reader, of_reader in found.items() if re.search(rf"^FROM {_target(text)}\b", of_reader, re.M)]
+        for name, text in found.items()
+    }
+    return {name: found[name] for name in TopologicalSorter(readers).static_order()}
+
+
+def _target(view: str) -> str:
+    """The table that a view writes."""
+    found = re.search(r"^CREATE MATERIALIZED VIEW \w+ TO (\w+)$", view, re.M)
+    if found is None:
+        raise ValueError("a view begins with CREATE MATERIALIZED VIEW name TO table, on a line of its own")
+    return found[1]
 
 
 def statements(text: str, profile: str) -> list[str]:

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from analytics.cost.jobs import settle
 from collector.cardinality import CardinalityGuard
+from storage.recovery import forget_known_series
 from storage.retention import Retention, disk_of
 from storage.rollup import count_unknown_hours, roll_up_signals
 from storage.store import Store
@@ -19,6 +20,9 @@ from tailsight.telemetry import UpkeepTelemetry
 log = logging.getLogger(__name__)
 
 _HOURS_A_ROUND = 24
+_KNOWN_SERIES = timedelta(minutes=15)
+"""How long it is remembered which series were told of: it bounds that memory, and what a lost part may hide."""
+
 _RECENT, _ALL_KEPT = timedelta(days=2), timedelta(days=35)
 
 
@@ -41,6 +45,9 @@ class Upkeep:
         self._looked_far_at: datetime | None = None
         self._guard = CardinalityGuard(store, settings.collector.cardinality, registry)
         self._telemetry = UpkeepTelemetry(registry)
+        # Asked when it is read: a full disk may be what keeps a look from its end.
+        self._telemetry.disk_full.set_function(lambda: self.full_reason is not None)
+        self._forget_series_at = datetime.min.replace(tzinfo=UTC)
         count_unknown_hours(store)
 
     @property
@@ -53,6 +60,7 @@ class Upkeep:
         self._part("cardinality", lambda: self._guard.look(now))
         self._part("rollup", lambda: self._roll_up(now))
         self._part("retention", lambda: self._retain(now))
+        self._part("known_series", lambda: self._forget_known_series(now))
         self._part("cost", lambda: self._settle(now))
 
     def _roll_up(self, now: datetime) -> None:
@@ -77,7 +85,12 @@ class Upkeep:
         self._telemetry.tell_kept(kept.left)
         if kept.disk is not None:
             self._telemetry.disk_used.set(kept.disk.used_ratio)
-            self._telemetry.disk_full.set(kept.is_full)
+
+    def _forget_known_series(self, now: datetime) -> None:
+        # By the clock, not as segments are loaded: a Collector may write our tables by itself.
+        if now >= self._forget_series_at:
+            forget_known_series(self._store)
+            self._forget_series_at = now + _KNOWN_SERIES
 
     def _part(self, name: str, work: Callable[[], Any]) -> None:
         try:

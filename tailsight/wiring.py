@@ -136,7 +136,6 @@ class Application:
                 "it: set collector.wal.folder",
                 Path("data", "wal").absolute(),
             )
-        # A server keeps its data elsewhere; the log stays on this machine's disk.
         self._counts = RecentCounts(self.store, settings.knowledge.known)
         self.alerting = Alerting(
             self.store, settings.alerts, self._registry, _now, lambda: self.addresses.web_url, self._note_notified
@@ -164,7 +163,7 @@ class Application:
         self.collector = Collector(
             settings.collector,
             self.store,
-            path or Path("data"),
+            path,
             self._registry,
             admits(token.get_secret_value()) if token is not None else None,
             full=lambda: self._upkeep.full_reason,

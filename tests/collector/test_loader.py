@@ -203,7 +203,12 @@ def test_a_store_that_is_away_keeps_the_segment_in_the_log_until_it_is_back(
 
 
 def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
-    wal: WriteAheadLog, clean_store: Store, telemetry: Telemetry, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    wal: WriteAheadLog,
+    clean_store: Store,
+    telemetry: Telemetry,
+    ask: Ask,
+    counted: Callable[..., float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("storage.recovery._ROOM_BYTES", 1 << 60)  # any disk is nearly full
     torn: list[str] = []
@@ -227,6 +232,7 @@ def test_what_is_not_whole_on_the_disk_stays_in_the_log_and_is_loaded_again(
     clean_store.execute("DETACH TABLE otel_traces SYNC")
     clean_store.execute("ATTACH TABLE otel_traces")
     assert spans_count(ask) == spans_count(ask, "tailsight_requests") == 2
+    assert counted("loaded_items_total", table="otel_traces") == 2, "each once"
 
 
 def test_a_store_that_refuses_everything_is_at_fault_and_not_the_data(

@@ -41,6 +41,21 @@ def test_spans_that_were_acknowledged_are_in_the_store_after_a_flush(
     collector.close()
 
 
+def test_with_a_server_what_is_loaded_leaves_the_log(
+    clean_store: Store, ask: Ask, tmp_path: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there is no folder of ours
+    wal = WalSettings(folder=tmp_path / "log", checkpoint_s=0)
+    collector = Collector(SETTINGS.model_copy(update={"wal": wal}), clean_store, None, registry)
+    collector.start()
+    assert asyncio.run(post(collector, trace_request(time.time_ns(), spans=3))) == 200
+    assert collector.drain(60)
+    collector.close()
+    assert ask("SELECT count() AS n FROM otel_traces") == [{"n": 3}]
+    assert segments_in(tmp_path / "log") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
 def test_draining_loads_all_and_takes_no_more(
     clean_store: Store, ask: Ask, tmp_path: Path, registry: CollectorRegistry
 ) -> None:

@@ -338,7 +338,7 @@ def test_a_loaded_segment_stays_until_the_checkpoint(tmp_path: Path, telemetry: 
 
 
 @pytest.mark.parametrize("store", [None, "elsewhere"])
-def test_a_checkpoint_syncs_the_disk_that_the_store_lies_on(
+def test_a_checkpoint_syncs_the_disk_of_an_embedded_store(
     tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, store: str | None
 ) -> None:
     synced: list[Path] = []
@@ -351,7 +351,8 @@ def test_a_checkpoint_syncs_the_disk_that_the_store_lies_on(
         assert segment is not None
         wal.mark_loaded(segment)
         assert wal.checkpoint()
-    assert synced == [tmp_path / (store or "data")]
+        assert not segment.path.exists()
+    assert synced == ([] if store_path is None else [store_path])
 
 
 def test_what_an_earlier_process_left_is_taken_first(tmp_path: Path, telemetry: Telemetry) -> None:
@@ -471,7 +472,7 @@ def test_a_segment_that_somebody_took_away_no_longer_counts(
 
 def test_a_folder_that_cannot_be_synced_keeps_its_segments(tmp_path: Path, telemetry: Telemetry) -> None:
     data = tmp_path / "data"
-    with opened(data / "wal", telemetry) as wal:
+    with contextlib.closing(WriteAheadLog(data / "wal", NEVER, telemetry, store_path=data)) as wal:
         append(wal)
         wal.rotate(30)
         segment = wal.take(0)

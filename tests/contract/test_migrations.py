@@ -63,7 +63,8 @@ def test_a_dry_run_lists_every_step_of_a_bare_store_in_order(bare_store: Store) 
     assert steps == all_steps(bare_store)
     names = [step.name for step in steps]
     assert names[0] == "schema/0001_otel_traces"
-    assert names == sorted(names, key=lambda name: (name.startswith("views/"), name == "views/request_rollup", name))
+    schema = [name for name in names if name.startswith("schema/")]
+    assert names[: len(schema)] == sorted(schema)
     assert all(step.statements for step in steps)
 
 
@@ -118,7 +119,7 @@ def test_the_views_from_before_the_landing_tables_are_taken_away(any_store: Stor
     whole = _schema(ask)
     select = "SELECT lower(MetricName) AS metric, toDateTime(TimeUnix) AS time, Value AS value FROM otel_metrics_gauge"
     any_store.execute(f"CREATE MATERIALIZED VIEW tailsight_samples_gauge_mv TO tailsight_samples AS {select}")
-    landing = "schema/0013_tailsight_points"
+    landing = "schema/0014_tailsight_points"
     any_store.execute(f"DELETE FROM tailsight_migrations WHERE name = '{landing}'")
     assert [step.name for step in migrate(any_store)] == [landing]
     assert _schema(ask) == whole

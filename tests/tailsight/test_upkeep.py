@@ -1,11 +1,16 @@
 """One round of the upkeep, on a real store: everything due is done, and told at /metrics."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 import pytest
 from prometheus_client import CollectorRegistry
 
+from storage import retention
+from storage.errors import StoreUnavailableError
+from storage.retention import Disk
 from storage.store import Store
 from tailsight.settings import Settings
 from tailsight.upkeep import Upkeep
@@ -40,7 +45,7 @@ def test_a_round_rolls_up_drops_and_tells(clean_store: Store, registry: Collecto
     midnight = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
     assert value("tailsight_retention_oldest_day_timestamp_seconds", table="tailsight_samples") == midnight
     assert (value("tailsight_retention_kept_bytes", table="tailsight_signal_rollup") or 0) > 0
-    for part in ("cardinality", "rollup", "retention"):
+    for part in ("cardinality", "rollup", "retention", "known_series"):
         assert value("tailsight_upkeep_runs_total", part=part, outcome="done") == 1
     assert upkeep.full_reason is None
 
@@ -60,3 +65,34 @@ def test_a_part_that_fails_keeps_no_other_from_its_work(
     done = {"part": "retention", "outcome": "done"}
     assert registry.get_sample_value("tailsight_upkeep_runs_total", done) == 1
     assert "cardinality failed" in caplog.text
+
+
+def test_a_full_disk_is_told_although_the_store_cannot_be_asked(
+    clean_store: Store, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({"store": {"url": f"chdb://{tmp_path}"}})
+    upkeep = Upkeep(clean_store, settings, registry)
+    assert registry.get_sample_value("tailsight_disk_full") == 0
+
+    def does_not_answer(_store: Store) -> NoReturn:
+        raise StoreUnavailableError("no room for its answer")
+
+    monkeypatch.setattr(retention, "read_days", does_not_answer)
+    monkeypatch.setattr(upkeep._retention, "_disk", lambda: Disk(999, 1000))
+    upkeep.round(NOW)
+    assert registry.get_sample_value("tailsight_upkeep_runs_total", {"part": "retention", "outcome": "failed"}) == 1
+    assert registry.get_sample_value("tailsight_disk_full") == 1
+
+
+def test_series_that_are_known_are_forgotten_each_quarter_of_an_hour(
+    clean_store: Store, registry: CollectorRegistry
+) -> None:
+    upkeep = Upkeep(clean_store, SETTINGS, registry)
+    known = {"series": [7]}
+    remembered = []
+    for minutes in (0, 14, 15):
+        clean_store.insert("tailsight_series_known", pl.DataFrame(known, schema={"series": pl.UInt64}))
+        upkeep.round(NOW + timedelta(minutes=minutes))
+        with clean_store._client() as client:
+            remembered.append(client.query("SELECT 7::UInt64 IN tailsight_series_known").result_rows[0][0])
+    assert remembered == [0, 1, 0]

@@ -1,4 +1,4 @@
--- Landing tables, which keep nothing: a point is read once from the exporter's tables (views/points_*.sql), and whatever
+-- Landing tables, which keep nothing: a point is read once from the exporter's tables (views/points.sql), and whatever
 -- is made of it starts from here. So labels are hashed once, all further views know one form of them, and what is long to
 -- analyse (views/series.sql) waits for a series that is new (views/new_series.sql).
 DROP VIEW IF EXISTS tailsight_samples_gauge_mv;
