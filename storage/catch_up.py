@@ -34,6 +34,7 @@ BUCKET = timedelta(seconds=15)
 """The step by which is remembered what was read; the step of the rollup of requests too."""
 
 _ROWS_MAX = 500_000  # of one statement: its sets of what is known stay small, and others get their turn
+_BUCKETS_MAX = 1_000  # of one statement: they are named in its address
 _LIVE = timedelta(minutes=10)  # looked at each time: most requests end, and are sent, within minutes
 _AHEAD = timedelta(minutes=10)  # hosts whose clocks are ahead
 _STRETCH = timedelta(hours=1)  # of what lies further back, looked at in one go
@@ -83,11 +84,12 @@ def catch_up(
     ends_at = time.monotonic() + seconds_max
     rows: dict[str, int] = {}
     for source in sources(store) if tables is None else tables:
-        for buckets in _batches(_behind(store, source, window)):
-            if time.monotonic() >= ends_at or not _has_turn(store):
-                return CaughtUp(rows, is_complete=False)
-            _read(store, source, buckets)
-            rows[source.name] = rows.get(source.name, 0) + max(0, int(buckets["more"].sum()))
+        for day in _days(window):
+            for buckets in _batches(_behind(store, source, day)):
+                if time.monotonic() >= ends_at or not _has_turn(store):
+                    return CaughtUp(rows, is_complete=False)
+                _read(store, source, buckets)
+                rows[source.name] = rows.get(source.name, 0) + max(0, int(buckets["more"].sum()))
     return CaughtUp(rows, is_complete=True)
 
 
@@ -163,6 +165,15 @@ class CatchUp:
         self._reach = timedelta(hours=self._settings.late_hours)
 
 
+def _days(window: Window) -> Iterator[Window]:
+    """A window cut into days, newest first: an answer about all of a long one would be too long."""
+    end = window.end
+    while end > window.start:
+        start = max(window.start, end - timedelta(days=1))
+        yield Window(start, end)
+        end = start
+
+
 def _behind(store: Store, source: Source, window: Window) -> pl.DataFrame:
     return store.query(
         "behind",
@@ -177,10 +188,11 @@ def _behind(store: Store, source: Source, window: Window) -> pl.DataFrame:
 
 
 def _batches(behind: pl.DataFrame) -> list[pl.DataFrame]:
-    """Cut, in order, where the rows of a batch become too many and where a day ends: days are partitions."""
+    """Cut, in order, where a batch becomes too much and where a day ends: days are partitions."""
     day = pl.col("bucket").dt.date()
-    batch = pl.col("rows").cum_sum().over(day) // _ROWS_MAX
-    cut = behind.with_columns(day=day, batch=batch).partition_by("day", "batch", maintain_order=True, include_key=False)
+    rows, buckets = pl.col("rows").cum_sum() // _ROWS_MAX, pl.int_range(pl.len()) // _BUCKETS_MAX
+    keys = {"day": day, "by_rows": rows.over(day), "by_buckets": buckets.over(day)}
+    cut = behind.with_columns(**keys).partition_by(*keys, maintain_order=True, include_key=False)
     return cut if behind.height else []
 
 

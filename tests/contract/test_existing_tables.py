@@ -395,6 +395,17 @@ def test_what_lies_outside_of_the_window_is_left(theirs: Store) -> None:
     assert _counted(theirs)[:2] == (8, 8)
 
 
+def test_weeks_are_read_in_one_call(theirs: Store) -> None:
+    buckets = 20 * 24 * 3600 // 15  # more than one answer about what is behind may tell
+    theirs.execute(
+        "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ServiceName) SELECT "
+        f"fromUnixTimestamp64Nano({T0_NS} - toInt64(number) * 15 * {SECOND_NS}), hex(number), hex(number), 'chat' "
+        f"FROM numbers({buckets})"
+    )
+    assert catch_up(theirs, HOUR.widened(before_s=20 * 24 * 3600)).rows == {"theirs_current.otel_traces": buckets}
+    assert _counted(theirs)[:2] == (buckets, buckets)
+
+
 def test_rows_that_they_drop_stay_in_ours(theirs: Store) -> None:
     _write(theirs, "current", _spans(), _points())
     catch_up(theirs, HOUR)

@@ -314,8 +314,10 @@ _COUNTS = {
     "otel_traces": "SELECT (SELECT count() FROM otel_traces), (SELECT count() FROM otel_traces_trace_id_ts), "
     "(SELECT count() FROM tailsight_requests), "
     "(SELECT sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft')",
-    "otel_metrics_gauge": "SELECT (SELECT count() FROM otel_metrics_gauge), (SELECT count() FROM tailsight_samples)",
-    "otel_metrics_sum": "SELECT (SELECT count() FROM otel_metrics_sum), (SELECT count() FROM tailsight_samples)",
+    "otel_metrics_gauge": "SELECT (SELECT count() FROM otel_metrics_gauge), (SELECT count() FROM tailsight_samples), "
+    "(SELECT sum(samples) FROM tailsight_sample_hours)",
+    "otel_metrics_sum": "SELECT (SELECT count() FROM otel_metrics_sum), (SELECT count() FROM tailsight_samples), "
+    "(SELECT sum(samples) FROM tailsight_sample_hours)",
 }
 
 

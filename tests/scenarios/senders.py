@@ -30,8 +30,12 @@ _QUESTIONS = {
     "requests": "SELECT substring(trace_id, 17), count() FROM tailsight_requests GROUP BY trace_id",
     "traces": "SELECT substring(TraceId, 17), count() FROM otel_traces_trace_id_ts GROUP BY TraceId",
     "rollup": "SELECT 'all', sum(requests) FROM tailsight_request_rollup WHERE measure != 'ttft'",
-    "points": "SELECT toString(toUInt64(Value)), count() FROM otel_metrics_gauge GROUP BY Value",
+    "points": "SELECT toString(toUInt64(Value)), count() FROM "
+    "(SELECT Value FROM otel_metrics_gauge UNION ALL SELECT Value FROM otel_metrics_sum) GROUP BY Value",
     "samples": "SELECT toString(toUInt64(value)), count() FROM tailsight_samples GROUP BY value",
+    "sample hours": "SELECT 'all', sum(samples) FROM tailsight_sample_hours",
+    "nameless series": "SELECT 'all', uniqExact(series_id) FROM tailsight_samples "
+    "WHERE series_id NOT IN (SELECT series_id FROM tailsight_series)",
     "quarantined": "SELECT 'all', sum(count) FROM tailsight_quarantine",
 }
 
@@ -92,7 +96,7 @@ class Sender(threading.Thread):
     def _send(self, client: httpx.Client, signal: str, port: int) -> None:
         numbers = range(self.sent_items + 1, self.sent_items + 1 + ITEMS_A_REQUEST)
         self.sent_items = numbers[-1]
-        body = trace_request(numbers) if signal == "traces" else gauge_request(numbers)
+        body = trace_request(numbers) if signal == "traces" else points_request(numbers)
         try:
             answer = client.post(f"http://127.0.0.1:{port}/v1/{signal}", content=body)
         except httpx.HTTPError:  # it may or may not be there; a real sender would send it again
@@ -129,14 +133,17 @@ def trace_request(numbers: range) -> bytes:
     return request.SerializeToString()
 
 
-def gauge_request(numbers: range) -> bytes:
-    """One point a number, which is its value."""
+def points_request(numbers: range) -> bytes:
+    """One point a number, which is its value: a gauge's and a counter's in turn, of four series each."""
     request = ExportMetricsServiceRequest()
     resource = request.resource_metrics.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "chat"
-    gauge = resource.scope_metrics.add().metrics.add(name="number").gauge
+    metrics = resource.scope_metrics.add().metrics
+    gauge, counter = metrics.add(name="number").gauge, metrics.add(name="number_total").sum
+    counter.aggregation_temporality = 2
     for number in numbers:
-        gauge.data_points.add(time_unix_nano=time_ns(), as_double=number)
+        point = (gauge, counter)[number % 2].data_points.add(time_unix_nano=time_ns(), as_double=number)
+        point.attributes.add(key="of").value.string_value = str(number % 8)
     return request.SerializeToString()
 
 
@@ -170,6 +177,8 @@ def check_exactly_once(found: Report, acknowledged: dict[str, set[int]]) -> None
         assert found[table] == spans, differences(found[table], spans)
     assert found["rollup"] == {"all": len(spans)}
     assert found["samples"] == points, differences(found["samples"], points)
+    assert found["sample hours"] == {"all": len(points)}
+    assert found["nameless series"] == {"all": 0}
     assert found["quarantined"] == {"all": 0}
 
 

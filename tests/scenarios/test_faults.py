@@ -36,7 +36,7 @@ from tests.scenarios.senders import (
     Sender,
     check_exactly_once,
     found_in,
-    gauge_request,
+    points_request,
     report,
     trace_request,
 )
@@ -66,7 +66,7 @@ class Door:
             for number in range(requests):
                 start = first + number * ITEMS_A_REQUEST
                 numbers = range(start, start + ITEMS_A_REQUEST)
-                for signal, body in (("traces", trace_request(numbers)), ("metrics", gauge_request(numbers))):
+                for signal, body in (("traces", trace_request(numbers)), ("metrics", points_request(numbers))):
                     answer = await client.post(f"/v1/{signal}", content=body)
                     answers.append(answer.status_code)
                     if answer.status_code == 200:

@@ -1,11 +1,17 @@
 """Steps as values; what they do to a store is in tests/contract/test_migrations.py."""
 
+import json
 import re
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 from storage.migrate import Step, _steps, all_steps, steps_of_new
 from storage.settings import StoreSettings
 from storage.store import Store
+from tests.collector.payloads import gauge_request, trace_request
 
 
 def test_a_steps_checksum_changes_with_its_statements_only() -> None:
@@ -52,3 +58,30 @@ def test_beside_tables_of_others_all_that_is_made_bears_our_name(store: Store) -
         "schema/0002_tailsight_otel_logs",
         "schema/0003_tailsight_otel_metrics",
     }
+
+
+# A process that migrates its store, with the tenant's attribute that it is told, and loads what the one before loaded.
+_PROCESS = """
+import json, sys
+from storage.migrate import migrate
+from storage.open import open_owned
+from storage.settings import IdentitySettings, StoreSettings
+identity = IdentitySettings(tenant_attributes=(sys.argv[2],), gpu_labels=(sys.argv[2],))
+store = open_owned(StoreSettings(url=f"chdb://{sys.argv[1]}", identity=identity))
+migrate(store)
+store.load_otlp("otel_traces", bytes.fromhex(sys.argv[3]), token="spans")
+store.load_otlp("otel_metrics_gauge", bytes.fromhex(sys.argv[4]), token="points")
+counts = ("count() FROM tailsight_requests", "sum(requests) FROM tailsight_request_rollup",
+          "count() FROM tailsight_samples", "sum(samples) FROM tailsight_sample_hours")
+print(json.dumps([int(store.engine.read(f"SELECT {count}", "TSV", database="otel").body) for count in counts]))
+store.close()
+"""
+
+
+def test_what_was_loaded_before_a_view_changed_is_not_doubled_by_any_later_process(tmp_path: Path) -> None:
+    now = time.time_ns()
+    payloads = [trace_request(now, spans=2).hex(), gauge_request(now, points=3).hex()]
+    for tenant in ("tenant.id", "customer", "customer"):  # the second one changes views, the third finds them changed
+        command = [sys.executable, "-c", _PROCESS, str(tmp_path / "data"), tenant, *payloads]
+        finished = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+        assert json.loads(finished.stdout) == [2, 2, 3, 3]

@@ -20,7 +20,7 @@ from storage.recovery import (
     remembered_inserts,
 )
 from storage.store import Store
-from tests.collector.payloads import trace_request
+from tests.collector.payloads import gauge_request, trace_request
 
 NOW = time.time_ns()
 
@@ -74,6 +74,26 @@ def test_rows_whose_token_outlived_them_come_in_again_and_no_others(
     assert forget_lost_inserts(clean_store) == 1
     clean_store.load_otlp("otel_traces", payload, token=token)
     assert spans(asked) == (3, 3, 3, 3)
+    assert forget_lost_inserts(clean_store) == 0
+
+
+@pytest.mark.parametrize("table", ["otel_metrics_gauge", "tailsight_samples", "tailsight_sample_hours"])
+def test_so_do_points_and_what_lies_behind_their_landing_table(
+    clean_store: Store, asked: Callable[[str], str], table: str
+) -> None:
+    def points() -> tuple[str, ...]:
+        counts = ("count() FROM otel_metrics_gauge", "count() FROM tailsight_samples")
+        return tuple(asked(f"SELECT {count}") for count in (*counts, "sum(samples) FROM tailsight_sample_hours"))
+
+    payload = gauge_request(NOW, points=3)
+    token = f"test_recovery/{table}"
+    clean_store.load_otlp("otel_metrics_gauge", payload, token=token)
+    lose_part(clean_store, asked, table)
+    clean_store.load_otlp("otel_metrics_gauge", payload, token=token)
+    assert "0" in points()
+    assert forget_lost_inserts(clean_store) == 1
+    clean_store.load_otlp("otel_metrics_gauge", payload, token=token)
+    assert points() == ("3", "3", "3")
     assert forget_lost_inserts(clean_store) == 0
 
 
