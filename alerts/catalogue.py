@@ -42,6 +42,10 @@ _ALL = (
             "Do the next step of the first cause when its evidence convinces you.",
             "Cause unknown: open two of the traces that the alert names, and see in which stage the time went.",
             "Note on its page that you look into it, and acknowledge where it paged you: the note stops no escalation.",
+            (
+                "No step in the percentiles? It may be faint: a few requests in a hundred slow, or failing, on one "
+                "replica of many. Read how many are slow, and on which."
+            ),
         ),
     ),
     AlertKind(
@@ -81,8 +85,10 @@ _ALL = (
         "No request, or no sample, has come in for five minutes: what happens now is not seen. Of several "
         "services that are all silent it is told at once, in place of a page for each.",
         (
+            "`tailsight doctor` says what is late or down, and what to do.",
             "The page Data names the silent source; ask its collector for refused exports.",
             "tailsight_collector_* at /metrics says whether we refuse, wait or got nothing.",
+            "Where tables of others are read, look at tailsight_catch_up_*, and for catching_up_failed in the log.",
         ),
     ),
     AlertKind(
