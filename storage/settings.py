@@ -128,6 +128,9 @@ class StoreSettings(BaseModel):
     index_profile: Literal["lean", "upstream"] = Field(
         "lean", description="skip indexes of the tables we make: lean (trace id) or upstream (all of the exporter's)"
     )
+    gateway_port: int = Field(
+        0, ge=0, le=65535, description="where an embedded store answers on loopback; 0: any port, another at each start"
+    )
     connections: int = Field(6, ge=2, le=64, description="most statements at the same time")
     memory_limit_bytes: int = Field(8 << 30, ge=1 << 29, description="most memory of the embedded engine")
     query_seconds_max: int = Field(60, ge=1, description="a query that takes longer is stopped")

@@ -171,7 +171,9 @@ class Application:
         opened.callback(self.collector.close)
         self._apps = self._asgi_apps()
         if path is not None:
-            self._sockets["gateway"] = opened.enter_context(_listen("127.0.0.1", 0, "gateway"))
+            self._sockets["gateway"] = opened.enter_context(
+                _listen("127.0.0.1", settings.store.gateway_port, "store.gateway_port")
+            )
             web_url = local_url(*self._sockets["web"].getsockname()[:2])
             address = write_gateway_address(path, self._sockets["gateway"].getsockname()[1], web_url)
             gateway = Gateway(self.store, address.token)

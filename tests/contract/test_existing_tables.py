@@ -396,14 +396,16 @@ def test_what_lies_outside_of_the_window_is_left(theirs: Store) -> None:
 
 
 def test_weeks_are_read_in_one_call(theirs: Store) -> None:
-    buckets = 20 * 24 * 3600 // 15  # more than one answer about what is behind may tell
-    theirs.execute(
-        "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ServiceName) SELECT "
-        f"fromUnixTimestamp64Nano({T0_NS} - toInt64(number) * 15 * {SECOND_NS}), hex(number), hex(number), 'chat' "
-        f"FROM numbers({buckets})"
-    )
-    assert catch_up(theirs, HOUR.widened(before_s=20 * 24 * 3600)).rows == {"theirs_current.otel_traces": buckets}
-    assert _counted(theirs)[:2] == (buckets, buckets)
+    of_day, of_weeks = 24 * 3600 // 15, 25 * 24  # one row each 15 s, and one each hour: more than fit into one address
+    for rows, step_s in ((of_day, 15), (of_weeks, 3600)):
+        theirs.execute(
+            "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ServiceName) SELECT fromUnixTimestamp64Nano("
+            f"{T0_NS} - toInt64(number) * {step_s * SECOND_NS}), 'of {step_s} s', hex(number), 'chat' "
+            f"FROM numbers({rows})"
+        )
+    read = catch_up(theirs, HOUR.widened(before_s=25 * 24 * 3600)).rows
+    assert read == {"theirs_current.otel_traces": of_day + of_weeks}
+    assert _counted(theirs)[:2] == (of_day + of_weeks, of_day + of_weeks)
 
 
 def test_rows_that_they_drop_stay_in_ours(theirs: Store) -> None:
