@@ -306,7 +306,7 @@ def measure_storage(sent: Payload) -> Storage:
     ):
         send(server.port, sent.bodies, sent.content_type)
         server.ask("flush")
-        merged = server.ask("optimize")
+        merged = server.ask("optimize otel_traces")
         server.quit()
     if merged["traces"] != sent.distinct_items:
         raise RuntimeError(f"sent {sent.distinct_items} spans, {merged['traces']} are in the store")

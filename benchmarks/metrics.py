@@ -12,18 +12,21 @@ how many points are taken in for each span, in the same CPU time, says more than
 
 The requests are what an OpenTelemetry Collector sends that scrapes a fleet of GPU nodes every 15 s and batches by 5,000
 points: per node a dcgm-exporter (8 GPUs), a node-exporter and 8 vLLM replicas, with 6 to 8 attributes a point. Of 100
-points 42 are gauges, 51 sums, and 7 histograms of 20 bounds. The same 40,000 series come again in each round, with
-other values; the first round, in which they are new, is not counted.
+points 42 are gauges, 51 sums, and 7 histograms of 20 bounds. The same 40,000 series come again in each round, with other
+values, and no point twice; the first round, in which they are new, is not counted. What points take on the disk is told
+once all rounds are one part.
 """
 
 import argparse
 import json
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -32,11 +35,22 @@ from rich.table import Table
 
 from benchmarks import ingest
 from benchmarks.ingest import add_attributes
-from benchmarks.server import WARM_UP_REQUESTS, Measurement, Payload, machine, measure, median, zipped
+from benchmarks.server import (
+    WARM_UP_REQUESTS,
+    Measurement,
+    Payload,
+    Server,
+    machine,
+    measure,
+    median,
+    send,
+    zipped,
+)
 
 POINTS_A_REQUEST = 5_000
 SPANS_A_RUN = 300_000
-ROUNDS = 8
+SERIES = POINTS_A_REQUEST * WARM_UP_REQUESTS
+TABLES = ("otel_metrics_gauge", "otel_metrics_sum", "otel_metrics_histogram")
 INTERVAL_S = 15
 GPUS = 8
 SECOND_NS = 10**9
@@ -220,7 +234,7 @@ def _add_point(metric: Any, series: Series, randomness: random.Random, time_unix
 def payload(seed: int, rounds: int) -> Payload:
     """So many rounds of the fleet's scrapes, after one to warm up."""
     randomness = random.Random(seed)
-    series = list(islice(fleet(), POINTS_A_REQUEST * WARM_UP_REQUESTS))
+    series = list(islice(fleet(), SERIES))
     batches = [series[first : first + POINTS_A_REQUEST] for first in range(0, len(series), POINTS_A_REQUEST)]
     started_ns = time.time_ns() - (rounds + 1) * INTERVAL_S * SECOND_NS
     bodies = [
@@ -231,6 +245,20 @@ def payload(seed: int, rounds: int) -> Payload:
     return zipped(bodies, POINTS_A_REQUEST, signal="metrics")
 
 
+def measure_storage(sent: Payload) -> dict[str, float]:
+    """Bytes on the disk of a point, by table, when all is merged.
+
+    Raises:
+        RefusedError: when the server does not take the payload.
+    """
+    with tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder, Server(Path(folder) / "data") as server:
+        send(server.port, [*sent.warm_up, *sent.bodies], sent.content_type, sent.signal)
+        server.ask("flush")
+        merged = server.ask(f"optimize {' '.join(TABLES)}")
+        server.quit()
+    return {table: merged["stored_bytes"][table] / merged["rows"][table] for table in TABLES}
+
+
 # -- the report --------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +267,7 @@ def report(
     runs: Sequence[Measurement],
     bare: Sequence[Measurement],
     of_spans: Sequence[Measurement],
+    stored: Mapping[str, float],
     sent: Payload,
 ) -> dict[str, Any]:
     """Print what was measured, and on what; the figures."""
@@ -247,7 +276,7 @@ def report(
         f"{POINTS_A_REQUEST:,} points of 6 to 8 attributes a request, "
         f"{sent.unzipped_bytes / sent.distinct_items:.0f} bytes a point, "
         f"{sum(map(len, sent.bodies)) / sent.distinct_items:.0f} gzipped; {len(sent.bodies)} distinct requests of "
-        f"{POINTS_A_REQUEST * WARM_UP_REQUESTS:,} series; 42 % gauges, 51 % sums, 7 % histograms"
+        f"{SERIES:,} series; 42 % gauges, 51 % sums, 7 % histograms"
     )
     table = Table(title="OTLP/HTTP to queryable rows: items per CPU-second")
     table.add_column("what")
@@ -276,6 +305,10 @@ def report(
         f"The server's peak RSS was {max(run.peak_rss_mib for run in runs):.0f} MiB. In the last run the last row "
         f"could be queried {last.lag_s:.1f} s after it was acknowledged; {last.parts} parts."
     )
+    console.print(
+        f"Bytes on the disk: {', '.join(f'{size:.1f} a row of {table}' for table, size in stored.items())}; "
+        f"{(len(sent.bodies) + len(sent.warm_up)) * POINTS_A_REQUEST // SERIES} points of a series lie together."
+    )
     return {
         "points_per_cpu_second": median(rates),
         "points_per_cpu_second_with_merges": median(merged),
@@ -283,6 +316,7 @@ def report(
         "spans_per_cpu_second": median(span_rates),
         "points_for_each_span": median(ratios, 2),
         "points_per_second_wall": median(run.items / run.wall_s for run in runs),
+        "bytes_a_point": {table: round(size, 1) for table, size in stored.items()},
         "peak_rss_mib": round(max(run.peak_rss_mib for run in runs)),
         "runs": len(runs),
         "measurements": [_rounded(run) for run in runs],
@@ -305,7 +339,7 @@ def main() -> None:
     console = Console()
     runs, bare, of_spans = [], [], []
     with console.status("building requests") as status:
-        sent = payload(1, 2 if arguments.quick else ROUNDS)
+        sent = payload(1, -(-points // SERIES))
         spans = SPANS_A_RUN // 10 if arguments.quick else SPANS_A_RUN
         sent_spans = ingest.payload(1, -(-min(spans, ingest.DISTINCT_SPANS) // ingest.SPANS_A_REQUEST))
         for run in range(count):
@@ -313,7 +347,9 @@ def main() -> None:
             runs.append(measure(sent, points))
             of_spans.append(measure(sent_spans, spans, with_merges=False))
             bare.append(measure(sent, points, with_views=False, with_merges=False))
-    print(json.dumps(report(console, runs, bare, of_spans, sent)))
+        status.update("what it takes on the disk")
+        stored = measure_storage(sent)
+    print(json.dumps(report(console, runs, bare, of_spans, stored, sent)))
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ def ask(store: Store, statement: str) -> list[list[Any]]:
 def serve(folder: Path, *, with_views: bool, index_profile: IndexProfile) -> None:
     """Print the port, then obey one command a line, each answered by one JSON object.
 
-    `flush`; `merge` until nothing is left to merge; `optimize` into one part a day; `insert FOLDER FIRST LAST`, which
-    gives the engine what rotel wrote; `quit`.
+    `flush`; `merge` until nothing is left to merge; `optimize TABLE …` into one part a day; `insert FOLDER FIRST LAST`,
+    which gives the engine what rotel wrote; `quit`.
     """
     store = open_owned(StoreSettings(url=f"chdb://{folder}", index_profile=index_profile))
     migrate(store)
@@ -175,11 +175,12 @@ def serve(folder: Path, *, with_views: bool, index_profile: IndexProfile) -> Non
             case ["merge"]:
                 store.execute("SYSTEM START MERGES")
                 wait_for_merges(store)
-            case ["optimize"]:
+            case ["optimize", *tables]:
                 store.execute("SYSTEM START MERGES")
-                # Wide, so that what each column takes can be told; in a large store all old parts are.
-                store.execute("ALTER TABLE otel_traces MODIFY SETTING min_bytes_for_wide_part = 0")
-                store.execute("OPTIMIZE TABLE otel_traces FINAL")
+                for table in tables:
+                    # Wide, so that what each column takes can be told; in a large store all old parts are.
+                    store.execute(f"ALTER TABLE {table} MODIFY SETTING min_bytes_for_wide_part = 0")
+                    store.execute(f"OPTIMIZE TABLE {table} FINAL")
             case ["insert", rows, first, last]:
                 insert(store, Path(rows), int(first), int(last))
             case ["quit"]:
@@ -230,6 +231,7 @@ def state(store: Store) -> dict[str, Any]:
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "traces": rows.get("otel_traces", 0),
         "metrics": sum(count for table, count in rows.items() if table.startswith("otel_metrics_")),
+        "rows": rows,
         "views_agree": int(rolled_up) == rows.get("tailsight_requests", 0)
         and int(counted) == rows.get("tailsight_samples", 0),
         "parts": parts,
