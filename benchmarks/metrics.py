@@ -12,7 +12,7 @@ how many points are taken in for each span, in the same CPU time, says more than
 
 The requests are what an OpenTelemetry Collector sends that scrapes a fleet of GPU nodes every 15 s and batches by 5,000
 points: per node a dcgm-exporter (8 GPUs), a node-exporter and 8 vLLM replicas, with 6 to 8 attributes a point. Of 100
-points 42 are gauges, 51 sums, and 7 histograms of 20 bounds. The same 40,000 series come again in each round, with other
+points 42 are gauges, 51 sums, and 7 histograms of 20 bounds. The same 40,000 series come again in each round with other
 values, and no point twice; the first round, in which they are new, is not counted. What points take on the disk is told
 once all rounds are one part.
 """
