@@ -8,9 +8,10 @@ the other table, and reading again changes nothing (docs/adr/0009).
 import math
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -205,14 +206,21 @@ def _read(store: Store, source: Source, behind: pl.DataFrame) -> None:
     parameters = {"buckets": buckets, "start": min(buckets), "end": max(buckets) + BUCKET}
     for view in _FILLED_BY[source.signal]:
         store.execute(_statement(view, source, store), parameters, _STATEMENT_SETTINGS)
-    if source.signal == "traces" and store.query("rollup_behind", _BUCKETS, **parameters).height:
-        select = _select("request_rollup", OURS, store)
-        statement = sql.load_statement("caught_up_request_rollup").replace("{select}", select)
-        store.execute(statement, parameters, _STATEMENT_SETTINGS)
+    if source.signal == "traces":
+        _complete_rollup(store, parameters)
     read = behind.select(
         pl.lit(source.name).alias("source"), "bucket", "rows", pl.lit(datetime.now(UTC), dtype=_TIME).alias("read_at")
     )
     store.insert("tailsight_caught_up", read)
+
+
+def _complete_rollup(store: Store, parameters: Mapping[str, Any]) -> None:
+    """Requests and their rollup are two commits: add what a crash between them left out."""
+    short = store.query("rollup_behind", _BUCKETS, **parameters)["bucket"].to_list()
+    if short:
+        select = _select("request_rollup", OURS, store)
+        statement = sql.load_statement("caught_up_request_rollup").replace("{select}", select)
+        store.execute(statement, {**parameters, "buckets": short}, _STATEMENT_SETTINGS)
 
 
 def _statement(view: str, source: Source, store: Store) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from storage import sql
+from storage.recovery import attach_tables
 from storage.settings import StoreSettings
 from storage.store import Store
 from storage.upstream import OURS
@@ -73,6 +74,8 @@ def migrate(store: Store) -> list[Step]:
     Raises:
         StoreError: when a statement fails. What was run stays; the next call goes on from there.
     """
+    if store.engine is not None:
+        attach_tables(store)
     store.execute(_STEPS)
     done = pending_steps(store)
     for step in done:

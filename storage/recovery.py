@@ -182,8 +182,7 @@ def forget_lost_inserts(store: Store) -> int:
     """
     if store.engine is None:
         return 0
-    for (table,) in store.query("detached_tables", {"table": pl.String}).iter_rows():
-        store.execute(f"ATTACH TABLE {sql.identifier(table)}")  # that this could not be done may be why we are here
+    attach_tables(store)  # that this could not be done may be why we are here
     folders = dict(store.query("inserted_parts", _PARTS).select("table", "path").unique().iter_rows())
     # First the tokens, then the parts: an insert that is under way may be among the latter only.
     remembered = {table: remembered_inserts(_lines(Path(folder))) for table, folder in folders.items()}
@@ -196,6 +195,16 @@ def forget_lost_inserts(store: Store) -> int:
             _forget(store, table, Path(folders[table]), lost)
             forgotten += len(lost)
     return forgotten
+
+
+def attach_tables(store: Store) -> None:
+    """Take tables and views of an embedded store into use that were detached, to be read anew, and stayed so.
+
+    Raises:
+        StoreError: when the store cannot do it now.
+    """
+    for (table,) in store.query("detached_tables", {"table": pl.String}).iter_rows():
+        store.execute(f"ATTACH TABLE {sql.identifier(table)}")
 
 
 def forget_known_series(store: Store) -> None:

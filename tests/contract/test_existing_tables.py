@@ -489,6 +489,14 @@ def test_a_rollup_that_a_crash_left_short_is_completed(theirs: Store, opened: Op
     assert_frame_equal(_answers(theirs)["latency"], _answers(reference)["latency"])
 
 
+def test_a_rollup_that_our_own_door_is_about_to_write_is_left_to_it(theirs: Store) -> None:
+    theirs.load_otlp("otel_traces", trace_request(T0_NS, spans=3), token="own")
+    theirs.execute("TRUNCATE TABLE tailsight_request_rollup")  # as between the two commits of that insert
+    write_spans(theirs, "otel_traces", "current", [WrittenSpan("00000000000000bb", T0_NS)])
+    catch_up(theirs, HOUR)
+    assert _counted(theirs)[:2] == (3 + 1, 1)
+
+
 def test_time_that_runs_out_leaves_the_rest_to_the_next_look(theirs: Store) -> None:
     _write(theirs, "current", _spans(), _points())
     assert catch_up(theirs, HOUR, seconds_max=0) == CaughtUp({}, is_complete=False)
