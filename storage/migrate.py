@@ -6,7 +6,7 @@ exporter are, they are left as they are, and all that is made bears the name `ta
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -31,10 +31,22 @@ _APPLIED = {"name": pl.String, "checksum": pl.String}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One file to apply: its statements, ready to run."""
+    """One file to apply.
+
+    Attributes:
+        name: of the file.
+        creating: its statements, ready to run, where it was never applied.
+        is_applied: it was, with another text.
+    """
 
     name: str
-    statements: tuple[str, ...]
+    creating: tuple[str, ...]
+    is_applied: bool = False
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """What there is to run."""
+        return _changing(self.creating[-1]) if self.is_view and self.is_applied else self.creating
 
     @property
     def is_view(self) -> bool:
@@ -44,7 +56,7 @@ class Step:
     @property
     def checksum(self) -> str:
         """Changes when the statements change."""
-        return hashlib.sha256("\n".join(self.statements).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.creating).encode()).hexdigest()
 
 
 def steps_of_new(settings: StoreSettings) -> list[Step]:
@@ -62,7 +74,7 @@ def pending_steps(store: Store) -> list[Step]:
     migrated = store.query("has_migrations", {"tables": pl.UInt64})["tables"][0] > 0
     applied = dict(store.query("migrations", _APPLIED).iter_rows()) if migrated else {}
     return [
-        step
+        replace(step, is_applied=step.name in applied)
         for step in all_steps(store)
         if step.name not in applied or (step.is_view and applied[step.name] != step.checksum)
     ]
@@ -81,7 +93,7 @@ def migrate(store: Store) -> list[Step]:
     for step in done:
         for statement in step.statements:
             store.execute(statement)
-        if step.is_view and store.engine is not None:
+        if step.is_view and step.is_applied:
             _read_anew(store, step)
         row = {"name": step.name, "checksum": step.checksum, "applied_at": datetime.now(UTC)}
         store.insert("tailsight_migrations", pl.DataFrame([row]))
@@ -98,15 +110,16 @@ def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: st
     ]
     for name, text in sql.views().items():
         (create,) = sql.statements(sql.with_prefix(OURS.fill(text, identity), prefix), "view")
-        found.append(Step(f"views/{name}", _made_or_changed(create)))
+        view = create.split(maxsplit=4)[3]
+        found.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
     return found
 
 
-def _made_or_changed(create: str) -> tuple[str, ...]:
-    """The statements after which a view is as its CREATE says.
+def _changing(create: str) -> tuple[str, ...]:
+    """The statements after which a view that is there is as this CREATE says.
 
-    One that is there is changed, not made anew: nothing passes by it, and it keeps its UUID, which is part of the
-    deduplication tokens of what it inserts. So what waits in the log of a killed process still goes in once.
+    It is changed, not made anew: nothing passes by it, and it keeps its UUID, which is part of the deduplication tokens
+    of what it inserts. So what waits in the log of a killed process still goes in once.
     """
     head, _, select = create.partition("\nAS")
     verb, view = "CREATE MATERIALIZED VIEW", head.split()[3]
@@ -114,10 +127,10 @@ def _made_or_changed(create: str) -> tuple[str, ...]:
 
 
 def _read_anew(store: Store, step: Step) -> None:
-    """Have an embedded engine read a view as it will at its next start.
+    """Have the engine read a view that was changed as it will at its next start.
 
-    The tokens of a view that was changed are others until then, so what a killed process had loaded would be doubled.
+    Until then the tokens of what it inserts are others, so what a killed process had loaded would be doubled.
     """
-    view = sql.identifier(step.statements[0].split()[6])
+    view = sql.identifier(step.creating[-1].split()[3])
     store.execute(f"DETACH TABLE {view} SYNC")
     store.execute(f"ATTACH TABLE {view}")

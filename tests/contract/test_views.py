@@ -160,21 +160,6 @@ def test_other_identity_lists_change_the_view_at_the_next_migration(any_store: S
     assert [step.name for step in migrate(any_store)] == names
 
 
-@pytest.mark.usefixtures("restored_views")
-def test_what_was_loaded_before_a_view_changed_is_not_doubled_when_it_is_loaded_again(
-    any_store: Store, ask: Ask
-) -> None:
-    served = traces(span(attributes={"tenant.id": "acme"}), resource={"service.name": "chat"})
-    measured = metrics(gauge("util", point(1.0, attributes={"gpu": "0"})))
-    for _ in range(2):  # the second time as from the log of a process that was killed and came back with other settings
-        any_store.load_otlp("otel_traces", served, token="served")
-        any_store.load_otlp("otel_metrics_gauge", measured, token="measured")
-        migrate(WithIdentity(any_store, tenant_attributes=("customer",), gpu_labels=("card",)))  # type: ignore[arg-type]
-    assert ask("SELECT tenant FROM tailsight_requests") == [("acme",)]
-    assert ask("SELECT sum(requests) FROM tailsight_request_rollup") == [(1,)]
-    assert ask("SELECT count(), (SELECT sum(samples) FROM tailsight_sample_hours) FROM tailsight_samples") == [(1, 1)]
-
-
 # -- the rollup of requests --------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from storage.migrate import Step, _steps, all_steps, steps_of_new
@@ -26,13 +27,16 @@ def test_no_two_steps_share_a_name(store: Store) -> None:
 
 
 def test_a_view_that_is_there_is_changed_and_not_made_anew(store: Store) -> None:
-    views = [step for step in all_steps(store) if step.name.startswith("views/")]
+    views = [step for step in all_steps(store) if step.is_view]
     assert views
     for step in views:
-        create, change = step.statements
-        found = re.match(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (tailsight_\w+) TO \w+\nAS", create)
-        assert found is not None
-        assert change == f"ALTER TABLE {found[1]} MODIFY QUERY{create[found.end() :]}"
+        drop, create = step.statements
+        name = create.split()[3]
+        assert drop == f"DROP VIEW IF EXISTS {name}"
+        make, change = replace(step, is_applied=True).statements
+        assert make == create.replace("VIEW", "VIEW IF NOT EXISTS", 1)
+        assert change == f"ALTER TABLE {name} MODIFY QUERY{create.partition(chr(10) + 'AS')[2]}"
+        assert replace(step, is_applied=True).checksum == step.checksum
 
 
 def test_only_views_and_our_own_tables_are_ever_dropped_or_altered(store: Store) -> None:
