@@ -126,7 +126,7 @@ class Loader:
             contents = read_segment(segment, size_bytes)
         except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
             contents = Contents((), size_bytes)
-        if contents.damaged_bytes and self._counts(segment, "damaged"):
+        if contents.damaged_bytes and self._is_first(segment, "damaged"):
             self._telemetry.wal_damaged_bytes.labels(segment.signal).inc(contents.damaged_bytes)
             log.error("%s: %d bytes are lost, no whole frame or no file any more", segment.name, contents.damaged_bytes)
         return contents
@@ -168,7 +168,7 @@ class Loader:
             return
         settled.add(token)
         self._unsynced_parts[segment.signal] += len(_days(frames))
-        if self._counts(segment, token):
+        if self._is_first(segment, token):
             self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
 
     def _quarantine(self, table: str, frames: Sequence[Frame], segment: Segment, token: str, error: StoreError) -> None:
@@ -193,13 +193,13 @@ class Loader:
             ),
             token=token,
         )
-        if self._counts(segment, token):
+        if self._is_first(segment, token):
             count = sum(frame.items[table] for frame in frames)
             self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
             log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
 
-    def _counts(self, segment: Segment, token: str) -> bool:
-        """Is this the first time that something of a segment is settled; the next time it was."""
+    def _is_first(self, segment: Segment, token: str) -> bool:
+        """Was this of a segment not counted yet; from now on it is."""
         counted = self._counted.setdefault(segment, set())
         is_first = token not in counted
         counted.add(token)

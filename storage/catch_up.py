@@ -85,7 +85,7 @@ def catch_up(
     ends_at = time.monotonic() + seconds_max
     rows: dict[str, int] = {}
     for source in sources(store) if tables is None else tables:
-        for day in _days(window):
+        for day in reversed(window.stretches(timedelta(days=1))):  # of all of a long window there is too much to tell
             for buckets in _batches(_behind(store, source, day)):
                 if time.monotonic() >= ends_at or not _has_turn(store):
                     return CaughtUp(rows, is_complete=False)
@@ -164,15 +164,6 @@ class CatchUp:
         self._round = None
         self._next_round_at = now + _PAUSE
         self._reach = timedelta(hours=self._settings.late_hours)
-
-
-def _days(window: Window) -> Iterator[Window]:
-    """A window cut into days, newest first: an answer about all of a long one would be too long."""
-    end = window.end
-    while end > window.start:
-        start = max(window.start, end - timedelta(days=1))
-        yield Window(start, end)
-        end = start
 
 
 def _behind(store: Store, source: Source, window: Window) -> pl.DataFrame:

@@ -118,8 +118,8 @@ def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: st
 def _changing(create: str) -> tuple[str, ...]:
     """The statements after which a view that is there is as this CREATE says.
 
-    It is changed, not made anew: nothing passes by it, and it keeps its UUID, which is part of the deduplication tokens
-    of what it inserts. So what waits in the log of a killed process still goes in once.
+    It is changed, not made anew: so it keeps its UUID, which is part of the deduplication tokens of what it inserts,
+    and what waits in the log of a killed process still goes in once.
     """
     head, _, select = create.partition("\nAS")
     verb, view = "CREATE MATERIALIZED VIEW", head.split()[3]
@@ -129,7 +129,8 @@ def _changing(create: str) -> tuple[str, ...]:
 def _read_anew(store: Store, step: Step) -> None:
     """Have the engine read a view that was changed as it will at its next start.
 
-    Until then the tokens of what it inserts are others, so what a killed process had loaded would be doubled.
+    Until then the tokens of what it inserts are others, so what a killed process had loaded would be doubled. What
+    somebody else inserts in these milliseconds passes by it.
     """
     view = sql.identifier(step.creating[-1].split()[3])
     store.execute(f"DETACH TABLE {view} SYNC")

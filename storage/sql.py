@@ -1,6 +1,7 @@
 """The .sql files: found by name, cut into statements, filled in where SQL allows no parameter."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -36,7 +37,8 @@ def schema_steps() -> list[Path]:
     return sorted((_HERE / "schema").glob("[0-9]*.sql"))
 
 
-def views() -> dict[str, str]:
+@cache
+def views() -> Mapping[str, str]:
     """The text of each materialized view by name. They hold no rows, so they change with their text.
 
     A view comes after those that read what it writes, so that nothing passes by one that is not there yet. A file with

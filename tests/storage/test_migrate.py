@@ -33,6 +33,7 @@ def test_a_view_that_is_there_is_changed_and_not_made_anew(store: Store) -> None
         drop, create = step.statements
         name = create.split()[3]
         assert drop == f"DROP VIEW IF EXISTS {name}"
+        assert name.startswith("tailsight_")
         make, change = replace(step, is_applied=True).statements
         assert make == create.replace("VIEW", "VIEW IF NOT EXISTS", 1)
         assert change == f"ALTER TABLE {name} MODIFY QUERY{create.partition(chr(10) + 'AS')[2]}"

@@ -132,9 +132,9 @@ def retained(clean_store: Store) -> Iterator[Store]:
 
 def test_days_are_dropped_whole_and_what_is_young_stays(retained: Store, caplog: pytest.LogCaptureFixture) -> None:
     fill(retained, 0, 14, 15, 31, 401)
-    settings = RetentionSettings(traces_days=14)
+    retention = Retention(retained, RetentionSettings(traces_days=14), None)
     with caplog.at_level(logging.INFO, "storage.retention"):
-        kept = Retention(retained, settings, None).look(NOW)
+        kept = retention.look(NOW)
     assert held(retained) == {
         "otel_traces": [0, 14],
         "otel_traces_trace_id_ts": [0, 14],
@@ -145,6 +145,7 @@ def test_days_are_dropped_whole_and_what_is_young_stays(retained: Store, caplog:
     assert "otel_traces 2025-10-18 (1 rows" in caplog.text
     assert oldest_days(kept.left)["otel_traces"] == NOW.date() - timedelta(days=14)
     assert kept.disk is None
+    assert retention.full_reason is None
 
 
 def test_a_second_look_finds_nothing_to_do(retained: Store) -> None:
