@@ -64,7 +64,7 @@ class KnownAlert:
 
 
 class Alerting:
-    """Alerts of one process. `post` may be called from any thread, `run` in one event loop.
+    """Alerts of one process: `restore`, then `run` in one event loop. `post` may be called from any thread.
 
     Args:
         store: where the state is kept.
@@ -98,9 +98,25 @@ class Alerting:
         self._feed = AlertmanagerFeed()
         self._has_changed = False
         self._telemetry = _Telemetry(registry)
-        kept = read_document(store, _KIND, _NAME)
-        if kept is not None:
-            self._dispatcher.restore(kept, now())
+        self._is_restored = False
+
+    def restore(self) -> None:
+        """Go on from the state that was kept; only the first time. Before that nothing is kept in its place.
+
+        Raises:
+            StoreError: when the store does not tell it.
+        """
+        with self._saving:
+            self._restore()
+
+    def _restore(self) -> None:
+        if self._is_restored:
+            return
+        kept = read_document(self._store, _KIND, _NAME)
+        with self._lock:
+            if kept is not None:
+                self._dispatcher.restore(kept, self._now())
+            self._is_restored = True
 
     @property
     def notifies_nobody(self) -> bool:
@@ -228,9 +244,10 @@ class Alerting:
     def save(self) -> None:
         """Keep the state, if it has changed since the last time."""
         with self._saving:
+            if not self._has_changed:
+                return
+            self._restore()
             with self._lock:
-                if not self._has_changed:
-                    return
                 state, self._has_changed = self._dispatcher.snapshot(self._now()), False
             try:
                 change_document(self._store, _KIND, _NAME, lambda _: state, self._now())
@@ -239,7 +256,7 @@ class Alerting:
                 raise
 
     async def run(self) -> None:
-        """Send what is due, until cancelled; then keep the state."""
+        """Send what is due, until cancelled; then keep the state. After `restore`."""
         self._delivered = asyncio.Event()  # one belongs to one loop
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
             sending.create_task(self._keep_forever())

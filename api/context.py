@@ -31,11 +31,12 @@ class LoaderState:
     """How the loader stands.
 
     `lag_seconds` is the age of the oldest item that was acknowledged and cannot be queried yet; None when nothing
-    waits.
+    waits. `has_begun` is False before the store has answered for the first time.
     """
 
     alive: bool
     lag_seconds: float | None
+    has_begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

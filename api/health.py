@@ -159,6 +159,8 @@ def readiness(given: Context) -> dict[str, Any]:
 
 def loader_check(loader: LoaderState, lag_seconds_max: float) -> dict[str, Any]:
     """Whether the loader runs and keeps up."""
+    if not loader.has_begun:
+        return {"name": "loader", "ok": False, "detail": "begins when the store answers: what is acknowledged waits"}
     if not loader.alive:
         return {"name": "loader", "ok": False, "detail": "has stopped: what is acknowledged is not stored"}
     if loader.lag_seconds is None:

@@ -52,6 +52,8 @@ _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
 # be among them, or loading it again would double it. Counted by signal: gauges and sums fill the same table of samples.
 _UNSYNCED_PARTS_MAX = 500
+# One segment of bad items of many days may be hundreds more: looking for them ends while there is room for the rest.
+_UNSYNCED_PARTS_LOOKING_MAX = 800
 
 
 class Loader:
@@ -158,7 +160,10 @@ class Loader:
             # Is it the data or the store? A store at fault fails here too, and the segment waits.
             nothing = _NOTHING[segment.encoding]
             self._store.load_otlp(table, nothing, form=form, token=f"{token}/nothing")
-            exhausted = self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX
+            exhausted = (
+                self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX
+                or self._unsynced_parts[segment.signal] > _UNSYNCED_PARTS_LOOKING_MAX
+            )
             halves = () if exhausted else smaller(segment.signal, table, frames)
             for name, half in zip("ab", halves, strict=False):
                 self._load_frames(table, half, segment, f"{token}/{name}", settled)

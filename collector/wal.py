@@ -16,7 +16,6 @@ request at low load and many at high load.
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import re
@@ -39,6 +38,7 @@ from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
 from storage.otlp import ENCODINGS, OTLP_TABLES, Encoding
+from storage.ownership import OwnedError, take_ownership
 
 log = logging.getLogger(__name__)
 
@@ -635,26 +635,21 @@ def _monotonic_s(unix_ns: int) -> float:
 
 
 def _take_ownership(folder: Path) -> IO[str]:
-    """Lock the folder, and try that it takes files."""
+    """Lock the folder; where its entries cannot be synced, nothing could be acknowledged."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "owner.lock").open("a+")
-        _sync_folder(folder)
+        lock = take_ownership(folder)
     except OSError as error:
         raise _unavailable(folder, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
+    except OwnedError as owner:
         raise LogBusyError(
             f"the write-ahead log in {folder} is in use by process {owner}: "
             "stop that process, or name another data folder"
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    try:
+        _sync_folder(folder)
+    except OSError as error:
+        lock.close()
+        raise _unavailable(folder, error) from error
     return lock
 
 

@@ -111,7 +111,12 @@ def layout(refresh_s: int) -> Component:
                 ],
                 className="head",
             ),
-            html.Nav(id="navigation", className="navigation", **{"aria-label": "Pages"}),
+            html.Nav(
+                navigation(None, PageState(), 0),  # there before the first answer, and when there is none
+                id="navigation",
+                className="navigation",
+                **{"aria-label": "Pages"},
+            ),
             html.Main(id="page", tabIndex=-1),
             html.Div(
                 [
@@ -120,7 +125,11 @@ def layout(refresh_s: int) -> Component:
                         "Connection lost. What you see is as of the last refresh; trying again.", className="when-lost"
                     ),
                     html.Span(
-                        "The server could not answer. What you see may be old; trying again.", className="when-failing"
+                        [
+                            html.Span("The server could not answer.", id="why-failing"),
+                            " What you see may be old; trying again.",
+                        ],
+                        className="when-failing",
                     ),
                 ],
                 className="connection",
@@ -331,7 +340,7 @@ def register(app: Dash, context: PageContext) -> None:
 
 
 def _belongs(path: str | None, href: str) -> bool:
-    return (path or "/") == href if href == "/" else (path or "").startswith(href)
+    return path is not None and (path == href if href == "/" else path.startswith(href))
 
 
 def _services(context: PageContext, now: datetime) -> list[str]:

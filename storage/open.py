@@ -1,6 +1,5 @@
 """Opening the store: embedded as its owner, embedded through the owner's gateway, or on a server."""
 
-import fcntl
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ import httpx
 from domain.address import shown
 from storage.engine import Engine
 from storage.errors import StoreBusyError, StoreUnavailableError
+from storage.ownership import OwnedError, take_ownership
 from storage.settings import StoreSettings
 from storage.store import Store
 
@@ -127,28 +127,17 @@ def read_gateway_address(path: Path) -> GatewayAddress | None:
 
 def _take_ownership(path: Path) -> IO[str]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "owner.lock").open("a+")
+        return take_ownership(path)
     except OSError as error:
         raise StoreUnavailableError(
             f"cannot write the data folder {path}: {error.strerror}. Give this user the folder, "
             "or name another one: TAILSIGHT_STORE__URL=chdb:///some/folder"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
+    except OwnedError as owner:
         raise StoreBusyError(
             f"the store in {path} is in use by process {owner}. One process owns an embedded store: stop that process, "
             "or ask it (commands reach a running `tailsight serve` by themselves), or use a ClickHouse server"
         ) from None
-    lock.seek(0)
-    lock.truncate()
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
 
 
 def _empty_folder(path: Path) -> Path:

@@ -284,6 +284,13 @@ def _translating() -> Iterator[None]:
         raise _translated(error) from error
 
 
+def _cause(error: Exception) -> str:
+    """Why a server was not reached: of what urllib3 says after its last try, only what went wrong."""
+    reason = getattr(error.__cause__, "reason", None)
+    text = str(error if reason is None else reason).strip()
+    return text.splitlines()[0][:500] if text else type(error).__name__
+
+
 def _translated(error: Exception) -> StoreError:
     """Our error for one of the client library's or the operating system's."""
     from clickhouse_connect.driver.exceptions import OperationalError  # noqa: PLC0415  # late, as in `storage.open`
@@ -296,7 +303,7 @@ def _translated(error: Exception) -> StoreError:
     if code in _MAY_PASS or (code is None and isinstance(error, OSError | OperationalError)):
         if code is None and isinstance(error, OperationalError):
             return StoreUnavailableError(
-                f"the store does not answer: is the server of store.url up, and reached from here? {first_line}"
+                f"the store does not answer: is the server of store.url up, and reached from here? {_cause(error)}"
             )
         return StoreUnavailableError(f"the store cannot do this now: {first_line}")
     return QueryError(f"the store refused the statement: {first_line}")

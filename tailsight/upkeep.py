@@ -12,7 +12,7 @@ from analytics.cost.jobs import settle
 from collector.cardinality import CardinalityGuard
 from storage.recovery import forget_known_series
 from storage.retention import Retention, disk_of
-from storage.rollup import count_unknown_hours, roll_up_signals
+from storage.rollup import roll_up_signals
 from storage.store import Store
 from tailsight.settings import Settings
 from tailsight.telemetry import UpkeepTelemetry
@@ -30,7 +30,7 @@ class Upkeep:
     """One round of everything that the store needs now and then; a part that fails does not keep the others from it.
 
     Args:
-        store: migrated, with nothing coming in yet.
+        store: migrated by the first round.
         settings: what is kept, how full the disk may be, how many series there may be.
         registry: where its own metrics are registered.
     """
@@ -48,7 +48,6 @@ class Upkeep:
         # Asked when it is read: a full disk may be what keeps a look from its end.
         self._telemetry.disk_full.set_function(lambda: self.full_reason is not None)
         self._forget_series_at = datetime.min.replace(tzinfo=UTC)
-        count_unknown_hours(store)
 
     @property
     def full_reason(self) -> str | None:

@@ -39,19 +39,19 @@ from dashboards.app import create_dashboard
 from domain.address import http_url, local_url
 from domain.freshness import Looks
 from domain.incident import Incident
-from domain.topology import TopologyError, topology_from_document
+from domain.topology import Topology, TopologyError, topology_from_document
 from domain.window import Window
 from reports.delivery import WeeklyDelivery
 from reports.incident import incident_report
 from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from storage.catch_up import CatchUp
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailableError
 from storage.gateway import Gateway
 from storage.incidents import read_incidents, read_open_incidents
 from storage.migrate import migrate
 from storage.open import open_owned, open_store, write_gateway_address
-from storage.store import Store
+from storage.rollup import count_unknown_hours
 from storage.topology import write_topology
 from storage.upstream import sources
 from tailsight.errors import ServeError, SettingsError
@@ -65,6 +65,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 20.0
 _GRACE_SECONDS = 5
+_STORE_AGAIN_SECONDS = 5
 _SCRAPER = "scraper"
 
 
@@ -102,6 +103,7 @@ class Application:
         self._looks: Looks | None = None  # before the analysis begins
         self._catching_up = CatchUpTelemetry(self._registry)
         self._sockets: dict[str, socket.socket] = {}
+        self._is_store_prepared = False
         with contextlib.ExitStack() as opened:
             self._open(opened)
             self._opened = opened.pop_all()
@@ -124,11 +126,8 @@ class Application:
         path = settings.store.embedded_path
         self.store = open_owned(settings.store) if path else open_store(settings.store)
         opened.callback(self.store.close)
-        migrate(self.store)
+        self._topology = _topology_of(settings.topology.file) if settings.topology.file is not None else None
         self._upkeep = Upkeep(self.store, settings, self._registry)
-        self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
-        if settings.topology.file is not None:
-            _read_topology(self.store, settings.topology.file)
         self.objectives = Objectives(self.store, settings.promised, _now)
         if path is None and settings.collector.wal.folder is None:
             log.warning(
@@ -179,6 +178,28 @@ class Application:
             gateway = Gateway(self.store, address.token)
             opened.callback(gateway.close)
             self._apps["gateway"] = gateway
+        try:
+            self._prepare_store()
+        except StoreUnavailableError as error:
+            if path is not None:  # no other process will mend it
+                raise
+            _say_it_waits(error)
+
+    def _prepare_store(self) -> None:
+        """Bring the store up to date and read from it what must be known before anything is loaded into it.
+
+        After an error half-way it is done once more.
+
+        Raises:
+            StoreError: when the store does not answer, or cannot be used.
+        """
+        migrate(self.store)
+        count_unknown_hours(self.store)
+        self._reads_others = bool(sources(self.store))  # at start, so that a table that cannot be read is told at once
+        if self._topology is not None:
+            write_topology(self.store, self._topology, _now())
+        self.alerting.restore()
+        self._is_store_prepared = True
 
     @property
     def addresses(self) -> Addresses:
@@ -276,7 +297,10 @@ class Application:
             self.store,
             settings.api,
             now=_now,
-            health=Health(loader=lambda: LoaderState(*self.collector.loading()), looks=lambda: self._looks),
+            health=Health(
+                loader=lambda: LoaderState(*self.collector.loading(), has_begun=self._is_store_prepared),
+                looks=lambda: self._looks,
+            ),
             metrics_text=lambda: generate_latest(self._registry),
             objectives=self.objectives,
             knowledge=settings.knowledge.known,
@@ -339,19 +363,12 @@ class Application:
             ):
                 await asyncio.sleep(0.02)
             if not self._stopping.is_set():
-                self.collector.start()
-                await self.collector.otlp_grpc.start()
-                self._background.add(self._watched(self._analyze_forever(), "analysis"))
-                self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
-                self._background.add(self._watched(self.alerting.run(), "alerting"))
-                self._background.add(self._watched(self._weekly_delivery.run(), "weekly report"))
-                if self._reads_others:
-                    self._background.add(self._watched(self._catch_up_forever(), "catching up"))
-                await self._scrape(self._settings.collector.scrape.targets)
-                if self._settings.collector.scrape.discovers:
-                    self._background.add(self._watched(self.collector.discover_forever(), "discovery"))
-                if self._settings.collector.fabric.reads:
-                    self._background.add(self._watched(self.collector.read_fabric_forever(), "fabric reader"))
+                await self._open_doors()
+            if not (self._is_store_prepared or self._stopping.is_set()):
+                self._ready.set()
+                await self._wait_for_store()
+            if not self._stopping.is_set():
+                self._begin_work()
                 self._ready.set()
             await self._stopping.wait()
         finally:
@@ -362,6 +379,40 @@ class Application:
                 server.should_exit = True
             stopping_grpc = self.collector.otlp_grpc.stop(_GRACE_SECONDS)
             await asyncio.gather(stopping_grpc, *self._background, *serving, return_exceptions=True)
+
+    async def _open_doors(self) -> None:
+        """Take in what comes, and fetch what is to be fetched: all that needs no store, for it goes to the log."""
+        await self.collector.otlp_grpc.start()
+        await self._scrape(self._settings.collector.scrape.targets)
+        if self._settings.collector.scrape.discovers:
+            self._background.add(self._watched(self.collector.discover_forever(), "discovery"))
+        if self._settings.collector.fabric.reads:
+            self._background.add(self._watched(self.collector.read_fabric_forever(), "fabric reader"))
+
+    async def _wait_for_store(self) -> None:
+        """Ask again and again, until the store answers or there is an end to it."""
+        while not (self._is_store_prepared or self._stopping.is_set()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STORE_AGAIN_SECONDS):
+                    await self._stopping.wait()
+                    return
+            try:
+                await asyncio.to_thread(self._prepare_store)
+            except StoreUnavailableError as error:
+                _say_it_waits(error)
+            except StoreError as error:  # no waiting mends that
+                self._fail(f"the store answers, and cannot be used: {error}", error)
+                self._stopping.set()
+
+    def _begin_work(self) -> None:
+        """Load what is in the log, look at what is stored, and tell of it."""
+        self.collector.start()
+        self._background.add(self._watched(self._analyze_forever(), "analysis"))
+        self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
+        self._background.add(self._watched(self.alerting.run(), "alerting"))
+        self._background.add(self._watched(self._weekly_delivery.run(), "weekly report"))
+        if self._reads_others:
+            self._background.add(self._watched(self._catch_up_forever(), "catching up"))
 
     async def _scrape(self, targets: Sequence[ScrapeTarget]) -> None:
         if targets:
@@ -472,12 +523,19 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
     return listener
 
 
-def _read_topology(store: Store, file: Path) -> None:
+def _topology_of(file: Path) -> Topology:
     try:
-        topology = topology_from_document(yaml.safe_load(file.read_text()))
+        return topology_from_document(yaml.safe_load(file.read_text()))
     except (OSError, yaml.YAMLError, TopologyError) as error:
         raise SettingsError(f"topology.file {file}: {error}") from None
-    write_topology(store, topology, _now())
+
+
+def _say_it_waits(error: StoreUnavailableError) -> None:
+    log.warning(
+        "%s; asked again in %d s. Until then what is sent and scraped waits in the log, and nothing is looked at",
+        error,
+        _STORE_AGAIN_SECONDS,
+    )
 
 
 def _now() -> datetime:

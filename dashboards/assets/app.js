@@ -115,10 +115,23 @@
   // -- A page that cannot reach its server says so ------------------------------------------------------------------
 
   const fetchAsBefore = window.fetch.bind(window);
+
+  // Of several requests that fail together the first asks.
+  let askedWhyAt = -Infinity;
+  const sayWhy = async () => {
+    if (performance.now() - askedWhyAt < 5000) return;
+    askedWhyAt = performance.now();
+    const answer = await fetchAsBefore("/readyz").then((response) => response.json()).catch(() => null);
+    const store = answer?.checks?.find((check) => check.name === "store" && !check.ok);
+    const why = store ? store.detail.charAt(0).toUpperCase() + store.detail.slice(1) : "The server could not answer";
+    document.getElementById("why-failing").textContent = `${why}.`;
+  };
+
   window.fetch = async (...request) => {
     try {
       const response = await fetchAsBefore(...request);
       root.dataset.connection = response.status >= 500 ? "failing" : "up";
+      if (response.status >= 500) sayWhy();
       if (response.status === 401) location.reload(); // the server then asks to sign in
       return response;
     } catch (error) {

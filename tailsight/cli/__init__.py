@@ -65,6 +65,8 @@ app.add_typer(report.app, name="report")
 def main() -> None:
     """Run the command line; errors that a person can mend are told in one sentence, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for library in ("urllib3.connectionpool", "clickhouse_connect"):  # of a server that is down we tell, once
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         app()
     except SettingsError as error:

@@ -176,7 +176,9 @@ def alerting(
         if recorded is not None:
             recorded.append(what)
 
-    return Alerting(store, settings, CollectorRegistry(), clock, notified=notified)
+    service = Alerting(store, settings, CollectorRegistry(), clock, notified=notified)
+    service.restore()
+    return service
 
 
 def runs(service: Alerting, until: Callable[[], bool], most_s: float = 15) -> bool:

@@ -22,7 +22,7 @@ from alerts.decide import incident_alert
 from alerts.notification import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
-from alerts.silences import new_silence
+from alerts.silences import Silence, new_silence
 from alerts.titles import TITLE_MAX
 from domain.alert import Alert, NotificationStatus
 from domain.cause import Explanation
@@ -161,6 +161,22 @@ def test_a_store_that_hangs_delays_nobodys_page(
 
     service.post([alert(severity="page")])
     assert runs(service, is_all_noted)
+
+
+def test_what_was_kept_is_not_lost_to_what_comes_before_it_is_read(clean_store: Store, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
+    now = datetime.now(UTC)
+
+    def silence(of: str) -> Silence:
+        document = {"matchers": [{"name": "service", "value": of}], "endsAt": rfc3339(now + timedelta(hours=1))}
+        return new_silence(document | {"createdBy": "ann", "comment": "a change"}, now)
+
+    kept, later = silence("kept"), silence("later")
+    alerting(clean_store, settings).set_silence(kept)
+    not_restored = Alerting(clean_store, settings, CollectorRegistry(), lambda: datetime.now(UTC))
+    assert not_restored.silences() == []
+    not_restored.set_silence(later)
+    assert {one.id for one in alerting(clean_store, settings).silences()} == {kept.id, later.id}
 
 
 def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: Store, tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_silences_come_in_pages_by_id_and_the_document_says_so(ask_alerts: Asker
 def test_silences_survive_a_restart(clean_store: Store, ask_alerts: Asker) -> None:
     made = ask_alerts("POST", "/api/v1/silences", json=SILENCE | {"comment": "kept"}).json()
     again = Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
+    again.restore()
     assert made["id"] in {one.id for one in again.silences()}
     ask_alerts("DELETE", f"/api/v1/silences/{made['id']}")
 

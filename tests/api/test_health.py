@@ -51,6 +51,11 @@ def test_no_data_is_no_reason_to_be_unready(ask: Any, clean_store: Store) -> Non
     ("state", "status", "said"),
     [
         (LoaderState(alive=False, lag_seconds=None), 503, "has stopped: what is acknowledged is not stored"),
+        (
+            LoaderState(alive=False, lag_seconds=3.0, has_begun=False),
+            503,
+            "begins when the store answers: what is acknowledged waits",
+        ),
         (LoaderState(alive=True, lag_seconds=60.1), 503, "the oldest item waits for 60.1 s; at most 60 s are fine"),
         (LoaderState(alive=True, lag_seconds=0.82), 200, "the oldest item waits for 0.8 s"),
     ],

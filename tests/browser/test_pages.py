@@ -232,6 +232,21 @@ def test_a_page_that_loses_its_server_says_so(browser: object, address: str) -> 
     page.context.close()
 
 
+def test_a_page_whose_store_does_not_answer_says_so(browser: object, address: str) -> None:
+    page = browser.new_context(base_url=address).new_page()  # type: ignore[attr-defined]
+    why = "the store does not answer: is the server of store.url up, and reached from here? Connection refused"
+    unready = {"ready": False, "checks": [{"name": "store", "ok": False, "detail": why}]}
+    page.route("**/readyz", lambda route: route.fulfill(status=503, json=unready))
+    page.route("**/_dash-update-component*", lambda route: route.fulfill(status=500))
+    page.goto("/")
+    expect(page.locator(".when-failing")).to_contain_text(f"T{why[1:]}. What you see may be old")
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(8)
+    page.unroute("**/readyz")  # now it is something else
+    page.reload()
+    expect(page.locator(".when-failing")).to_contain_text("The server could not answer. What you see may be old")
+    page.context.close()
+
+
 def test_an_unknown_page_leads_back(browser: object, address: str) -> None:
     page = browser.new_context(base_url=address).new_page()  # type: ignore[attr-defined]
     answer = page.goto("/nope")

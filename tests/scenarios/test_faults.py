@@ -18,6 +18,7 @@ from typing import cast
 
 import httpx
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
 from collector.service import Collector
@@ -183,8 +184,9 @@ class ServerProcess:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
+        self.url = f"http://{OWNER}:secret@127.0.0.1:{self.port}/otel"
         self._command = [sys.executable, "-m", "tests.scenarios.store_process", str(folder), str(self.port), "secret"]
-        self.start()
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -192,15 +194,17 @@ class ServerProcess:
         assert self._process.stdout.readline() == "ready\n"
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate(timeout=60)
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate(timeout=60)
 
 
 @pytest.mark.slow
 def test_a_server_that_goes_down_and_comes_back_gets_everything_once(tmp_path: Path) -> None:
     moments = random.Random(20261124)
     server = ServerProcess(tmp_path / "server")
-    store = open_store(StoreSettings(url=f"http://{OWNER}:secret@127.0.0.1:{server.port}/otel"))
+    server.start()
+    store = open_store(StoreSettings(url=server.url))
     try:
         with opened(store, tmp_path / "collector", QUICK) as door:
             first = 1
@@ -221,6 +225,57 @@ def test_a_server_that_goes_down_and_comes_back_gets_everything_once(tmp_path: P
         store.close()
         server.kill()
     check_exactly_once(report(tmp_path / "server"), door.acknowledged)
+
+
+@pytest.mark.slow
+def test_serve_that_comes_up_before_its_server_takes_in_what_is_sent_and_loads_it_once(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "server")
+    web, otlp = free_port(), free_port()
+    doors = {"otlp_http": {"port": otlp}, "otlp_grpc": {"port": 0}, "wal": {"folder": str(tmp_path / "wal")}}
+    document = {"store": {"url": server.url}, "web": {"port": web}, "collector": doors}
+    (tmp_path / "tailsight.yaml").write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "tailsight", "serve", "--config", str(tmp_path / "tailsight.yaml")]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    with (tmp_path / "log").open("w") as told:
+        process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told)
+    pages = httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60)
+    sender = Sender()
+    try:
+        wait_for(pages, "/healthz", 200)
+        ready = wait_for(pages, "/readyz", 503).json()
+        assert [check["name"] for check in ready["checks"] if not check["ok"]] == ["store", "loader"]
+        assert pages.get("/").status_code == 200
+        assert pages.get("/api/v1/incidents").status_code == 503
+        sender.port = otlp
+        sender.start()
+        while sender.answers[200] < 20:
+            time.sleep(0.05)
+        assert "tailsight_collector_wal_backlog_bytes" in pages.get("/metrics").text
+        server.start()
+        wait_for(pages, "/readyz", 200)
+        assert pages.get("/api/v1/incidents").json()["incidents"] == []
+        sender.stop()
+    finally:
+        sender.stopped.set()
+        pages.close()
+        process.terminate()
+        status = process.wait(120)
+        server.kill()
+    assert status == 0, (tmp_path / "log").read_text()
+    assert set(sender.answers) == {200}
+    check_exactly_once(report(tmp_path / "server"), sender.acknowledged)
+
+
+def wait_for(pages: httpx.Client, path: str, status: int) -> httpx.Response:
+    """The first answer of this status, within a minute."""
+    ends_at = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            answer = pages.get(path)
+            if answer.status_code == status:
+                return answer
+        assert time.monotonic() < ends_at, f"{path} does not answer {status}"
+        time.sleep(0.1)
 
 
 class SlowStore:
