@@ -73,7 +73,7 @@ node-sdk: ## Install what the test with OpenTelemetry's Node SDK needs (npm pack
 	@npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/scenarios/node_sdk
 	@echo 'node-sdk: installed in tests/scenarios/node_sdk/node_modules'
 
-bench-%: setup ## Run benchmarks/NAME.py: a table, then one line of JSON (bench-ingest, bench-metrics, bench-scrape, bench-soak, bench-explain, bench-week, bench-causes, bench-slo, bench-routing, bench-pages, bench-cost, bench-cost_month, bench-cost_forecast, bench-cost_advice, bench-weekly_report, bench-simulator_honesty)
+bench-%: setup ## Run benchmarks/NAME.py: a table, then one line of JSON (bench-ingest, bench-metrics, bench-against, bench-scrape, bench-soak, bench-explain, bench-week, bench-causes, bench-slo, bench-routing, bench-pages, bench-cost, bench-cost_month, bench-cost_forecast, bench-cost_advice, bench-weekly_report, bench-simulator_honesty)
 	@$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)
 
 .venv/.synced: pyproject.toml uv.lock | .venv/bin/uv

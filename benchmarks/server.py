@@ -2,8 +2,8 @@
 
     python -m benchmarks.server FOLDER [--no-views] [--index-profile upstream]
 
-`benchmarks.ingest`, `benchmarks.metrics` and `benchmarks.soak` run it. Counted is all CPU time of the server's process,
-every thread of the engine included, and of the processes it starts; not the client's.
+`benchmarks.ingest`, `benchmarks.metrics`, `benchmarks.against` and `benchmarks.soak` run it. Counted is all CPU time of
+the server's process, every thread of the engine included, and of the processes it starts; not the client's.
 """
 
 import argparse
@@ -255,11 +255,13 @@ def wait_for_merges(store: Store) -> None:
 class Server:
     """The server's process, as the client sees it; a context that ends it."""
 
-    def __init__(self, folder: Path, *, with_views: bool = True, index_profile: IndexProfile = "lean") -> None:
+    def __init__(
+        self, folder: Path, *, with_views: bool = True, index_profile: IndexProfile = "lean", tree: Path = ROOT
+    ) -> None:
         options = ["--views" if with_views else "--no-views", "--index-profile", index_profile]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.server", str(folder), *options],
-            cwd=ROOT,
+            cwd=tree,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -324,8 +326,9 @@ def measure(
     with_views: bool = True,
     with_merges: bool = True,
     index_profile: IndexProfile = "lean",
+    tree: Path = ROOT,
 ) -> Measurement:
-    """One run against a fresh server.
+    """One run against a fresh server, of this tree or another one.
 
     Raises:
         RefusedError: when the server does not take the payload.
@@ -334,7 +337,7 @@ def measure(
     bodies = sent.of(items)
     with (
         tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
-        Server(Path(folder) / "data", with_views=with_views, index_profile=index_profile) as server,
+        Server(Path(folder) / "data", with_views=with_views, index_profile=index_profile, tree=tree) as server,
     ):
         send(server.port, sent.warm_up, sent.content_type, sent.signal)
         before = server.ask("flush")
