@@ -33,6 +33,7 @@ from domain.address import shown
 from domain.alert import VALID, Alert, DeadLetter, NotificationStatus
 from domain.window import rfc3339
 from storage.documents import change_document, read_document
+from storage.errors import StoreError, StoreUnavailableError
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 _STEP_S = 1.0
 _TIMEOUT_S = 10.0
 _KEEP_AGAIN_S_MAX = 60.0  # after failures, each twice as long after the one before
+_LAST_KEEP_S_MAX = 5.0
 _UNRECORDED_MAX = 1000
 _KIND, _NAME = "alerting", "state"
 
@@ -107,16 +109,18 @@ class Alerting:
             StoreError: when the store does not tell it.
         """
         with self._saving:
-            self._restore()
+            if self._is_restored:
+                return
+            kept = read_document(self._store, _KIND, _NAME)
+            with self._lock:
+                if kept is not None:
+                    self._dispatcher.restore(kept, self._now())
+                self._is_restored = True
 
-    def _restore(self) -> None:
-        if self._is_restored:
-            return
-        kept = read_document(self._store, _KIND, _NAME)
-        with self._lock:
-            if kept is not None:
-                self._dispatcher.restore(kept, self._now())
-            self._is_restored = True
+    def _check_restored(self) -> None:
+        """Before that nobody can say that nothing fires, or that nothing is silenced."""
+        if not self._is_restored:
+            raise StoreUnavailableError("alerts and silences are not known before the store has answered once")
 
     @property
     def notifies_nobody(self) -> bool:
@@ -178,12 +182,22 @@ class Alerting:
             self._has_changed = self._has_changed or bool(kept_up)
 
     def firing(self) -> list[Alert]:
-        """What fires now, first beginning first."""
+        """What fires now, first beginning first.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             return [alert for alert, _ in self._dispatcher.firing(self._now())]
 
     def alerts(self) -> list[KnownAlert]:
-        """The same, each with its receivers, what suppresses or mutes it, and who was notified when."""
+        """The same, each with its receivers, what suppresses or mutes it, and who was notified when.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         now = self._now()
         with self._lock:
             firing = self._dispatcher.firing(now)
@@ -212,42 +226,73 @@ class Alerting:
         return self._dispatcher.muted_routes(self._now())
 
     def last_delivered_at(self) -> dict[tuple[str, int], datetime]:
-        """The last delivery to each integration, by the name of its receiver and its place in it."""
+        """The last delivery to each integration, by the name of its receiver and its place in it.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             return self._dispatcher.last_delivered_at()
 
     def silences(self) -> list[Silence]:
-        """All silences, the newest first; those that are over too, until they are taken away."""
+        """All silences, the newest first; those that are over too, until they are taken away.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             return sorted(self._dispatcher.silences.values(), key=lambda one: one.starts_at, reverse=True)
 
     def set_silence(self, silence: Silence) -> None:
-        """Set a silence, or change it."""
+        """Set a silence, or change it. It holds at once; where the store does not answer it is kept once it does.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             self._dispatcher.silences[silence.id] = silence
             self._has_changed = True
-        self.save()
+        self._save_now_or_later()
 
     def delete_silence(self, silence_id: str) -> bool:
-        """Delete a silence; False when there is none of that id."""
+        """Delete a silence, as `set_silence` sets one; False when there is none of that id.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             found = self._dispatcher.silences.pop(silence_id, None) is not None
             self._has_changed = self._has_changed or found
-        self.save()
+        self._save_now_or_later()
         return found
 
+    def _save_now_or_later(self) -> None:
+        try:
+            self.save()
+        except StoreError as error:  # `run` tries again
+            log.warning("alerting_state_not_kept error=%s", error)
+
     def dead_letters(self) -> Sequence[DeadLetter]:
-        """What receivers would not take, the newest last."""
+        """What receivers would not take, the newest last.
+
+        Raises:
+            StoreUnavailableError: before `restore`.
+        """
+        self._check_restored()
         with self._lock:
             return tuple(self._dispatcher.dead_letters)
 
     def save(self) -> None:
         """Keep the state, if it has changed since the last time."""
         with self._saving:
-            if not self._has_changed:
-                return
-            self._restore()
             with self._lock:
+                if not self._has_changed:
+                    return
+                self._check_restored()  # what is kept must not be lost to what is not known yet
                 state, self._has_changed = self._dispatcher.snapshot(self._now()), False
             try:
                 change_document(self._store, _KIND, _NAME, lambda _: state, self._now())
@@ -256,7 +301,12 @@ class Alerting:
                 raise
 
     async def run(self) -> None:
-        """Send what is due, until cancelled; then keep the state. After `restore`."""
+        """Send what is due, until cancelled; then keep the state.
+
+        Raises:
+            StoreUnavailableError: before `restore`: who was notified is not known, and would be notified again.
+        """
+        self._check_restored()
         self._delivered = asyncio.Event()  # one belongs to one loop
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
             sending.create_task(self._keep_forever())
@@ -264,8 +314,10 @@ class Alerting:
                 while True:
                     self._step(client, sending)
                     await asyncio.sleep(_STEP_S)
-            finally:
-                self._keep()  # as far as it can be: at the next start what was kept holds
+            finally:  # as far as it can be: at the next start what was kept holds
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_KEEP_S_MAX):
+                        await asyncio.to_thread(self._keep)
 
     def _step(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
         now = self._now()
@@ -296,6 +348,9 @@ class Alerting:
         with self._keeping:
             try:
                 self.save()
+            except StoreUnavailableError as error:  # it would not take what is to be noted either
+                log.warning("alerting_state_not_kept error=%s", error)
+                return False
             except Exception:
                 is_kept = False
                 log.exception("alerting_state_not_kept")
@@ -307,6 +362,8 @@ class Alerting:
                     is_kept = False
                     log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
                     self._unrecorded.append((notification, at))
+                    if isinstance(error, StoreUnavailableError):
+                        break
         return is_kept
 
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:

@@ -62,6 +62,7 @@ ALERTNAMES_BY_SOURCE: Mapping[str, tuple[str, ...]] = {
 """The alerts (`alertname`) of each source, as `alerts.catalogue` has them."""
 
 _DATA_LATE_S = LATE_AFTER.total_seconds()
+_BACKLOG_S = 60.0
 _STATUSES_KEPT = timedelta(minutes=5)
 _FAULTS_KEPT = timedelta(seconds=55)  # they are evaluated by the minute
 _COST_SETTLES = timedelta(minutes=12)  # after an hour's end
@@ -206,7 +207,8 @@ class AlertSources:
         objectives: what was promised.
         context: what they need to make alerts.
         firing: labels of the alerts that fire now, as they were posted before.
-        began: when we began to take in anything; what was missed before may still come in for some minutes.
+        began: when we began to look; what was missed before may still come in for some minutes.
+        waits: for how many seconds the oldest of what we took in has waited to be stored; None when nothing waits.
         asks: whether the source of a name is asked.
     """
 
@@ -217,19 +219,21 @@ class AlertSources:
         context: AlertContext,
         firing: Callable[[], Iterable[Labels]],
         *,
-        began: datetime = _NEVER,
+        began: Callable[[], datetime] = lambda: _NEVER,
+        waits: Callable[[], float | None] = lambda: None,
         asks: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._failing: set[str] = set()
         self._on_failure = context.on_failure
         context = replace(context, on_failure=self._failed)
+        backlog = _Backlog(began, waits)
         table: Mapping[str, Source] = {
             "incidents": _Incidents(context),
             "burn rates": _BurnRates(context, findings, objectives),
             "objectives": _SloStatuses(context, findings, objectives, firing),
             "devices": _Devices(context, findings),
-            "traffic": _Traffic(context, findings, began),
-            "late data": _LateData(context, findings, began),
+            "traffic": _Traffic(context, findings, backlog),
+            "late data": _LateData(context, findings, backlog),
             "spend": _Spend(context, findings),
             "budgets of dollars": _Budgets(context, findings),
         }
@@ -369,10 +373,10 @@ class _Devices:
 class _Traffic:
     context: AlertContext
     findings: Findings
-    began: datetime
+    backlog: "_Backlog"
 
     def __call__(self, evaluation: Evaluation) -> list[Alert]:
-        _wait_until_caught_up(self.began, evaluation.now)
+        self.backlog.check(evaluation.now)
         stopped = self.findings.stopped(evaluation.now)
         if len(stopped) > 1 and _is_late(self.findings.newest(evaluation.now).get("requests"), evaluation.now):
             raise _NotKnownError  # no service sends anything: that is one alert, of late data
@@ -384,10 +388,10 @@ class _Traffic:
 class _LateData:
     context: AlertContext
     findings: Findings
-    began: datetime
+    backlog: "_Backlog"
 
     def __call__(self, evaluation: Evaluation) -> list[Alert]:
-        _wait_until_caught_up(self.began, evaluation.now)
+        self.backlog.check(evaluation.now)
         url, now = self.context.web_url, evaluation.now
         return [
             data_late_alert(data, newest, _DATA_LATE_S, self._severity(data, now), url, now)
@@ -410,10 +414,20 @@ def _is_late(newest: datetime | None, now: datetime) -> bool:
     return newest is not None and (now - newest).total_seconds() > _DATA_LATE_S
 
 
-def _wait_until_caught_up(began: datetime, now: datetime) -> None:
-    """Until what was missed while we were down has had time to come in, nothing is known."""
-    if (now - began).total_seconds() <= _DATA_LATE_S:
-        raise _NotKnownError
+@dataclass(slots=True)
+class _Backlog:
+    """What was missed while we or the store were down, and has not come in yet."""
+
+    began: Callable[[], datetime]
+    waits: Callable[[], float | None]
+    _waited_at: datetime = _NEVER
+
+    def check(self, now: datetime) -> None:
+        """Raise where it may hide what is asked for: while much waits, and until its rest had time to come in."""
+        if (self.waits() or 0.0) > _BACKLOG_S:
+            self._waited_at = now
+        if (now - max(self.began(), self._waited_at)).total_seconds() <= _DATA_LATE_S:
+            raise _NotKnownError
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ from api import (
 from api.auth import HostCheck, TokenCheck
 from api.body_limit import BodyLimit
 from api.context import Context, ExplainFunction, Health, WeeklyReports
+from api.freshness import FreshnessProbe
 from api.problems import MEDIA_TYPE, Problem, ProblemDocument, handle_problems
 from api.settings import ApiSettings
 from domain.incident import Incident
@@ -110,6 +111,7 @@ def create_api(
         alerting,
         pricing,
         weekly_reports,
+        FreshnessProbe(store),
     )
     for router in _ROUTERS:
         app.include_router(router)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from alerts.service import Alerting
 from analytics.cost.jobs import Pricing
 from analytics.knowledge import Knowledge
+from api.freshness import FreshnessProbe
 from api.settings import ApiSettings
 from domain.cause import Explanation
 from domain.freshness import Looks
@@ -132,6 +133,7 @@ class Context:
     alerting: Alerting
     pricing: Callable[[], Pricing]
     reports: WeeklyReports
+    freshness: FreshnessProbe
 
 
 def _context(request: Request) -> Context:

@@ -12,7 +12,7 @@ from api.context import Context, Given, LoaderState
 from api.times import Moment
 from domain.freshness import known_until
 from storage.errors import StoreError
-from storage.readers import FRESHNESS_DAYS, read_freshness
+from storage.readers import FRESHNESS_DAYS
 
 router = APIRouter(tags=["health"])
 
@@ -106,9 +106,9 @@ async def get_health() -> dict[str, str]:
         },
     },
 )
-def get_readiness(given: Given, response: Response) -> dict[str, Any]:
+async def get_readiness(given: Given, response: Response) -> dict[str, Any]:
     """Whether the store answers and the loader keeps up, and how old the newest data and look are. Needs no token."""
-    document = readiness(given)
+    document = await readiness(given)
     if not document["ready"]:
         response.status_code = 503
     return document
@@ -130,17 +130,17 @@ def get_readiness(given: Given, response: Response) -> dict[str, Any]:
         }
     },
 )
-def get_metrics(given: Given) -> Response:
+async def get_metrics(given: Given) -> Response:
     """What Tailsight counts of itself."""
     return Response(given.metrics_text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
-def readiness(given: Context) -> dict[str, Any]:
+async def readiness(given: Context) -> dict[str, Any]:
     """Ask the store and the loader."""
     now = given.now()
     newest: dict[str, datetime | None] = {}
     try:
-        newest = read_freshness(given.store, now)
+        newest = await given.freshness.ask(now)
         checks = [{"name": "store", "ok": True, "detail": "answers"}]
     except StoreError as error:
         checks = [{"name": "store", "ok": False, "detail": str(error)}]

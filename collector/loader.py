@@ -52,8 +52,8 @@ _FAILED_LOADS_A_TABLE_MAX = 100
 # The store remembers the last 1000 parts that were inserted into a table. All that is loaded and still in the log must
 # be among them, or loading it again would double it. Counted by signal: gauges and sums fill the same table of samples.
 _UNSYNCED_PARTS_MAX = 500
-# One segment of bad items of many days may be hundreds more: looking for them ends while there is room for the rest.
-_UNSYNCED_PARTS_LOOKING_MAX = 800
+# A segment of many days, or with bad items, has a window of its own. Looking for these ends while there is room in it.
+_LOOKING_PARTS_MAX = 800
 
 
 class Loader:
@@ -70,6 +70,8 @@ class Loader:
         self._counted: dict[Segment, set[str]] = {}
         self._failed_loads: Counter[str] = Counter()
         self._unsynced_parts: Counter[str] = Counter()
+        self._parts_of_segment = 0
+        self._has_own_window = False
         # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
         self._is_store_doubtful = True
         self._written_parts = WrittenParts(store)
@@ -111,11 +113,15 @@ class Loader:
         contents = self._contents(segment)
         settled = self._settled.setdefault(segment, set())
         self._failed_loads.clear()
+        self._parts_of_segment, self._has_own_window = 0, False
         for table in SIGNAL_TABLES[segment.signal]:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:
                 with self._telemetry.load_seconds.labels(table).time():
-                    for place, piece in pieces(segment.signal, table, frames):
+                    cut = pieces(segment.signal, table, frames)
+                    if len(cut) > 1:
+                        self._open_window(segment.signal)
+                    for place, piece in cut:
                         # The engine reads a whole segment from its file: nothing is copied on the way.
                         is_whole = piece is frames and len(frames) == len(contents.frames) and contents.is_all_of_file
                         file = segment.path if is_whole and segment.encoding == "protobuf" else None
@@ -156,13 +162,13 @@ class Loader:
             self._store.load_otlp(table, payload, form=form, token=token)
         except UndecodableError as error:
             self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
+            self._open_window(segment.signal)
             self._failed_loads[table] += 1
             # Is it the data or the store? A store at fault fails here too, and the segment waits.
             nothing = _NOTHING[segment.encoding]
             self._store.load_otlp(table, nothing, form=form, token=f"{token}/nothing")
             exhausted = (
-                self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX
-                or self._unsynced_parts[segment.signal] > _UNSYNCED_PARTS_LOOKING_MAX
+                self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX or self._parts_of_segment > _LOOKING_PARTS_MAX
             )
             halves = () if exhausted else smaller(segment.signal, table, frames)
             for name, half in zip("ab", halves, strict=False):
@@ -172,6 +178,7 @@ class Loader:
                 settled.add(token)
             return
         settled.add(token)
+        self._parts_of_segment += len(_days(frames))
         self._unsynced_parts[segment.signal] += len(_days(frames))
         if self._is_first(segment, token):
             self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
@@ -202,6 +209,19 @@ class Loader:
             count = sum(frame.items[table] for frame in frames)
             self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
             log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
+
+    def _open_window(self, signal: str) -> None:
+        """Remove what was loaded before this segment, so that only its own parts need to be remembered; once for it.
+
+        Raises:
+            StoreUnavailableError: when that cannot be synced or removed now.
+        """
+        if self._has_own_window:
+            return
+        if not self._wal.checkpoint():
+            raise StoreUnavailableError("what was loaded before cannot be synced and removed from the log now")
+        self._unsynced_parts = Counter({signal: self._parts_of_segment})
+        self._has_own_window = True
 
     def _is_first(self, segment: Segment, token: str) -> bool:
         """Was this of a segment not counted yet; from now on it is."""

@@ -640,9 +640,9 @@ def _take_ownership(folder: Path) -> IO[str]:
         lock = take_ownership(folder)
     except OSError as error:
         raise _unavailable(folder, error) from error
-    except OwnedError as owner:
+    except OwnedError as error:
         raise LogBusyError(
-            f"the write-ahead log in {folder} is in use by process {owner}: "
+            f"the write-ahead log in {folder} is in use by process {error.owner}: "
             "stop that process, or name another data folder"
         ) from None
     try:

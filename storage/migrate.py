@@ -35,23 +35,23 @@ class Step:
 
     Attributes:
         name: of the file.
-        creating: its statements, ready to run, where it was never applied.
-        is_applied: it was, with another text.
+        creating: its statements, ready to run, where what it makes is not there.
+        is_there: the view that it makes is, with another text, or nobody noted that it was made.
     """
 
     name: str
     creating: tuple[str, ...]
-    is_applied: bool = False
+    is_there: bool = False
 
     @property
     def statements(self) -> tuple[str, ...]:
         """What there is to run."""
-        return _changing(self.creating[-1]) if self.is_view and self.is_applied else self.creating
+        return (*self.creating, _change(self.creating[-1])) if self.is_there else self.creating
 
     @property
-    def is_view(self) -> bool:
-        """Does it make or change a view."""
-        return self.name.startswith("views/")
+    def view(self) -> str | None:
+        """The view that it makes or changes; None of a step of the schema."""
+        return self.creating[-1].split()[6] if self.name.startswith("views/") else None
 
     @property
     def checksum(self) -> str:
@@ -70,13 +70,17 @@ def all_steps(store: Store) -> list[Step]:
 
 
 def pending_steps(store: Store) -> list[Step]:
-    """The steps that `migrate` would run now: new files, and views whose text changed."""
+    """The steps that `migrate` would run now: new files, and views whose text changed.
+
+    Another process may run them at the same time: what it makes meanwhile is left as it is.
+    """
     migrated = store.query("has_migrations", {"tables": pl.UInt64})["tables"][0] > 0
     applied = dict(store.query("migrations", _APPLIED).iter_rows()) if migrated else {}
+    there = set(store.query("existing_views", {"name": pl.String})["name"])
     return [
-        replace(step, is_applied=step.name in applied)
+        replace(step, is_there=step.view in there)
         for step in all_steps(store)
-        if step.name not in applied or (step.is_view and applied[step.name] != step.checksum)
+        if step.name not in applied or (step.view is not None and applied[step.name] != step.checksum)
     ]
 
 
@@ -93,8 +97,8 @@ def migrate(store: Store) -> list[Step]:
     for step in done:
         for statement in step.statements:
             store.execute(statement)
-        if step.is_view and step.is_applied:
-            _read_anew(store, step)
+        if step.view is not None and step.is_there:
+            _read_anew(store, step.view)
         row = {"name": step.name, "checksum": step.checksum, "applied_at": datetime.now(UTC)}
         store.insert("tailsight_migrations", pl.DataFrame([row]))
     return done
@@ -110,28 +114,26 @@ def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: st
     ]
     for name, text in sql.views().items():
         (create,) = sql.statements(sql.with_prefix(OURS.fill(text, identity), prefix), "view")
-        view = create.split(maxsplit=4)[3]
-        found.append(Step(f"views/{name}", (f"DROP VIEW IF EXISTS {view}", create)))
+        found.append(Step(f"views/{name}", (create,)))
     return found
 
 
-def _changing(create: str) -> tuple[str, ...]:
-    """The statements after which a view that is there is as this CREATE says.
+def _change(create: str) -> str:
+    """The statement after which a view that is there is as this CREATE says.
 
     It is changed, not made anew: so it keeps its UUID, which is part of the deduplication tokens of what it inserts,
     and what waits in the log of a killed process still goes in once.
     """
     head, _, select = create.partition("\nAS")
-    verb, view = "CREATE MATERIALIZED VIEW", head.split()[3]
-    return create.replace(verb, f"{verb} IF NOT EXISTS", 1), f"ALTER TABLE {view} MODIFY QUERY{select}"
+    return f"ALTER TABLE {head.split()[6]} MODIFY QUERY{select}"
 
 
-def _read_anew(store: Store, step: Step) -> None:
+def _read_anew(store: Store, view: str) -> None:
     """Have the engine read a view that was changed as it will at its next start.
 
     Until then the tokens of what it inserts are others, so what a killed process had loaded would be doubled. What
     somebody else inserts in these milliseconds passes by it.
     """
-    view = sql.identifier(step.creating[-1].split()[3])
-    store.execute(f"DETACH TABLE {view} SYNC")
-    store.execute(f"ATTACH TABLE {view}")
+    name = sql.identifier(view)
+    store.execute(f"DETACH TABLE {name} SYNC")
+    store.execute(f"ATTACH TABLE {name}")

@@ -133,10 +133,10 @@ def _take_ownership(path: Path) -> IO[str]:
             f"cannot write the data folder {path}: {error.strerror}. Give this user the folder, "
             "or name another one: TAILSIGHT_STORE__URL=chdb:///some/folder"
         ) from error
-    except OwnedError as owner:
+    except OwnedError as error:
         raise StoreBusyError(
-            f"the store in {path} is in use by process {owner}. One process owns an embedded store: stop that process, "
-            "or ask it (commands reach a running `tailsight serve` by themselves), or use a ClickHouse server"
+            f"the store in {path} is in use by process {error.owner}. One process owns an embedded store: stop that "
+            "process, or ask it (commands reach a running `tailsight serve` by themselves), or use a ClickHouse server"
         ) from None
 
 

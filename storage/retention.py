@@ -19,7 +19,7 @@ from storage.errors import StoreError
 from storage.rollup import seal_day
 from storage.settings import RetentionSettings
 from storage.store import Store
-from storage.upstream import made_by_us
+from storage.upstream import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +292,8 @@ def _ours(store: Store) -> dict[str, Family]:
         for name, family in FAMILIES.items()
         for prefix in (("", "tailsight_") if name.startswith("otel_") else ("",))
     }
-    return {name: family for name, family in named.items() if made_by_us(store, name)}
+    there = store.otel_tables()
+    return {name: family for name, family in named.items() if is_ours(name, there)}
 
 
 def _stage(family: Family) -> int:

@@ -62,9 +62,11 @@ def views() -> Mapping[str, str]:
 
 def _target(view: str) -> str:
     """The table that a view writes."""
-    found = re.search(r"^CREATE MATERIALIZED VIEW \w+ TO (\w+)$", view, re.M)
+    found = re.search(r"^CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO (\w+)$", view, re.M)
     if found is None:
-        raise ValueError("a view begins with CREATE MATERIALIZED VIEW name TO table, on a line of its own")
+        raise ValueError(
+            "a view begins with CREATE MATERIALIZED VIEW IF NOT EXISTS name TO table, on a line of its own"
+        )
     return found[1]
 
 

@@ -5,6 +5,7 @@ statement at a time. It never hands a client out.
 """
 
 import queue
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,10 @@ from storage.statements import Insert
 _CANNOT_DECODE = {27, 32, 33, 36, 117, 395, 436, 444}  # 395: thrown by the statement itself
 # Then the table has its rows already, so it is no payload that could be taken apart and loaded by halves.
 _IN_A_VIEW = "while pushing to view"
-_MAY_PASS = {159, 202, 210, 241, 242, 243, 252, 319}  # timeouts, too many queries, memory, disk, too many parts
+# Timeouts, too many queries, memory, disk, too many parts; a server, its Keeper or a shard that comes up or goes down.
+_MAY_PASS = {159, 202, 209, 210, 225, 236, 241, 242, 243, 252, 279, 319, 745, 999}
+# Of an answer of 5xx that the engine did not write: of a proxy whose server is down.
+_FROM_A_PROXY = re.compile(r"HTTP driver received HTTP status 5\d\d")
 
 _OTEL_TABLES = {"name": pl.String, "has_comments": pl.Boolean, "has_window": pl.Boolean}
 
@@ -300,8 +304,9 @@ def _translated(error: Exception) -> StoreError:
     first_line = text.splitlines()[0][:500] if text else type(error).__name__
     if code in _CANNOT_DECODE and _IN_A_VIEW not in text:
         return UndecodableError(f"the engine cannot decode the payload: {first_line}")
-    if code in _MAY_PASS or (code is None and isinstance(error, OSError | OperationalError)):
-        if code is None and isinstance(error, OperationalError):
+    is_away = code is None and (isinstance(error, OperationalError) or _FROM_A_PROXY.match(text) is not None)
+    if code in _MAY_PASS or is_away or (code is None and isinstance(error, OSError)):
+        if is_away:
             return StoreUnavailableError(
                 f"the store does not answer: is the server of store.url up, and reached from here? {_cause(error)}"
             )

@@ -186,7 +186,12 @@ def made_by_us(store: Store, table: str) -> bool:
 
     All of `tailsight_*` is ours; of the others `Store.otel_tables` tells.
     """
-    return table.startswith("tailsight_") or store.otel_tables().get(table, False)
+    return is_ours(table, store.otel_tables())
+
+
+def is_ours(table: str, there: Mapping[str, bool]) -> bool:
+    """The same, where `Store.otel_tables` has told what is there."""
+    return table.startswith("tailsight_") or there.get(table, False)
 
 
 def sources(store: Store) -> list[Source]:

@@ -239,7 +239,7 @@ def _analysis(told: _Told, settings: Settings, now: datetime) -> Check:
     says = f"looked {_ago(newest_at, now)}" if newest_at is not None else "has not looked yet"
     if not _is_over(newest_at or told.began_at or now, settings.analytics.interval_s, now):
         return Check("analysis", State.FINE, says)
-    do = "the log says analysis_failed and why; mostly the store does not answer. Nothing new is found or told"
+    do = "the log says why: mostly the store does not answer. Nothing new is found or told"
     return Check("analysis", State.TROUBLE, f"no look goes well: {says}", do)
 
 

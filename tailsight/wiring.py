@@ -84,7 +84,8 @@ class Application:
     What was opened is closed again in the other order, by `stop` or by whatever fails on the way.
 
     Raises:
-        SettingsError: when the configuration must not be served, or a port or the topology cannot be used.
+        SettingsError: when the configuration must not be served, or the topology cannot be used.
+        ServeError: when a port cannot be listened on.
         StoreError, LogUnavailableError: when the data folder cannot be used.
     """
 
@@ -104,6 +105,7 @@ class Application:
         self._catching_up = CatchUpTelemetry(self._registry)
         self._sockets: dict[str, socket.socket] = {}
         self._is_store_prepared = False
+        self._began_work_at = _now()
         with contextlib.ExitStack() as opened:
             self._open(opened)
             self._opened = opened.pop_all()
@@ -144,7 +146,8 @@ class Application:
             self.objectives,
             AlertContext(settings.alerts, settings.knowledge.known, self._web_url, SourceFailures(self._registry)),
             lambda: [one.alert.labels for one in self.alerting.alerts()],
-            began=_now(),
+            began=lambda: self._began_work_at,
+            waits=lambda: self.collector.loading()[1],
         )
         self.weekly_reports = WeeklyReports(
             self.store,
@@ -178,12 +181,7 @@ class Application:
             gateway = Gateway(self.store, address.token)
             opened.callback(gateway.close)
             self._apps["gateway"] = gateway
-        try:
-            self._prepare_store()
-        except StoreUnavailableError as error:
-            if path is not None:  # no other process will mend it
-                raise
-            _say_it_waits(error)
+            self._prepare_store()  # a server is waited for, with the doors open
 
     def _prepare_store(self) -> None:
         """Bring the store up to date and read from it what must be known before anything is loaded into it.
@@ -364,8 +362,6 @@ class Application:
                 await asyncio.sleep(0.02)
             if not self._stopping.is_set():
                 await self._open_doors()
-            if not (self._is_store_prepared or self._stopping.is_set()):
-                self._ready.set()
                 await self._wait_for_store()
             if not self._stopping.is_set():
                 self._begin_work()
@@ -381,7 +377,7 @@ class Application:
             await asyncio.gather(stopping_grpc, *self._background, *serving, return_exceptions=True)
 
     async def _open_doors(self) -> None:
-        """Take in what comes, and fetch what is to be fetched: all that needs no store, for it goes to the log."""
+        """Take in what comes, and fetch what is to be fetched: it goes to the log, whether or not the store answers."""
         await self.collector.otlp_grpc.start()
         await self._scrape(self._settings.collector.scrape.targets)
         if self._settings.collector.scrape.discovers:
@@ -391,21 +387,25 @@ class Application:
 
     async def _wait_for_store(self) -> None:
         """Ask again and again, until the store answers or there is an end to it."""
+        asyncio.get_running_loop().call_later(
+            _STORE_AGAIN_SECONDS, self._ready.set
+        )  # one that hangs is no reason to wait
         while not (self._is_store_prepared or self._stopping.is_set()):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STORE_AGAIN_SECONDS):
-                    await self._stopping.wait()
-                    return
             try:
                 await asyncio.to_thread(self._prepare_store)
             except StoreUnavailableError as error:
                 _say_it_waits(error)
+                self._ready.set()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_STORE_AGAIN_SECONDS):
+                        await self._stopping.wait()
             except StoreError as error:  # no waiting mends that
-                self._fail(f"the store answers, and cannot be used: {error}", error)
+                self._fail(f"the store cannot be used: {error}", None)
                 self._stopping.set()
 
     def _begin_work(self) -> None:
         """Load what is in the log, look at what is stored, and tell of it."""
+        self._began_work_at = _now()
         self.collector.start()
         self._background.add(self._watched(self._analyze_forever(), "analysis"))
         self._background.add(self._watched(self._keep_up_forever(), "upkeep"))
@@ -516,7 +516,7 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise SettingsError(
+        raise ServeError(  # not of the settings: what uses the port may go away, and the address may yet come
             f"{key}: cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another port"
         ) from None
     listener.listen(1024)

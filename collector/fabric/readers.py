@@ -257,7 +257,6 @@ class SwitchReader:
                 if not self._wiring.fabric.links:
                     raise
                 whole.failures.append(error)  # cables seldom move: go on with what was found the last time
-        whole.failures.extend(await self._keep())
         fabric = self._wiring.fabric
         for guid, links in fabric.links_by_switch.items():
             whole.extend([wiring_reading(fabric.switch_names[guid], links)])
@@ -265,6 +264,8 @@ class SwitchReader:
             whole.extend(await asyncio.gather(*(self._switch(guid) for guid in sorted(self._wiring.cabled))))
         if self._settings.adapters:
             whole.extend([await self._adapters()])
+        # Last, so that a store that does not answer makes no counter late.
+        whole.failures.extend(await self._keep())
         return whole
 
     async def _discover(self) -> Mapping[str, int]:

@@ -2,7 +2,7 @@
 -- A series is told by the sum of its labels' hashes: labels come in any order, and sorting them costs a fifth of the view.
 -- Absent is not zero: a value without a recording (flag 1) is no point. Nor is a delta (temporality 1): a rate is told
 -- from the rise of a counter, and of deltas it would be nonsense.
-CREATE MATERIALIZED VIEW tailsight_points_{points}_mv TO tailsight_points
+CREATE MATERIALIZED VIEW IF NOT EXISTS tailsight_points_{points}_mv TO tailsight_points
 AS SELECT
     lower(MetricName) AS metric,
     cityHash64(MetricName, ServiceName, {'service.instance.id' of ResourceAttributes}, arraySum(arrayMap(

@@ -1,5 +1,5 @@
 -- Failed requests count as errors; their latency says nothing about serving, so it counts nowhere.
-CREATE MATERIALIZED VIEW tailsight_request_rollup_mv TO tailsight_request_rollup
+CREATE MATERIALIZED VIEW IF NOT EXISTS tailsight_request_rollup_mv TO tailsight_request_rollup
 AS
 WITH
     (milliseconds -> toInt16(floor(36 * log2(greatest(milliseconds, 1e-6))))) AS bucket_of

@@ -1,7 +1,7 @@
 -- A request is a root span, or a SERVER or CONSUMER span. Identity: the first attribute of each list that is not empty.
 -- A wrapped duration (the exporter's, when a span ends before it starts) is none: 0. Nor is a number over 1e15 a time:
 -- some seconds would be infinite in milliseconds.
-CREATE MATERIALIZED VIEW tailsight_requests_mv TO tailsight_requests
+CREATE MATERIALIZED VIEW IF NOT EXISTS tailsight_requests_mv TO tailsight_requests
 AS
 WITH
     (text -> if(toFloat64OrNull(text) BETWEEN 0 AND 1e15, toFloat64OrNull(text), NULL)) AS number,

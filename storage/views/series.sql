@@ -4,7 +4,7 @@
 -- is grouped by: they say the same of all rows of a group, and any() of a map costs as much as all the rest.
 -- A series is told of once a quarter of an hour, so nothing was seen after its last_seen; when exactly it was seen last is
 -- told by tailsight_series_seen.
-CREATE MATERIALIZED VIEW tailsight_series_mv TO tailsight_series
+CREATE MATERIALIZED VIEW IF NOT EXISTS tailsight_series_mv TO tailsight_series
 AS
 SELECT
     metric,

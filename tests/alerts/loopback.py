@@ -164,13 +164,13 @@ def alert(ends: timedelta = timedelta(minutes=4), annotations: dict[str, str] | 
     return Alert({"alertname": "SLOBurnRate", "service": "chat", **labels}, annotations or {}, now, now + ends, now)
 
 
-def alerting(
+def restored(
     store: Store,
     settings: AlertsSettings,
     recorded: list[Any] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Alerting:
-    """Alerting as `serve` makes it."""
+    """Alerting as `serve` makes it, once the store has answered."""
 
     def notified(*what: Any) -> None:
         if recorded is not None:

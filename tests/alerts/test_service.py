@@ -1,10 +1,11 @@
 """Alerting against real receivers on loopback: what is told, once, also after a restart and through trouble."""
 
+import asyncio
 import base64
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,14 +23,14 @@ from alerts.decide import incident_alert
 from alerts.notification import Notification
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
-from alerts.silences import Silence, new_silence
+from alerts.silences import new_silence
 from alerts.titles import TITLE_MAX
 from domain.alert import Alert, NotificationStatus
 from domain.cause import Explanation
 from domain.window import rfc3339
 from storage.errors import StoreUnavailableError
 from storage.store import Store
-from tests.alerts.loopback import Answer, Clock, Receiver, alert, alerting, receiving, runs, settings_of
+from tests.alerts.loopback import Answer, Clock, Receiver, alert, receiving, restored, runs, settings_of
 from tests.domain.examples import PAGING, UNEXPLAINED
 
 CONFIG = """
@@ -53,13 +54,13 @@ def router_settings(tmp_path: Path, receiver: Receiver) -> AlertsSettings:
 def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     settings = router_settings(tmp_path, receiver)
     told: list[Any] = []
-    service = alerting(clean_store, settings, told)
+    service = restored(clean_store, settings, told)
     one = alert(severity="page")
     service.post([one])
     runs(service, lambda: bool(told))
     assert [body["alerts"][0]["labels"] for body in receiver.received] == [dict(one.labels)]
     assert len(told) == 1
-    restarted = alerting(clean_store, settings)
+    restarted = restored(clean_store, settings)
     assert [known.alert.fingerprint for known in restarted.alerts()] == [one.fingerprint]
     restarted.post([one])
     runs(restarted, lambda: len(receiver.received) > 1, most_s=3)
@@ -77,7 +78,7 @@ def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
         return replace(alert, starts_at=began)
 
     began, settings = datetime.now(UTC), router_settings(tmp_path, receiver)
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([found(UNEXPLAINED.explanation)])
     assert runs(service, lambda: bool(receiver.received))
     service.post([found(PAGING.explanation)])
@@ -86,7 +87,7 @@ def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
     assert [title.rpartition("; ")[2] for title in titles] == [
         "cause unknown", "network_link_fault on gpu-07-03/mlx5_2/1, 93 %",
     ]  # fmt: skip
-    restarted = alerting(clean_store, settings)
+    restarted = restored(clean_store, settings)
     restarted.post([found(UNEXPLAINED.explanation)])
     restarted.post([found(PAGING.explanation)])
     runs(restarted, lambda: len(receiver.received) > 2, most_s=3)
@@ -98,18 +99,18 @@ def test_what_was_not_delivered_before_a_restart_is_delivered_after_it(
 ) -> None:
     settings = router_settings(tmp_path, receiver)
     receiver.usual = Answer(503)
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([alert(severity="page")])
     runs(service, lambda: False, most_s=2)
     assert receiver.received == []
     receiver.usual = Answer()
-    runs(alerting(clean_store, settings), lambda: bool(receiver.received))
+    runs(restored(clean_store, settings), lambda: bool(receiver.received))
     assert len(receiver.received) == 1
 
 
 def test_a_refusal_is_seen_as_a_dead_letter(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     receiver.usual = Answer(404)
-    service = alerting(clean_store, router_settings(tmp_path, receiver))
+    service = restored(clean_store, router_settings(tmp_path, receiver))
     service.post([alert()])
     runs(service, lambda: bool(service.dead_letters()))
     assert service.dead_letters()[0].error.startswith("HTTP 404")
@@ -133,6 +134,7 @@ def test_what_cannot_be_noted_keeps_nobody_from_being_told_and_is_noted_later(
         lambda: datetime.now(UTC),
         notified=notified,
     )
+    service.restore()
     service.post([alert(severity="page")])
     assert runs(service, lambda: bool(noted))
     assert len(receiver.received) == 1
@@ -150,7 +152,7 @@ def test_a_store_that_hangs_delays_nobodys_page(
         return change_document(*arguments)
 
     monkeypatch.setattr(service_module, "change_document", change_late)
-    service = alerting(clean_store, router_settings(tmp_path, receiver), told)
+    service = restored(clean_store, router_settings(tmp_path, receiver), told)
 
     def is_all_noted() -> bool:
         if len(receiver.received) == 1:
@@ -163,25 +165,54 @@ def test_a_store_that_hangs_delays_nobodys_page(
     assert runs(service, is_all_noted)
 
 
-def test_what_was_kept_is_not_lost_to_what_comes_before_it_is_read(clean_store: Store, tmp_path: Path) -> None:
+def test_before_what_was_kept_is_read_nobody_can_say_that_nothing_fires(clean_store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
-    now = datetime.now(UTC)
+    document = {"matchers": [{"name": "service", "value": "chat"}], "createdBy": "ann", "comment": "a change"}
+    silence = new_silence(document | {"endsAt": rfc3339(datetime.now(UTC) + timedelta(hours=1))}, datetime.now(UTC))
+    restored(clean_store, settings).set_silence(silence)
 
-    def silence(of: str) -> Silence:
-        document = {"matchers": [{"name": "service", "value": of}], "endsAt": rfc3339(now + timedelta(hours=1))}
-        return new_silence(document | {"createdBy": "ann", "comment": "a change"}, now)
+    service = Alerting(clean_store, settings, CollectorRegistry(), lambda: datetime.now(UTC))
+    service.post([alert()])
+    asked: list[Callable[[], Any]] = [
+        service.alerts,
+        service.silences,
+        service.dead_letters,
+        service.last_delivered_at,
+        service.save,
+        lambda: service.set_silence(silence),
+        lambda: service.delete_silence(silence.id),
+        lambda: asyncio.run(service.run()),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreUnavailableError, match="before the store has answered once"):
+            ask()
+    service.restore()
+    assert [one.id for one in service.silences()] == [silence.id]
+    assert len(service.alerts()) == 1
 
-    kept, later = silence("kept"), silence("later")
-    alerting(clean_store, settings).set_silence(kept)
-    not_restored = Alerting(clean_store, settings, CollectorRegistry(), lambda: datetime.now(UTC))
-    assert not_restored.silences() == []
-    not_restored.set_silence(later)
-    assert {one.id for one in alerting(clean_store, settings).silences()} == {kept.id, later.id}
+
+def test_a_silence_holds_at_once_and_is_kept_when_the_store_answers_again(
+    clean_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
+    service = restored(clean_store, settings)
+    document = {"matchers": [{"name": "service", "value": "chat"}], "createdBy": "ann", "comment": "a change"}
+    silence = new_silence(document | {"endsAt": rfc3339(datetime.now(UTC) + timedelta(hours=1))}, datetime.now(UTC))
+
+    def fails(*_: Any) -> None:
+        raise StoreUnavailableError("away")
+
+    with monkeypatch.context() as while_away:
+        while_away.setattr(service_module, "change_document", fails)
+        service.set_silence(silence)
+        assert [one.id for one in service.silences()] == [silence.id]
+        assert restored(clean_store, settings).silences() == []
+    assert runs(service, lambda: bool(restored(clean_store, settings).silences()))
 
 
 def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, PAGERDUTY.format(pagerduty="http://x", slack="http://y"))
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([alert()])
     now = datetime.now(UTC)
     wanted = [
@@ -193,12 +224,12 @@ def test_a_silence_that_comes_while_the_state_is_kept_is_kept_too(clean_store: S
     ]  # fmt: skip
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(service.set_silence, wanted))
-    assert {one.id for one in alerting(clean_store, settings).silences()} == {one.id for one in wanted}
+    assert {one.id for one in restored(clean_store, settings).silences()} == {one.id for one in wanted}
 
 
 def test_what_fires_fires_on_while_nobody_can_look(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     clock = Clock()
-    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    service = restored(clean_store, router_settings(tmp_path, receiver), clock=clock)
     service.post([alert(severity="page"), alert(severity="ticket", alertname="SLONoData")])
     for _ in range(3):
         clock.ahead += timedelta(minutes=3)
@@ -212,11 +243,11 @@ def test_what_fired_before_a_restart_is_not_over_because_nobody_looked(
     clean_store: Store, tmp_path: Path, receiver: Receiver
 ) -> None:
     clock = Clock()
-    service = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    service = restored(clean_store, router_settings(tmp_path, receiver), clock=clock)
     service.post([alert(severity="page"), alert(ends=timedelta(seconds=-1), severity="page", service="other")])
     runs(service, lambda: bool(receiver.received))
     clock.ahead = timedelta(minutes=20)
-    restarted = alerting(clean_store, router_settings(tmp_path, receiver), clock=clock)
+    restarted = restored(clean_store, router_settings(tmp_path, receiver), clock=clock)
     assert [one.alert.labels["service"] for one in restarted.alerts()] == ["chat"]
     runs(restarted, lambda: len(receiver.received) > 1, most_s=2)
     assert len(receiver.received) == 1
@@ -228,7 +259,7 @@ def test_every_alert_carries_the_labels_of_this_site_and_a_summary_that_is_a_tit
     clean_store: Store, tmp_path: Path, receiver: Receiver
 ) -> None:
     settings = router_settings(tmp_path, receiver).model_copy(update={"labels": {"cluster": "eu-1"}})
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([alert(severity="page", annotations={"summary": f"{'a' * 300}: slow"})])
     runs(service, lambda: bool(receiver.received))
     (told,) = receiver.received[0]["alerts"]
@@ -245,7 +276,7 @@ route:
 receivers: [{name: oncall}, {name: office}]
 time_intervals: [{name: that year, time_intervals: [{years: ['2000']}]}]
 """
-    service = alerting(clean_store, settings_of(tmp_path, config))
+    service = restored(clean_store, settings_of(tmp_path, config))
     service.post([alert(severity="page"), alert(severity="ticket")])
     assert {(known.receivers, known.is_muted) for known in service.alerts()} == {
         (("oncall",), False),
@@ -259,7 +290,7 @@ def test_where_alertmanager_alone_tells_people_its_own_form_silences(clean_store
         alertmanager_url="https://am.example/",
         labels={"cluster": "eu-1"},
     )
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     assert service.notifies_by_alertmanager_only
     service.post([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts?silence=x"}, incident="inc-1")])
     place, _, matchers = service.alerts()[0].alert.annotations["silence_url"].partition("?filter=")
@@ -272,6 +303,7 @@ def test_what_was_told_after_all_is_no_dead_letter(clean_store: Store, tmp_path:
     receiver.answers.append(Answer(404))
     registry = CollectorRegistry()
     service = Alerting(clean_store, router_settings(tmp_path, receiver), registry, clock)
+    service.restore()
     service.post([alert(ends=timedelta(hours=1))])
 
     def counted() -> float | None:
@@ -295,6 +327,7 @@ def test_a_password_in_the_url_of_an_alertmanager_is_used_and_never_told(
     registry = CollectorRegistry()
     settings = AlertsSettings(alertmanagers=(told.replace("http://", "http://ann:s3cret@"),))
     service = Alerting(clean_store, settings, registry, lambda: datetime.now(UTC))
+    service.restore()
     service.post([alert()])
     assert runs(service, lambda: len(receiver.asked) == 1)
     service.post([alert(annotations={"silence_url": "http://127.0.0.1:8080/alerts"}, severity="page")])
@@ -317,7 +350,7 @@ def test_the_password_of_an_alertmanager_may_lie_in_a_file(
     settings = AlertsSettings.model_validate(
         {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
     )
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([alert()])
     assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
     assert str(password) in caplog.text
@@ -338,7 +371,7 @@ def test_a_token_that_no_header_may_have_ends_nothing(
     settings = AlertsSettings.model_validate(
         {"alertmanagers": [receiver.url.rstrip("/")], "alertmanager_http_config": http}
     )
-    service = alerting(clean_store, settings)
+    service = restored(clean_store, settings)
     service.post([alert()])
     assert runs(service, lambda: "alertmanager_not_reached" in caplog.text)
     assert "s3cr" not in caplog.text
@@ -376,7 +409,7 @@ def test_where_alertmanager_alone_tells_it_is_said_when_each_peer_was_given_an_a
     with receiving(Answer(503)) as away:
         urls = tuple(one.url.rstrip("/").replace("//", "//ann:s3cret@") for one in (receiver, away))
         clock = Clock()
-        service = alerting(clean_store, AlertsSettings(alertmanagers=urls), clock=clock)
+        service = restored(clean_store, AlertsSettings(alertmanagers=urls), clock=clock)
         service.post([alert(timedelta(hours=1))])
         began = clock()
 
@@ -432,7 +465,7 @@ def test_receivers_that_fail_stall_and_limit_are_told_once_when_they_recover(
     monkeypatch.setattr(deliver, "_TIMEOUT_S", 0.5)
     pagerduty.answers.extend([Answer(500), Answer(429, {"Retry-After": "2"})])
     slack.answers.extend([Answer(503, delay_s=1.0), Answer(429, {"Retry-After": "2"}), Answer(502)])
-    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    service = restored(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
     service.post([alert(severity="page", annotations={"summary": "chat is slow"})])
     assert runs(service, lambda: bool(pagerduty.received and slack.received), most_s=20)
     runs(service, lambda: False, most_s=2)
@@ -450,7 +483,7 @@ def test_what_a_stalled_pagerduty_took_after_all_is_told_again_under_the_same_ke
 ) -> None:
     monkeypatch.setattr(deliver, "_TIMEOUT_S", 0.5)
     pagerduty.answers.append(Answer(202, delay_s=1.0))  # it takes the event, and its answer comes too late
-    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    service = restored(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
     firing = alert(severity="page")
     service.post([firing])
     assert runs(service, lambda: len(pagerduty.received) == 2)
@@ -464,7 +497,7 @@ def test_a_receiver_that_never_recovers_leaves_a_dead_letter_and_the_other_is_to
     clean_store: Store, tmp_path: Path, pagerduty: Receiver, slack: Receiver
 ) -> None:
     slack.usual = Answer(403)
-    service = alerting(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
+    service = restored(clean_store, settings_of(tmp_path, PAGERDUTY.format(pagerduty=pagerduty.url, slack=slack.url)))
     service.post([alert(severity="page")])
     assert runs(service, lambda: bool(service.dead_letters() and service.last_delivered_at()))
     (known,) = service.alerts()

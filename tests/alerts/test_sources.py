@@ -244,7 +244,7 @@ def test_devices_are_looked_at_by_the_minute_and_page_where_the_settings_say_so(
 @pytest.mark.parametrize(("pages", "severity"), [(True, "page"), (False, "ticket")])
 def test_silence_counts_when_what_was_missed_had_time_to_come_in(*, pages: bool, severity: str) -> None:
     names = ("traffic", "late data")
-    sources = Sources(asks=lambda name: name in names, began=NOW, settings={"page_on_silence": pages})
+    sources = Sources(asks=lambda name: name in names, began=lambda: NOW, settings={"page_on_silence": pages})
     assert sources.names(NOW + timedelta(minutes=5)) == set()
     assert sources.known.asked == []
     assert sources.unknown == {"TailsightTrafficStopped", "TailsightDataLate"}
@@ -252,6 +252,17 @@ def test_silence_counts_when_what_was_missed_had_time_to_come_in(*, pages: bool,
     stopped, late = sources.alerts(NOW + timedelta(minutes=5, seconds=1))
     assert (stopped.labels["severity"], stopped.labels["service"]) == (severity, "chat")
     assert (late.labels["severity"], late.labels["source"]) == ("ticket", "requests")
+
+
+def test_nobody_is_silent_whose_requests_may_wait_in_our_own_log() -> None:
+    waits: list[float | None] = [600.0]
+    sources = Sources(asks=lambda name: name in ("traffic", "late data"), waits=lambda: waits[-1])
+    sources.known.answers["newest"] = {"requests": NOW - timedelta(minutes=20)}
+    assert sources.names() == set()
+    assert sources.unknown == {"TailsightTrafficStopped", "TailsightDataLate"}
+    waits.append(3.0)
+    assert sources.names(NOW + timedelta(minutes=5)) == set(), "what senders kept comes in yet"
+    assert sources.names(NOW + timedelta(minutes=6)) == {"TailsightTrafficStopped", "TailsightDataLate"}
 
 
 def test_several_services_that_are_all_silent_are_told_as_one() -> None:

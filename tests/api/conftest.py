@@ -10,9 +10,7 @@ import httpx
 import polars as pl
 import pytest
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
-from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
@@ -31,6 +29,7 @@ from reports.settings import WeeklySettings
 from storage.open import open_store
 from storage.settings import StoreSettings
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.api.clock import NOW
 
 MakeApi = Callable[..., FastAPI]
@@ -85,8 +84,7 @@ def make_api(store: Store) -> MakeApi:
             "weekly_reports": WeeklyReports(
                 store, WeeklySettings(), shipped_knowledge(), lambda: Pricing(shipped_prices()), tuple, lambda: NOW
             ),
-            "alerting": given.pop("alerting", None)
-            or Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: NOW),
+            "alerting": given.pop("alerting", None) or restored(store, AlertsSettings(), clock=lambda: NOW),
         }
         return create_api(given.pop("store", store), ApiSettings(**settings), **(wiring | given))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from alerts.service import Alerting
 from alerts.settings import AlertsSettings
@@ -13,7 +12,7 @@ from domain.alert import Alert
 from domain.window import rfc3339
 from storage.incidents import write_incidents
 from storage.store import Store
-from tests.alerts.loopback import receiving, runs, settings_of
+from tests.alerts.loopback import receiving, restored, runs, settings_of
 from tests.api.clock import NOW
 from tests.api.conftest import Asker
 from tests.domain.examples import PAGING
@@ -29,7 +28,7 @@ SILENCE = {
 
 @pytest.fixture
 def alerting(clean_store: Store) -> Alerting:
-    return Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
+    return restored(clean_store, AlertsSettings(), clock=lambda: NOW)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_when_each_alert_was_told_is_listed_or_why_not_yet_and_when_it_will_be(
 route: {{receiver: a, group_by: [slo], group_wait: 0s, routes: [{{matchers: [slo=late], group_wait: 10m}}]}}
 receivers: [{{name: a, webhook_configs: [{{url: '{receiver.url}'}}]}}]
 """
-        alerting = Alerting(clean_store, settings_of(tmp_path, text), CollectorRegistry(), lambda: NOW)
+        alerting = restored(clean_store, settings_of(tmp_path, text), clock=lambda: NOW)
         fire(alerting)
         fire(alerting, slo="late")
         assert runs(alerting, lambda: bool(alerting.last_delivered_at()))
@@ -108,8 +107,7 @@ def test_silences_come_in_pages_by_id_and_the_document_says_so(ask_alerts: Asker
 
 def test_silences_survive_a_restart(clean_store: Store, ask_alerts: Asker) -> None:
     made = ask_alerts("POST", "/api/v1/silences", json=SILENCE | {"comment": "kept"}).json()
-    again = Alerting(clean_store, AlertsSettings(), CollectorRegistry(), lambda: NOW)
-    again.restore()
+    again = restored(clean_store, AlertsSettings(), clock=lambda: NOW)
     assert made["id"] in {one.id for one in again.silences()}
     ask_alerts("DELETE", f"/api/v1/silences/{made['id']}")
 

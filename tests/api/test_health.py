@@ -1,7 +1,8 @@
 """Alive is one thing, able to work another."""
 
 import re
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def test_a_role_without_a_loader_is_not_asked_for_one(make_asker: Any) -> None:
     response = make_asker(health=Health(lambda: None)).get("/readyz")
 
     assert [check["name"] for check in response.json()["checks"]] == ["store"]
+
+
+def test_a_store_that_hangs_is_a_reason_and_holds_up_nobody_else(
+    make_asker: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[datetime] = []
+    goes_on = threading.Event()
+
+    def hangs(_store: Store, now: datetime) -> dict[str, datetime | None]:
+        asked.append(now)
+        goes_on.wait(60)
+        return {}
+
+    monkeypatch.setattr("api.freshness.read_freshness", hangs)
+    monkeypatch.setattr("api.freshness._ANSWER_S_MAX", 0.05)
+    ask = make_asker(store=store)
+    for _ in range(3):
+        response = ask.get("/readyz")
+        assert response.status_code == 503
+        assert "the store has not answered for" in response.json()["checks"][0]["detail"]
+        assert ask.get("/metrics").status_code == 200
+    assert len(asked) == 1, "while one question is under way no other is asked"
+    goes_on.set()
 
 
 def test_a_store_that_cannot_be_reached_is_a_reason(make_asker: Any, unreachable_store: Store) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from alerts.config import parse_config
@@ -19,12 +18,12 @@ from alerts.handling import note_notified
 from alerts.notification import Notification, Reason
 from alerts.receiver_settings import GlobalSettings
 from alerts.receivers import RECEIVERS
-from alerts.service import Alerting
 from alerts.settings import AlertsSettings, HooksSettings
 from domain.alert import Alert
 from domain.window import rfc3339
 from storage.incidents import write_incidents
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.api.clock import NOW
 from tests.api.conftest import Asker
 from tests.domain.examples import PAGING
@@ -39,7 +38,7 @@ PAGE: Alert = _FOUND
 def hooked(make_asker: Any, store: Store, **hooks: Any) -> Asker:
     write_incidents(store, [PAGING], NOW)
     settings = AlertsSettings(hooks=HooksSettings(**hooks))
-    alerting = Alerting(store, settings, CollectorRegistry(), lambda: NOW)
+    alerting = restored(store, settings, clock=lambda: NOW)
     asker: Asker = make_asker(store=store, alerting=alerting, token=SecretStr("the token of everything else"))
     return asker
 

@@ -13,9 +13,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Request, Response, expect, sync_playwright
-from prometheus_client import CollectorRegistry
 
-from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
@@ -32,6 +30,7 @@ from reports.postmortem import postmortem
 from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.browser import fixture_data
 from tests.emptied import empty
 
@@ -132,7 +131,7 @@ def application(
     pricing: Pricing | None = None,
 ) -> FastAPI:
     """The API and the pages over a store that is filled."""
-    alerting = Alerting(store, alerts or AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW)
+    alerting = restored(store, alerts or AlertsSettings(), clock=lambda: fixture_data.NOW)
     alerting.post(fixture_data.alerts())
     weekly_reports = WeeklyReports(
         store,

@@ -435,7 +435,7 @@ def test_a_segment_of_nothing_but_bad_requests_is_given_up_in_larger_pieces(
 def test_looking_for_bad_items_ends_before_the_store_forgets_what_it_has_taken(
     wal: WriteAheadLog, loader: Loader, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.loader._UNSYNCED_PARTS_LOOKING_MAX", 3)
+    monkeypatch.setattr("collector.loader._LOOKING_PARTS_MAX", 3)
     append_spans(wal, *(BAD, trace_request(NOW)) * 15, spans=1)
     assert loader.flush(30)
     assert 3 < spans_count(ask) < 15

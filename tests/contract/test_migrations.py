@@ -88,6 +88,18 @@ def test_a_migration_runs_exactly_what_the_dry_run_listed(bare_store: Store) -> 
     assert pending_steps(bare_store) == []
 
 
+def test_of_two_processes_that_migrate_at_once_the_later_one_leaves_what_it_finds(bare_store: Store, ask: Ask) -> None:
+    views = "SELECT name, uuid FROM system.tables WHERE database = currentDatabase() AND name LIKE '%_mv' ORDER BY name"
+    of_the_later_one = pending_steps(bare_store)
+    migrate(bare_store)
+    made = ask(views)
+    for step in of_the_later_one:
+        for statement in step.statements:
+            bare_store.execute(statement)
+    assert ask(views) == made
+    assert len(made) > 8
+
+
 @pytest.mark.parametrize("share", [0.0, 0.35, 0.7, 0.99])
 def test_a_migration_cut_short_goes_on_from_there(any_store: Store, ask: Ask, share: float) -> None:
     whole = _schema(ask)

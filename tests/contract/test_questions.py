@@ -1,11 +1,13 @@
 """Asking: parameters stay values, answers have the shape that was declared, and each failure has its own type."""
 
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars as pl
 import pytest
 
-from storage.errors import QueryError, StoreUnavailableError, UndecodableError
+from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
 from storage.open import open_store
 from storage.otlp import OTLP_TABLES
 from storage.settings import StoreSettings
@@ -144,7 +146,42 @@ def test_settings_of_one_statement_do_not_reach_the_next(any_store: Store, ask: 
 def test_a_server_that_does_not_answer_is_unavailable() -> None:
     port = free_port()
     opened = open_store(StoreSettings(url=f"http://127.0.0.1:{port}/otel"))
-    with pytest.raises(StoreUnavailableError) as failure:
+    with pytest.raises(
+        StoreUnavailableError, match=r"the store does not answer.*: \[Errno 111\] Connection refused$"
+    ) as failure:
         opened.execute("SELECT 1")
     assert failure.value.retryable
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_retryable"),
+    [(502, None, True), (500, None, True), (500, 999, True), (500, 279, True), (403, None, False), (403, 516, False)],
+)
+def test_what_a_proxy_answers_for_a_server_that_is_down_may_pass(
+    *, status: int, code: int | None, is_retryable: bool
+) -> None:
+    """As nginx does, and a server whose Keeper or shard is not there yet."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            if code is not None:
+                self.send_header("X-ClickHouse-Exception-Code", str(code))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815  # the name that http.server asks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        opened = open_store(StoreSettings(url=f"http://127.0.0.1:{server.server_address[1]}/otel"))
+        with pytest.raises(StoreError) as failure:
+            opened.execute("SELECT 1")
+        opened.close()
+        server.shutdown()
+    assert failure.value.retryable is is_retryable

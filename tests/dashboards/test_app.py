@@ -5,10 +5,8 @@ import logging
 import pytest
 from dash import Dash, Output
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from analytics.cost.jobs import Pricing
 from analytics.cost.price_book import shipped_prices
@@ -24,6 +22,7 @@ from reports.service import WeeklyReports
 from reports.settings import WeeklySettings
 from storage.errors import StoreUnavailableError
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.browser import fixture_data
 from tests.dashboards.asking import PAGE, Asker
 
@@ -118,7 +117,7 @@ def api_over(store: Store, token: SecretStr | None) -> FastAPI:
         explain=explain_window,
         render_report=lambda incident, _: incident.id,
         render_postmortem=lambda incident, _: incident.id,
-        alerting=Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: fixture_data.NOW),
+        alerting=restored(store, AlertsSettings(), clock=lambda: fixture_data.NOW),
         pricing=lambda: Pricing(shipped_prices()),
         weekly_reports=WeeklyReports(
             store,

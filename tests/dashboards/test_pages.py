@@ -9,7 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from alerts.decide import data_late_alert, traffic_stopped_alerts
 from alerts.service import Alerting
@@ -28,6 +27,7 @@ from domain.incident import Indicator, Severity, Status
 from domain.slo import Objective
 from storage.incidents import read_incident, write_incidents
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.browser import fixture_data
 from tests.dashboards.asking import Asker
 from tests.dashboards.reading import classes, links, words
@@ -196,7 +196,7 @@ def test_the_overview_and_the_head_tell_what_is_not_seen(runner: asyncio.Runner,
 
 def _firing(store: Store, now: datetime, service: str) -> Alerting:
     """An alert that this service has had no request for eight minutes."""
-    alerting = Alerting(store, AlertsSettings(), CollectorRegistry(), lambda: now)
+    alerting = restored(store, AlertsSettings(), clock=lambda: now)
     alerting.post(traffic_stopped_alerts([StoppedTraffic(service, _ago(now, 8), 120)], Severity.PAGE, "", now))
     return alerting
 

@@ -9,10 +9,8 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from alerts.config import parse_config
-from alerts.service import Alerting
 from alerts.settings import AlertsSettings
 from alerts.time_intervals import parse_time_interval
 from analytics.jobs.explaining import AnalyzeSettings
@@ -20,6 +18,7 @@ from dashboards.app import create_dashboard
 from dashboards.pages import routes
 from dashboards.settings import DashboardSettings
 from storage.store import Store
+from tests.alerts.loopback import restored
 from tests.browser import fixture_data, slo_data
 from tests.dashboards.asking import Asker
 from tests.dashboards.reading import classes, links, words
@@ -34,7 +33,7 @@ _OUTPUTS = (
 def _asker(runner: asyncio.Runner, store: Store, settings: AlertsSettings | None) -> Asker:
     api, alerting = FastAPI(), None
     if settings is not None:
-        alerting = Alerting(store, settings, CollectorRegistry(), lambda: fixture_data.NOW)
+        alerting = restored(store, settings, clock=lambda: fixture_data.NOW)
         alerting.post(fixture_data.alerts())
     create_dashboard(
         api,

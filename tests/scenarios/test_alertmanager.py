@@ -17,7 +17,7 @@ from alerts.settings import AlertsSettings
 from domain.alert import Alert, fingerprint
 from domain.window import rfc3339
 from storage.store import Store
-from tests.alerts.loopback import Clock, Receiver, alert, alerting, receiving, runs
+from tests.alerts.loopback import Clock, Receiver, alert, receiving, restored, runs
 from tests.ports import free_port
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
@@ -132,7 +132,7 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
 ) -> None:
     peer = Alertmanager(tmp_path / "am", receiver)
     clock = Clock()
-    service = alerting(clean_store, AlertsSettings(alertmanagers=(peer.url,)), clock=clock)
+    service = restored(clean_store, AlertsSettings(alertmanagers=(peer.url,)), clock=clock)
     hour = timedelta(hours=1)
     ttft = alert(hour, {"summary": "slow"}, severity="page", slo="ttft", model="llama 70b/é")
     errors = alert(hour, severity="page", slo="errors")
@@ -190,7 +190,7 @@ def test_alerts_are_grouped_inhibited_silenced_and_resolved_through_a_restart(
 def test_two_peers_are_both_told_and_one_of_them_speaks(clean_store: Store, tmp_path: Path, receiver: Receiver) -> None:
     first = Alertmanager(tmp_path / "one", receiver)
     second = Alertmanager(tmp_path / "two", receiver, peers=(first.cluster,))
-    service = alerting(clean_store, AlertsSettings(alertmanagers=(first.url, second.url)))
+    service = restored(clean_store, AlertsSettings(alertmanagers=(first.url, second.url)))
     page = alert(timedelta(hours=1), severity="page", slo="ttft")
     with running(first, second):
         service.post([page])
@@ -209,7 +209,7 @@ def test_two_analyses_that_say_the_same_are_told_once(clean_store: Store, tmp_pa
     page = alert(timedelta(hours=1), severity="page", slo="ttft")
     with running(peer):
         for _ in range(2):
-            service = alerting(clean_store, AlertsSettings(alertmanagers=(peer.url,)))
+            service = restored(clean_store, AlertsSettings(alertmanagers=(peer.url,)))
             service.post([page])
             assert runs(service, lambda: page.fingerprint in peer.alerts())
         assert runs(service, lambda: bool(receiver.received))

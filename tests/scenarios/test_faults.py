@@ -266,6 +266,26 @@ def test_serve_that_comes_up_before_its_server_takes_in_what_is_sent_and_loads_i
     check_exactly_once(report(tmp_path / "server"), sender.acknowledged)
 
 
+@pytest.mark.slow
+def test_serve_whose_server_refuses_it_ends_and_says_why(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "server")
+    server.start()
+    doors = {"otlp_http": {"port": free_port()}, "otlp_grpc": {"port": 0}, "wal": {"folder": str(tmp_path / "wal")}}
+    url = server.url.replace("secret", "another")
+    document = {"store": {"url": url}, "web": {"port": free_port()}, "collector": doors}
+    (tmp_path / "tailsight.yaml").write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "tailsight", "serve", "--config", str(tmp_path / "tailsight.yaml")]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    try:
+        ended = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        server.kill()
+    assert ended.returncode == 1
+    assert "the store cannot be used" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "another" not in ended.stderr
+
+
 def wait_for(pages: httpx.Client, path: str, status: int) -> httpx.Response:
     """The first answer of this status, within a minute."""
     ends_at = time.monotonic() + 60

@@ -56,7 +56,7 @@ def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> N
 def test_each_view_is_one_statement_whose_lists_are_all_known(name: str) -> None:
     text = OURS.fill(sql.views()[name], IdentitySettings().model_dump())
     (statement,) = sql.statements(text, "view")
-    assert re.match(r"CREATE MATERIALIZED VIEW tailsight_\w+_mv TO tailsight_\w+\n", statement)
+    assert re.match(r"CREATE MATERIALIZED VIEW IF NOT EXISTS tailsight_\w+_mv TO tailsight_\w+\n", statement)
     assert "{" not in statement
 
 

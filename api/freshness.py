@@ -1,0 +1,39 @@
+"""How fresh the store's data are, asked so that a store that hangs holds nobody up."""
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+
+from storage.errors import StoreUnavailableError
+from storage.readers import read_freshness
+from storage.store import Store
+
+_ANSWER_S_MAX = 5.0
+
+
+class FreshnessProbe:
+    """Asks the store how fresh it is: one question at a time, in a thread of its own, with little time for an answer.
+
+    So a store that hangs takes no thread from anybody, however often a process is asked whether it is ready.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, "readiness")
+        self._asked: Future[dict[str, datetime | None]] | None = None
+
+    async def ask(self, now: datetime) -> dict[str, datetime | None]:
+        """`storage.readers.read_freshness`, as of the question that is under way.
+
+        Raises:
+            StoreError: when the store does not answer, or not in time.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = self._thread.submit(read_freshness, self._store, now)
+        try:
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                return await asyncio.shield(asyncio.wrap_future(self._asked))
+        except TimeoutError:
+            raise StoreUnavailableError(
+                f"the store has not answered for {_ANSWER_S_MAX:g} s: it hangs, or has very much to do"
+            ) from None
