@@ -177,6 +177,7 @@ def test_it_writes_to_its_volume_only_and_is_nobody_special(settings: Settings) 
 
 def test_one_pod_has_time_to_stop_and_memory_for_the_engine(settings: Settings) -> None:
     assert SET["replicas"] == 1
+    assert SET["podManagementPolicy"] == "Parallel", "or a mended configuration replaces no pod that is not ready"
     least_s = _GRACE_SECONDS + _DRAIN_SECONDS + settings.store.query_seconds_max
     assert POD["terminationGracePeriodSeconds"] >= least_s
     resources = CONTAINER["resources"]
@@ -197,15 +198,18 @@ def test_its_account_may_find_pods_and_nothing_else(settings: Settings) -> None:
     assert [one["name"] for one in binding["subjects"]] == [POD["serviceAccountName"]] == [account]
 
 
-def test_one_line_puts_it_on_a_clickhouse_server(schema: dict[str, Any], tmp_path: Path) -> None:
-    text = re.sub(r"# (- \{name: TAILSIGHT_STORE,)", r"\1", MANIFEST)
+def test_two_lines_put_it_on_a_clickhouse_server(schema: dict[str, Any], tmp_path: Path) -> None:
+    text = re.sub(r"# (- \{name: TAILSIGHT_)", r"\1", MANIFEST)
     on_a_server = {one["kind"]: one for one in yaml.safe_load_all(text)}["StatefulSet"]
     validate(on_a_server, schema)
     [container] = on_a_server["spec"]["template"]["spec"]["containers"]
-    assert len(container["env"]) == len(CONTAINER["env"]) + 1
+    assert len(container["env"]) == len(CONTAINER["env"]) + 2
     settings = settings_of(container, tmp_path, TAILSIGHT_STORE="http://user:password@clickhouse:8123/otel")
     assert settings.store.embedded_path is None
     assert settings.collector.wal.folder == MOUNTS["data"] / "wal", "what is acknowledged outlives the pod"
+    [claim] = SET["volumeClaimTemplates"]
+    room = bytes_of(claim["spec"]["resources"]["requests"]["storage"])
+    assert settings.collector.wal.backlog_bytes_max == 80 << 30 < room
 
 
 def test_what_is_told_to_type_makes_what_the_manifests_name() -> None:

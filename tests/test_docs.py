@@ -186,6 +186,13 @@ def test_every_decision_is_listed_in_the_architecture() -> None:
     assert [path.name for path in (_ROOT / "docs" / "adr").glob("*.md") if f"adr/{path.name}" not in text] == []
 
 
+def test_every_alert_about_tailsight_itself_has_a_row_that_says_where_to_look() -> None:
+    rules = yaml.safe_load((_ROOT / "deploy/prometheus/tailsight.rules.yml").read_text())
+    alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    _, section = (_ROOT / "docs" / "operate.md").read_text().split("## Paged about Tailsight itself\n", 1)
+    assert re.findall(r"^\| `(\w+)` \|", section.split("\n## ", 1)[0], re.MULTILINE) == alerts
+
+
 def test_the_example_of_a_cause_of_ones_own_can_be_read_as_it_stands() -> None:
     signals, causes, settings = yaml_blocks("adding-a-cause.md")
     known, shipped = extended(shipped_knowledge(), signals, causes), shipped_knowledge()
