@@ -32,7 +32,7 @@ class LoaderState:
     """How the loader stands.
 
     `lag_seconds` is the age of the oldest item that was acknowledged and cannot be queried yet; None when nothing
-    waits. `has_begun` is False before the store has answered for the first time.
+    waits. `has_begun` is False before the store has answered once.
     """
 
     alive: bool

@@ -84,6 +84,11 @@ class Loader:
         self._thread.start()
 
     @property
+    def has_begun(self) -> bool:
+        """Was it started."""
+        return self._thread.ident is not None
+
+    @property
     def is_alive(self) -> bool:
         """Is its thread running."""
         return self._thread.is_alive()

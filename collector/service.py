@@ -32,7 +32,7 @@ class Collector:
 
     Args:
         settings: how it listens, logs and scrapes.
-        store: migrated.
+        store: migrated before `start`.
         data_path: the folder of an embedded store, None for a server. Unless the settings name a folder, the log is in
             `wal` there, or in `data/wal` where this process runs.
         registry: where its own metrics are registered.
@@ -90,6 +90,11 @@ class Collector:
 
     def _keep_topology(self, topology: Topology) -> None:
         write_topology(self._store, topology, datetime.now(UTC), discovered=True)
+
+    @property
+    def has_begun(self) -> bool:
+        """Was `start` called: before that what is acknowledged waits in the log."""
+        return self._loader.has_begun
 
     def loading(self) -> tuple[bool, float | None]:
         """Do the log's writer and the loader run, and how long has what is acknowledged waited to be loaded.

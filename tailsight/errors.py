@@ -2,7 +2,7 @@
 
 TailsightError
 ├── SettingsError   settings that cannot be used; the message says where, what was found, and what is valid
-├── ServeError      a part ended that should run until it is stopped; the message names it
+├── ServeError      a part cannot begin, or ended before it was to be stopped; the message names it
 └── DemoError       the demo could not go on; the message says where
 """
 
@@ -16,7 +16,7 @@ class SettingsError(TailsightError):
 
 
 class ServeError(TailsightError):
-    """A part ended that should run until it is stopped."""
+    """A part that cannot begin, or that ended before it was to be stopped."""
 
 
 class DemoError(TailsightError):

@@ -296,7 +296,7 @@ class Application:
             settings.api,
             now=_now,
             health=Health(
-                loader=lambda: LoaderState(*self.collector.loading(), has_begun=self._is_store_prepared),
+                loader=lambda: LoaderState(*self.collector.loading(), has_begun=self.collector.has_begun),
                 looks=lambda: self._looks,
             ),
             metrics_text=lambda: generate_latest(self._registry),
@@ -387,9 +387,7 @@ class Application:
 
     async def _wait_for_store(self) -> None:
         """Ask again and again, until the store answers or there is an end to it."""
-        asyncio.get_running_loop().call_later(
-            _STORE_AGAIN_SECONDS, self._ready.set
-        )  # one that hangs is no reason to wait
+        asyncio.get_running_loop().call_later(_STORE_AGAIN_SECONDS, self._ready.set)  # also where it hangs
         while not (self._is_store_prepared or self._stopping.is_set()):
             try:
                 await asyncio.to_thread(self._prepare_store)
