@@ -432,6 +432,26 @@ def test_a_segment_of_nothing_but_bad_requests_is_given_up_in_larger_pieces(
     assert len(faulty.tokens) < 30
 
 
+@pytest.mark.parametrize("is_bad", [True, False])
+def test_what_was_loaded_leaves_the_log_before_a_segment_that_takes_many_inserts(
+    wal: WriteAheadLog, faulty: FaultyStore, telemetry: Telemetry, *, is_bad: bool
+) -> None:
+    """The store remembers the last thousand tokens only; a segment of bad items, or of many days, may need hundreds."""
+    loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
+    good, old = trace_request(NOW), trace_request(NOW - 20 * DAY_NS)
+    taken = []
+    for payloads in ([good], [good, BAD] if is_bad else [good, old]):
+        for payload in payloads:
+            append_spans(wal, payload, spans=1, days=(TODAY - 20,) * 2 if payload == old else (TODAY,) * 2)
+        wal.rotate(30)
+        segment = wal.take(0)
+        assert segment is not None
+        loader.load(segment)
+        wal.mark_loaded(segment)
+        taken.append(segment)
+    assert [segment.path.exists() for segment in taken] == [False, True]
+
+
 def test_looking_for_bad_items_ends_before_the_store_forgets_what_it_has_taken(
     wal: WriteAheadLog, loader: Loader, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
