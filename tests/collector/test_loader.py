@@ -438,11 +438,11 @@ def test_what_was_loaded_leaves_the_log_before_a_segment_that_takes_many_inserts
 ) -> None:
     """The store remembers the last thousand tokens only; a segment of bad items, or of many days, may need hundreds."""
     loader = Loader(wal, cast("Store", faulty), SETTINGS, telemetry)
-    good, old = trace_request(NOW), trace_request(NOW - 20 * DAY_NS)
+    many_days = [(trace_request(NOW - days * DAY_NS), TODAY - days) for days in range(20)]
     taken = []
-    for payloads in ([good], [good, BAD] if is_bad else [good, old]):
-        for payload in payloads:
-            append_spans(wal, payload, spans=1, days=(TODAY - 20,) * 2 if payload == old else (TODAY,) * 2)
+    for items in (many_days[:1], [*many_days[:1], (BAD, TODAY)] if is_bad else many_days):
+        for payload, day in items:
+            append_spans(wal, payload, spans=1, days=(day, day))
         wal.rotate(30)
         segment = wal.take(0)
         assert segment is not None
