@@ -115,7 +115,6 @@ SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "values": pl.List(pl.Fl
 SAMPLE_ROWS: Schema = {"series_id": pl.UInt64, "time": TIME, "value": pl.Float64}
 REPLICA_POOLS: Schema = {"replica": pl.String, "pool": pl.String, "model": pl.String}
 SERIES_COUNTS: Schema = {"metric": pl.String, "series_count": pl.UInt64}
-LABEL_VALUES: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
 KEY_VALUES: Schema = {"key": pl.String, "values_count": pl.UInt64, "example": pl.String}
 QUARANTINE: Schema = {
     "time": TIME,
@@ -135,6 +134,7 @@ KEPT_REPORTS: Schema = {
     "incidents_count": pl.UInt64,
 }
 _HOURS: Schema = {"hour": TIME}
+_MOST_VARIED_LABEL: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
 _USER_TENANTS: Schema = {"user": pl.String, "tenant": pl.String}
 _FIRST: Schema = {"first": TIME}
 
@@ -427,12 +427,13 @@ def read_series_counts(store: Store, since: datetime) -> pl.DataFrame:
     return store.query("series_counts", SERIES_COUNTS, since=since)
 
 
-def read_label_values(store: Store, metric: str, since: datetime) -> pl.DataFrame:
-    """Which label of a metric has how many values among its new series, most first. Schema: `LABEL_VALUES`.
+def read_most_varied_label(store: Store, metric: str, since: datetime) -> tuple[str, int, str] | None:
+    """The label of a metric with the most values among its new series, how many, and one of them.
 
-    Job and instance are told as `service.name` and `service.instance.id`. Labels with a single value are left out.
+    Job and instance are told as `service.name` and `service.instance.id`. None when no label has two values.
     """
-    return store.query("label_values", LABEL_VALUES, metric=metric, since=since)
+    rows = store.query("most_varied_label", _MOST_VARIED_LABEL, metric=metric, since=since).rows()
+    return rows[0] if rows else None
 
 
 def read_request_key_values(store: Store, since: datetime) -> pl.DataFrame:
