@@ -7,7 +7,7 @@ is not known is null, never empty.
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -149,7 +149,11 @@ _HOUR_S = 3600
 
 
 def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
-    """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`."""
+    """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`.
+
+    Of a service the 100 models with most requests are told. The row without a model has all others, and the requests
+    that name none: those of a service add up to all of it.
+    """
     return known(store.query("services", SERVICES, **bounds(window), service=service or ""))
 
 
@@ -177,9 +181,16 @@ def read_requests(
     return known(store.query("requests", REQUESTS, **bounds(window), service=service, model=model or "", one_in=one_in))
 
 
-def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
+def read_traffic(
+    store: Store,
+    window: Window,
+    service: str,
+    step_s: int,
+    by: Collection[str] = (),
+    models: Collection[str | None] = (),
+) -> pl.DataFrame:
     """Requests, errors and tokens by step, by up to four dimensions. Schema: `TRAFFIC`; the rest as `read_latency`."""
-    dimensions = _rollup_dimensions(step_s, by)
+    dimensions = _rollup_dimensions(step_s, by, models)
     return known(store.query("traffic", TRAFFIC, **bounds(window), service=service, step_s=step_s, **dimensions))
 
 
@@ -188,7 +199,14 @@ def read_traffic_steps(store: Store, window: Window) -> pl.DataFrame:
     return store.query("traffic_steps", TRAFFIC_STEPS, **bounds(window))
 
 
-def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
+def read_latency(
+    store: Store,
+    window: Window,
+    service: str,
+    step_s: int,
+    by: Collection[str] = (),
+    models: Collection[str | None] = (),
+) -> pl.DataFrame:
     """Percentiles of any window from counts that add up (relative error 1 %), by up to four dimensions.
 
     Args:
@@ -198,10 +216,11 @@ def read_latency(store: Store, window: Window, service: str, step_s: int, by: Co
         step_s: a multiple of 15.
         by: any of model, replica, tenant, version.
 
+        models: whose requests, None for those that name no model; all when empty.
     Raises:
         ValueError: for a step that is no multiple of 15 s, or an unknown dimension.
     """
-    dimensions = _rollup_dimensions(step_s, by)
+    dimensions = _rollup_dimensions(step_s, by, models)
     frame = store.query("latency", LATENCY, **bounds(window), service=service, step_s=step_s, **dimensions)
     return known(_percentile_columns(frame))
 
@@ -476,14 +495,14 @@ def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFram
     return known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
 
 
-def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:
+def _rollup_dimensions(step_s: int, by: Collection[str], models: Collection[str | None]) -> dict[str, Any]:
     dimensions = ("model", "replica", "tenant", "version")
     unknown = sorted(set(by) - set(dimensions))
     if unknown:
         raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
     if step_s <= 0 or step_s % 15:
         raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
-    return {f"by_{name}": name in by for name in dimensions}
+    return {f"by_{name}": name in by for name in dimensions} | {"models": [model or "" for model in models]}
 
 
 def _percentile_columns(frame: pl.DataFrame) -> pl.DataFrame:
