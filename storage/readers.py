@@ -5,7 +5,7 @@ is not known is null, never empty.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -146,6 +146,7 @@ ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 """Steps of samples that are read from the rollup by minute: whole minutes that divide the hour."""
 
 _HOUR_S = 3600
+_WHOLE: Mapping[str, tuple[str, Collection[str]]] = {}  # metrics of which only a part is read: none
 
 
 def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
@@ -215,8 +216,8 @@ def read_latency(
         service: the service.
         step_s: a multiple of 15.
         by: any of model, replica, tenant, version.
-
         models: whose requests, None for those that name no model; all when empty.
+
     Raises:
         ValueError: for a step that is no multiple of 15 s, or an unknown dimension.
     """
@@ -336,13 +337,32 @@ def read_heatmap(store: Store, window: Window, service: str, indicator: Indicato
     return store.query("heatmap", HEATMAP, **bounds(window), service=service, indicator=indicator.value, step_s=step_s)
 
 
-def read_series(store: Store, window: Window, metrics: Sequence[str], labels: Sequence[str] = ()) -> pl.DataFrame:
+def read_series(
+    store: Store,
+    window: Window,
+    metrics: Sequence[str],
+    labels: Sequence[str] = (),
+    parts: Mapping[str, tuple[str, Collection[str]]] = _WHOLE,
+) -> pl.DataFrame:
     """The series of these metrics alive in the window, with their entities. Schema: `SERIES`.
 
-    `labels` of the frame are the values of the labels asked for, in their order; empty text for one that is not there.
+    Of a metric that has more than `Store.series_per_metric_max` the first ones.
+
+    Args:
+        store: the store.
+        window: when.
+        metrics: their names.
+        labels: whose values `labels` of the frame has, in their order; empty text for one that is not there.
+        parts: of metrics (in lower case) that are not read whole, a label and the values that it has in what is read.
     """
-    names = [metric.lower() for metric in metrics]
-    return known(store.query("series", SERIES, **bounds(window), metrics=names, labels=list(labels)))
+    asked = {"metrics": [metric.lower() for metric in metrics], "labels": list(labels)}
+    part = {
+        "parted": list(parts),
+        "part_labels": [label for label, _ in parts.values()],
+        "part_values": [sorted(values) for _, values in parts.values()],
+    }
+    most = store.series_per_metric_max
+    return known(store.query("series", SERIES, **bounds(window), **asked, **part, series_per_metric_max=most))
 
 
 def read_calls(store: Store, window: Window, trace_ids: Sequence[str]) -> pl.DataFrame:
