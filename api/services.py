@@ -23,9 +23,9 @@ class ServicesQuestion(WindowQuestion):
 
 
 class ServedModel(BaseModel):
-    """A model that a service served."""
+    """A model that a service served; of many, the 100 most asked for."""
 
-    model: str | None = Field(description="null when the requests do not name it")
+    model: str | None = Field(description="null: requests that name none, or none of the 100 most asked for")
     requests: int
     requests_with_ttft: int = Field(description="requests that told their time to first token")
 

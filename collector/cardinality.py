@@ -14,7 +14,7 @@ import polars as pl
 from prometheus_client import CollectorRegistry, Gauge
 
 from collector.settings import CardinalitySettings
-from storage.readers import read_label_values, read_request_key_values, read_series_counts
+from storage.readers import read_most_varied_label, read_request_key_values, read_series_counts
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,7 @@ def find_excesses(store: Store, settings: CardinalitySettings, now: datetime) ->
         crowded.append(("all metrics", counts[0][0], total, settings.series_max))
     found = []
     for of, metric, count, limit in crowded:
-        labels = read_label_values(store, metric, since)
-        fault = labels.row(0) if labels.height else (None, 0, "")
+        fault = read_most_varied_label(store, metric, since) or (None, 0, "")
         found.append(Excess(of, metric, count, limit, *fault))
     limit = settings.request_key_values_max
     keys = read_request_key_values(store, since).filter(pl.col("values_count") > limit)

@@ -272,7 +272,10 @@ class CardinalitySettings(BaseModel):
 
     window_s: float = Field(default=3600, gt=0, description="a series without a sample for so long counts no more")
     series_per_metric_max: int = Field(
-        default=100_000, ge=1, le=100_000, description="series of one metric; only the first ones are rolled up"
+        default=100_000,
+        ge=1,
+        le=1_000_000,
+        description="series of one metric; only the first ones are read, and rolled up for long windows",
     )
     series_max: int = Field(default=2_000_000, ge=1, description="series of all metrics together")
     request_key_values_max: int = Field(

@@ -16,7 +16,7 @@ from storage.engine import Engine
 from storage.errors import StoreBusyError, StoreUnavailableError
 from storage.ownership import OwnedError, take_ownership
 from storage.settings import StoreSettings
-from storage.store import Store
+from storage.store import SERIES_PER_METRIC_MAX, Store
 
 OWNER = "tailsight"
 """The user name that goes with a gateway's token."""
@@ -35,8 +35,8 @@ class GatewayAddress:
     web_url: str | None = None
 
 
-def open_store(settings: StoreSettings) -> Store:
-    """The store, ready to ask.
+def open_store(settings: StoreSettings, series_per_metric_max: int = SERIES_PER_METRIC_MAX) -> Store:
+    """The store, ready to ask; of a metric that has more series than that only the first ones are read.
 
     An embedded store has one owner process. When another one owns it and its gateway answers, the store is reached
     through that gateway; so a command works while `tailsight serve` runs.
@@ -47,18 +47,18 @@ def open_store(settings: StoreSettings) -> Store:
     """
     path = settings.embedded_path
     if path is None:
-        return _server_store(settings)
+        return _server_store(settings, series_per_metric_max)
     try:
-        return open_owned(settings)
+        return open_owned(settings, series_per_metric_max)
     except StoreBusyError:
         address = read_gateway_address(path)
         if address is None or not _answers(address.url):
             raise
-        return _gateway_store(settings, address)
+        return _gateway_store(settings, address, series_per_metric_max)
 
 
-def open_owned(settings: StoreSettings) -> Store:
-    """The embedded store, as its one owner.
+def open_owned(settings: StoreSettings, series_per_metric_max: int = SERIES_PER_METRIC_MAX) -> Store:
+    """The embedded store, as its one owner; arguments as of `open_store`.
 
     Raises:
         StoreBusyError: naming the process that owns it already.
@@ -97,7 +97,7 @@ def open_owned(settings: StoreSettings) -> Store:
             seconds_max=settings.query_seconds_max,
             guest_memory_bytes_max=settings.memory_limit_bytes // 4,
         )
-        store = _store(settings, connect, engine=engine, on_close=release)
+        store = _store(settings, connect, series_per_metric_max, engine=engine, on_close=release)
         store.execute("SELECT 1")
     except Exception as error:
         release()
@@ -147,7 +147,7 @@ def _empty_folder(path: Path) -> Path:
     return path
 
 
-def _server_store(settings: StoreSettings) -> Store:
+def _server_store(settings: StoreSettings, series_per_metric_max: int) -> Store:
     parts = urlsplit(settings.url)
 
     def connect() -> Any:
@@ -160,10 +160,10 @@ def _server_store(settings: StoreSettings) -> Store:
             secure=parts.scheme == "https",
         )
 
-    return _store(settings, connect)
+    return _store(settings, connect, series_per_metric_max)
 
 
-def _gateway_store(settings: StoreSettings, address: GatewayAddress) -> Store:
+def _gateway_store(settings: StoreSettings, address: GatewayAddress, series_per_metric_max: int) -> Store:
     from clickhouse_connect.driver.httputil import get_pool_manager  # noqa: PLC0415  # late, as below
 
     parts = urlsplit(address.url)
@@ -181,7 +181,7 @@ def _gateway_store(settings: StoreSettings, address: GatewayAddress) -> Store:
             compress=False,
         )
 
-    return _store(settings, connect, on_close=pool.clear)
+    return _store(settings, connect, series_per_metric_max, on_close=pool.clear)
 
 
 def _http_client(settings: StoreSettings, **options: Any) -> Any:
@@ -197,7 +197,7 @@ def _http_client(settings: StoreSettings, **options: Any) -> Any:
     )
 
 
-def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
+def _store(settings: StoreSettings, connect: Any, series_per_metric_max: int, **options: Any) -> Store:
     return Store(
         connect,
         connections=settings.connections,
@@ -206,6 +206,7 @@ def _store(settings: StoreSettings, connect: Any, **options: Any) -> Store:
         identity=settings.identity.model_dump(),
         database=settings.database,
         tables=settings.tables.model_dump(),
+        series_per_metric_max=series_per_metric_max,
         **options,
     )
 

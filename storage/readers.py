@@ -5,9 +5,9 @@ is not known is null, never empty.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -115,7 +115,6 @@ SAMPLES: Schema = {"series_id": pl.UInt64, "time": TIME, "values": pl.List(pl.Fl
 SAMPLE_ROWS: Schema = {"series_id": pl.UInt64, "time": TIME, "value": pl.Float64}
 REPLICA_POOLS: Schema = {"replica": pl.String, "pool": pl.String, "model": pl.String}
 SERIES_COUNTS: Schema = {"metric": pl.String, "series_count": pl.UInt64}
-LABEL_VALUES: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
 KEY_VALUES: Schema = {"key": pl.String, "values_count": pl.UInt64, "example": pl.String}
 QUARANTINE: Schema = {
     "time": TIME,
@@ -135,6 +134,7 @@ KEPT_REPORTS: Schema = {
     "incidents_count": pl.UInt64,
 }
 _HOURS: Schema = {"hour": TIME}
+_MOST_VARIED_LABEL: Schema = {"label": pl.String, "values_count": pl.UInt64, "example": pl.String}
 _USER_TENANTS: Schema = {"user": pl.String, "tenant": pl.String}
 _FIRST: Schema = {"first": TIME}
 
@@ -146,10 +146,15 @@ ROLLUP_STEPS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600)
 """Steps of samples that are read from the rollup by minute: whole minutes that divide the hour."""
 
 _HOUR_S = 3600
+_WHOLE: Mapping[str, tuple[str, Collection[str]]] = {}  # metrics of which only a part is read: none
 
 
 def read_services(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
-    """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`."""
+    """Services (or one of them) and models seen in the window, busiest model first. Schema: `SERVICES`.
+
+    Of a service the 100 models with most requests are told. The row without a model has all others, and the requests
+    that name none: those of a service add up to all of it.
+    """
     return known(store.query("services", SERVICES, **bounds(window), service=service or ""))
 
 
@@ -177,9 +182,16 @@ def read_requests(
     return known(store.query("requests", REQUESTS, **bounds(window), service=service, model=model or "", one_in=one_in))
 
 
-def read_traffic(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
+def read_traffic(
+    store: Store,
+    window: Window,
+    service: str,
+    step_s: int,
+    by: Collection[str] = (),
+    models: Collection[str | None] = (),
+) -> pl.DataFrame:
     """Requests, errors and tokens by step, by up to four dimensions. Schema: `TRAFFIC`; the rest as `read_latency`."""
-    dimensions = _rollup_dimensions(step_s, by)
+    dimensions = _rollup_dimensions(step_s, by, models)
     return known(store.query("traffic", TRAFFIC, **bounds(window), service=service, step_s=step_s, **dimensions))
 
 
@@ -188,7 +200,14 @@ def read_traffic_steps(store: Store, window: Window) -> pl.DataFrame:
     return store.query("traffic_steps", TRAFFIC_STEPS, **bounds(window))
 
 
-def read_latency(store: Store, window: Window, service: str, step_s: int, by: Collection[str] = ()) -> pl.DataFrame:
+def read_latency(
+    store: Store,
+    window: Window,
+    service: str,
+    step_s: int,
+    by: Collection[str] = (),
+    models: Collection[str | None] = (),
+) -> pl.DataFrame:
     """Percentiles of any window from counts that add up (relative error 1 %), by up to four dimensions.
 
     Args:
@@ -197,11 +216,12 @@ def read_latency(store: Store, window: Window, service: str, step_s: int, by: Co
         service: the service.
         step_s: a multiple of 15.
         by: any of model, replica, tenant, version.
+        models: whose requests, None for those that name no model; all when empty.
 
     Raises:
         ValueError: for a step that is no multiple of 15 s, or an unknown dimension.
     """
-    dimensions = _rollup_dimensions(step_s, by)
+    dimensions = _rollup_dimensions(step_s, by, models)
     frame = store.query("latency", LATENCY, **bounds(window), service=service, step_s=step_s, **dimensions)
     return known(_percentile_columns(frame))
 
@@ -317,13 +337,32 @@ def read_heatmap(store: Store, window: Window, service: str, indicator: Indicato
     return store.query("heatmap", HEATMAP, **bounds(window), service=service, indicator=indicator.value, step_s=step_s)
 
 
-def read_series(store: Store, window: Window, metrics: Sequence[str], labels: Sequence[str] = ()) -> pl.DataFrame:
+def read_series(
+    store: Store,
+    window: Window,
+    metrics: Sequence[str],
+    labels: Sequence[str] = (),
+    parts: Mapping[str, tuple[str, Collection[str]]] = _WHOLE,
+) -> pl.DataFrame:
     """The series of these metrics alive in the window, with their entities. Schema: `SERIES`.
 
-    `labels` of the frame are the values of the labels asked for, in their order; empty text for one that is not there.
+    Of a metric that has more than `Store.series_per_metric_max` the first ones.
+
+    Args:
+        store: the store.
+        window: when.
+        metrics: their names.
+        labels: whose values `labels` of the frame has, in their order; empty text for one that is not there.
+        parts: of metrics (in lower case) that are not read whole, a label and the values that it has in what is read.
     """
-    names = [metric.lower() for metric in metrics]
-    return known(store.query("series", SERIES, **bounds(window), metrics=names, labels=list(labels)))
+    asked = {"metrics": [metric.lower() for metric in metrics], "labels": list(labels)}
+    part = {
+        "parted": list(parts),
+        "part_labels": [label for label, _ in parts.values()],
+        "part_values": [sorted(values) for _, values in parts.values()],
+    }
+    most = store.series_per_metric_max
+    return known(store.query("series", SERIES, **bounds(window), **asked, **part, series_per_metric_max=most))
 
 
 def read_calls(store: Store, window: Window, trace_ids: Sequence[str]) -> pl.DataFrame:
@@ -427,12 +466,13 @@ def read_series_counts(store: Store, since: datetime) -> pl.DataFrame:
     return store.query("series_counts", SERIES_COUNTS, since=since)
 
 
-def read_label_values(store: Store, metric: str, since: datetime) -> pl.DataFrame:
-    """Which label of a metric has how many values among its new series, most first. Schema: `LABEL_VALUES`.
+def read_most_varied_label(store: Store, metric: str, since: datetime) -> tuple[str, int, str] | None:
+    """The label of a metric with the most values among its new series, how many, and one of them.
 
-    Job and instance are told as `service.name` and `service.instance.id`. Labels with a single value are left out.
+    Job and instance are told as `service.name` and `service.instance.id`. None when no label has two values.
     """
-    return store.query("label_values", LABEL_VALUES, metric=metric, since=since)
+    rows = store.query("most_varied_label", _MOST_VARIED_LABEL, metric=metric, since=since).rows()
+    return rows[0] if rows else None
 
 
 def read_request_key_values(store: Store, since: datetime) -> pl.DataFrame:
@@ -475,14 +515,14 @@ def read_kept_reports(store: Store, kind: str, limit: int = 1000) -> pl.DataFram
     return known(store.query("kept_reports", KEPT_REPORTS, kind=kind, limit=limit))
 
 
-def _rollup_dimensions(step_s: int, by: Collection[str]) -> dict[str, bool]:
+def _rollup_dimensions(step_s: int, by: Collection[str], models: Collection[str | None]) -> dict[str, Any]:
     dimensions = ("model", "replica", "tenant", "version")
     unknown = sorted(set(by) - set(dimensions))
     if unknown:
         raise ValueError(f"cannot group by {', '.join(unknown)}; valid are {', '.join(dimensions)}")
     if step_s <= 0 or step_s % 15:
         raise ValueError(f"step of {step_s} s; expected a positive multiple of 15 s, the resolution of the rollup")
-    return {f"by_{name}": name in by for name in dimensions}
+    return {f"by_{name}": name in by for name in dimensions} | {"models": [model or "" for model in models]}
 
 
 def _percentile_columns(frame: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,9 @@ _MAY_PASS = {159, 202, 209, 210, 225, 236, 241, 242, 243, 252, 279, 319, 745, 99
 # Of an answer of 5xx that the engine did not write: of a proxy whose server is down.
 _FROM_A_PROXY = re.compile(r"HTTP driver received HTTP status 5\d\d")
 
+SERIES_PER_METRIC_MAX = 100_000
+"""Of a metric that has more series only the first ones are read, unless the settings of the collector say otherwise."""
+
 _OTEL_TABLES = {"name": pl.String, "has_comments": pl.Boolean, "has_window": pl.Boolean}
 
 _LOAD_SETTINGS: dict[str, str] = {
@@ -65,6 +68,7 @@ class Store:
         identity: the lists that views/*.sql read identity from.
         database: the one that holds all our tables.
         tables: tables of somebody else's to read, by signal, where the settings name one.
+        series_per_metric_max: of a metric that has more series only the first ones are read.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Store:
         identity: Mapping[str, tuple[str, ...]],
         database: str,
         tables: Mapping[str, str | None],
+        series_per_metric_max: int,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
@@ -88,6 +93,7 @@ class Store:
         self._identity = dict(identity)
         self._database = database
         self._tables = dict(tables)
+        self._series_per_metric_max = series_per_metric_max
         self._on_close = on_close
         self._prefix: str | None = None  # known once our tables are there
         self._connections = connections
@@ -220,6 +226,11 @@ class Store:
     def tables(self) -> Mapping[str, str | None]:
         """Tables of somebody else's to read, by signal, where the settings name one."""
         return self._tables
+
+    @property
+    def series_per_metric_max(self) -> int:
+        """Of a metric that has more series only the first ones are read."""
+        return self._series_per_metric_max
 
     def otel_tables(self) -> dict[str, bool]:
         """The tables with upstream names in this database, also under our prefix; of each, did we make it.

@@ -126,7 +126,8 @@ class Application:
         if otlp_grpc.port:  # gRPC opens its port by itself, and later; one that is taken is told now
             _listen(otlp_grpc.host, otlp_grpc.port, "collector.otlp_grpc.port").close()
         path = settings.store.embedded_path
-        self.store = open_owned(settings.store) if path else open_store(settings.store)
+        series_max = settings.collector.cardinality.series_per_metric_max
+        self.store = (open_owned if path else open_store)(settings.store, series_max)
         opened.callback(self.store.close)
         self._topology = _topology_of(settings.topology.file) if settings.topology.file is not None else None
         self._upkeep = Upkeep(self.store, settings, self._registry)

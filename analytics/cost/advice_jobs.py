@@ -213,7 +213,7 @@ def _measured(
 ) -> tuple[TokenMix, float | None, float | None, float] | None:
     """Tokens of a request, times at a percentile, requests a second at the busiest; None without tokens."""
     day = Window(week.end - _MEASURED, week.end)
-    traffic = read_traffic(store, week, served.service, 60, ["model"]).filter(pl.col("model") == served.model)
+    traffic = read_traffic(store, week, served.service, 60, models=[served.model])
     lately = int(traffic.filter(pl.col("time") >= day.start)["requests"].sum())
     if not lately:
         return None

@@ -132,7 +132,7 @@ def evidence_series(
     wanted = [(item.signal, item.entity) for cause in incident.explanation.causes for item in cause.evidence]
     metrics = {metric for name, _ in wanted for metric in knowledge.metrics_of(name)}
     grid = Grid(window, step_s)
-    series = read_series(store, window, sorted(metrics), knowledge.labels)
+    series = read_series(store, window, sorted(metrics), knowledge.labels, knowledge.parts)
     one_in = sampling(read_services(store, window, incident.service))
     requests = stage_split(read_requests(store, window, incident.service, incident.model, one_in))
     series = attributed(series, requests, knowledge.of_replicas)
@@ -192,7 +192,7 @@ def find(store: Store, case: Case, settings: AnalyzeSettings) -> Findings:
     whole = case.seen
     grid = Grid(whole, _grid_step_s(whole, settings.spikes.step_s))
     knowledge = settings.knowledge
-    series = read_series(store, whole, knowledge.metrics, (*knowledge.labels, GPU_INDEX_LABEL))
+    series = read_series(store, whole, knowledge.metrics, (*knowledge.labels, GPU_INDEX_LABEL), knowledge.parts)
     series = attributed(series, case.requests, knowledge.of_replicas)
     near = neighbourhood(case.service, case.requests, series, read_topology(store))
     matrices = read_metric_signals(store, concerning(series, near.replicas_of.keys()), grid, knowledge)

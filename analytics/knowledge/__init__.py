@@ -190,6 +190,22 @@ class Knowledge:
         """The labels that some signal asks for."""
         return sorted({name for signal in self.signals.values() for name, _ in signal.labels})
 
+    @property
+    def parts(self) -> dict[str, tuple[str, frozenset[str]]]:
+        """Of the metrics, in lower case, that no signal reads whole: a label, and all values of it that one asks for.
+
+        A metric whose signals have no label in common is not among them.
+        """
+        asked: dict[str, list[dict[str, frozenset[str]]]] = {}
+        for signal in self.signals.values():
+            for metric in {*signal.metrics, *signal.capacity}:
+                asked.setdefault(metric, []).append(dict(signal.labels))
+        shared = {metric: set.intersection(*map(set, labels)) for metric, labels in asked.items()}
+        return {
+            metric: (label, frozenset.union(*(one[label] for one in asked[metric])))
+            for metric, label in ((metric, min(labels)) for metric, labels in shared.items() if labels)
+        }
+
 
 @cache
 def shipped_knowledge() -> Knowledge:

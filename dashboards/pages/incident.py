@@ -412,10 +412,10 @@ def read_percentiles(store: Store, incident: Incident, window: Window, step_s: i
     """Columns time, p50_ms, p99_ms of the time that spiked, null where nothing was measured."""
     value = VALUES[incident.indicator]
     if incident.indicator is Indicator.TPOT:  # the rollup has no time per token
-        frame = read_request_series(store, window, step_s, incident.service)
+        requests = read_request_series(store, window, step_s, incident.service)
+        of_model = requests.filter(pl.col("model").eq_missing(incident.model))
     else:
-        frame = read_latency(store, window, incident.service, step_s, by=("model",))
-    of_model = frame.filter(pl.col("model").eq_missing(incident.model))
+        of_model = read_latency(store, window, incident.service, step_s, models=[incident.model])
     return of_model.select("time", p50_ms=f"{value}_p50", p99_ms=f"{value}_p99")
 
 
@@ -442,9 +442,8 @@ def _latency(context: PageContext, incident: Incident, explained: Window | None)
 
 def _failures(context: PageContext, incident: Incident, explained: Window | None) -> figures.Figure:
     window, step_s = pinned_window(incident, context.now())
-    counts = read_latency(context.store, window, incident.service, step_s, by=("model",))
-    of_model = counts.filter(pl.col("model").eq_missing(incident.model))
-    return figures.incident_failures(of_model, incident, window=window, explained=explained)
+    counts = read_latency(context.store, window, incident.service, step_s, models=[incident.model])
+    return figures.incident_failures(counts, incident, window=window, explained=explained)
 
 
 def _where(context: PageContext, incident: Incident) -> Component:

@@ -1,4 +1,5 @@
 -- Percentiles over any window from the 15 s buckets, by the dimensions asked for; relative error at most 1 %.
+-- Of some models, or of all when none is named.
 SELECT
     toDateTime64(toStartOfInterval(time, toIntervalSecond({step_s:UInt32})), 6, 'UTC') AS time,
     if({by_model:Bool}, rollup.model, '') AS model,
@@ -16,6 +17,7 @@ SELECT
         quantilesExactWeightedIf(0.5, 0.95, 0.99)(bucket, rollup.requests, measure = 'ttft'))) AS ttft_ms
 FROM tailsight_request_rollup AS rollup
 WHERE service = {service:String}
+    AND (empty({models:Array(String)}) OR rollup.model IN {models:Array(String)})
     AND rollup.time >= toStartOfInterval({start:DateTime64(6, 'UTC')}, toIntervalSecond(15))
     AND rollup.time < {end:DateTime64(6, 'UTC')}
 GROUP BY time, model, replica, tenant, version

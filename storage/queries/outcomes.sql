@@ -25,4 +25,4 @@ FROM
 ) AS requests
 GROUP BY service, model, tenant, version, pool
 ORDER BY requests DESC
-LIMIT 100000
+LIMIT 2000000

@@ -1,4 +1,5 @@
--- Requests, errors and tokens over any window from the rollup, by the dimensions asked for.
+-- Requests, errors and tokens over any window from the rollup, by the dimensions asked for. Of some models, or of all when none
+-- is named.
 SELECT
     toDateTime64(toStartOfInterval(time, toIntervalSecond({step_s:UInt32})), 6, 'UTC') AS time,
     if({by_model:Bool}, rollup.model, '') AS model,
@@ -11,6 +12,7 @@ SELECT
     sum(rollup.output_tokens) AS output_tokens
 FROM tailsight_request_rollup AS rollup
 WHERE service = {service:String} AND measure != 'ttft'
+    AND (empty({models:Array(String)}) OR rollup.model IN {models:Array(String)})
     AND rollup.time >= toStartOfInterval({start:DateTime64(6, 'UTC')}, toIntervalSecond(15))
     AND rollup.time < {end:DateTime64(6, 'UTC')}
 GROUP BY time, model, replica, tenant, version

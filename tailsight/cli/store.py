@@ -36,7 +36,7 @@ def opened_store(settings: "Settings", *, make: bool = False) -> Iterator["Store
     from storage.migrate import pending_steps
     from storage.open import open_store
 
-    store = open_store(settings.store)
+    store = open_store(settings.store, settings.collector.cardinality.series_per_metric_max)
     try:
         # Views follow the configuration of whoever serves: a command with another one leaves them as they are.
         missing = [] if make else [step.name for step in pending_steps(store) if step.name.startswith("schema/")]

@@ -1,5 +1,6 @@
 import doctest
 import string
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,26 @@ def test_no_two_signals_read_the_same_of_a_metric() -> None:
         for metric in signal.metrics
     ]
     assert len(read) == len(set(read))
+
+
+def test_of_a_metric_that_no_signal_reads_whole_the_values_of_a_label_that_some_signal_asks_for_are_known() -> None:
+    assert KNOWLEDGE.parts["node_cpu_seconds_total"] == ("mode", {"idle", "steal", "iowait"})
+    assert KNOWLEDGE.parts.keys() <= set(KNOWLEDGE.metrics)
+    assert "node_load1" not in KNOWLEDGE.parts
+
+
+def test_a_metric_is_read_whole_when_one_signal_asks_for_no_label_or_two_for_different_ones() -> None:
+    def signal(name: str, **labels: str) -> Signal:
+        told = tuple((label, frozenset({value})) for label, value in labels.items())
+        return replace(KNOWLEDGE.signals["cpu_steal"], name=name, metrics=("m",), labels=told)
+
+    def parts(*signals: Signal) -> dict[str, tuple[str, frozenset[str]]]:
+        return replace(KNOWLEDGE, signals={one.name: one for one in signals}).parts
+
+    assert parts(signal("a", mode="idle"), signal("b", mode="user")) == {"m": ("mode", {"idle", "user"})}
+    assert parts(signal("a", mode="idle"), signal("b")) == {}
+    assert parts(signal("a", mode="idle"), signal("b", cpu="0")) == {}
+    assert parts(signal("a", mode="idle", cpu="1"), signal("b", cpu="0")) == {"m": ("cpu", {"0", "1"})}
 
 
 def test_somebodys_own_entries_stand_beside_ours_and_in_place_of_those_of_the_same_name() -> None:

@@ -67,6 +67,19 @@ def test_when_no_series_is_new_the_label_is_that_of_all(clean_store: Store) -> N
     assert (excess.label, excess.values_count) == ("pod", 12)
 
 
+def test_of_a_metric_with_very_many_labels_the_label_at_fault_is_told_too(clean_store: Store) -> None:
+    clean_store.execute(
+        "INSERT INTO tailsight_series (metric, series_id, attributes, first_seen, last_seen) "
+        "SELECT 'kube_pod_labels', number, mapFromArrays("
+        "arrayMap(label -> concat('label_', toString(label)), range(150)), "
+        "arrayMap(label -> toString(number % if(label = 7, 12, 2)), range(150))), "
+        "{now:DateTime('UTC')}, {now:DateTime('UTC')} FROM numbers(12)",
+        {"now": NOW},
+    )
+    (excess,) = find_excesses(clean_store, SETTINGS, NOW)
+    assert (excess.of, excess.label, excess.values_count) == ("kube_pod_labels", "label_7", 12)
+
+
 def test_a_series_without_a_sample_in_the_window_counts_no_more(clean_store: Store) -> None:
     store_series(clean_store, "a", 20)
     assert find_excesses(clean_store, SETTINGS, NOW + timedelta(seconds=SETTINGS.window_s + 1)) == []

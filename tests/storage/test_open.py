@@ -189,3 +189,8 @@ def test_the_proxy_of_the_environment_never_sees_the_token(
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()
+
+
+def test_a_store_reads_as_many_series_of_a_metric_as_it_is_told() -> None:
+    server = StoreSettings(url=f"http://127.0.0.1:{free_port()}/otel")
+    assert [open_store(server).series_per_metric_max, open_store(server, 5).series_per_metric_max] == [100_000, 5]

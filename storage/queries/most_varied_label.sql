@@ -1,4 +1,4 @@
--- Which label of a metric has how many values among the series that are new since then (among all, when none is new).
+-- Which label of a metric has the most values among the series that are new since then (among all, when none is new).
 SELECT entry.1 AS label, uniq(entry.2) AS values_count, any(entry.2) AS example
 FROM
 (
@@ -20,4 +20,4 @@ WHERE is_new = any_is_new
 GROUP BY label
 HAVING values_count > 1
 ORDER BY values_count DESC, label
-LIMIT 100
+LIMIT 1
