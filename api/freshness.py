@@ -30,9 +30,11 @@ class FreshnessProbe:
         """
         if self._asked is None or self._asked.done():
             self._asked = self._thread.submit(read_freshness, self._store, now)
+        answer = asyncio.wrap_future(self._asked)
+        answer.add_done_callback(lambda one: one.cancelled() or one.exception())  # where nobody waits for it any more
         try:
             async with asyncio.timeout(_ANSWER_S_MAX):
-                return await asyncio.shield(asyncio.wrap_future(self._asked))
+                return await asyncio.shield(answer)
         except TimeoutError:
             raise StoreUnavailableError(
                 f"the store has not answered for {_ANSWER_S_MAX:g} s: it hangs, or has very much to do"

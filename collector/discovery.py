@@ -26,6 +26,7 @@ from collector.errors import DiscoveryError
 from collector.settings import FileTargets, KubernetesTargets, Scraped, ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from collector.threads import to_thread
 from domain.address import shown
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> Finde
     told: dict[Path, str] = {}
     last: Targets | None = None
     while True:
-        there = await asyncio.to_thread(_stamps, settings.files)
+        there = await to_thread(_stamps, settings.files)
         for path in (read.keys() | found.keys() | told.keys()) - there.keys():
             for known in (read, found, told):
                 known.pop(path, None)
@@ -85,9 +86,9 @@ async def targets_in_files(settings: FileTargets, telemetry: Telemetry) -> Finde
             if read.get(path) == stamp:
                 continue
             try:
-                content = await asyncio.to_thread(_content_of, path)
+                content = await to_thread(_content_of, path)
                 read[path] = stamp  # a broken file stays so until it is written; one that cannot be read may be soon
-                found[path] = await asyncio.to_thread(file_targets, content, str(path), settings)
+                found[path] = await to_thread(file_targets, content, str(path), settings)
                 told.pop(path, None)
             except DiscoveryError as error:
                 telemetry.discovery_failures.labels(settings.job, error.reason).inc()
@@ -304,7 +305,7 @@ class _ApiAnswer:
     async def __aenter__(self) -> aiohttp.ClientResponse:
         headers = {}
         if self._token_file is not None:  # it is renewed every hour or so
-            headers["authorization"] = f"Bearer {await asyncio.to_thread(_token_in, self._token_file)}"
+            headers["authorization"] = f"Bearer {await to_thread(_token_in, self._token_file)}"
         try:
             self._answer = await self._session.get(
                 self._url, params=self._parameters, headers=headers, timeout=self._timeout, allow_redirects=False

@@ -64,8 +64,8 @@ class Loader:
         self._store = store
         self._checkpoint_s = settings.checkpoint_s
         self._telemetry = telemetry
-        # What of the segments in the log has been settled by this process: loaded, or put in quarantine.
-        self._settled: dict[Segment, set[str]] = {}
+        # What of the segments in the log was settled by this process: loaded, as so many parts, or put in quarantine.
+        self._settled: dict[Segment, dict[str, int]] = {}
         # What of them was counted: what is not whole on the disk is loaded once more, and counted once.
         self._counted: dict[Segment, set[str]] = {}
         self._failed_loads: Counter[str] = Counter()
@@ -116,9 +116,9 @@ class Loader:
             StoreError: when the store cannot take it now; to be loaded again.
         """
         contents = self._contents(segment)
-        settled = self._settled.setdefault(segment, set())
+        settled = self._settled.setdefault(segment, {})
         self._failed_loads.clear()
-        self._parts_of_segment, self._has_own_window = 0, False
+        self._parts_of_segment, self._has_own_window = sum(settled.values()), False
         for table in SIGNAL_TABLES[segment.signal]:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:
@@ -150,7 +150,7 @@ class Loader:
         frames: Sequence[Frame],
         segment: Segment,
         token: str,
-        settled: set[str],
+        settled: dict[str, int],
         file: Path | None = None,
     ) -> None:
         """Load frames together; when the engine cannot decode them, the halves apart, down to the bad item.
@@ -180,11 +180,11 @@ class Loader:
                 self._load_frames(table, half, segment, f"{token}/{name}", settled)
             if not halves:
                 self._quarantine(table, frames, segment, token, error)
-                settled.add(token)
+                settled[token] = 0
             return
-        settled.add(token)
-        self._parts_of_segment += len(_days(frames))
-        self._unsynced_parts[segment.signal] += len(_days(frames))
+        settled[token] = parts = len(_days(frames))
+        self._parts_of_segment += parts
+        self._unsynced_parts[segment.signal] += parts
         if self._is_first(segment, token):
             self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
 

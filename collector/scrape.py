@@ -17,6 +17,7 @@ from collector.series_log import SeriesLog
 from collector.settings import ScrapeSettings, ScrapeTarget
 from collector.sources import SOURCES
 from collector.telemetry import Telemetry
+from collector.threads import to_thread
 from domain.address import shown
 from domain.window import duration_text
 
@@ -179,7 +180,7 @@ class Scraper:
         result = "ok"
         try:
             answer = await self._fetch(session, target)
-            exposition = await asyncio.to_thread(self._read, known, answer, time_unix_ns)
+            exposition = await to_thread(self._read, known, answer, time_unix_ns)
             result = self._judge(known, exposition)
         except ScrapeError as failure:
             result, error = failure.reason, failure

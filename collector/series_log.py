@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 from collector.exposition import AnyOrigin, Exposition, Series, to_request
 from collector.intake import Intake
+from collector.threads import to_thread
 
 
 class SeriesLog:
@@ -32,7 +33,7 @@ class SeriesLog:
             CollectorError: when the log does not take it. The next one then tells of all that has ended since the last
                 that it took.
         """
-        await asyncio.wrap_future(await asyncio.to_thread(self._append, exposition, time_unix_ns))
+        await asyncio.wrap_future(await to_thread(self._append, exposition, time_unix_ns))
         self._logged = exposition.series
 
     def _append(self, exposition: Exposition, time_unix_ns: int) -> "Future[None]":

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from storage import sql
+from storage.errors import QueryError, StoreUnavailableError
 from storage.recovery import attach_tables
 from storage.settings import StoreSettings
 from storage.store import Store
@@ -76,7 +77,7 @@ def pending_steps(store: Store) -> list[Step]:
     """
     migrated = store.query("has_migrations", {"tables": pl.UInt64})["tables"][0] > 0
     applied = dict(store.query("migrations", _APPLIED).iter_rows()) if migrated else {}
-    there = set(store.query("existing_views", {"name": pl.String})["name"])
+    there = _existing_views(store)
     return [
         replace(step, is_there=step.view in there)
         for step in all_steps(store)
@@ -88,17 +89,20 @@ def migrate(store: Store) -> list[Step]:
     """Run what is pending; the steps that were run.
 
     Raises:
-        StoreError: when a statement fails. What was run stays; the next call goes on from there.
+        StoreError: when a statement fails. What was run stays; the next call goes on from there. Retryable while
+            another process changes a view.
     """
     if store.engine is not None:
         attach_tables(store)
     store.execute(_STEPS)
     done = pending_steps(store)
     for step in done:
-        for statement in step.statements:
-            store.execute(statement)
-        if step.view is not None and step.is_there:
-            _read_anew(store, step.view)
+        try:
+            _run(store, step)
+        except QueryError as error:
+            if step.view is None or step.view in _existing_views(store):
+                raise
+            raise StoreUnavailableError(f"another process changes {step.view} now: {error}") from error
         row = {"name": step.name, "checksum": step.checksum, "applied_at": datetime.now(UTC)}
         store.insert("tailsight_migrations", pl.DataFrame([row]))
     return done
@@ -116,6 +120,19 @@ def _steps(index_profile: str, identity: Mapping[str, Sequence[str]], prefix: st
         (create,) = sql.statements(sql.with_prefix(OURS.fill(text, identity), prefix), "view")
         found.append(Step(f"views/{name}", (create,)))
     return found
+
+
+def _run(store: Store, step: Step) -> None:
+    for statement in step.statements:
+        store.execute(statement)
+    if step.view is None:
+        return
+    is_detached = not step.is_there and step.view not in _existing_views(store)
+    if is_detached:  # by somebody who was killed in `_read_anew`: it is not listed, and not made anew either
+        store.execute(f"ATTACH TABLE IF NOT EXISTS {sql.identifier(step.view)}")
+        store.execute(_change(step.creating[-1]))
+    if step.is_there or is_detached:
+        _read_anew(store, step.view)
 
 
 def _change(create: str) -> str:
@@ -136,4 +153,8 @@ def _read_anew(store: Store, view: str) -> None:
     """
     name = sql.identifier(view)
     store.execute(f"DETACH TABLE {name} SYNC")
-    store.execute(f"ATTACH TABLE {name}")
+    store.execute(f"ATTACH TABLE IF NOT EXISTS {name}")
+
+
+def _existing_views(store: Store) -> set[str]:
+    return set(store.query("existing_views", {"name": pl.String})["name"])

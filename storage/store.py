@@ -4,8 +4,10 @@ A `Store` is safe to share between threads: each call borrows one of a few clien
 statement at a time. It never hands a client out.
 """
 
+import logging
 import queue
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,9 @@ from storage.engine import Engine
 from storage.errors import QueryError, StoreError, StoreUnavailableError, UndecodableError
 from storage.statements import Insert
 
+log = logging.getLogger(__name__)
+
+_LAST_CALL_S_MAX = 60.0
 # Codes of the engine's errors: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 _CANNOT_DECODE = {27, 32, 33, 36, 117, 395, 436, 444}  # 395: thrown by the statement itself
 # Then the table has its rows already, so it is no payload that could be taken apart and loaded by halves.
@@ -253,9 +258,14 @@ class Store:
         return _prefix(self.otel_tables())
 
     def close(self) -> None:
-        """Close every client and give the embedded engine free. No call may be under way."""
+        """Close every client and give the embedded engine free. A call that is under way has a minute to come back."""
+        ends_at = time.monotonic() + _LAST_CALL_S_MAX
         for _ in range(self._connections):
-            client = self._idle.get(timeout=60)
+            try:
+                client = self._idle.get(timeout=max(0.0, ends_at - time.monotonic()))
+            except queue.Empty:  # a server that hangs; the call ends with this process
+                log.warning("a statement that the store has not answered is given up")
+                continue
             if client is not None:
                 client.close()
         self._on_close()

@@ -10,7 +10,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -391,16 +392,24 @@ class Application:
         asyncio.get_running_loop().call_later(_STORE_AGAIN_SECONDS, self._ready.set)  # also where it hangs
         while not (self._is_store_prepared or self._stopping.is_set()):
             try:
-                await asyncio.to_thread(self._prepare_store)
+                await self._or_stopping(_in_daemon(self._prepare_store))
             except StoreUnavailableError as error:
                 _say_it_waits(error)
                 self._ready.set()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_STORE_AGAIN_SECONDS):
-                        await self._stopping.wait()
+                await self._or_stopping(asyncio.sleep(_STORE_AGAIN_SECONDS))
             except StoreError as error:  # no waiting mends that
                 self._fail(f"the store cannot be used: {error}", None)
                 self._stopping.set()
+
+    async def _or_stopping(self, awaited: Awaitable[None]) -> None:
+        """Wait for something, but no longer than until the application is to stop."""
+        waiting, stopping = asyncio.ensure_future(awaited), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if waiting.done():
+            waiting.result()
+        else:
+            waiting.cancel()
 
     def _begin_work(self) -> None:
         """Load what is in the log, look at what is stored, and tell of it."""
@@ -527,6 +536,23 @@ def _topology_of(file: Path) -> Topology:
         return topology_from_document(yaml.safe_load(file.read_text()))
     except (OSError, yaml.YAMLError, TopologyError) as error:
         raise SettingsError(f"topology.file {file}: {error}") from None
+
+
+def _in_daemon(work: Callable[[], None]) -> "asyncio.Future[None]":
+    """Do it in a thread that no end of the process waits for: it may hang."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="store", daemon=True).start()
+    return asyncio.wrap_future(done)
 
 
 def _say_it_waits(error: StoreUnavailableError) -> None:

@@ -31,10 +31,13 @@ from collector.schedule import every
 from collector.series_log import SeriesLog
 from collector.settings import FabricSettings, NicSettings, SwitchSettings
 from collector.telemetry import Telemetry
+from collector.threads import to_thread
 from domain.topology import Topology
 from storage.errors import StoreError
 
 log = logging.getLogger(__name__)
+
+_KEEP_S_MAX = 2.0
 
 KeepTopology = Callable[[Topology], None]
 
@@ -124,7 +127,7 @@ class FabricReaders:
             self._telemetry.dropped_samples.labels(reader.job, reason).inc(dropped)
         own = own_families(up=result in ("ok", "partial"), duration_s=duration_s, samples_count=count)
         series_log = self._logs[reader.job]
-        exposition = await asyncio.to_thread(
+        exposition = await to_thread(
             encoded,
             [*reading.families.values(), *own],
             series_log.origin,
@@ -181,7 +184,7 @@ class AdapterReader:
 
     async def read(self) -> Reading:
         """Read sysfs; a driver may ask its adapter for each file, so not in the event loop."""
-        return await asyncio.to_thread(read_adapters, self.sysfs)
+        return await to_thread(read_adapters, self.sysfs)
 
 
 class NicReader:
@@ -197,7 +200,7 @@ class NicReader:
 
     async def read(self) -> Reading:
         """Ask each interface; one that does not answer costs its own series only."""
-        ports = await asyncio.to_thread(ethernet_ports, self._sysfs)
+        ports = await to_thread(ethernet_ports, self._sysfs)
         if not ports:
             raise ReadingError(
                 "no_ethernet_ports", f"no RDMA port in {self._sysfs}/class/infiniband has an Ethernet interface"
@@ -244,6 +247,7 @@ class SwitchReader:
         self._now_unix_ns = now_unix_ns
         self._wiring = _Wiring()
         self._kept = Topology()
+        self._keeping: asyncio.Task[ReadingError | None] | None = None
         self._running = asyncio.Semaphore(settings.concurrency)
         self.interval_s = settings.interval_s
 
@@ -264,13 +268,12 @@ class SwitchReader:
             whole.extend(await asyncio.gather(*(self._switch(guid) for guid in sorted(self._wiring.cabled))))
         if self._settings.adapters:
             whole.extend([await self._adapters()])
-        # Last, so that a store that does not answer makes no counter late.
         whole.failures.extend(await self._keep())
         return whole
 
     async def _discover(self) -> Mapping[str, int]:
         text = await self._wiring_text()
-        fabric = await asyncio.to_thread(parse_fabric, text)
+        fabric = await to_thread(parse_fabric, text)
         if not any(link.far for link in fabric.links):
             raise ReadingError(
                 "no_links",
@@ -281,25 +284,34 @@ class SwitchReader:
         wiring.fabric, wiring.discovered_s = fabric, time.monotonic()
         for guid, links in fabric.links_by_switch.items():
             wiring.cabled[guid].update(link.near.port for link in links if link.far is not None)
-        wiring.topology = await asyncio.to_thread(to_topology, fabric)
+        wiring.topology = await to_thread(to_topology, fabric)
         return {"unreadable": fabric.unreadable} if fabric.unreadable else {}
 
     async def _keep(self) -> list[ReadingError]:
-        if self._wiring.topology == self._kept:
+        """Keep the wiring if it is not what it was; a store that does not answer makes no reading much later."""
+        if self._wiring.topology == self._kept and self._keeping is None:
             return []
-        topology = self._wiring.topology
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._store_topology(self._wiring.topology))
+        done, _ = await asyncio.wait({self._keeping}, timeout=_KEEP_S_MAX)
+        if not done:  # waited for again at the next reading
+            return [ReadingError("topology_not_kept", f"the store has not taken the topology within {_KEEP_S_MAX:g} s")]
+        error, self._keeping = self._keeping.result(), None
+        return [] if error is None else [error]
+
+    async def _store_topology(self, topology: Topology) -> ReadingError | None:
         try:
             await asyncio.to_thread(self._keep_topology, topology)
         except StoreError as error:  # tried again at the next reading
-            return [ReadingError("topology_not_kept", f"the topology cannot be stored: {error}")]
+            return ReadingError("topology_not_kept", f"the topology cannot be stored: {error}")
         self._kept = topology
-        return []
+        return None
 
     async def _wiring_text(self) -> str:
         settings = self._settings
         if settings.wiring_file is not None:
             try:
-                return await asyncio.to_thread(settings.wiring_file.read_text, errors="replace")
+                return await to_thread(settings.wiring_file.read_text, errors="replace")
             except OSError as error:
                 raise ReadingError(
                     "no_wiring_file", f"collector.fabric.switches.wiring_file: {settings.wiring_file}: {error.strerror}"

@@ -1,5 +1,6 @@
 """Alive is one thing, able to work another."""
 
+import gc
 import re
 import threading
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from api.context import Health, LoaderState
 from api.health import data_lag_s
 from domain.freshness import Looks
+from storage.errors import StoreUnavailableError
 from storage.readers import FRESHNESS_DAYS
 from storage.store import Store
 from tests.api.clock import NOW
@@ -78,7 +80,7 @@ def test_a_role_without_a_loader_is_not_asked_for_one(make_asker: Any) -> None:
 
 
 def test_a_store_that_hangs_is_a_reason_and_holds_up_nobody_else(
-    make_asker: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_asker: Any, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[datetime] = []
     goes_on = threading.Event()
@@ -86,7 +88,7 @@ def test_a_store_that_hangs_is_a_reason_and_holds_up_nobody_else(
     def hangs(_store: Store, now: datetime) -> dict[str, datetime | None]:
         asked.append(now)
         goes_on.wait(60)
-        return {}
+        raise StoreUnavailableError("away")
 
     monkeypatch.setattr("api.freshness.read_freshness", hangs)
     monkeypatch.setattr("api.freshness._ANSWER_S_MAX", 0.05)
@@ -98,6 +100,10 @@ def test_a_store_that_hangs_is_a_reason_and_holds_up_nobody_else(
         assert ask.get("/metrics").status_code == 200
     assert len(asked) == 1, "while one question is under way no other is asked"
     goes_on.set()
+    while "the store has not answered" in ask.get("/readyz").json()["checks"][0]["detail"]:
+        pass
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_store_that_cannot_be_reached_is_a_reason(make_asker: Any, unreachable_store: Store) -> None:

@@ -178,10 +178,12 @@ def test_what_a_proxy_answers_for_a_server_that_is_down_may_pass(
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         opened = open_store(StoreSettings(url=f"http://127.0.0.1:{server.server_address[1]}/otel"))
-        with pytest.raises(StoreError) as failure:
-            opened.execute("SELECT 1")
-        opened.close()
-        server.shutdown()
+        try:
+            with pytest.raises(StoreError) as failure:
+                opened.execute("SELECT 1")
+        finally:
+            opened.close()
+            server.shutdown()
     assert failure.value.retryable is is_retryable

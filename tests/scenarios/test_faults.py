@@ -248,7 +248,9 @@ def test_serve_that_comes_up_before_its_server_takes_in_what_is_sent_and_loads_i
         assert pages.get("/api/v1/incidents").status_code == 503
         sender.port = otlp
         sender.start()
+        ends_at = time.monotonic() + 60
         while sender.answers[200] < 20:
+            assert time.monotonic() < ends_at, (tmp_path / "log").read_text()
             time.sleep(0.05)
         assert "tailsight_collector_wal_backlog_bytes" in pages.get("/metrics").text
         server.start()
