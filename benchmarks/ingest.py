@@ -44,6 +44,7 @@ from benchmarks.server import (
     machine,
     measure,
     median,
+    merged,
     send,
     zipped,
 )
@@ -295,23 +296,10 @@ def measure_peer(binary: Path, sent: Payload, spans: int) -> PeerMeasurement:
 
 
 def measure_storage(sent: Payload) -> Storage:
-    """One run that sends each body once and merges all into one part.
-
-    Raises:
-        RuntimeError: when not all that was sent is in the store.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
-        Server(Path(folder) / "data", with_views=False) as server,
-    ):
-        send(server.port, sent.bodies, sent.content_type)
-        server.ask("flush")
-        merged = server.ask("optimize otel_traces")
-        server.quit()
-    if merged["traces"] != sent.distinct_items:
-        raise RuntimeError(f"sent {sent.distinct_items} spans, {merged['traces']} are in the store")
-    columns = {column: size / merged["traces"] for column, size in merged["span_bytes_by_column"].items()}
-    return Storage(merged["stored_bytes"]["otel_traces"] / merged["traces"], columns)
+    """Bytes on the disk of a span, when each body was sent once and all is one part."""
+    state = merged(sent, ["otel_traces"], with_views=False)
+    columns = {column: size / state["traces"] for column, size in state["span_bytes_by_column"].items()}
+    return Storage(state["stored_bytes"]["otel_traces"] / state["traces"], columns)
 
 
 # -- the report --------------------------------------------------------------------------------------------------------

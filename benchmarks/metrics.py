@@ -21,12 +21,10 @@ import argparse
 import json
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -39,11 +37,10 @@ from benchmarks.server import (
     WARM_UP_REQUESTS,
     Measurement,
     Payload,
-    Server,
     machine,
     measure,
     median,
-    send,
+    merged,
     zipped,
 )
 
@@ -246,17 +243,9 @@ def payload(seed: int, rounds: int) -> Payload:
 
 
 def measure_storage(sent: Payload) -> dict[str, float]:
-    """Bytes on the disk of a point, by table, when all is merged.
-
-    Raises:
-        RefusedError: when the server does not take the payload.
-    """
-    with tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder, Server(Path(folder) / "data") as server:
-        send(server.port, [*sent.warm_up, *sent.bodies], sent.content_type, sent.signal)
-        server.ask("flush")
-        merged = server.ask(f"optimize {' '.join(TABLES)}")
-        server.quit()
-    return {table: merged["stored_bytes"][table] / merged["rows"][table] for table in TABLES}
+    """Bytes on the disk of a point, by table, when all is merged."""
+    state = merged(sent, TABLES)
+    return {table: state["stored_bytes"][table] / state["rows"][table] for table in TABLES}
 
 
 # -- the report --------------------------------------------------------------------------------------------------------

@@ -362,6 +362,29 @@ def measure(
     )
 
 
+def merged(sent: Payload, tables: Sequence[str], *, with_views: bool = True) -> dict[str, Any]:
+    """What a fresh server's store holds once each body was sent once and each of these tables is one part a day.
+
+    Raises:
+        RefusedError: when the server does not take the payload.
+        RuntimeError: when not all that was sent is in the store.
+    """
+    bodies = [*sent.warm_up, *sent.bodies]
+    with (
+        tempfile.TemporaryDirectory(prefix="tailsight-bench-") as folder,
+        Server(Path(folder) / "data", with_views=with_views) as server,
+    ):
+        send(server.port, bodies, sent.content_type, sent.signal)
+        server.ask("flush")
+        state = server.ask(f"optimize {' '.join(tables)}")
+        server.quit()
+    if state[sent.signal] != len(bodies) * sent.items_a_request:
+        raise RuntimeError(
+            f"sent {len(bodies) * sent.items_a_request} of {sent.signal}, {state[sent.signal]} are stored"
+        )
+    return state
+
+
 def median(values: Iterable[float], digits: int | None = None) -> float | None:
     """The median, rounded; None of nothing."""
     found = list(values)
