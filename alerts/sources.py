@@ -369,11 +369,27 @@ class _Devices:
         return device_alerts(self._faults, context.web_url, evaluation.now, pages, context.knowledge)
 
 
+@dataclass(slots=True)
+class _Backlog:
+    """What was missed while we or the store were down, and has not come in yet."""
+
+    began: Callable[[], datetime]
+    waits: Callable[[], float | None]
+    _waited_at: datetime = _NEVER
+
+    def check(self, now: datetime) -> None:
+        """Raise where it may hide what is asked for: while much waits, and until its rest had time to come in."""
+        if (self.waits() or 0.0) > _BACKLOG_S:
+            self._waited_at = now
+        if (now - max(self.began(), self._waited_at)).total_seconds() <= _DATA_LATE_S:
+            raise _NotKnownError
+
+
 @dataclass(frozen=True, slots=True)
 class _Traffic:
     context: AlertContext
     findings: Findings
-    backlog: "_Backlog"
+    backlog: _Backlog
 
     def __call__(self, evaluation: Evaluation) -> list[Alert]:
         self.backlog.check(evaluation.now)
@@ -388,7 +404,7 @@ class _Traffic:
 class _LateData:
     context: AlertContext
     findings: Findings
-    backlog: "_Backlog"
+    backlog: _Backlog
 
     def __call__(self, evaluation: Evaluation) -> list[Alert]:
         self.backlog.check(evaluation.now)
@@ -412,22 +428,6 @@ class _LateData:
 
 def _is_late(newest: datetime | None, now: datetime) -> bool:
     return newest is not None and (now - newest).total_seconds() > _DATA_LATE_S
-
-
-@dataclass(slots=True)
-class _Backlog:
-    """What was missed while we or the store were down, and has not come in yet."""
-
-    began: Callable[[], datetime]
-    waits: Callable[[], float | None]
-    _waited_at: datetime = _NEVER
-
-    def check(self, now: datetime) -> None:
-        """Raise where it may hide what is asked for: while much waits, and until its rest had time to come in."""
-        if (self.waits() or 0.0) > _BACKLOG_S:
-            self._waited_at = now
-        if (now - max(self.began(), self._waited_at)).total_seconds() <= _DATA_LATE_S:
-            raise _NotKnownError
 
 
 @dataclass(slots=True)

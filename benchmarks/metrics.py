@@ -242,6 +242,12 @@ def payload(seed: int, rounds: int) -> Payload:
     return zipped(bodies, POINTS_A_REQUEST, signal="metrics")
 
 
+def payloads(points: int, spans: int) -> tuple[Payload, Payload]:
+    """So many points, and as many spans of `benchmarks.ingest` as a run of them takes."""
+    distinct = min(spans, ingest.DISTINCT_SPANS)
+    return payload(1, -(-points // SERIES)), ingest.payload(1, -(-distinct // ingest.SPANS_A_REQUEST))
+
+
 def measure_storage(sent: Payload) -> dict[str, float]:
     """Bytes on the disk of a point, by table, when all is merged."""
     state = merged(sent, TABLES)
@@ -328,9 +334,8 @@ def main() -> None:
     console = Console()
     runs, bare, of_spans = [], [], []
     with console.status("building requests") as status:
-        sent = payload(1, -(-points // SERIES))
         spans = SPANS_A_RUN // 10 if arguments.quick else SPANS_A_RUN
-        sent_spans = ingest.payload(1, -(-min(spans, ingest.DISTINCT_SPANS) // ingest.SPANS_A_REQUEST))
+        sent, sent_spans = payloads(points, spans)
         for run in range(count):
             status.update(f"run {run + 1} of {count}")
             runs.append(measure(sent, points))

@@ -70,7 +70,6 @@ class Loader:
         self._counted: dict[Segment, set[str]] = {}
         self._failed_loads: Counter[str] = Counter()
         self._unsynced_parts: Counter[str] = Counter()
-        self._parts_of_segment = 0
         self._has_own_window = False
         # After a crash or an error, the store may know tokens of inserts whose rows it has lost.
         self._is_store_doubtful = True
@@ -118,14 +117,14 @@ class Loader:
         contents = self._contents(segment)
         settled = self._settled.setdefault(segment, {})
         self._failed_loads.clear()
-        self._parts_of_segment, self._has_own_window = sum(settled.values()), False
+        self._has_own_window = False
         for table in SIGNAL_TABLES[segment.signal]:
             frames = [frame for frame in contents.frames if table in frame.items]
             if frames:
                 with self._telemetry.load_seconds.labels(table).time():
                     cut = pieces(segment.signal, table, frames)
                     if len(cut) > 1:
-                        self._open_window(segment.signal)
+                        self._open_window(segment)
                     for place, piece in cut:
                         # The engine reads a whole segment from its file: nothing is copied on the way.
                         is_whole = piece is frames and len(frames) == len(contents.frames) and contents.is_all_of_file
@@ -167,13 +166,13 @@ class Loader:
             self._store.load_otlp(table, payload, form=form, token=token)
         except UndecodableError as error:
             self._telemetry.load_failures.labels(segment.signal, type(error).__name__).inc()
-            self._open_window(segment.signal)
+            self._open_window(segment)
             self._failed_loads[table] += 1
             # Is it the data or the store? A store at fault fails here too, and the segment waits.
             nothing = _NOTHING[segment.encoding]
             self._store.load_otlp(table, nothing, form=form, token=f"{token}/nothing")
             exhausted = (
-                self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX or self._parts_of_segment > _LOOKING_PARTS_MAX
+                self._failed_loads[table] > _FAILED_LOADS_A_TABLE_MAX or sum(settled.values()) > _LOOKING_PARTS_MAX
             )
             halves = () if exhausted else smaller(segment.signal, table, frames)
             for name, half in zip("ab", halves, strict=False):
@@ -183,7 +182,6 @@ class Loader:
                 settled[token] = 0
             return
         settled[token] = parts = len(_days(frames))
-        self._parts_of_segment += parts
         self._unsynced_parts[segment.signal] += parts
         if self._is_first(segment, token):
             self._telemetry.loaded.labels(table).inc(sum(frame.items[table] for frame in frames))
@@ -215,7 +213,7 @@ class Loader:
             self._telemetry.quarantined.labels(table, _UNDECODABLE).inc(count)
             log.error("%s: %d items for %s are in quarantine: %s", segment.name, count, table, error)
 
-    def _open_window(self, signal: str) -> None:
+    def _open_window(self, segment: Segment) -> None:
         """Remove what was loaded before this segment, so that only its own parts need to be remembered; once for it.
 
         Raises:
@@ -225,7 +223,7 @@ class Loader:
             return
         if not self._wal.checkpoint():
             raise StoreUnavailableError("what was loaded before cannot be synced and removed from the log now")
-        self._unsynced_parts = Counter({signal: self._parts_of_segment})
+        self._unsynced_parts = Counter({segment.signal: sum(self._settled[segment].values())})
         self._has_own_window = True
 
     def _is_first(self, segment: Segment, token: str) -> bool:

@@ -47,7 +47,17 @@ class Step:
     @property
     def statements(self) -> tuple[str, ...]:
         """What there is to run."""
-        return (*self.creating, _change(self.creating[-1])) if self.is_there else self.creating
+        return (*self.creating, self.changing) if self.is_there else self.creating
+
+    @property
+    def changing(self) -> str:
+        """The statement after which a view that is there is as its CREATE says.
+
+        It is changed, not made anew: so it keeps its UUID, which is part of the deduplication tokens of what it
+        inserts, and what waits in the log of a killed process still goes in once.
+        """
+        _, _, select = self.creating[-1].partition("\nAS")
+        return f"ALTER TABLE {self.view} MODIFY QUERY{select}"
 
     @property
     def view(self) -> str | None:
@@ -130,19 +140,9 @@ def _run(store: Store, step: Step) -> None:
     is_detached = not step.is_there and step.view not in _existing_views(store)
     if is_detached:  # by somebody who was killed in `_read_anew`: it is not listed, and not made anew either
         store.execute(f"ATTACH TABLE IF NOT EXISTS {sql.identifier(step.view)}")
-        store.execute(_change(step.creating[-1]))
+        store.execute(step.changing)
     if step.is_there or is_detached:
         _read_anew(store, step.view)
-
-
-def _change(create: str) -> str:
-    """The statement after which a view that is there is as this CREATE says.
-
-    It is changed, not made anew: so it keeps its UUID, which is part of the deduplication tokens of what it inserts,
-    and what waits in the log of a killed process still goes in once.
-    """
-    head, _, select = create.partition("\nAS")
-    return f"ALTER TABLE {head.split()[6]} MODIFY QUERY{select}"
 
 
 def _read_anew(store: Store, view: str) -> None:

@@ -181,16 +181,11 @@ class Source:
         return f"{sql.identifier(self.database)}.{sql.identifier(self.table)}"
 
 
-def made_by_us(store: Store, table: str) -> bool:
+def is_ours(table: str, there: Mapping[str, bool]) -> bool:
     """Did our migrations make this table of the store's database; somebody else's is never altered, cut or dropped.
 
-    All of `tailsight_*` is ours; of the others `Store.otel_tables` tells.
+    All of `tailsight_*` is ours; of the others `there` tells, as `Store.otel_tables` answers.
     """
-    return is_ours(table, store.otel_tables())
-
-
-def is_ours(table: str, there: Mapping[str, bool]) -> bool:
-    """The same, where `Store.otel_tables` has told what is there."""
     return table.startswith("tailsight_") or there.get(table, False)
 
 

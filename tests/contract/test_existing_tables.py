@@ -28,7 +28,7 @@ from storage.otlp import ENCODINGS, Encoding
 from storage.retention import Retention, read_days
 from storage.settings import CatchUpSettings, RetentionSettings, StoreSettings, TablesSettings
 from storage.store import Store
-from storage.upstream import made_by_us, sources
+from storage.upstream import is_ours, sources
 from tests.collector.payloads import trace_request
 from tests.contract.conftest import ask_of
 from tests.contract.generations import (
@@ -552,14 +552,15 @@ def test_our_own_tables_are_no_source(store: Store) -> None:
     assert sources(store) == []
     assert store.table_prefix() == ""
     assert all(
-        made_by_us(store, table) for table in ("otel_traces", "otel_logs", "otel_metrics_sum", "tailsight_series")
+        is_ours(table, store.otel_tables())
+        for table in ("otel_traces", "otel_logs", "otel_metrics_sum", "tailsight_series")
     )
 
 
 def test_their_tables_are_not_ours_beside_ours(theirs: Store) -> None:
     assert theirs.table_prefix() == "tailsight_"
-    assert not any(made_by_us(theirs, table) for table in ("otel_traces", "otel_metrics_gauge", "otel_logs"))
-    assert made_by_us(theirs, "tailsight_otel_traces")
+    assert not any(is_ours(table, theirs.otel_tables()) for table in ("otel_traces", "otel_metrics_gauge", "otel_logs"))
+    assert is_ours("tailsight_otel_traces", theirs.otel_tables())
     assert [source.name for source in sources(theirs)] == [
         "theirs_current.otel_traces",
         "theirs_current.otel_metrics_gauge",

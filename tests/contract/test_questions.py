@@ -172,8 +172,6 @@ def test_what_a_proxy_answers_for_a_server_that_is_down_may_pass(
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_POST  # noqa: N815  # the name that http.server asks for
-
         def log_message(self, *_: object) -> None:
             pass
 

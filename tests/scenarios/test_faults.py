@@ -227,17 +227,22 @@ def test_a_server_that_goes_down_and_comes_back_gets_everything_once(tmp_path: P
     check_exactly_once(report(tmp_path / "server"), door.acknowledged)
 
 
+def serve(folder: Path, store_url: str, web: int, otlp: int) -> "subprocess.Popen[bytes]":
+    """`tailsight serve` on these ports, with its log and what it tells in a folder."""
+    doors = {"otlp_http": {"port": otlp}, "otlp_grpc": {"port": 0}, "wal": {"folder": str(folder / "wal")}}
+    document = {"store": {"url": store_url}, "web": {"port": web}, "collector": doors}
+    (folder / "tailsight.yaml").write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "tailsight", "serve", "--config", str(folder / "tailsight.yaml")]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
+    with (folder / "log").open("w") as told:
+        return subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told)
+
+
 @pytest.mark.slow
 def test_serve_that_comes_up_before_its_server_takes_in_what_is_sent_and_loads_it_once(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server")
     web, otlp = free_port(), free_port()
-    doors = {"otlp_http": {"port": otlp}, "otlp_grpc": {"port": 0}, "wal": {"folder": str(tmp_path / "wal")}}
-    document = {"store": {"url": server.url}, "web": {"port": web}, "collector": doors}
-    (tmp_path / "tailsight.yaml").write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-m", "tailsight", "serve", "--config", str(tmp_path / "tailsight.yaml")]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
-    with (tmp_path / "log").open("w") as told:
-        process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told)
+    process = serve(tmp_path, server.url, web, otlp)
     pages = httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60)
     sender = Sender()
     try:
@@ -272,20 +277,15 @@ def test_serve_that_comes_up_before_its_server_takes_in_what_is_sent_and_loads_i
 def test_serve_whose_server_refuses_it_ends_and_says_why(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server")
     server.start()
-    doors = {"otlp_http": {"port": free_port()}, "otlp_grpc": {"port": 0}, "wal": {"folder": str(tmp_path / "wal")}}
-    url = server.url.replace("secret", "another")
-    document = {"store": {"url": url}, "web": {"port": free_port()}, "collector": doors}
-    (tmp_path / "tailsight.yaml").write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-m", "tailsight", "serve", "--config", str(tmp_path / "tailsight.yaml")]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("TAILSIGHT_")}
     try:
-        ended = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60, check=False)
+        status = serve(tmp_path, server.url.replace("secret", "another"), free_port(), free_port()).wait(60)
     finally:
         server.kill()
-    assert ended.returncode == 1
-    assert "the store cannot be used" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "another" not in ended.stderr
+    told = (tmp_path / "log").read_text()
+    assert status == 1
+    assert "the store cannot be used" in told
+    assert "Traceback" not in told
+    assert "another" not in told
 
 
 def wait_for(pages: httpx.Client, path: str, status: int) -> httpx.Response:

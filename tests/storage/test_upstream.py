@@ -5,7 +5,7 @@ import pytest
 from storage.settings import IdentitySettings
 from storage.sql import views
 from storage.store import Store
-from storage.upstream import OURS, Dialect, made_by_us
+from storage.upstream import OURS, Dialect, is_ours
 
 _JSON = Dialect(json=frozenset({"Labels"}))
 _APOSTROPHE = r"Labels.values[indexOf(Labels.keys, 'it\'s')]"
@@ -55,4 +55,4 @@ def test_parameters_of_a_statement_are_left_as_they_are(name: str) -> None:
 
 
 def test_a_table_that_is_not_there_was_not_made_by_us(store: Store) -> None:
-    assert not made_by_us(store, "otel_profiles")
+    assert not is_ours("otel_profiles", store.otel_tables())
