@@ -25,7 +25,7 @@ from collector.items import Item, items_apart, request_of
 from collector.otlp import canonical
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
-from collector.wal import SIGNAL_TABLES, Contents, Frame, Segment, WriteAheadLog, read_segment
+from collector.wal import SIGNAL_TABLES, Contents, Frame, ReadMemory, Segment, WriteAheadLog, read_segment
 from storage.errors import StoreError, StoreUnavailableError, UndecodableError
 from storage.otlp import Encoding, Form
 from storage.recovery import TokenLogs, WrittenParts, forget_known_series, forget_lost_inserts
@@ -75,6 +75,7 @@ class Loader:
         self._is_store_doubtful = True
         self._written_parts = WrittenParts(store)
         self._token_logs = TokenLogs(store)
+        self._memory = ReadMemory()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._load_forever, name="wal-loader", daemon=True)
 
@@ -135,7 +136,7 @@ class Loader:
     def _contents(self, segment: Segment) -> Contents:
         size_bytes = self._wal.size_bytes(segment)
         try:
-            contents = read_segment(segment, size_bytes)
+            contents = read_segment(segment, size_bytes, self._memory)
         except FileNotFoundError:  # waiting does not bring it back, and all later ones would wait with it
             contents = Contents((), size_bytes)
         if contents.damaged_bytes and self._is_first(segment, "damaged"):

@@ -48,6 +48,7 @@ _UNKNOWN_FIELD = 15 << 3 | 2
 _VERSIONED = b"TAILWAL"
 _MAGIC, _MAGIC_3 = (bytes([_UNKNOWN_FIELD, len(_VERSIONED) + 1]) + _VERSIONED + version for version in (b"4", b"3"))
 _MARKER = b"\xf5\xfaWF"  # no UTF-8 text holds its first bytes
+_NEXT_MARKER = re.compile(re.escape(_MARKER))
 _PREFIX = struct.Struct("<BB4sII")  # field, its length, marker, length of content, CRC-32 of that length and content
 _BEFORE_MARKER_BYTES = 2
 _LENGTH = struct.Struct("<I")
@@ -149,39 +150,66 @@ class Contents:
     is_all_of_file: bool = False
 
 
-def read_segment(segment: Segment, size_bytes: int | None = None) -> Contents:
+class ReadMemory:
+    """Memory that one file after the other is read into: the kernel clears what is asked anew, which takes thrice the
+    reading."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def read(self, path: Path) -> memoryview:
+        """The bytes of a file, until the next one is read.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+        with path.open("rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > len(self._bytes):
+                self._bytes = bytearray(size_bytes)
+            data = memoryview(self._bytes)[:size_bytes]
+            filled_bytes = 0
+            while read_bytes := file.readinto(data[filled_bytes:]):
+                filled_bytes += read_bytes
+        return data[:filled_bytes]
+
+
+def read_segment(segment: Segment, size_bytes: int | None = None, memory: ReadMemory | None = None) -> Contents:
     """All whole frames of a segment, whatever lies between them.
 
     Args:
         segment: which.
         size_bytes: how much of it was acknowledged: what lies behind is not read, and what is missing is damage. None
             when that is not known, as after a crash.
+        memory: what the frames' payloads are views of; of its own when it is None.
 
     A frame that a crash cut short ends the segment; one that is damaged is left out, and the next one is found by its
     marker.
     """
-    file = segment.path.read_bytes()
+    file = (memory or ReadMemory()).read(segment.path)
     data = file[:size_bytes]
     headers: Sequence[struct.Struct] = _FRAME_HEADERS[segment.signal]
     frames = []
     whole_bytes = 0
     for magic, header in zip((_MAGIC, _MAGIC_3), headers, strict=True):
-        if data.startswith(magic):
+        if data[: len(magic)] == magic:
             headers, whole_bytes = (header,), len(magic)
             break
-    marker = data.find(_MARKER)
-    while marker >= 0:
-        start = marker - _BEFORE_MARKER_BYTES
+    marker = _NEXT_MARKER.search(data)
+    while marker is not None:
+        start = marker.start() - _BEFORE_MARKER_BYTES
         frame, end = _frame_at(data, start, segment, headers)
         if frame is not None:
             frames.append(frame)
             whole_bytes += end - start
-        marker = data.find(_MARKER, end)
+        marker = _NEXT_MARKER.search(data, end)
     damaged_bytes = max(len(data), size_bytes or 0) - whole_bytes
     return Contents(tuple(frames), damaged_bytes, is_all_of_file=not damaged_bytes and len(data) == len(file))
 
 
-def _frame_at(data: bytes, start: int, segment: Segment, headers: Sequence[struct.Struct]) -> tuple[Frame | None, int]:
+def _frame_at(
+    data: memoryview, start: int, segment: Segment, headers: Sequence[struct.Struct]
+) -> tuple[Frame | None, int]:
     """The frame that begins there, None when it is not whole, and where to look for the next; with one of `headers`."""
     tables = SIGNAL_TABLES[segment.signal]
     content_start = start + _PREFIX.size
@@ -193,7 +221,7 @@ def _frame_at(data: bytes, start: int, segment: Segment, headers: Sequence[struc
     header = next((one for one in headers if _field_bytes(one) == field_bytes), None)
     if field != _UNKNOWN_FIELD or header is None or length < header.size or end > len(data):
         return None, behind_marker
-    content = memoryview(data)[content_start:end]
+    content = data[content_start:end]
     if _checksum(content) != checksum:
         return None, behind_marker
     received_unix_ns, first_day, last_day, carried_bytes, *told = header.unpack_from(content)
