@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -117,10 +117,17 @@ class Alerting:
                     self._dispatcher.restore(kept, self._now())
                 self._is_restored = True
 
-    def _check_restored(self) -> None:
-        """Before that nobody can say that nothing fires, or that nothing is silenced."""
-        if not self._is_restored:
-            raise StoreUnavailableError("alerts and silences are not known before the store has answered once")
+    @contextlib.contextmanager
+    def _known(self) -> Iterator[None]:
+        """Hold the state still, once there is one.
+
+        Raises:
+            StoreUnavailableError: before `restore` nobody can say that nothing fires, or that nothing is silenced.
+        """
+        with self._lock:
+            if not self._is_restored:
+                raise StoreUnavailableError("alerts and silences are not known before the store has answered once")
+            yield
 
     @property
     def notifies_nobody(self) -> bool:
@@ -187,8 +194,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             return [alert for alert, _ in self._dispatcher.firing(self._now())]
 
     def alerts(self) -> list[KnownAlert]:
@@ -197,9 +203,8 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
         now = self._now()
-        with self._lock:
+        with self._known():
             firing = self._dispatcher.firing(now)
             by_routes = self._dispatcher.notification_statuses(firing, now)
             by_peers = [
@@ -231,8 +236,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             return self._dispatcher.last_delivered_at()
 
     def silences(self) -> list[Silence]:
@@ -241,8 +245,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             return sorted(self._dispatcher.silences.values(), key=lambda one: one.starts_at, reverse=True)
 
     def set_silence(self, silence: Silence) -> None:
@@ -251,8 +254,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             self._dispatcher.silences[silence.id] = silence
             self._has_changed = True
         self._save_now_or_later()
@@ -263,8 +265,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             found = self._dispatcher.silences.pop(silence_id, None) is not None
             self._has_changed = self._has_changed or found
         self._save_now_or_later()
@@ -282,8 +283,7 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`.
         """
-        self._check_restored()
-        with self._lock:
+        with self._known():
             return tuple(self._dispatcher.dead_letters)
 
     def save(self) -> None:
@@ -292,7 +292,7 @@ class Alerting:
             with self._lock:
                 if not self._has_changed:
                     return
-                self._check_restored()  # what is kept must not be lost to what is not known yet
+            with self._known():  # what is kept must not be lost to what is not known yet
                 state, self._has_changed = self._dispatcher.snapshot(self._now()), False
             try:
                 change_document(self._store, _KIND, _NAME, lambda _: state, self._now())
@@ -306,8 +306,8 @@ class Alerting:
         Raises:
             StoreUnavailableError: before `restore`: who was notified is not known, and would be notified again.
         """
-        self._check_restored()
-        self._delivered = asyncio.Event()  # one belongs to one loop
+        with self._known():
+            self._delivered = asyncio.Event()  # one belongs to one loop
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client, asyncio.TaskGroup() as sending:
             sending.create_task(self._keep_forever())
             try:

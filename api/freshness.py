@@ -1,9 +1,11 @@
 """How fresh the store's data are, asked so that a store that hangs holds nobody up."""
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 
+from storage.asking import ask_in_daemon
 from storage.errors import StoreUnavailableError
 from storage.readers import read_freshness
 from storage.store import Store
@@ -19,7 +21,6 @@ class FreshnessProbe:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._thread = ThreadPoolExecutor(1, "readiness")
         self._asked: Future[dict[str, datetime | None]] | None = None
 
     async def ask(self, now: datetime) -> dict[str, datetime | None]:
@@ -29,7 +30,7 @@ class FreshnessProbe:
             StoreError: when the store does not answer, or not in time.
         """
         if self._asked is None or self._asked.done():
-            self._asked = self._thread.submit(read_freshness, self._store, now)
+            self._asked = ask_in_daemon(partial(read_freshness, self._store, now))
         answer = asyncio.wrap_future(self._asked)
         answer.add_done_callback(lambda one: one.cancelled() or one.exception())  # where nobody waits for it any more
         try:

@@ -151,8 +151,7 @@ class Contents:
 
 
 class ReadMemory:
-    """Memory that one file after the other is read into: the kernel clears what is asked anew, which takes thrice the
-    reading."""
+    """Memory that one file after the other is read into: to have it cleared for each takes thrice the reading."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -46,6 +45,7 @@ from reports.delivery import WeeklyDelivery
 from reports.incident import incident_report
 from reports.postmortem import postmortem
 from reports.service import WeeklyReports
+from storage.asking import ask_in_daemon
 from storage.catch_up import CatchUp
 from storage.errors import StoreError, StoreUnavailableError
 from storage.gateway import Gateway
@@ -392,7 +392,7 @@ class Application:
         asyncio.get_running_loop().call_later(_STORE_AGAIN_SECONDS, self._ready.set)  # also where it hangs
         while not (self._is_store_prepared or self._stopping.is_set()):
             try:
-                await self._or_stopping(_in_daemon(self._prepare_store))
+                await self._or_stopping(asyncio.wrap_future(ask_in_daemon(self._prepare_store)))
             except StoreUnavailableError as error:
                 _say_it_waits(error)
                 self._ready.set()
@@ -536,23 +536,6 @@ def _topology_of(file: Path) -> Topology:
         return topology_from_document(yaml.safe_load(file.read_text()))
     except (OSError, yaml.YAMLError, TopologyError) as error:
         raise SettingsError(f"topology.file {file}: {error}") from None
-
-
-def _in_daemon(work: Callable[[], None]) -> "asyncio.Future[None]":
-    """Do it in a thread that no end of the process waits for: it may hang."""
-    done: Future[None] = Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, name="store", daemon=True).start()
-    return asyncio.wrap_future(done)
 
 
 def _say_it_waits(error: StoreUnavailableError) -> None:

@@ -32,6 +32,7 @@ from collector.wal import (
     SIGNAL_TABLES,
     Contents,
     Frame,
+    ReadMemory,
     Segment,
     WriteAheadLog,
     encoded_frame,
@@ -202,6 +203,18 @@ def test_what_lies_behind_the_acknowledged_part_is_not_read(tmp_path: Path) -> N
     segment = Segment(tmp_path / "traces-00000000000000000001-00000000.wal")
     segment.path.write_bytes(MAGIC + one * 2)
     assert read_segment(segment, len(MAGIC) + len(one)) == Contents((FRAME,), 0)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1))
+def test_memory_that_is_used_again_tells_of_one_segment_only(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int]
+) -> None:
+    memory = ReadMemory()
+    segment = Segment(tmp_path_factory.mktemp("again") / "traces-00000000000000000001-00000000.wal")
+    for count in counts:
+        frame = Frame(count, {"otel_traces": count + 1}, b"spans" * count)
+        segment.path.write_bytes(MAGIC + frame_bytes(frame) * count)
+        assert read_segment(segment, memory=memory) == Contents((frame,) * count, 0, is_all_of_file=True)
 
 
 @given(st.binary(max_size=300))
