@@ -119,7 +119,7 @@ class Alerting:
 
     @contextlib.contextmanager
     def _known(self) -> Iterator[None]:
-        """Hold the state still, once there is one.
+        """Hold the lock, once there is a state.
 
         Raises:
             StoreUnavailableError: before `restore` nobody can say that nothing fires, or that nothing is silenced.
@@ -287,12 +287,15 @@ class Alerting:
             return tuple(self._dispatcher.dead_letters)
 
     def save(self) -> None:
-        """Keep the state, if it has changed since the last time."""
+        """Keep the state, if it has changed since the last time.
+
+        Raises:
+            StoreError: when the store does not take it, and before `restore`.
+        """
         with self._saving:
-            with self._lock:
+            with self._known():  # what is kept must not be lost to what is not known yet
                 if not self._has_changed:
                     return
-            with self._known():  # what is kept must not be lost to what is not known yet
                 state, self._has_changed = self._dispatcher.snapshot(self._now()), False
             try:
                 change_document(self._store, _KIND, _NAME, lambda _: state, self._now())

@@ -30,7 +30,7 @@ class FreshnessProbe:
             StoreError: when the store does not answer, or not in time.
         """
         if self._asked is None or self._asked.done():
-            self._asked = ask_in_daemon(partial(read_freshness, self._store, now))
+            self._asked = ask_in_daemon(partial(read_freshness, self._store, now), "readiness")
         answer = asyncio.wrap_future(self._asked)
         answer.add_done_callback(lambda one: one.cancelled() or one.exception())  # where nobody waits for it any more
         try:

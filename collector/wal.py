@@ -54,6 +54,7 @@ _BEFORE_MARKER_BYTES = 2
 _LENGTH = struct.Struct("<I")
 _DAYS_NOT_TOLD = (0xFFFF, 0xFFFF)
 _SUFFIX = ".wal"
+_KEPT_BYTES_MAX = 64 << 20
 _GATHER_S_MAX = 0.002
 _PARTS_A_WRITE_MAX = 1024  # IOV_MAX: https://man7.org/linux/man-pages/man2/writev.2.html
 
@@ -86,7 +87,7 @@ class Frame:
     Attributes:
         received_unix_ns: when it came.
         items: its items by upstream table; only tables with any.
-        payload: its bytes; a view of its segment's, where it was read.
+        payload: its bytes; where it was read, a view of its segment's, which holds as long as `read_segment` says.
         encoding: what they are written in.
         days: the first and the last day (since 1970-01-01, UTC) that its items start in: the partitions they go to.
             None when the door did not tell.
@@ -151,26 +152,34 @@ class Contents:
 
 
 class ReadMemory:
-    """Memory that one file after the other is read into: to have it cleared for each takes thrice the reading."""
+    """Memory that one file after the other is read into: the kernel clears what is new, which takes thrice the reading.
+
+    For one thread only. A file that is larger than segments are gets memory of its own, which is not kept.
+    """
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._kept = bytearray()
 
     def read(self, path: Path) -> memoryview:
-        """The bytes of a file, until the next one is read.
+        """The bytes of a file; they hold until the next one is read.
 
         Raises:
             OSError: when it cannot be read.
         """
         with path.open("rb", buffering=0) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > len(self._bytes):
-                self._bytes = bytearray(size_bytes)
-            data = memoryview(self._bytes)[:size_bytes]
+            data = memoryview(self._room(size_bytes))[:size_bytes]
             filled_bytes = 0
             while read_bytes := file.readinto(data[filled_bytes:]):
                 filled_bytes += read_bytes
-        return data[:filled_bytes]
+        return data[:filled_bytes].toreadonly()
+
+    def _room(self, size_bytes: int) -> bytearray:
+        if size_bytes > _KEPT_BYTES_MAX:
+            return bytearray(size_bytes)
+        if size_bytes > len(self._kept):
+            self._kept = bytearray(size_bytes)
+        return self._kept
 
 
 def read_segment(segment: Segment, size_bytes: int | None = None, memory: ReadMemory | None = None) -> Contents:
@@ -180,7 +189,8 @@ def read_segment(segment: Segment, size_bytes: int | None = None, memory: ReadMe
         segment: which.
         size_bytes: how much of it was acknowledged: what lies behind is not read, and what is missing is damage. None
             when that is not known, as after a crash.
-        memory: what the frames' payloads are views of; of its own when it is None.
+        memory: what the payloads are views of, so that they hold until it is read into again. Memory of their own when
+            it is None.
 
     A frame that a crash cut short ends the segment; one that is damaged is left out, and the next one is found by its
     marker.

@@ -8,16 +8,18 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def ask_in_daemon(question: Callable[[], Answer]) -> "Future[Answer]":
-    """Ask in a thread that no end of the process waits for, as it does for those of an executor."""
-    answer: Future[Answer] = Future()
-    answer.set_running_or_notify_cancel()
+def ask_in_daemon(question: Callable[[], Answer], name: str) -> "Future[Answer]":
+    """Ask in a thread of that name, which the end of the process does not wait for, as it would for an executor's."""
+    future: Future[Answer] = Future()
+    future.set_running_or_notify_cancel()
 
     def ask() -> None:
         try:
-            answer.set_result(question())
+            answer = question()
         except BaseException as error:
-            answer.set_exception(error)
+            future.set_exception(error)
+        else:
+            future.set_result(answer)
 
-    threading.Thread(target=ask, name="store", daemon=True).start()
-    return answer
+    threading.Thread(target=ask, name=name, daemon=True).start()
+    return future

@@ -392,7 +392,7 @@ class Application:
         asyncio.get_running_loop().call_later(_STORE_AGAIN_SECONDS, self._ready.set)  # also where it hangs
         while not (self._is_store_prepared or self._stopping.is_set()):
             try:
-                await self._or_stopping(asyncio.wrap_future(ask_in_daemon(self._prepare_store)))
+                await self._or_stopping(asyncio.wrap_future(ask_in_daemon(self._prepare_store, "store")))
             except StoreUnavailableError as error:
                 _say_it_waits(error)
                 self._ready.set()

@@ -27,6 +27,7 @@ from collector import wal as wal_module
 from collector.errors import BacklogFullError, LogBusyError, LogUnavailableError
 from collector.settings import WalSettings
 from collector.telemetry import Telemetry
+from collector.wal import _KEPT_BYTES_MAX as KEPT_BYTES_MAX
 from collector.wal import _MAGIC as MAGIC
 from collector.wal import (
     SIGNAL_TABLES,
@@ -215,6 +216,21 @@ def test_memory_that_is_used_again_tells_of_one_segment_only(
         frame = Frame(count, {"otel_traces": count + 1}, b"spans" * count)
         segment.path.write_bytes(MAGIC + frame_bytes(frame) * count)
         assert read_segment(segment, memory=memory) == Contents((frame,) * count, 0, is_all_of_file=True)
+
+
+def test_memory_for_a_file_that_is_larger_than_segments_are_is_not_kept(tmp_path: Path) -> None:
+    memory = ReadMemory()
+    for size_bytes, kept_bytes in [
+        (1000, 1000),
+        (10, 1000),
+        (KEPT_BYTES_MAX + 1, 1000),
+        (KEPT_BYTES_MAX, KEPT_BYTES_MAX),
+    ]:
+        (tmp_path / "file").write_bytes(b"x" * size_bytes)
+        data = memory.read(tmp_path / "file")
+        assert (len(data), data.readonly) == (size_bytes, True)
+        assert data == b"x" * size_bytes
+        assert len(memory._kept) == kept_bytes
 
 
 @given(st.binary(max_size=300))
