@@ -542,7 +542,10 @@ def _merged(
 
 
 def _merged_points(metric: _Metric) -> dict[bytes, _MergedPoint]:
-    """The points by their attributes. The count of a histogram is that of its last bucket."""
+    """The points by their attributes, of the newest time that one of their samples tells.
+
+    The count of a histogram is that of its last bucket.
+    """
     merged: dict[bytes, _MergedPoint] = {}
     for part in metric.parts.values():
         for at, (label_set, value) in enumerate(zip(part.found, part.values, strict=True)):
@@ -551,8 +554,8 @@ def _merged_points(metric: _Metric) -> dict[bytes, _MergedPoint]:
             if point is None:
                 point = merged[attributes] = _MergedPoint()
             point.samples_count += 1
-            if part.times:
-                point.time_unix_ns = point.time_unix_ns or part.times.get(at)
+            if at in part.times:
+                point.time_unix_ns = max(point.time_unix_ns or 0, part.times[at])
             if part.role == "sum":
                 point.total = value
             elif part.role == "count":
@@ -604,6 +607,9 @@ def _parsed(line: str, *, openmetrics: bool) -> Sample:
     Raises:
         ValueError, IndexError, OverflowError: when it is no sample.
     """
+    bare_name = re.split(r"[{\s]", line, maxsplit=1)[0]
+    if bare_name and not _NAME.fullmatch(bare_name):  # the parser lets some pass, before a brace
+        raise ValueError(f"{bare_name!r} is no name of a metric")
     (metric,) = text_fd_to_metric_families([line])  # type: ignore[arg-type]  # any iterable of lines will do
     (sample,) = metric.samples
     time_ms = None if sample.timestamp is None else float(sample.timestamp) * 1e3

@@ -1,6 +1,7 @@
 """Prometheus text to OTLP the slow and obvious way: each line by the library's parser, each point by protobuf."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -30,9 +31,11 @@ def metrics_of(text: str, origin: Origin, now: int, start: int) -> tuple[dict[st
     metrics: dict[str, Any] = {}
     points: dict[tuple[str, frozenset[tuple[str, str]]], Any] = {}
     samples: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
+    told: dict[tuple[str, frozenset[tuple[str, str]]], list[int]] = {}
     seen = set()
     for line in lines:
         try:
+            assert re.match(r"\s*({|[a-zA-Z_:][a-zA-Z0-9_:]*({|\s))", line)
             ((sample,),) = (metric.samples for metric in text_fd_to_metric_families([line]))  # type: ignore[arg-type]
             value = float(sample.value)
             time = now if sample.timestamp is None else round(sample.timestamp * 1000) * 10**6
@@ -57,13 +60,26 @@ def metrics_of(text: str, origin: Origin, now: int, start: int) -> tuple[dict[st
         if metric is None:
             described = name if name in kinds else name.removesuffix("_total") if kind == "counter" else name
             metric = metrics[name] = Metric(name=name, description=helps.get(described, ""))
-        add(metric, points, kind, sample.name, labels, bound, value, time, start)
-        samples.setdefault((name, frozenset(labels.items())), []).append(f"{kind} {sample.name} {bound}".strip())
+        add(metric, points, kind, sample.name, labels, bound, value)
+        key = (name, frozenset(labels.items()))
+        samples.setdefault(key, []).append(f"{kind} {sample.name} {bound}".strip())
+        told.setdefault(key, []).extend(() if sample.timestamp is None else [time])
+    set_times(metrics, points, told, now, start)
     drop_uncounted(metrics, points, samples, dropped)
     for metric in metrics.values():
         for point in metric.histogram.data_points:
             count_buckets(point)
     return metrics, dropped
+
+
+def set_times(
+    metrics: dict[str, Any], points: dict[Any, Any], told: Mapping[Any, list[int]], now: int, start: int
+) -> None:
+    """A point is of the newest time that one of its samples tells."""
+    for key, point in points.items():
+        point.time_unix_nano = max(told[key], default=now)
+        if metrics[key[0]].WhichOneof("data") != "gauge":
+            point.start_time_unix_nano = min(start, point.time_unix_nano)
 
 
 def drop_uncounted(
@@ -120,8 +136,6 @@ def add(
     labels: dict[str, str],
     bound: str,
     value: float,
-    time: int,
-    start: int,
 ) -> None:
     """Put one sample into its point."""
     key = (metric.name, frozenset(labels.items()))
@@ -132,9 +146,7 @@ def add(
             data.is_monotonic = True
         if kind in ("counter", "histogram"):
             data.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
-        point = points[key] = data.data_points.add(time_unix_nano=time)
-        if data is not metric.gauge:
-            point.start_time_unix_nano = min(start, time)
+        point = points[key] = data.data_points.add()
         for name, text in sorted(labels.items()):
             point.attributes.add(key=name).value.string_value = text
     if kind in MERGED and sample.endswith("_sum"):

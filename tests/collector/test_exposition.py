@@ -188,6 +188,9 @@ def test_a_summary_keeps_its_quantiles() -> None:
         ("x 1 soon", "unreadable"),
         ("x 1 -5", "unreadable"),
         ("x 1 NaN", "unreadable"),
+        ("9 1", "unreadable"),
+        ("9{} 1", "unreadable"),
+        ('9{a="1"}\t1', "unreadable"),
         (f"x {'9' * 400}", "unreadable"),
         ("y 2", "duplicate"),
         ("y_created 1.7e9", "created"),
@@ -321,6 +324,16 @@ def readable(metrics: dict[str, Any]) -> dict[str, list[str]]:
         facts += [str(getattr(data, fact, "")) for fact in ("is_monotonic", "aggregation_temporality")]
         texts[name] = facts + points
     return texts
+
+
+@pytest.mark.parametrize("buckets", ['h_bucket{le="1"} 1 3', 'h_bucket{le="1"} 1'])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_histogram_is_of_the_newest_time_that_one_of_its_samples_tells(buckets: str, *, is_first: bool) -> None:
+    samples = [buckets, "h_count 1 2", "h_sum 1"]
+    text = "\n".join(["# TYPE h histogram", *(samples if is_first else samples[::-1])])
+    (metric,) = decoded(to_request(ORIGIN, read(text), {}, NOW)).values()
+    (point,) = data_points(metric)
+    assert point.time_unix_nano == (3 if buckets.endswith("3") else 2) * 1_000_000
 
 
 def recorded_texts() -> list[Any]:
