@@ -18,6 +18,7 @@ from alerts.receivers import RECEIVERS
 from alerts.routing import Route, RouteError, RouteOptions, duration_s, parse_route
 from alerts.settings_faults import explained
 from alerts.time_intervals import TimeInterval, TimeIntervalError, parse_time_interval
+from analytics.yaml_text import read_yaml, told_without_values
 
 _RESOLVE_TIMEOUT_S = 300.0
 _FIELDS = ("global", "route", "receivers", "inhibit_rules", "time_intervals", "mute_time_intervals")
@@ -46,9 +47,9 @@ def parse_config(text: str) -> AlertingConfig:
         AlertingError: with every fault, one a line, each naming its place.
     """
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
-        raise AlertingError(f"no YAML{place_of(error)}") from None
+        raise AlertingError(f"the text {told_without_values(error)}") from None
     if not isinstance(document, dict):
         raise AlertingError(f"expected a mapping with {', '.join(_FIELDS)}; found {type(document).__name__}")
     faults: list[str] = []
@@ -75,12 +76,6 @@ def parse_config(text: str) -> AlertingConfig:
     if faults:
         raise AlertingError("\n".join(faults))
     return config
-
-
-def place_of(error: yaml.YAMLError) -> str:
-    """` at line 3, column 7`: where a text stops to be YAML, without quoting it, for a secret may stand there."""
-    mark = getattr(error, "problem_mark", None)
-    return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
 _NO_ROUTE = Route("{}", 0, (), continues=False, options=RouteOptions())

@@ -23,6 +23,7 @@ from domain.window import from_rfc3339, rfc3339
 _ALERT_RETENTION = timedelta(minutes=30)  # after its end
 _LOG_RETENTION = timedelta(hours=120)  # of the notification log, as Alertmanager's data.retention
 _SILENCE_RETENTION = timedelta(hours=120)  # after their end, as the same
+_DEAD_LETTER_RETENTION = timedelta(hours=24)
 _TIMEOUT_LEAST_S = 10.0  # a route with a short interval still gives a receiver this long
 _RETRY_FIRST_S, _RETRY_FACTOR, _RETRY_MOST_S = 0.5, 1.5, 60.0
 _DEAD_LETTERS_MAX = 1000
@@ -230,7 +231,7 @@ class Dispatcher:
             explained = _explained(notification.alerts)
             self._log(log_key, pending.firing, pending.resolved, explained, now)
             self._done(group, notification.place)
-        self.dead_letters = [one for one in self.dead_letters if not _is_of(one, notification)]  # it went out after all
+        self.dead_letters = [one for one in self.dead_letters if not self._is_settled_by(one, notification, now)]
 
     def _log(
         self,
@@ -274,6 +275,19 @@ class Dispatcher:
         del self.dead_letters[:-_DEAD_LETTERS_MAX]
         self._done(group, notification.place)
 
+    def _is_settled_by(self, letter: DeadLetter, delivered: Notification, now: datetime) -> bool:
+        """It went out after all; or the same integration takes notifications again, and of its group nothing fires."""
+        if (letter.receiver, letter.place) != (delivered.receiver, delivered.place):
+            return False
+        return letter.group_key == delivered.group_key or not self._fires(letter.group_key, now)
+
+    def _fires(self, group_key: str, now: datetime) -> bool:
+        groups = [group for group in self._groups.values() if group.key == group_key]
+        return any(alert.is_firing(now) for group in groups for alert in group.alerts.values())
+
+    def _is_configured(self, letter: DeadLetter) -> bool:
+        return letter.place < len(self.config.receivers.get(letter.receiver, ()))
+
     def _pending(self, notification: Notification) -> tuple[_Group | None, _Pending | None]:
         for group in self._groups.values():
             pending = group.pending.get(notification.place)
@@ -303,6 +317,11 @@ class Dispatcher:
             del self._notification_log[key]
         for name in [name for name, silence in self.silences.items() if silence.ends_at + _SILENCE_RETENTION < now]:
             del self.silences[name]
+        self.dead_letters = [
+            one
+            for one in self.dead_letters
+            if self._is_configured(one) and now <= one.failed_at + _DEAD_LETTER_RETENTION
+        ]
         empty = [
             place
             for place, group in self._groups.items()
@@ -494,11 +513,6 @@ def _pending_words(
     if letter is not None:
         return f"not taken: {letter.error}", due
     return f"waits for its group ({'group_interval' if group.has_flushed else 'group_wait'})", due
-
-
-def _is_of(letter: DeadLetter, notification: Notification) -> bool:
-    sent_to = (notification.receiver, notification.place, notification.group_key)
-    return (letter.receiver, letter.place, letter.group_key) == sent_to
 
 
 def _merged(known: Alert, posted: Alert) -> Alert:

@@ -20,6 +20,7 @@ class IngestReport:
         refused_requests: requests answered with an error, by signal and reason.
         rejected_items: items taken out of a request, by signal and reason.
         dropped_samples: scraped samples left out, by job and reason.
+        points_without_samples: data points that are kept and became no samples, by reason.
         damaged_bytes: bytes of the log that were no whole frame.
         backlog_bytes: bytes in the log that are not loaded.
         waiting_s: age of the oldest of them; 0 when there is none.
@@ -31,6 +32,7 @@ class IngestReport:
     refused_requests: Mapping[tuple[str, str], int]
     rejected_items: Mapping[tuple[str, str], int]
     dropped_samples: Mapping[tuple[str, str], int]
+    points_without_samples: Mapping[str, int]
     damaged_bytes: int
     backlog_bytes: int
     waiting_s: float
@@ -63,6 +65,7 @@ def ingest_report(registry: CollectorRegistry) -> IngestReport:
         refused_requests=by_reason("refused_requests_total", "signal"),
         rejected_items=by_reason("rejected_items_total", "signal"),
         dropped_samples=by_reason("dropped_samples_total", "job"),
+        points_without_samples={reason: n for (reason,), n in counts("points_without_samples_total", "reason").items()},
         damaged_bytes=int(value("wal_damaged_bytes_total")),
         backlog_bytes=int(value("wal_backlog_bytes")),
         waiting_s=value("waiting_seconds"),

@@ -5,7 +5,7 @@ whether it goes on), or what may be meant so.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -257,23 +257,42 @@ def _loading(told: _Told) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """Something that did not come in, and the counter that tells of it by these labels."""
+    """Something that did not come in, and the counter that tells of it by these labels. `do` may be by reason."""
 
     name: str
     metric: str
     labels: tuple[str, ...]
     what: str
-    do: str
+    do: str | Mapping[str, str]
+
+    def advice(self, reasons: Iterable[str]) -> str:
+        """What to do about these reasons."""
+        if isinstance(self.do, str):
+            return self.do
+        return "; ".join(f"{reason}: {self.do[reason]}" for reason in dict.fromkeys(reasons) if reason in self.do)
 
 
 _COLLECTOR = "tailsight_collector_"
+# As docs/operate.md says at more length.
+_REFUSED = {
+    "backlog_full": "the log is full: see `loading` and `disk`",
+    "overloaded": "a burst passes; else send smaller batches, or raise collector.in_flight_bytes_max",
+    "log_unavailable": "look at the disk of the log; the log of the process has the error",
+    "stalled": "look at the network, and send smaller batches",
+    "disconnected": "look at the time-out of the sender",
+    "unauthenticated": "give the sender the token",
+    "undecodable": "mend the sender",
+    "unsupported": "mend the sender",
+    "too_large": "send smaller batches",
+    "internal": "a defect: the log of the process says why; please report it",
+}
 _LOSSES = (
     _Loss(
         "refused",
         _COLLECTOR + "refused_requests_total",
         ("signal", "reason"),
         "requests of senders were refused",
-        "backlog_full, overloaded and log_unavailable: look at the store and the disk. All else: mend the sender",
+        _REFUSED,
     ),
     _Loss(
         "rejected",
@@ -288,6 +307,13 @@ _LOSSES = (
         ("job", "reason"),
         "scraped samples were left out",
         "docs/sources says what each reason means; mend it at the exporter",
+    ),
+    _Loss(
+        "without samples",
+        _COLLECTOR + "points_without_samples_total",
+        ("reason",),
+        "points are kept as they came, and no samples were made of them",
+        "of deltas no rate is told: let the sender count up (cumulative sums, docs/sources/otlp.md)",
     ),
     _Loss(
         "quarantined",
@@ -319,13 +345,17 @@ _AS_IT_SHOULD_BE = {"created", "exemplar", "nan", "not_available", "sentinel"}
 
 def _lost(loss: _Loss, metrics: _Metrics, since: str) -> Check:
     counts = [
-        (of, count)
-        for of, count in metrics.counts(loss.metric, *loss.labels)
-        if of.rpartition(" ")[2] not in _AS_IT_SHOULD_BE
+        (of, count) for of, count in metrics.counts(loss.metric, *loss.labels) if _last_word(of) not in _AS_IT_SHOULD_BE
     ]
     if not counts:
         return Check(loss.name, State.FINE, f"nothing{since}")
-    return Check(loss.name, State.WARNING, f"{loss.what}{since}: {_listed(counts)}", loss.do)
+    do = loss.advice(_last_word(of) for of, _ in counts)
+    return Check(loss.name, State.WARNING, f"{loss.what}{since}: {_listed(counts)}", do)
+
+
+def _last_word(of: str) -> str:
+    """The reason, which is the last label wherever there is one."""
+    return of.rpartition(" ")[2]
 
 
 def _targets(metrics: _Metrics, now: datetime) -> Check:
@@ -337,7 +367,7 @@ def _targets(metrics: _Metrics, now: datetime) -> Check:
     ]
     if not down:
         return Check("targets", State.FINE, f"{scraped:,} are scraped, none is down")
-    do = "does the exporter run, and can it be reached from here? Of not_logged: look at the disk of the log"
+    do = "does the exporter run, and can it be reached from here? not_logged: see `loading` and `disk`"
     return Check("targets", State.TROUBLE, f"{len(down):,} of {scraped:,} down: {_some(down)}", do)
 
 
@@ -375,7 +405,7 @@ def _dead_letters(metrics: _Metrics) -> Check:
     letters = metrics.counts("tailsight_notification_dead_letters", "receiver")
     if not letters:
         return Check("notifications", State.FINE, "none is undelivered")
-    do = "the page Alerts says what each receiver answered; they go out with the next notification of their group"
+    do = "the page Alerts says what each receiver answered; what fires is told with the next flush, what is over is not"
     return Check("notifications", State.TROUBLE, f"not taken, by receiver: {_listed(letters)}", do)
 
 
@@ -500,7 +530,10 @@ def kept(store: Store, settings: Settings, *, is_full: bool = False) -> Iterator
     says = f"disk {used:.1%} full; over {allowed:.0%} the oldest days go"
     do = "keep less (store.retention), or give the store a larger disk"
     if is_full:
-        yield Check("disk", State.TROUBLE, f"{says}; none is left to go, and senders are refused", do)
+        larger = (
+            "give it a larger disk, or raise store.retention.disk_full_ratio and restart: keeping less frees nothing"
+        )
+        yield Check("disk", State.TROUBLE, f"{says}; none is left to go, and senders are refused", larger)
     elif used > allowed:
         yield Check("disk", State.WARNING, says, do)
     else:

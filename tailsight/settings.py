@@ -28,7 +28,6 @@ from pydantic import (
 )
 
 from alerts.announce import announces
-from alerts.config import place_of
 from alerts.settings import AlertsSettings
 from alerts.settings_faults import explained, models_in, type_at
 from analytics.cost.focus import FocusAccount
@@ -41,6 +40,7 @@ from analytics.jobs.explaining import AnalyzeSettings
 from analytics.knowledge import Knowledge, shipped_knowledge
 from analytics.slo_windows import periods_of
 from analytics.spikes import SpikeSettings
+from analytics.yaml_text import read_yaml, told_without_values
 from api.settings import ApiSettings, AuthSettings
 from collector.settings import CollectorSettings
 from dashboards.settings import DashboardSettings
@@ -558,13 +558,13 @@ _SERVICE_LINK = re.compile(
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(file.read_text()) or {}
+        document = read_yaml(file.read_text()) or {}
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file} is no text in UTF-8: {error}") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is no YAML{place_of(error)}") from None
+        raise SettingsError(f"{file} {told_without_values(error)}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{file} holds {type(document).__name__}; expected a mapping of settings")
     if isinstance(document.get("store"), str):
@@ -613,9 +613,9 @@ def _put(document: dict[str, Any], path: list[str], value: str) -> None:
     # secret may begin as it likes.
     is_yaml = value[:1] in ("[", "{") and _holds_more(type_at(Settings, path))
     try:
-        place[path[-1]] = yaml.safe_load(value) if is_yaml else value
+        place[path[-1]] = read_yaml(value) if is_yaml else value
     except yaml.YAMLError as error:
-        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} is no YAML{place_of(error)}") from None
+        raise SettingsError(f"{_PREFIX}{'__'.join(path).upper()} {told_without_values(error)}") from None
 
 
 def _with_token(settings: Settings) -> Settings:

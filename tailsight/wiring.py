@@ -30,6 +30,7 @@ from alerts.sources import ALERTNAMES_BY_SOURCE, AlertContext, AlertSources, Eva
 from analytics.jobs.explaining import explain_window
 from analytics.jobs.incidents import analyze
 from analytics.jobs.objectives import RecentCounts
+from analytics.yaml_text import read_yaml
 from api.app import create_api
 from api.auth import admits
 from api.context import Health, LoaderState
@@ -533,7 +534,7 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
 
 def _topology_of(file: Path) -> Topology:
     try:
-        return topology_from_document(yaml.safe_load(file.read_text()))
+        return topology_from_document(read_yaml(file.read_text()))
     except (OSError, yaml.YAMLError, TopologyError) as error:
         raise SettingsError(f"topology.file {file}: {error}") from None
 

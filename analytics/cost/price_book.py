@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from analytics.yaml_text import read_yaml
 from domain.cost import NANOUSD, Price, PriceMatch, PriceMode
 from domain.window import Window, from_rfc3339
 
@@ -129,7 +130,7 @@ def read_price_book(text: str) -> PriceBook:
         PriceBookError: naming the place.
     """
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise PriceBookError(f"no YAML: {error}") from None
     return price_book_of(document)

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from analytics.yaml_text import read_yaml
+
 _Types = type | tuple[type, ...]
 _NUMBER = (int, float)
 _TYPES: Mapping[str, tuple[_Types, str]] = {
@@ -56,7 +58,7 @@ class Document:
             KnowledgeError: when it is no mapping of names to mappings, or a field is of another type than is meant.
         """
         try:
-            document = yaml.safe_load(self.text)
+            document = read_yaml(self.text)
         except yaml.YAMLError as error:
             raise KnowledgeError(self.file, f"no YAML: {error}") from error
         entries = {} if document is None else document

@@ -6,9 +6,10 @@ from typing import Any
 import yaml
 
 from analytics.slo_documents.checks import OpenSloError, Problem
+from analytics.yaml_text import UniqueKeyLoader
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeyLoader):
     """YAML in which a time stays the text that was written: its form is for us to check."""
 
 

@@ -119,13 +119,14 @@ def losses(report: IngestReport) -> Component:
             ("requests refused", report.refused_requests),
             ("items rejected", report.rejected_items),
             ("samples left out", report.dropped_samples),
+            ("points kept, no samples", {("metrics", one): n for one, n in report.points_without_samples.items()}),
         )
         for (of, reason), count in _most_first(counts)
     ]
     return panel(
         "Not taken in",
         _table(("What", "Of", "Reason", "Count"), rows) if rows else html.P("Nothing was refused.", className="calm"),
-        note="docs/operate.md says what each reason means",
+        note="docs/operate.md and docs/sources/README.md say what each reason means",
     )
 
 

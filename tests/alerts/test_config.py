@@ -47,7 +47,8 @@ def test_every_kind_of_receiver_can_be_configured(kind: str) -> None:
         (MINIMAL + "time_intervals: [{name: x, time_intervals: [{weekdays: [funday]}]}]", "funday"),
         (MINIMAL.replace("a}", "a, routes: [{matchers: [a=b], mute_time_intervals: [x]}]}", 1), "no time interval 'x'"),
         ("- a", "expected a mapping"),
-        ("a: [", "no YAML"),
+        ("a: [", "the text is no YAML at line 1"),
+        (MINIMAL + "receivers: [{name: b}]", "the text holds the key 'receivers' twice"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_where_it_is_wrong(text: str, told: str) -> None:

@@ -222,6 +222,32 @@ def test_what_a_receiver_refuses_is_kept_as_a_dead_letter_and_tried_with_the_nex
     assert len(delivered(dispatcher, 70)) == 1
 
 
+def test_a_dead_letter_of_what_is_over_goes_once_its_receiver_takes_another_notification() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, ends_s=60, service="chat")], at(0))
+    dispatcher.failed(*dispatcher.step(at(10)), at(10), "HTTP 404", retryable=False)
+    dispatcher.post([alert(20, service="assist")], at(20))
+    assert len(delivered(dispatcher, 30)) == 1
+    assert len(dispatcher.dead_letters) == 1, "it fires still, and is to be told"
+    dispatcher.post([alert(100, service="search")], at(100))
+    assert len(delivered(dispatcher, 110)) == 1
+    assert dispatcher.dead_letters == []
+
+
+def test_a_dead_letter_goes_after_a_day_or_with_its_receiver() -> None:
+    dispatcher = Dispatcher(parse_config(CONFIG))
+    dispatcher.post([alert(0, ends_s=60, service="chat")], at(0))
+    dispatcher.failed(*dispatcher.step(at(10)), at(10), "HTTP 404", retryable=False)
+    dispatcher.step(at(86_400))
+    assert len(dispatcher.dead_letters) == 1
+    renamed = Dispatcher(parse_config(CONFIG.replace("oncall", "others")))
+    renamed.restore(dispatcher.snapshot(at(86_400)), at(86_400))
+    renamed.step(at(86_400))
+    assert renamed.dead_letters == []
+    dispatcher.step(at(86_411))
+    assert dispatcher.dead_letters == []
+
+
 def test_a_receiver_that_is_not_able_is_tried_again_and_again_with_longer_waits() -> None:
     dispatcher = Dispatcher(parse_config(CONFIG))
     dispatcher.post([alert(0, service="chat")], at(0))

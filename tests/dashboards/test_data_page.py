@@ -26,6 +26,7 @@ REPORT = IngestReport(
     refused_requests={("traces", "backlog_full"): 2},
     rejected_items={("metrics", "too_old"): 5},
     dropped_samples={("gpus", "not_finite"): 1},
+    points_without_samples={"delta": 6},
     damaged_bytes=64,
     backlog_bytes=3 << 20,
     waiting_s=75.0,
@@ -55,6 +56,7 @@ def test_every_loss_has_its_reason_and_the_largest_comes_first() -> None:
     assert "requests refused traces backlog full 2" in shown
     assert "items rejected metrics too old 5" in shown
     assert "samples left out gpus not finite 1" in shown
+    assert "points kept, no samples metrics delta 6" in shown
 
 
 def test_what_waits_is_told_with_its_age() -> None:
@@ -85,7 +87,7 @@ def test_quarantine_shows_what_was_found() -> None:
 
 
 def test_nothing_is_said_in_words() -> None:
-    empty = IngestReport({}, {}, {}, {}, {}, {}, 0, 0, 0.0)
+    empty = IngestReport({}, {}, {}, {}, {}, {}, {}, 0, 0, 0.0)
     assert "Nothing was sent here yet" in words(data.flow(empty))
     assert "Nothing was refused" in words(data.losses(empty))
     assert "Nothing came in within a day" in sources()

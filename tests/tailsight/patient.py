@@ -16,7 +16,9 @@ from typing import Any
 
 import httpx
 import yaml
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from collector.survey import DELTA
 from collector.wal import Frame
 from storage.open import read_gateway_address
 from tailsight.cli.store import opened_store
@@ -74,10 +76,10 @@ class Patient:
         """Load what was acknowledged, and end."""
         self.application.stop()
 
-    def send(self, payload: bytes) -> int:
-        """Send spans, as an SDK would; the status of the answer."""
+    def send(self, payload: bytes, signal: str = "traces") -> int:
+        """Send a request, as an SDK would; the status of the answer."""
         headers = {"content-type": "application/x-protobuf", "authorization": f"Bearer {TOKEN}"}
-        url = f"{self.application.addresses.otlp_http_url}/v1/traces"
+        url = f"{self.application.addresses.otlp_http_url}/v1/{signal}"
         return httpx.post(url, content=payload, headers=headers).status_code
 
     def looked(self, later: timedelta = timedelta()) -> Checks:
@@ -168,6 +170,15 @@ def is_well(told: Checks) -> bool:
     return all(check["state"] == "fine" for check in told.values()) and "looked" in told["analysis"]["says"]
 
 
+def delta_request(time_unix_ns: int) -> bytes:
+    """One point that tells what came since the one before."""
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="requests")
+    metric.sum.aggregation_temporality = DELTA
+    metric.sum.data_points.add(time_unix_nano=time_unix_ns, as_int=1)
+    return request.SerializeToString()
+
+
 def make_ill(patient: Patient) -> None:
     """All that can go wrong and does not keep the rest from going wrong."""
     collector, store = patient.application.collector, patient.application.store
@@ -175,6 +186,7 @@ def make_ill(patient: Patient) -> None:
     patient.receiver.usual = Answer(404)
     patient.application.alerting.post([alert(severity="page")])
     patient.send(trace_request(time.time_ns() - SIXTY_DAYS_NS))
+    patient.send(delta_request(time.time_ns()), "metrics")
     frame = Frame(time.time_ns(), {"otel_traces": 1}, b"\xff\xff is no request")
     collector._wal.append("traces", frame).result(timeout=60)  # as if the door had let it in
     collector.flush()

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from collector.answers import _REFUSALS
 from storage.errors import StoreUnavailableError
 from storage.store import Store
-from tailsight.doctor import Check, examine
+from tailsight.doctor import _REFUSED, Check, examine
 from tailsight.errors import SettingsError
 from tailsight.settings import Settings
 from tests.contract.request_rows import insert_requests
@@ -235,6 +236,7 @@ ILL = {
     "loading": "at most 0.5 s are fine; 0.0 MiB of the log wait. Loads that failed: traces QueryError ",
     "rejected": f"items were taken out of requests{SINCE}traces too_old 1$",
     "dropped": f"scraped samples were left out{SINCE}engine unreadable ",
+    "without samples": f"no samples were made of them{SINCE}delta 1$",
     "quarantined": f"in tailsight_quarantine,{SINCE}otel_traces undecodable 1$",
     "damaged": f"bytes of the log were no whole frame{SINCE}traces 29$",
     "discovery": f"told of no target{SINCE}listed broken_file 1$",
@@ -243,7 +245,7 @@ ILL = {
     "Alertmanager http://127.0.0.1:9": "took 0 of ",
     "notifications": "not taken, by receiver: oncall 1$",
 }
-WARNINGS = {"rejected", "dropped", "quarantined", "damaged", "discovery"}
+WARNINGS = {"rejected", "dropped", "without samples", "quarantined", "damaged", "discovery"}
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +298,15 @@ def test_a_full_disk_and_who_is_refused_are_told(told: dict[str, Any]) -> None:
     assert told["full"]["disk"]["state"] == "trouble"
     assert "none is left to go, and senders are refused" in told["full"]["disk"]["says"]
     assert "traces backlog_full 1" in told["full"]["refused"]["says"]
+    assert told["full"]["refused"]["do"] == "backlog_full: the log is full: see `loading` and `disk`"
+
+
+def test_for_every_reason_to_refuse_there_is_something_to_do_here_and_in_the_runbook() -> None:
+    reasons = {reason for _, reason, *_ in _REFUSALS} | {"internal", "disconnected"}
+    assert _REFUSED.keys() == reasons
+    _, table = (ROOT / "docs" / "operate.md").read_text().split("| refused for | answer |", 1)
+    first_cells = re.findall(r"^\| (`.*?) \|", table.split("\n\n", 1)[0], re.MULTILINE)
+    assert {reason for cell in first_cells for reason in re.findall(r"`(\w+)`", cell)} == reasons
 
 
 @pytest.mark.slow

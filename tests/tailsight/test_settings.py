@@ -123,6 +123,7 @@ def test_a_list_in_a_variable_is_written_as_yaml() -> None:
         ("store: {url: 'sqlite:///x'}", "store.url: 'sqlite:///x' is no store; expected chdb:///PATH"),
         ("[web]", "holds list; expected a mapping of settings"),
         ("web: {port: [", "is no YAML"),
+        ("store: chdb:///a\nstore: {retention: {}}", "holds the key 'store' twice in one mapping, at lines 1 and 2"),
     ],
 )
 def test_a_fault_is_told_with_its_key_what_was_found_and_what_is_valid(tmp_path: Path, text: str, told: str) -> None:
