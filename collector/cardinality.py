@@ -65,7 +65,16 @@ def find_excesses(store: Store, settings: CardinalitySettings, now: datetime) ->
         StoreError: when the store cannot be asked.
     """
     since = now - timedelta(seconds=settings.window_s)
-    counts = [(str(metric), int(count)) for metric, count in read_series_counts(store, since).iter_rows()]
+    return _excesses(store, settings, since, _series_counts(store, since))
+
+
+def _series_counts(store: Store, since: datetime) -> list[tuple[str, int]]:
+    return [(str(metric), int(count)) for metric, count in read_series_counts(store, since).iter_rows()]
+
+
+def _excesses(
+    store: Store, settings: CardinalitySettings, since: datetime, counts: Sequence[tuple[str, int]]
+) -> list[Excess]:
     total = sum(count for _, count in counts)
     limit = settings.series_per_metric_max
     crowded = [(metric, metric, count, limit) for metric, count in counts[:_METRICS_TOLD_MAX] if count > limit]
@@ -87,6 +96,7 @@ class CardinalityGuard:
         self._store = store
         self._settings = settings
         self._found: dict[tuple[str, str | None], Excess] = {}
+        self._crowded_metrics: Sequence[str] = ()
         self._series = Gauge(
             "tailsight_cardinality_excess_series",
             "Series of a metric (or values of a key of requests) that are too many, with the label at fault",
@@ -100,15 +110,19 @@ class CardinalityGuard:
         Raises:
             StoreError: when the store cannot be asked; what was found last stands.
         """
-        found = {(one.of, one.label): one for one in find_excesses(self._store, self._settings, now)}
+        since = now - timedelta(seconds=self._settings.window_s)
+        counts = _series_counts(self._store, since)
+        limit = self._settings.series_per_metric_max
+        found = {(one.of, one.label): one for one in _excesses(self._store, self._settings, since, counts)}
         self._tell(found)
         self._found = found
+        self._crowded_metrics = [metric for metric, count in counts if count > limit]
         return list(found.values())
 
     @property
-    def crowded_metrics(self) -> list[str]:
-        """The metrics that had too many series at the last look."""
-        return [one.of for one in self._found.values() if one.of == one.metric]
+    def crowded_metrics(self) -> Sequence[str]:
+        """All metrics that had too many series at the last look, also those that were too many to tell of."""
+        return self._crowded_metrics
 
     def _tell(self, found: Mapping[tuple[str, str | None], Excess]) -> None:
         for key, excess in found.items():

@@ -132,6 +132,17 @@ def test_an_excess_is_told_when_it_begins_and_when_it_ends(
     assert guard.crowded_metrics == []
 
 
+def test_all_crowded_metrics_are_known_though_only_some_are_told(
+    clean_store: Store, registry: CollectorRegistry
+) -> None:
+    settings = SETTINGS.model_copy(update={"series_max": 1000})
+    for number in range(12):
+        store_series(clean_store, f"m{number:02}", 11, first_id=100 * number)
+    guard = CardinalityGuard(clean_store, settings, registry)
+    assert len(guard.look(NOW)) == 10
+    assert guard.crowded_metrics == [f"m{number:02}" for number in range(12)]
+
+
 def test_of_a_crowded_metric_the_first_series_are_rolled_up_and_others_are_whole(clean_store: Store) -> None:
     store_series(clean_store, "a", 3, age_s=7200, first_id=50)
     store_series(clean_store, "a", 20)

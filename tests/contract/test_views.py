@@ -260,6 +260,33 @@ def test_samples_belong_to_the_series_of_their_labels_in_any_order(any_store: St
     ) == [("GPU-1", [1.0, 2.0], T0_S, T0_S + 15), ("GPU-2", [3.0], T0_S, T0_S)]
 
 
+@pytest.mark.parametrize(
+    ("resources", "series_count"),
+    [
+        (({"k8s.pod.name": "chat-0"}, {"k8s.pod.name": "chat-1"}), 2),
+        (({"host.name": "a"}, {"host.name": "b"}), 2),
+        (({"host.name": "a", "process.pid": 7}, {"host.name": "a", "process.pid": 8}), 2),
+        (({"host.name": "a", "os.type": "linux"}, {"os.type": "linux", "host.name": "a"}), 1),
+        (
+            (
+                {"service.instance.id": "x", "service.version": "1"},
+                {"service.instance.id": "x", "service.version": "2"},
+            ),
+            1,
+        ),
+        (({"service.instance.id": "x"}, {"service.instance.id": "y"}), 2),
+    ],
+)
+def test_senders_are_told_apart_by_their_instance_or_else_by_their_resource(
+    any_store: Store, ask: Ask, resources: tuple[Mapping[str, Any], ...], series_count: int
+) -> None:
+    for number, resource in enumerate(resources):
+        payload = metrics(gauge("queue", point(float(number))), resource={"service.name": "chat"} | resource)
+        any_store.load_otlp("otel_metrics_gauge", payload, token=f"sender-{number}")
+    assert ask("SELECT uniqExact(series_id), sum(value) FROM tailsight_samples") == [(series_count, 1.0)]
+    assert ask("SELECT count() FROM tailsight_series FINAL") == [(series_count,)]
+
+
 def test_what_a_series_is_is_told_once_a_quarter_of_an_hour_and_when_it_was_seen_each_time(
     any_store: Store, ask: Ask
 ) -> None:
