@@ -127,8 +127,14 @@ class Origin:
             labels = {**self.labels, **sample_labels}
         else:
             taken = self.labels.keys() | {"job", "instance"}
-            renamed = {f"exported_{name}" if name in taken else name: text for name, text in sample_labels.items()}
-            labels = {**renamed, **self.labels}
+            labels = {name: text for name, text in sample_labels.items() if text and name not in taken}
+            # The prefix again until the name is free, the shorter names first (Prometheus, scrape/scrape.go).
+            for name in sorted((name for name in taken & sample_labels.keys() if sample_labels[name]), key=len):
+                renamed = f"exported_{name}"
+                while renamed in labels or renamed in taken:
+                    renamed = f"exported_{renamed}"
+                labels[renamed] = sample_labels[name]
+            labels.update(self.labels)
         return {name: text for name, text in labels.items() if text}
 
 

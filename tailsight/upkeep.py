@@ -23,7 +23,7 @@ _HOURS_A_ROUND = 24
 _KNOWN_SERIES = timedelta(minutes=15)
 """How long it is remembered which series were told of: it bounds that memory, and what a lost part may hide."""
 
-_RECENT, _ALL_KEPT = timedelta(days=2), timedelta(days=35)
+_RECENT, _FAR = timedelta(days=2), timedelta(days=35)
 
 
 class Upkeep:
@@ -43,6 +43,8 @@ class Upkeep:
         self._retention = Retention(store, settings.store.retention, disk)
         self._pricing = settings.cost.to_job()
         self._looked_far_at: datetime | None = None
+        # A day less: what retention is about to drop would be settled in each round anew.
+        self._far = min(_FAR, timedelta(days=max(1, settings.store.retention.rollups_days - 1)))
         self._guard = CardinalityGuard(store, settings.collector.cardinality, registry)
         self._telemetry = UpkeepTelemetry(registry)
         # Asked when it is read: a full disk may be what keeps a look from its end.
@@ -69,7 +71,7 @@ class Upkeep:
     def _settle(self, now: datetime) -> None:
         # What comes late by days is rare, and looking for it is dear: once an hour.
         hour = now.replace(minute=0, second=0, microsecond=0)
-        reach = _RECENT if hour == self._looked_far_at else _ALL_KEPT
+        reach = min(_RECENT, self._far) if hour == self._looked_far_at else self._far
         settled = settle(self._store, now, self._pricing, reach=reach, hours_max=_HOURS_A_ROUND)
         self._telemetry.settled_hours.inc(settled)
         if settled < _HOURS_A_ROUND:  # nothing is left for the next round

@@ -26,6 +26,7 @@ LEFT JOIN
 ) AS settled USING hour
 WHERE settled.is_settled = 0
     OR (last_settled_at < {settled_before:DateTime64(6, 'UTC')}
+        AND counted.requests >= settled.requests
         AND (counted.requests > settled.requests OR counted.samples > settled.samples))
 ORDER BY hour DESC
 LIMIT {limit:UInt32}

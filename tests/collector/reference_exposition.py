@@ -1,5 +1,6 @@
 """Prometheus text to OTLP the slow and obvious way: each line by the library's parser, each point by protobuf."""
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -124,7 +125,11 @@ def reason_to_drop(sample: str, value: float, kinds: Mapping[str, str]) -> str |
 
 def point_labels(labels: Mapping[str, str], origin: Origin) -> dict[str, str]:
     taken = {*origin.labels, "job", "instance"}
-    merged = {f"exported_{name}" if name in taken else name: text for name, text in labels.items()}
+    merged = {name: text for name, text in labels.items() if text}
+    for name in sorted(merged, key=len):
+        if name in taken:
+            free = next(n for n in itertools.count(1) if "exported_" * n + name not in {*merged, *taken})
+            merged["exported_" * free + name] = merged.pop(name)
     return {name: text for name, text in {**merged, **origin.labels}.items() if text}
 
 

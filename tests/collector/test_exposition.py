@@ -108,6 +108,23 @@ def test_a_label_that_the_target_has_too_is_renamed() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("exposed", "expected"),
+    [
+        ('pod="a",exported_pod="b"', {"exported_exported_pod": "a", "exported_pod": "b"}),
+        ('exported_pod="b",pod="a"', {"exported_exported_pod": "a", "exported_pod": "b"}),
+        ('pod="a",exported_pod=""', {"exported_pod": "a"}),
+        ('pod="",exported_pod="b"', {"exported_pod": "b"}),
+    ],
+)
+def test_a_renamed_label_takes_no_others_place(exposed: str, expected: dict[str, str]) -> None:
+    text, origin = f"x{{{exposed}}} 1", Origin("dcgm", ORIGIN.url, {"pod": "exporter-x"})
+    (point,) = metrics(text, origin)["x"].gauge.data_points
+    assert labels(point) == expected | {"pod": "exporter-x"}
+    (reference,) = metrics_of(text + "\n", origin, 2, 1)[0]["x"].gauge.data_points
+    assert labels(reference) == labels(point)
+
+
 def test_an_empty_label_is_no_label() -> None:
     assert labels(metrics('x{pod="",gpu="1"} 1')["x"].gauge.data_points[0]) == {"gpu": "1"}
 

@@ -96,3 +96,25 @@ def test_series_that_are_known_are_forgotten_each_quarter_of_an_hour(
         with clean_store._client() as client:
             remembered.append(client.query("SELECT 7::UInt64 IN tailsight_series_known").result_rows[0][0])
     assert remembered == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("rollups_days", "reach_days"), [(400, 35), (14, 13), (1, 1)])
+def test_no_hour_is_settled_that_retention_is_about_to_drop(
+    clean_store: Store,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    rollups_days: int,
+    reach_days: int,
+) -> None:
+    reaches: list[timedelta] = []
+
+    def settles(*_: object, reach: timedelta, **__: object) -> int:
+        reaches.append(reach)
+        return 0
+
+    monkeypatch.setattr("tailsight.upkeep.settle", settles)
+    retention = {"rollups_days": rollups_days, "disk_full_days_min": 1}
+    upkeep = Upkeep(clean_store, Settings.model_validate({"store": {"retention": retention}}), registry)
+    upkeep.round(NOW)
+    upkeep.round(NOW)
+    assert reaches == [timedelta(days=reach_days), timedelta(days=min(2, reach_days))]

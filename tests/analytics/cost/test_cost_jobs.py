@@ -27,7 +27,7 @@ from domain.window import Window
 from simulator.fill import fill
 from simulator.run import Simulation
 from storage import cost_hours
-from storage.cost_hours import read_gpu_hours, read_request_hours, read_unsettled_hours
+from storage.cost_hours import Promised, read_gpu_hours, read_outcomes, read_request_hours, read_unsettled_hours
 from tests.api.clock import NOW
 
 START = NOW - timedelta(hours=2)
@@ -94,6 +94,26 @@ def test_late_requests_settle_an_hour_again_and_the_new_settlement_counts(fleet)
     assert after.allocation.filter(pl.col("tenant") == "latecomer")["cost_nanousd"].sum() > 0
     assert after.allocation["requests"].sum() == before.allocation["requests"].sum() + 1
     assert read_request_hours(fleet, BOTH)["requests"].sum() == after.allocation["requests"].sum()
+
+
+def test_an_hour_whose_requests_are_kept_no_longer_is_not_settled_again_for_a_late_sample(fleet):
+    settle(fleet, LATER, PRICING)
+    before = read_request_hours(fleet, BOTH).sort(pl.all()).rows()
+    assert before
+    fleet.execute("TRUNCATE TABLE tailsight_requests")
+    late = {"hour": START, "samples": 5, "rolled_up": 0}
+    overrides = {"samples": pl.UInt64, "rolled_up": pl.UInt64}
+    fleet.insert("tailsight_sample_hours", pl.DataFrame([late], schema_overrides=overrides))
+    assert settle(fleet, LATER + timedelta(minutes=20), PRICING) == 0
+    assert read_request_hours(fleet, BOTH).sort(pl.all()).rows() == before
+
+
+def test_where_no_decode_time_is_told_the_pace_is_that_after_the_first_token(clean_store):
+    request = {"time": START, "service": "chat", "is_error": False, "output_tokens": 11, "ttft_ms": 100.0}
+    requests = [request | {"latency_ms": 600.0}, request | {"latency_ms": 1600.0}]
+    clean_store.insert("tailsight_requests", pl.DataFrame(requests, schema_overrides={"output_tokens": pl.UInt32}))
+    outcomes = read_outcomes(clean_store, BOTH, {"chat": Promised(tpot_ms=100.0)})
+    assert outcomes.select("requests", "good").rows() == [(2, 1)]
 
 
 def test_a_window_is_rounded_out_to_whole_hours(fleet):
