@@ -4,9 +4,12 @@ import asyncio
 import smtplib
 import ssl
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import httpx
 
@@ -23,6 +26,9 @@ _ANSWER_MAX = 300
 _SECRET_LEAST = 8  # characters; what is shorter is no secret, and common in answers
 _SMTPS_PORT = "465"
 _ADDING = threading.Lock()
+# Of deliveries alone: whoever waits for a store that hangs takes none of them.
+_THREADS = ThreadPoolExecutor(thread_name_prefix="deliver")
+_Blocking = TypeVar("_Blocking", MailMessage, AppriseMessage)
 
 
 class DeliveryError(Exception):
@@ -62,9 +68,13 @@ async def send(message: Message, client: httpx.AsyncClient) -> None:
     if isinstance(message, HttpMessage):
         await _post(message, client)
     elif isinstance(message, MailMessage):
-        await asyncio.to_thread(_mail, message)
+        await _in_thread(_mail, message)
     else:
-        await asyncio.to_thread(_by_apprise, message)
+        await _in_thread(_by_apprise, message)
+
+
+async def _in_thread(blocking: Callable[[_Blocking], None], message: _Blocking) -> None:
+    await asyncio.get_running_loop().run_in_executor(_THREADS, blocking, message)
 
 
 async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:

@@ -1,7 +1,8 @@
 """Alerting as a service: alerts are grouped, routed, notified of, and survive a restart.
 
-State is kept in the store as one document; nothing that was taken in is forgotten. It is kept, and who was notified is
-noted, beside the sending: a store that hangs delays nobody's page. What was sent just before a kill is sent again.
+State is kept in the store as one document. It is kept, and who was notified is noted, beside the sending: a store that
+hangs delays nobody's page. What was sent just before a kill is sent again; an end in good order waits for what is being
+sent, for some seconds.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 _STEP_S = 1.0
 _TIMEOUT_S = 10.0
 _KEEP_AGAIN_S_MAX = 60.0  # after failures, each twice as long after the one before
+_LAST_SEND_S_MAX = 3.0
 _LAST_KEEP_S_MAX = 5.0
 _UNRECORDED_MAX = 1000
 _KIND, _NAME = "alerting", "state"
@@ -95,6 +97,7 @@ class Alerting:
         self._saving = threading.Lock()  # of two states at once the older must not be kept last
         self._keeping = threading.Lock()
         self._unrecorded: deque[tuple[Notification, datetime]] = deque(maxlen=_UNRECORDED_MAX)
+        self._sending: set[asyncio.Task[None]] = set()
         self._config = settings.config
         self._dispatcher = Dispatcher(self._config)
         self._feed = AlertmanagerFeed()
@@ -318,6 +321,8 @@ class Alerting:
                     self._step(client, sending)
                     await asyncio.sleep(_STEP_S)
             finally:  # as far as it can be: at the next start what was kept holds
+                if under_way := set(self._sending):
+                    await asyncio.wait(under_way, timeout=_LAST_SEND_S_MAX)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_KEEP_S_MAX):
                         await asyncio.to_thread(self._keep)
@@ -330,7 +335,9 @@ class Alerting:
             self._telemetry.firing.set(sum(alert.is_firing(now) for alert in self._dispatcher.alerts.values()))
             self._telemetry.set_dead_letters(self._dispatcher.dead_letters)
         for notification in notifications:
-            sending.create_task(self._deliver(notification, client))
+            task = sending.create_task(self._deliver(notification, client))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
         for url in self._settings.alertmanagers if documents else ():
             sending.create_task(self._push(url, documents, client))
 
@@ -364,7 +371,7 @@ class Alerting:
                 except Exception as error:
                     is_kept = False
                     log.warning("notification_not_noted receiver=%s error=%r", notification.receiver, error)
-                    self._unrecorded.append((notification, at))
+                    self._note_later(notification, at)
                     if isinstance(error, StoreUnavailableError):
                         break
         return is_kept
@@ -390,8 +397,13 @@ class Alerting:
         with self._lock:
             self._dispatcher.delivered(notification, now)
             self._has_changed = True
-        self._unrecorded.append((notification, now))
+        self._note_later(notification, now)
         self._delivered.set()
+
+    def _note_later(self, notification: Notification, at: datetime) -> None:
+        if len(self._unrecorded) == _UNRECORDED_MAX:  # the one that waits longest makes room
+            self._telemetry.unrecorded.inc()
+        self._unrecorded.append((notification, at))
 
     async def _push(self, url: str, documents: dict[str, dict[str, Any]], client: httpx.AsyncClient) -> None:
         http = self._settings.alertmanager_http_config
@@ -425,6 +437,11 @@ class _Telemetry:
             "tailsight_alertmanager_pushes",
             "Posts to each Alertmanager, by outcome",
             ["url", "outcome"],
+            registry=registry,
+        )
+        self.unrecorded = Counter(
+            "tailsight_notifications_unrecorded",
+            "Notifications that were taken and never noted with their incident: too many waited for the store",
             registry=registry,
         )
         self._dead_letters = Gauge(

@@ -169,6 +169,7 @@ def restored(
     settings: AlertsSettings,
     recorded: list[Any] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    registry: CollectorRegistry | None = None,
 ) -> Alerting:
     """Alerting as `serve` makes it, once the store has answered."""
 
@@ -176,7 +177,7 @@ def restored(
         if recorded is not None:
             recorded.append(what)
 
-    service = Alerting(store, settings, CollectorRegistry(), clock, notified=notified)
+    service = Alerting(store, settings, registry or CollectorRegistry(), clock, notified=notified)
     service.restore()
     return service
 

@@ -5,7 +5,9 @@ import html
 import json
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -336,6 +338,26 @@ def test_a_mail_is_really_sent(mailbox: Mailbox) -> None:
     global_settings = GlobalSettings(smtp_require_tls=False)
     asyncio.run(deliver(notification("email", FIRING, more=more), global_settings, httpx.AsyncClient()))
     assert "[FIRING:1] chat: time to first token" in mailbox.mails[-1]
+
+
+def test_a_mail_goes_out_while_all_threads_of_the_loop_wait_for_something_else(mailbox: Mailbox) -> None:
+    more = f"to: a@example.com, smarthost: '{mailbox.smarthost}', from: t@example.com"
+    answers = threading.Event()
+
+    async def send() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        waiting = loop.run_in_executor(None, answers.wait)  # a store that hangs
+        try:
+            async with asyncio.timeout(10):
+                global_settings = GlobalSettings(smtp_require_tls=False)
+                await deliver(notification("email", FIRING, more=more), global_settings, httpx.AsyncClient())
+        finally:
+            answers.set()
+            await waiting
+
+    asyncio.run(send())
+    assert len(mailbox.mails) == 1
 
 
 def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mailbox: Mailbox) -> None:

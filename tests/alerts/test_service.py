@@ -67,6 +67,33 @@ def test_a_receiver_is_told_once_also_after_a_restart(clean_store: Store, tmp_pa
     assert len(receiver.received) == 1
 
 
+def test_what_is_being_sent_at_an_orderly_end_is_not_sent_again(
+    clean_store: Store, tmp_path: Path, receiver: Receiver
+) -> None:
+    settings = router_settings(tmp_path, receiver)
+    receiver.usual = Answer(delay_s=1.0)  # taken at once, and told later
+    service = restored(clean_store, settings)
+    service.post([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.received))
+    runs(restored(clean_store, settings), lambda: len(receiver.received) > 1, most_s=3)
+    assert len(receiver.received) == 1
+
+
+def test_notifications_that_can_be_noted_no_more_are_counted(
+    clean_store: Store, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(service_module, "_UNRECORDED_MAX", 1)
+    registry = CollectorRegistry()
+    service = restored(clean_store, router_settings(tmp_path, receiver), registry=registry)
+    monkeypatch.setattr(service, "_notified", away)
+    service.post([alert(severity="page", service="chat"), alert(severity="page", service="assist")])
+    runs(service, lambda: len(receiver.received) == 2)
+    assert registry.get_sample_value("tailsight_notifications_unrecorded_total") == 1
+
+
 def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
     clean_store: Store, tmp_path: Path, receiver: Receiver
 ) -> None:
