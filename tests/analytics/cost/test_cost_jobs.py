@@ -28,6 +28,7 @@ from simulator.fill import fill
 from simulator.run import Simulation
 from storage import cost_hours
 from storage.cost_hours import Promised, read_gpu_hours, read_outcomes, read_request_hours, read_unsettled_hours
+from storage.errors import StoreUnavailableError
 from tests.api.clock import NOW
 
 START = NOW - timedelta(hours=2)
@@ -106,6 +107,30 @@ def test_an_hour_whose_requests_are_kept_no_longer_is_not_settled_again_for_a_la
     fleet.insert("tailsight_sample_hours", pl.DataFrame([late], schema_overrides=overrides))
     assert settle(fleet, LATER + timedelta(minutes=20), PRICING) == 0
     assert read_request_hours(fleet, BOTH).sort(pl.all()).rows() == before
+
+
+def test_a_settlement_that_is_cut_short_leaves_the_bill_as_it_was(fleet, monkeypatch):
+    settle(fleet, LATER, PRICING)
+    before = costs_of(fleet, BOTH, PRICING)
+
+    def cut_short(table, rows):
+        if table != "tailsight_request_hours":
+            raise StoreUnavailableError("away")
+        inserted(table, rows)
+
+    inserted = fleet.insert
+    late = {"time": START + timedelta(minutes=5), "service": "chat", "latency_ms": 9e3, "is_error": False}
+    fleet.insert("tailsight_requests", pl.DataFrame([late]))
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet, "insert", cut_short)
+        with pytest.raises(StoreUnavailableError):
+            settle(fleet, LATER + timedelta(minutes=20), PRICING)
+    fleet.execute("OPTIMIZE TABLE tailsight_request_hours FINAL")
+    between = costs_of(fleet, BOTH, PRICING)
+    assert (between.unsettled, between.bill.bill_usd) == (before.unsettled, before.bill.bill_usd)
+    requests = [one.allocation["requests"].sum() for one in (before, between)]
+    assert requests[1] - requests[0] in (0, 1)
+    assert settle(fleet, LATER + timedelta(minutes=25), PRICING) == 1
 
 
 def test_where_no_decode_time_is_told_the_pace_is_that_after_the_first_token(clean_store):
