@@ -17,10 +17,10 @@ import polars as pl
 
 from domain.window import Window
 from storage import sql
-from storage.errors import StoreError
+from storage.errors import StoreError, UnreadableTableError
 from storage.settings import CatchUpSettings
 from storage.store import Store
-from storage.upstream import OURS, Dialect, Source, sources
+from storage.upstream import OURS, Dialect, Source, readable_sources, sources
 
 _FILLED_BY = {"traces": ("requests",), "metrics_gauge": ("samples", "series"), "metrics_sum": ("samples", "series")}
 """By signal: the views of storage/views in place of which stands load/caught_up_*.sql."""
@@ -107,22 +107,34 @@ class CatchUp:
         self._next_round_at: datetime | None = None
         self._reach = timedelta(days=settings.history_days)
         self._tables: list[Source] = []
+        self._faults: list[UnreadableTableError] = []
         self._probe_at: datetime | None = None
 
     def step(self, now: datetime) -> CaughtUp:
         """Add what is new, and go on with the round; not much longer than the interval of the settings.
 
         Raises:
-            UnreadableTableError, StoreError: as `catch_up`.
+            UnreadableTableError: of one table, once all others were looked at.
+            StoreError: as `catch_up`.
         """
         if self._probe_at is None or now >= self._probe_at:
-            self._tables = sources(self._store)
-            self._probe_at = now + _PROBE_EVERY
+            self._probe(now)
         try:
-            return self._look(now)
+            caught_up = self._look(now)
         except StoreError:
             self._probe_at = None  # a table may have changed
             raise
+        if self._faults:
+            raise self._faults[0]
+        return caught_up
+
+    def _probe(self, now: datetime) -> None:
+        had_faults = bool(self._faults)
+        self._tables, self._faults = readable_sources(self._store)
+        self._probe_at = now + _PROBE_EVERY
+        if had_faults and not self._faults:  # rounds went by without the table that can be read now
+            self._round, self._next_round_at = None, None
+            self._reach = timedelta(days=self._settings.history_days)
 
     def history(self, now: datetime) -> Iterator[float]:
         """All of the history, newest first; yields how much of it is done, in 0 to 1.

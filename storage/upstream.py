@@ -197,9 +197,18 @@ def sources(store: Store) -> list[Source]:
     Raises:
         UnreadableTableError: when one is not there, or is not as any generation of the exporter makes it.
     """
+    found, faults = readable_sources(store)
+    if faults:
+        raise faults[0]
+    return found
+
+
+def readable_sources(store: Store) -> tuple[list[Source], list[UnreadableTableError]]:
+    """As `sources`, without those that cannot be read, and what is wrong with these."""
     there = store.otel_tables()
     ours = store.table_prefix()
-    found = []
+    found: list[Source] = []
+    faults: list[UnreadableTableError] = []
     for signal in SIGNALS:
         usual = f"otel_{signal}"
         named = store.tables.get(signal)
@@ -208,8 +217,11 @@ def sources(store: Store) -> list[Source]:
         database, _, table = (named or usual).rpartition(".")
         database = database or store.database
         if (database, table) != (store.database, ours + usual):
-            found.append(Source(signal, database, table, probe(store, signal, database, table)))
-    return found
+            try:
+                found.append(Source(signal, database, table, probe(store, signal, database, table)))
+            except UnreadableTableError as fault:
+                faults.append(fault)
+    return found, faults
 
 
 def probe(store: Store, signal: str, database: str, table: str) -> Dialect:

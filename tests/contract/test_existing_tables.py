@@ -537,6 +537,25 @@ def test_the_first_round_reads_the_history_and_what_is_new_at_each_step(theirs: 
     assert steps.step(later).is_complete
 
 
+def test_a_table_that_cannot_be_read_any_more_keeps_no_other_from_being_read(theirs: Store) -> None:
+    now = T0 + timedelta(hours=1)
+    steps = CatchUp(theirs, CatchUpSettings(history_days=0.5, late_hours=1))
+    theirs.execute("RENAME TABLE otel_metrics_sum TO whole_sum")
+    theirs.execute("CREATE TABLE otel_metrics_sum (TimeUnix DateTime64(9)) ENGINE = MergeTree ORDER BY TimeUnix")
+    try:
+        write_spans(theirs, "otel_traces", "current", _spans())
+        with pytest.raises(UnreadableTableError, match="otel_metrics_sum"):
+            steps.step(now)
+        assert _counted(theirs)[0] == 7
+    finally:
+        theirs.execute("DROP TABLE otel_metrics_sum SYNC")
+        theirs.execute("RENAME TABLE whole_sum TO otel_metrics_sum")
+    write_points(theirs, "otel_metrics_sum", "current", _points())
+    later = now + timedelta(hours=2)  # past what comes late
+    looked = [steps.step(later) for _ in range(14)]
+    assert sum(one.rows.get("theirs_current.otel_metrics_sum", 0) for one in looked) == len(_points())
+
+
 def test_all_of_the_history_is_read_in_one_go_with_word_of_how_far_it_is(theirs: Store) -> None:
     _write(theirs, "current", _spans(), _points())
     done = list(CatchUp(theirs, CatchUpSettings(history_days=0.5)).history(T0 + timedelta(hours=6)))
