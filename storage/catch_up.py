@@ -87,9 +87,8 @@ def catch_up(
     for source in sources(store) if tables is None else tables:
         for day in reversed(window.stretches(timedelta(days=1))):  # of all of a long window there is too much to tell
             for buckets in _batches(_behind(store, source, day)):
-                if time.monotonic() >= ends_at or not _has_turn(store):
+                if time.monotonic() >= ends_at or not _read(store, source, buckets):
                     return CaughtUp(rows, is_complete=False)
-                _read(store, source, buckets)
                 rows[source.name] = rows.get(source.name, 0) + max(0, int(buckets["more"].sum()))
     return CaughtUp(rows, is_complete=True)
 
@@ -200,30 +199,40 @@ def _batches(behind: pl.DataFrame) -> list[pl.DataFrame]:
     return cut if behind.height else []
 
 
-def _read(store: Store, source: Source, behind: pl.DataFrame) -> None:
-    """Add what ours lack of these 15 s, then remember how many rows there were.
+def _read(store: Store, source: Source, behind: pl.DataFrame) -> bool:
+    """Add what ours lack of these 15 s, then remember how many rows there were; False when another has the turn.
+
+    What was added before the turn was lost is there for whoever has it next: each statement adds what is missing.
 
     They were counted before they are read: rows that come between are read now, and once more when they are seen.
     """
     buckets = behind["bucket"].to_list()
     parameters = {"buckets": buckets, "start": min(buckets), "end": max(buckets) + BUCKET}
     for view in _FILLED_BY[source.signal]:
+        if not _has_turn(store):
+            return False
         store.execute(_statement(view, source, store), parameters, _STATEMENT_SETTINGS)
-    if source.signal == "traces":
-        _complete_rollup(store, parameters)
+    if source.signal == "traces" and not _complete_rollup(store, parameters):
+        return False
     read = behind.select(
         pl.lit(source.name).alias("source"), "bucket", "rows", pl.lit(datetime.now(UTC), dtype=_TIME).alias("read_at")
     )
     store.insert("tailsight_caught_up", read)
+    return True
 
 
-def _complete_rollup(store: Store, parameters: Mapping[str, Any]) -> None:
-    """Requests and their rollup are two commits: add what a crash between them left out."""
+def _complete_rollup(store: Store, parameters: Mapping[str, Any]) -> bool:
+    """Requests and their rollup are two commits: add what a crash between them left out, as long as the turn lasts."""
+    if not _has_turn(store):
+        return False
     short = store.query("rollup_behind", _BUCKETS, **parameters)["bucket"].to_list()
     if short:
         select = _select("request_rollup", OURS, store)
         statement = sql.load_statement("caught_up_request_rollup").replace("{select}", select)
+        if not _has_turn(store):  # two that add the same would add it twice
+            return False
         store.execute(statement, {**parameters, "buckets": short}, _STATEMENT_SETTINGS)
+    return True
 
 
 def _statement(view: str, source: Source, store: Store) -> str:

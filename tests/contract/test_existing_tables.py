@@ -1,6 +1,7 @@
 """Tables that somebody else's Collector fills, of each generation: every reader answers as it does on our own."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -514,6 +515,19 @@ def test_while_another_process_has_the_turn_nothing_is_added(theirs: Store) -> N
     theirs.execute("TRUNCATE TABLE tailsight_turns")
     assert catch_up(theirs, HOUR).is_complete
     assert {holder for (holder,) in ask_of(theirs)("SELECT holder FROM tailsight_turns")} != {"another"}
+
+
+@pytest.mark.parametrize("asked_before", range(1, 7))
+def test_a_turn_that_ends_between_two_statements_leaves_the_rest_to_whoever_has_the_next(
+    theirs: Store, monkeypatch: pytest.MonkeyPatch, asked_before: int
+) -> None:
+    _write(theirs, "current", _spans(), _points())
+    asked = itertools.count(1)
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.catch_up._has_turn", lambda _: next(asked) < asked_before)
+        assert not catch_up(theirs, HOUR).is_complete
+    assert catch_up(theirs, HOUR).is_complete
+    assert _counted(theirs) == (7, 7, 4, 3)
 
 
 # -- when what is looked at --------------------------------------------------------------------------------------
