@@ -44,7 +44,15 @@ def read_documents(store: Store, kind: str, names: Collection[str] | None = None
 
 
 def write_document(store: Store, kind: str, name: str, document: Any, now: datetime) -> None:
-    """Keep a JSON document in place of the last of that kind and name; None takes it away."""
+    """Keep a JSON document in place of the last of that kind and name; None takes it away.
+
+    The last one that is written stays, also where the clock was set back since the one before.
+    """
+    with _CHANGING:
+        _write(store, kind, name, document, _after(_kept(store, kind, name)[1], now))
+
+
+def _write(store: Store, kind: str, name: str, document: Any, now: datetime) -> None:
     text = "" if document is None else json.dumps(document, allow_nan=False)
     row = {"kind": kind, "name": name, "document": text, "updated_at": now.astimezone(UTC)}
     store.insert("tailsight_documents", pl.DataFrame([row], schema_overrides={"updated_at": TIME}))
@@ -60,6 +68,9 @@ def change_document(store: Store, kind: str, name: str, change: Callable[[Any], 
         known, kept_at = _kept(store, kind, name)
         changed = change(known)
         if changed != known:
-            later = now if kept_at is None else max(now, kept_at + timedelta(microseconds=1))
-            write_document(store, kind, name, changed, later)
+            _write(store, kind, name, changed, _after(kept_at, now))
     return changed
+
+
+def _after(kept_at: datetime | None, now: datetime) -> datetime:
+    return now if kept_at is None else max(now, kept_at + timedelta(microseconds=1))
