@@ -517,7 +517,7 @@ def test_while_another_process_has_the_turn_nothing_is_added(theirs: Store) -> N
     assert {holder for (holder,) in ask_of(theirs)("SELECT holder FROM tailsight_turns")} != {"another"}
 
 
-@pytest.mark.parametrize("asked_before", range(1, 7))
+@pytest.mark.parametrize("asked_before", [2, 3, 5])
 def test_a_turn_that_ends_between_two_statements_leaves_the_rest_to_whoever_has_the_next(
     theirs: Store, monkeypatch: pytest.MonkeyPatch, asked_before: int
 ) -> None:
