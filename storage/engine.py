@@ -186,6 +186,8 @@ class Engine:
         settings = self._with_schema_file(self._limited(settings))
         with self._handle(database, settings) as handle:
             if not statements.reads_input(insert.statement):
+                # Rows are streamed without parameters. As settings of the handle they end with it, as all settings do.
+                _set(handle, {f"param_{name}": text for name, text in (parameters or {}).items()})
                 return _stream(handle, insert)
             # The embedded engine has no request to take rows from; it shares our file system instead.
             with _as_file(insert.rows, self._spool) as path:
@@ -215,11 +217,7 @@ class Engine:
         handle = chdb.connect(self._connection)
         try:
             _ask(handle, f"USE {sql.identifier(database or self._database)}")
-            if settings:
-                _ask(
-                    handle,
-                    "SET " + ", ".join(f"{_known(name)} = {sql.quoted(text)}" for name, text in settings.items()),
-                )
+            _set(handle, settings)
             yield handle
         finally:
             handle.close()
@@ -232,6 +230,11 @@ class Engine:
             )
             self._reaching = of_tables, plain
         return self._reaching
+
+
+def _set(handle: Any, settings: Mapping[str, str]) -> None:
+    if settings:
+        _ask(handle, "SET " + ", ".join(f"{_known(name)} = {sql.quoted(text)}" for name, text in settings.items()))
 
 
 def _ask(

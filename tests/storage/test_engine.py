@@ -321,6 +321,26 @@ def test_rows_of_any_format_are_stored_and_counted(engine: Engine, pairs: str, i
     assert engine.run(f"SELECT * FROM {pairs} ORDER BY a").body == b"1\tx\n2\ty\n"
 
 
+def test_parameters_fill_an_insert_with_rows_and_reach_no_other_statement(engine: Engine, pairs: str) -> None:
+    insert = Insert("INSERT INTO {t:Identifier}", "JSONEachRow", b'{"a":1,"b":"x"}')
+    engine.insert(insert, parameters={"t": pairs})
+    assert engine.run("SELECT * FROM pairs").body == b"1\tx\n"
+    with pytest.raises(EngineError, match="UNKNOWN_QUERY_PARAMETER"):
+        engine.insert(insert)
+    with pytest.raises(EngineError, match="UNKNOWN_QUERY_PARAMETER"):
+        engine.run("SELECT {t:String}")
+
+
+@pytest.mark.parametrize("name", ["it's", r"a\\b", r"a\'b", "1', max_threads = '2", "`pairs`"])
+def test_a_parameter_of_an_insert_means_what_it_means_in_a_question(engine: Engine, pairs: str, name: str) -> None:
+    engine.run(f"CREATE TABLE {{t:Identifier}} AS {pairs}", parameters={"t": name})
+    try:
+        engine.insert(Insert("INSERT INTO {t:Identifier}", "CSV", b"1,x"), parameters={"t": name})
+        assert engine.run("SELECT a FROM {t:Identifier}", parameters={"t": name}).body == b"1\n"
+    finally:
+        engine.run("DROP TABLE {t:Identifier} SYNC", parameters={"t": name})
+
+
 def test_rows_can_be_changed_on_their_way_in(engine: Engine, pairs: str) -> None:
     insert = Insert(
         f"INSERT INTO {pairs} SELECT n + {{plus:UInt8}}, upper(t) FROM input('n UInt8, t String')", "CSV", b"1,x\n"

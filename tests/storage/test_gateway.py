@@ -281,6 +281,13 @@ def test_rows_come_in_every_way_there_is(owner: httpx.Client, pairs: str, insert
     assert owner.post("/", content=f"SELECT * FROM {pairs} ORDER BY a").text == "1\tx\n2\ty\n"
 
 
+def test_parameters_of_the_url_fill_an_insert_with_rows(owner: httpx.Client, pairs: str) -> None:
+    insert = b'INSERT INTO {t:Identifier} FORMAT JSONEachRow {"a":1,"b":"x"}'
+    assert owner.post("/", params={"param_t": pairs}, content=insert).status_code == 200
+    assert owner.post("/", content="SELECT * FROM pairs").text == "1\tx\n"
+    _refused(owner.post("/", content=insert), 400, 456)
+
+
 def test_the_same_deduplication_token_stores_rows_once(owner: httpx.Client) -> None:
     owner.post("/", content="TRUNCATE TABLE otel_logs").raise_for_status()
     for token in ("one", "one", "two"):
