@@ -18,6 +18,7 @@ import polars as pl
 from domain.window import Window
 from storage import sql
 from storage.errors import StoreError, UnreadableTableError
+from storage.frames import TIME
 from storage.settings import CatchUpSettings
 from storage.store import Store
 from storage.upstream import OURS, Dialect, Source, readable_sources, sources
@@ -25,9 +26,8 @@ from storage.upstream import OURS, Dialect, Source, readable_sources, sources
 _FILLED_BY = {"traces": ("requests",), "metrics_gauge": ("samples", "series"), "metrics_sum": ("samples", "series")}
 """By signal: the views of storage/views in place of which stands load/caught_up_*.sql."""
 
-_TIME = pl.Datetime("us", "UTC")
-_BEHIND = {"bucket": _TIME, "rows": pl.UInt64, "more": pl.Int64}
-_BUCKETS = {"bucket": _TIME}
+_BEHIND = {"bucket": TIME, "rows": pl.UInt64, "more": pl.Int64}
+_BUCKETS = {"bucket": TIME}
 _NOW = {"now": pl.Float64}
 _HOLDER = {"holder": pl.String}
 
@@ -215,7 +215,7 @@ def _read(store: Store, source: Source, behind: pl.DataFrame) -> bool:
     if source.signal == "traces" and not _complete_rollup(store, parameters):
         return False
     read = behind.select(
-        pl.lit(source.name).alias("source"), "bucket", "rows", pl.lit(datetime.now(UTC), dtype=_TIME).alias("read_at")
+        pl.lit(source.name).alias("source"), "bucket", "rows", pl.lit(datetime.now(UTC), dtype=TIME).alias("read_at")
     )
     store.insert("tailsight_caught_up", read)
     return True

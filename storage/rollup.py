@@ -13,14 +13,14 @@ from itertools import groupby
 import polars as pl
 
 from storage import sql
+from storage.frames import TIME
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
 _SETTLED = timedelta(minutes=2)  # what an hour's last scrapes take to come in
 _SEALED = 1 << 62  # more samples than any hour has: nothing is rolled up again
-_TIME = pl.Datetime("us", "UTC")
-_OPEN_HOURS = {"hour": _TIME, "samples_count": pl.UInt64}
+_OPEN_HOURS = {"hour": TIME, "samples_count": pl.UInt64}
 _DAYS = {"day": pl.Date}
 
 
@@ -88,6 +88,6 @@ def _write_hours(
     nothing = [0] * len(hours)
     frame = pl.DataFrame(
         {"hour": hours, "samples": samples or nothing, "rolled_up": rolled_up or nothing},
-        schema={"hour": _TIME, "samples": pl.UInt64, "rolled_up": pl.UInt64},
+        schema={"hour": TIME, "samples": pl.UInt64, "rolled_up": pl.UInt64},
     )
     store.insert("tailsight_sample_hours", frame)
