@@ -82,6 +82,11 @@ def duration_text(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.1f} s"
 
 
+def hour_of(moment: datetime) -> datetime:
+    """When the hour (UTC) began that a moment lies in."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def step_of(moment: datetime, step_s: int) -> datetime:
     """When the step began that a moment lies in; steps are counted from 1970."""
     return datetime.fromtimestamp(int(moment.timestamp()) // step_s * step_s, UTC)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from domain.window import Window
-from storage.frames import TIME, Schema, known
+from domain.window import Window, hour_of
+from storage.frames import TIME, Schema, bounds, known
 from storage.store import Store
 
 REQUEST_HOURS: Schema = {
@@ -109,35 +109,33 @@ def read_unsettled_hours(
     Of hours that were settled, only those before `settled_before`. One that holds less than it was settled from,
     because its requests are kept no longer, stays as it is.
     """
-    return store.query(
-        "unsettled_hours", UNSETTLED, start=window.start, end=window.end, limit=limit, settled_before=settled_before
-    )
+    return store.query("unsettled_hours", UNSETTLED, **bounds(window), limit=limit, settled_before=settled_before)
 
 
 def read_settled_hours(store: Store, window: Window) -> set[datetime]:
     """The hours of a window that were settled, as they may have been before more came in."""
-    return set(store.query("settled_hours", _SETTLED, start=window.start, end=window.end)["hour"])
+    return set(store.query("settled_hours", _SETTLED, **bounds(window))["hour"])
 
 
 def read_request_hours(store: Store, window: Window) -> pl.DataFrame:
     """Engine time of settled hours by whose requests it went to. Schema: `REQUEST_HOURS`."""
-    return known(store.query("request_hours", REQUEST_HOURS, start=window.start, end=window.end))
+    return known(store.query("request_hours", REQUEST_HOURS, **bounds(window)))
 
 
 def read_gpu_hours(store: Store, window: Window) -> pl.DataFrame:
     """What GPUs did in settled hours. Schema: `GPU_HOURS`."""
-    return known(store.query("gpu_hours", GPU_HOURS, start=window.start, end=window.end))
+    return known(store.query("gpu_hours", GPU_HOURS, **bounds(window)))
 
 
 def read_engine_requests(store: Store, window: Window, service: str | None = None) -> pl.DataFrame:
     """The requests of all services (or one) that began in a window. Schema: `ENGINE_REQUESTS`."""
-    frame = store.query("engine_requests", ENGINE_REQUESTS, start=window.start, end=window.end, service=service or "")
+    frame = store.query("engine_requests", ENGINE_REQUESTS, **bounds(window), service=service or "")
     return known(frame)
 
 
 def read_gpu_extents(store: Store, window: Window, metrics: Sequence[str]) -> pl.DataFrame:
     """What each GPU of a window is, and when it was first and last heard of at all. Schema: `GPU_EXTENTS`."""
-    frame = store.query("gpu_extents", GPU_EXTENTS, start=window.start, end=window.end, metrics=list(metrics))
+    frame = store.query("gpu_extents", GPU_EXTENTS, **bounds(window), metrics=list(metrics))
     return known(frame)
 
 
@@ -166,8 +164,7 @@ def read_outcomes(
     frame = store.query(
         "outcomes",
         OUTCOMES,
-        start=window.start,
-        end=window.end,
+        **bounds(window),
         services=list(promised),
         ttft_ms=[one.ttft_ms for one in promised.values()],
         latency_ms=[one.latency_ms for one in promised.values()],
@@ -205,11 +202,6 @@ def settle_hour(
         store.insert(table, told)
     row = {"hour": [hour], "requests": [requests], "samples": [samples], "settled_at": [now.astimezone(UTC)]}
     store.insert("tailsight_cost_hours", pl.DataFrame(row, schema={**UNSETTLED, "settled_at": TIME}))
-
-
-def hour_of(moment: datetime) -> datetime:
-    """The start of its hour."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def whole_hours(window: Window) -> Window:

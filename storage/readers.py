@@ -6,14 +6,14 @@ is not known is null, never empty.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import polars as pl
 
 from domain.incident import Indicator
 from domain.slo import Selection
-from domain.window import Window
+from domain.window import Window, hour_of
 from storage.frames import TIME, Schema, bounds, known
 from storage.store import Store
 
@@ -421,7 +421,7 @@ def sample_rows(samples: pl.DataFrame, step_s: int) -> pl.DataFrame:
 
 def _rolled_up_hours(store: Store, window: Window) -> list[datetime]:
     """Beginnings of the hours in the window of which the rollup by minute holds every sample."""
-    hours = store.query("rolled_up_hours", _HOURS, start=_hour_of(window.start), end=window.end)
+    hours = store.query("rolled_up_hours", _HOURS, start=hour_of(window.start), end=window.end)
     return list(hours["hour"])
 
 
@@ -434,10 +434,6 @@ def _without_hours(window: Window, hours: Collection[datetime]) -> list[Window]:
             stretches.append(Window(start, hour))
         start = hour + timedelta(hours=1)
     return [*stretches, Window(start, window.end)] if start < window.end else stretches
-
-
-def _hour_of(time: datetime) -> datetime:
-    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def read_replica_pools(store: Store, window: Window) -> pl.DataFrame:

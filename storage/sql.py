@@ -10,13 +10,14 @@ _HERE = Path(__file__).parent
 _ROWS_MAX = re.compile(r"LIMIT (\d+)\s*$")
 _UPSTREAM_NAME = re.compile(r"(?<!tailsight_)otel_(?=traces|logs|metrics)")
 _OF_SUMS = re.compile(r"^(.*?) *-- sums only$\n", re.MULTILINE)
+_PART = re.compile(r"\{([a-z_]+)\}")  # a parameter of the engine has a type, too
 _ONLY = re.compile(r"^(?P<line>.*?)\s*-- only: (?P<profile>\w+)\s*$")
 
 
 @cache
 def query(name: str) -> str:
-    """The text of `queries/NAME.sql`."""
-    return _read(_HERE / "queries" / f"{name}.sql")
+    """The text of `queries/NAME.sql`. What stands in braces without a type is the text of another one."""
+    return _PART.sub(lambda place: query(place[1]), _read(_HERE / "queries" / f"{name}.sql"))
 
 
 @cache

@@ -22,8 +22,7 @@ from analytics.cost.whatif import Curve, LatencyObjective, Today, TokenMix, What
 from domain.cost import NANOUSD, IdleCause, Use
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
-from domain.window import Window
-from storage.cost_hours import hour_of
+from domain.window import Window, hour_of
 from storage.readers import read_latency, read_requests, read_traffic
 from storage.store import Store
 

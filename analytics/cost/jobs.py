@@ -42,10 +42,9 @@ from analytics.cost.variance import Variance, alike, variance
 from domain.cost import NANOUSD, Use
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
-from domain.window import Window
+from domain.window import Window, hour_of
 from storage.cost_hours import (
     Promised,
-    hour_of,
     read_engine_requests,
     read_gpu_hours,
     read_outcomes,

@@ -1,6 +1,5 @@
 -- How many requests succeeded within their promised times, and for how many users, by the dimensions asked for. A time
--- that nobody promised (0) is kept by all; one that is promised and not known is not kept. A single token has no pace, and
--- pace is told as in slo_counts.sql.
+-- that nobody promised (0) is kept by all; one that is promised and not known is not kept. A single token has no pace.
 SELECT
     if({by_service:Bool}, requests.service, '') AS service,
     if({by_model:Bool}, requests.model, '') AS model,
@@ -11,7 +10,7 @@ SELECT
     countIf(NOT is_error
         AND (ttft_max = 0 OR ifNull(ttft_ms <= ttft_max, false))
         AND (latency_max = 0 OR latency_ms <= latency_max)
-        AND (tpot_max = 0 OR ifNull(output_tokens, 0) < 2 OR ifNull(coalesce(decode_ms, latency_ms - ttft_ms) / (output_tokens - 1) <= tpot_max, false))) AS good,
+        AND (tpot_max = 0 OR ifNull(output_tokens, 0) < 2 OR ifNull({tpot_ms} <= tpot_max, false))) AS good,
     countIf(is_error) AS errors,
     uniqExactIf(requests.user, requests.user != '') AS users
 FROM

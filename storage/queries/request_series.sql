@@ -44,7 +44,7 @@ FROM
         (
             SELECT
                 time, service, model, is_error, latency_ms, ttft_ms, input_tokens, output_tokens,
-                coalesce(decode_ms, latency_ms - ttft_ms) / (toInt64(output_tokens) - 1) AS tpot,
+                {tpot_ms} AS tpot,
                 NOT is_error AND output_tokens >= 16 AND isNotNull(tpot) AS tpot_is_known,
                 NOT is_error AND isNotNull(ttft_ms) AS ttft_is_known,
                 floor(log2(ifNull(input_tokens, 0) + 1)) AS prompt_size,

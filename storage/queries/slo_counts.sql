@@ -10,7 +10,7 @@ FROM
     SELECT
         time,
         is_error,
-        coalesce(decode_ms, latency_ms - ttft_ms) / (toInt64(output_tokens) - 1) <= {tpot_threshold_ms:Float64} AS is_paced,
+        {tpot_ms} <= {tpot_threshold_ms:Float64} AS is_paced,
         {indicator:String} != 'tpot' OR ifNull(output_tokens >= 2, false) AS has_time,
         multiIf(
             {indicator:String} = 'ttft', ttft_ms <= {threshold_ms:Float64},

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.window import Window, from_rfc3339, rfc3339, step_of
+from domain.window import Window, from_rfc3339, hour_of, rfc3339, step_of
 
 START = datetime(2026, 11, 23, 2, 41, tzinfo=UTC)
 
@@ -72,3 +72,8 @@ def test_the_stretches_of_a_window_follow_each_other_and_the_last_one_is_what_is
 def test_a_step_begins_at_or_before_the_moment_in_it() -> None:
     assert step_of(START + timedelta(seconds=44), 15) == START + timedelta(seconds=30)
     assert step_of(START + timedelta(seconds=45), 15) == START + timedelta(seconds=45)
+
+
+def test_an_hour_is_one_of_utc() -> None:
+    kathmandu = timezone(timedelta(hours=5, minutes=45))
+    assert hour_of(datetime(2026, 11, 23, 8, 26, 59, 7, tzinfo=kathmandu)) == START.replace(minute=0)

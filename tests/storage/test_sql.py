@@ -78,6 +78,14 @@ def test_a_question_is_a_file_without_its_comments() -> None:
         sql.query("no_such_question")
 
 
+@pytest.mark.parametrize("name", ["outcomes", "slo_counts", "request_series"])
+def test_time_per_output_token_is_one_formula_in_all_questions(name: str) -> None:
+    question = sql.query(name)
+    assert question.count(sql.query("tpot_ms")) == 1
+    assert question.count("decode_ms") == 1
+    assert not re.search(r"\{\w+\}", question)
+
+
 @given(text=st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_quoted_text_is_closed_by_its_own_quotes_only(text: str) -> None:
     quoted = sql.quoted(text)
