@@ -5,10 +5,10 @@ import smtplib
 import ssl
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -17,6 +17,7 @@ from alerts.notification import Notification
 from alerts.receiver_settings import GlobalSettings, TlsSettings
 from alerts.receivers import RECEIVERS
 from alerts.receivers.messages import AppriseMessage, HttpMessage, MailMessage, Message
+from storage.asking import ask_in_daemon
 
 _RETRIED = frozenset({408, 425, 429})  # and 5xx: the receiver is not able now, but may be soon
 _TIMEOUT_S = 10.0  # to connect, and for each read
@@ -26,8 +27,6 @@ _ANSWER_MAX = 300
 _SECRET_LEAST = 8  # characters; what is shorter is no secret, and common in answers
 _SMTPS_PORT = "465"
 _ADDING = threading.Lock()
-# Of deliveries alone: whoever waits for a store that hangs takes none of them.
-_THREADS = ThreadPoolExecutor(thread_name_prefix="deliver")
 _Blocking = TypeVar("_Blocking", MailMessage, AppriseMessage)
 
 
@@ -74,7 +73,8 @@ async def send(message: Message, client: httpx.AsyncClient) -> None:
 
 
 async def _in_thread(blocking: Callable[[_Blocking], None], message: _Blocking) -> None:
-    await asyncio.get_running_loop().run_in_executor(_THREADS, blocking, message)
+    """Send in a thread of its own: neither a store nor another server that hangs takes it, and no end waits for it."""
+    await asyncio.wrap_future(ask_in_daemon(partial(blocking, message), "deliver"))
 
 
 async def _post(message: HttpMessage, client: httpx.AsyncClient) -> None:

@@ -2,7 +2,7 @@
 
 State is kept in the store as one document. It is kept, and who was notified is noted, beside the sending: a store that
 hangs delays nobody's page. What was sent just before a kill is sent again; an end in good order waits for what is being
-sent, for some seconds.
+sent, for some seconds. Of what waits to be noted only the newest is held; what had to make room is counted.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ from alerts.silences import Silence
 from alerts.titles import heading
 from domain.address import shown
 from domain.alert import VALID, Alert, DeadLetter, NotificationStatus
-from domain.window import rfc3339
 from storage.documents import change_document, read_document
 from storage.errors import StoreError, StoreUnavailableError
 from storage.store import Store
@@ -42,8 +41,8 @@ log = logging.getLogger(__name__)
 _STEP_S = 1.0
 _TIMEOUT_S = 10.0
 _KEEP_AGAIN_S_MAX = 60.0  # after failures, each twice as long after the one before
-_LAST_SEND_S_MAX = 3.0
-_LAST_KEEP_S_MAX = 5.0
+_LAST_KEEP_S_MAX = 5.0  # of an end in good order, all of it
+_LAST_SEND_S_MAX = 3.0  # of that, so that some is left to keep what came of it
 _UNRECORDED_MAX = 1000
 _KIND, _NAME = "alerting", "state"
 
@@ -97,6 +96,7 @@ class Alerting:
         self._saving = threading.Lock()  # of two states at once the older must not be kept last
         self._keeping = threading.Lock()
         self._unrecorded: deque[tuple[Notification, datetime]] = deque(maxlen=_UNRECORDED_MAX)
+        self._has_told_of_unrecorded = False
         self._sending: set[asyncio.Task[None]] = set()
         self._config = settings.config
         self._dispatcher = Dispatcher(self._config)
@@ -321,11 +321,18 @@ class Alerting:
                     self._step(client, sending)
                     await asyncio.sleep(_STEP_S)
             finally:  # as far as it can be: at the next start what was kept holds
-                if under_way := set(self._sending):
-                    await asyncio.wait(under_way, timeout=_LAST_SEND_S_MAX)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_KEEP_S_MAX):
+                        await self._end_sending()
                         await asyncio.to_thread(self._keep)
+
+    async def _end_sending(self) -> None:
+        """Wait for what is being sent, and cut short what takes longer: what is kept next is what came of it."""
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=_LAST_SEND_S_MAX)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _step(self, client: httpx.AsyncClient, sending: asyncio.TaskGroup) -> None:
         now = self._now()
@@ -374,6 +381,8 @@ class Alerting:
                     self._note_later(notification, at)
                     if isinstance(error, StoreUnavailableError):
                         break
+            if is_kept:
+                self._has_told_of_unrecorded = False
         return is_kept
 
     async def _deliver(self, notification: Notification, client: httpx.AsyncClient) -> None:
@@ -401,9 +410,14 @@ class Alerting:
         self._delivered.set()
 
     def _note_later(self, notification: Notification, at: datetime) -> None:
-        if len(self._unrecorded) == _UNRECORDED_MAX:  # the one that waits longest makes room
+        with self._lock:  # the loop and the thread that keeps both come here
+            is_full = len(self._unrecorded) == _UNRECORDED_MAX
+            self._unrecorded.append((notification, at))  # where it is full, the first makes room
+        if is_full:
             self._telemetry.unrecorded.inc()
-        self._unrecorded.append((notification, at))
+            if not self._has_told_of_unrecorded:  # once, until all is noted again
+                self._has_told_of_unrecorded = True
+                log.warning("notifications_never_noted waiting_max=%d", _UNRECORDED_MAX)
 
     async def _push(self, url: str, documents: dict[str, dict[str, Any]], client: httpx.AsyncClient) -> None:
         http = self._settings.alertmanager_http_config
@@ -458,33 +472,3 @@ class _Telemetry:
         self._receivers |= counts.keys()
         for receiver in self._receivers:
             self._dead_letters.labels(receiver).set(counts[receiver])
-
-
-def known_alert_document(known: KnownAlert) -> dict[str, Any]:
-    """An alert in the fields of Alertmanager's API v2 (gettableAlert), and who was notified when."""
-    alert, suppressed = known.alert, known.suppressed
-    return {
-        "labels": dict(alert.labels),
-        "annotations": dict(alert.annotations),
-        "startsAt": rfc3339(alert.starts_at),
-        "endsAt": rfc3339(alert.ends_at),
-        "updatedAt": rfc3339(alert.updated_at),
-        "fingerprint": alert.fingerprint,
-        "receivers": [{"name": name} for name in known.receivers],
-        "status": {
-            "state": "suppressed" if suppressed else "active",
-            "silencedBy": list(suppressed.silenced_by),
-            "inhibitedBy": [dict(suppressed.inhibited_by)] if suppressed.inhibited_by is not None else [],
-        },
-        "told": [
-            {
-                "receiver": one.receiver,
-                "integration": one.integration,
-                "at": None if one.notified_at is None else rfc3339(one.notified_at),
-                "whyNot": one.why_not or None,
-                "nextAt": None if one.next_at is None else rfc3339(one.next_at),
-            }
-            for one in known.notification_statuses
-        ],
-        "generatorURL": alert.generator_url,
-    }

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from alerts.service import known_alert_document
+from alerts.service import KnownAlert
 from alerts.silences import SilenceError, new_silence, silence_document
 from api.context import Given
 from api.paging import page_after, page_items
 from api.problems import Problem, invalid_field
 from api.times import Moment
+from domain.window import rfc3339
 
 router = APIRouter(prefix="/api/v1", tags=["alerts"])
 
@@ -202,9 +203,39 @@ def list_alerts(given: Given, question: Annotated[PageQuestion, Query()]) -> dic
     limit = page_items(question.limit, given.settings)
     page, next_cursor = page_after(given.alerting.alerts(), lambda one: one.alert.fingerprint, question.cursor, limit)
     return {
-        "alerts": [known_alert_document(one) for one in page],
+        "alerts": [_alert_document(one) for one in page],
         "dead_letters_count": len(given.alerting.dead_letters()),
         "next_cursor": next_cursor,
+    }
+
+
+def _alert_document(known: KnownAlert) -> dict[str, Any]:
+    """An alert in the fields of Alertmanager's API v2 (gettableAlert), and who was notified when."""
+    alert, suppressed = known.alert, known.suppressed
+    return {
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "startsAt": rfc3339(alert.starts_at),
+        "endsAt": rfc3339(alert.ends_at),
+        "updatedAt": rfc3339(alert.updated_at),
+        "fingerprint": alert.fingerprint,
+        "receivers": [{"name": name} for name in known.receivers],
+        "status": {
+            "state": "suppressed" if suppressed else "active",
+            "silencedBy": list(suppressed.silenced_by),
+            "inhibitedBy": [dict(suppressed.inhibited_by)] if suppressed.inhibited_by is not None else [],
+        },
+        "told": [
+            {
+                "receiver": one.receiver,
+                "integration": one.integration,
+                "at": None if one.notified_at is None else rfc3339(one.notified_at),
+                "whyNot": one.why_not or None,
+                "nextAt": None if one.next_at is None else rfc3339(one.next_at),
+            }
+            for one in known.notification_statuses
+        ],
+        "generatorURL": alert.generator_url,
     }
 
 

@@ -1,4 +1,4 @@
-"""Questions to a store that may hang, asked so that they hold up nobody."""
+"""Questions to what may hang, a store or a mail server, asked so that they hold up nobody."""
 
 import threading
 from collections.abc import Callable

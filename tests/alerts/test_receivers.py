@@ -3,8 +3,11 @@
 import asyncio
 import html
 import json
+import socket
 import ssl
 import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from alerts import deliver as deliver_module
 from alerts.config import parse_config
 from alerts.decide import incident_alert
 from alerts.deliver import DeliveryError, deliver
@@ -358,6 +362,50 @@ def test_a_mail_goes_out_while_all_threads_of_the_loop_wait_for_something_else(m
 
     asyncio.run(send())
     assert len(mailbox.mails) == 1
+
+
+def test_mails_to_a_server_that_hangs_leave_a_thread_for_another(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver_module, "_TIMEOUT_S", 60.0)
+    more = "to: a@example.com, smarthost: '127.0.0.1:{}', from: t@example.com"
+
+    async def send_to(port: int) -> None:
+        given = notification("email", FIRING, more=more.format(port))
+        await deliver(given, GlobalSettings(smtp_require_tls=False), httpx.AsyncClient())
+
+    async def send(hanging: int) -> None:
+        waiting = [asyncio.create_task(send_to(hanging)) for _ in range(40)]  # an executor has 32 threads at most
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            await send_to(mailbox.server.server_address[1])
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        asyncio.run(send(silent.getsockname()[1]))
+    assert len(mailbox.mails) == 1
+
+
+def test_a_mail_server_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    hanging = """
+        import asyncio, contextlib, socket
+        from alerts import deliver
+        from alerts.receivers.messages import MailMessage
+
+        async def send(port):
+            smarthost, to = f"127.0.0.1:{port}", ("a@example.com",)
+            mail = MailMessage(smarthost, "here", "", None, False, "t@example.com", to, "", "", "")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await deliver.send(mail, None)
+
+        deliver._TIMEOUT_S = 600.0
+        silent = socket.create_server(("127.0.0.1", 0))
+        asyncio.run(send(silent.getsockname()[1]))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(hanging)], check=True, timeout=60)
 
 
 def test_a_mail_server_without_tls_is_refused_unless_clear_text_is_allowed(mailbox: Mailbox) -> None:

@@ -79,8 +79,50 @@ def test_what_is_being_sent_at_an_orderly_end_is_not_sent_again(
     assert len(receiver.received) == 1
 
 
-def test_notifications_that_can_be_noted_no_more_are_counted(
+def test_what_no_receiver_answers_at_an_orderly_end_is_cut_short_before_the_state_is_kept(
     clean_store: Store, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_LAST_SEND_S_MAX", 0.2)
+    receiver.usual = Answer(delay_s=20)
+    service = restored(clean_store, router_settings(tmp_path, receiver))
+    keep, sent_beside = service._keep, []
+
+    def keep_beside() -> bool:
+        sent_beside.append(len(service._sending))
+        return keep()
+
+    monkeypatch.setattr(service, "_keep", keep_beside)
+    service.post([alert(severity="page")])
+    assert runs(service, lambda: bool(receiver.received))
+    assert sent_beside[-1] == 0
+
+
+def test_an_orderly_end_waits_for_receivers_and_store_no_longer_than_for_the_store_alone(
+    clean_store: Store, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_LAST_SEND_S_MAX", 3600.0)
+    monkeypatch.setattr(service_module, "_LAST_KEEP_S_MAX", 0.2)
+    receiver.usual = Answer(delay_s=40)
+    service = restored(clean_store, router_settings(tmp_path, receiver))
+    service.post([alert(severity="page")])
+
+    async def run() -> None:
+        running = asyncio.create_task(service.run())
+        while not receiver.received:  # noqa: ASYNC110  # receivers are no events
+            await asyncio.sleep(0.05)
+        running.cancel()
+        _, late = await asyncio.wait({running}, timeout=5)
+        assert not late
+
+    asyncio.run(run())
+
+
+def test_notifications_that_can_be_noted_no_more_are_counted_and_told_once(
+    clean_store: Store,
+    tmp_path: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def away(*_: object) -> None:
         raise StoreUnavailableError("away")
@@ -89,9 +131,10 @@ def test_notifications_that_can_be_noted_no_more_are_counted(
     registry = CollectorRegistry()
     service = restored(clean_store, router_settings(tmp_path, receiver), registry=registry)
     monkeypatch.setattr(service, "_notified", away)
-    service.post([alert(severity="page", service="chat"), alert(severity="page", service="assist")])
-    runs(service, lambda: len(receiver.received) == 2)
-    assert registry.get_sample_value("tailsight_notifications_unrecorded_total") == 1
+    service.post([alert(severity="page", service=name) for name in ("chat", "assist", "search")])
+    runs(service, lambda: len(receiver.received) == 3)
+    assert registry.get_sample_value("tailsight_notifications_unrecorded_total") == 2
+    assert caplog.text.count("notifications_never_noted") == 1
 
 
 def test_a_cause_that_becomes_known_is_told_once_more_also_across_a_restart(
