@@ -11,6 +11,8 @@ import polars as pl
 import scipy
 from numpy.typing import NDArray
 
+from analytics.request_times import tpot_ms
+
 QUANTILES = (0.5, 0.95, 0.99)
 MEASURES = ("latency_ms", "ttft_ms", "tpot_ms")
 
@@ -87,7 +89,7 @@ def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
         a: the version that is compared with, as a rule the older one.
         b: the version that is asked about.
     """
-    parts = {name: requests.filter(pl.col("version") == name).with_columns(_tpot()) for name in (a, b)}
+    parts = {name: requests.filter(pl.col("version") == name).with_columns(tpot_ms()) for name in (a, b)}
     generator = np.random.default_rng(_SEED)
     differences = []
     for measure in MEASURES:
@@ -103,12 +105,6 @@ def compare_versions(requests: pl.DataFrame, a: str, b: str) -> Comparison:
     told = [float(mean) if isinstance(mean, int | float) else None for mean in prompts]
     errors = ErrorDifference(a_errors, a_count, b_errors, b_count, chance)
     return Comparison(tuple(differences), errors, told[0], told[1])
-
-
-def _tpot() -> pl.Expr:
-    """Time per output token after the first, where there is one."""
-    steps = pl.col("output_tokens").cast(pl.Float64) - 1
-    return pl.when(steps > 0).then(pl.col("decode_ms") / steps).alias("tpot_ms")
 
 
 def _differences(measure: str, a: Floats, b: Floats, generator: np.random.Generator) -> list[Difference]:

@@ -9,6 +9,7 @@ import polars as pl
 import scipy
 from numpy.typing import NDArray
 
+from analytics.request_times import tpot_ms
 from analytics.robust import binomial_dispersion
 from domain.entity import EntityKind
 from domain.incident import Indicator
@@ -196,15 +197,14 @@ STAGES: Mapping[str, str] = {
 def stage_split(requests: pl.DataFrame) -> pl.DataFrame:
     """Add two columns, null where unknown.
 
-    `transfer_ms` is what of the time to first token is neither queue nor prefill, `tpot_ms` the time for each further
-    token.
+    `transfer_ms` is what of the time to first token is neither queue nor prefill, `tpot_ms` the time per output token
+    of answers that were long enough.
     """
     transfer = pl.col("ttft_ms") - pl.col("queue_ms") - pl.col("prefill_ms")
-    decode = pl.coalesce("decode_ms", pl.col("latency_ms") - pl.col("ttft_ms"))
-    further = pl.col("output_tokens").cast(pl.Int64) - 1
+    told = (pl.col("output_tokens") >= _TOKENS_MIN) & ~pl.col("is_error")
     return requests.with_columns(
         transfer.clip(lower_bound=0.0).alias("transfer_ms"),
-        pl.when((further >= _TOKENS_MIN - 1) & ~pl.col("is_error")).then(decode / further).alias("tpot_ms"),
+        pl.when(told).then(tpot_ms()).alias("tpot_ms"),
     )
 
 

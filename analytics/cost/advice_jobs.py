@@ -19,6 +19,7 @@ from analytics.cost.minutes import read_demand
 from analytics.cost.price_book import shipped_prices
 from analytics.cost.step_models import Fit, fit_for, fits_table
 from analytics.cost.whatif import Curve, LatencyObjective, Today, TokenMix, WhatIf, advise, curves_of, slowdown, what_if
+from analytics.request_times import tpot_ms
 from domain.cost import NANOUSD, IdleCause, Use
 from domain.incident import Indicator
 from domain.slo import Objective, Selection
@@ -220,13 +221,10 @@ def _measured(
     fine = requests.filter(~pl.col("is_error")).drop_nulls(["input_tokens", "output_tokens"])
     if fine.is_empty():
         return None
-    steps = pl.col("output_tokens").cast(pl.Float64) - 1
-    paced = fine.filter((steps > 0) & pl.col("decode_ms").is_not_null()).select(
-        (pl.col("decode_ms") / steps).alias("ms")
-    )
+    token_ms = fine.select(tpot_ms()).to_series()
     mix = TokenMix(*(float(fine[name].mean() or 0.0) for name in ("input_tokens", "output_tokens")))  # type: ignore[arg-type]  # numbers
     peak = float(traffic["requests"].quantile(0.99) or 0.0) / 60
-    return mix, fine["ttft_ms"].quantile(percentile), paced["ms"].quantile(percentile), peak
+    return mix, fine["ttft_ms"].quantile(percentile), token_ms.quantile(percentile), peak
 
 
 def _prices(pricing: Pricing, served: _Served, fit: Fit, moment: datetime) -> dict[str, float]:

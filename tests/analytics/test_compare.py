@@ -35,6 +35,15 @@ def test_a_slower_release_is_told_from_the_one_before_it():
     assert verdicts(turned, "latency_ms")[0.5] == "faster"
 
 
+def test_time_per_token_is_known_of_an_engine_that_tells_no_decode_time():
+    told = {"ttft_ms": pl.lit(100.0), "decode_ms": pl.lit(None, pl.Float64)}
+    parts = [requests("1", 2000, 1000), requests("2", 1000, 1400, seed=2)]
+    found = compare_versions(pl.concat([part.with_columns(**told) for part in parts]), "1", "2")
+    median = next(one for one in found.differences if one.measure == "tpot_ms" and one.quantile == 0.5)
+    assert median.verdict == "slower"
+    assert median.a_ms == pytest.approx(9.0, rel=0.1)  # a second less 100 ms, over 100 tokens
+
+
 def test_equal_releases_are_rarely_called_different():
     wrong = 0
     for seed in range(40):
