@@ -17,7 +17,7 @@ import polars as pl
 
 from domain.window import Window
 from storage import sql
-from storage.errors import StoreError, UnreadableTableError
+from storage.errors import StoreError
 from storage.frames import TIME
 from storage.settings import CatchUpSettings
 from storage.store import Store
@@ -60,11 +60,13 @@ class CaughtUp:
 
     Args:
         rows: how many more rows the tables held than when they were last read, by table.
-        is_complete: nothing was left for want of time, or because another process has the turn.
+        is_complete: nothing was left for want of time, or because another process has the turn, or for a fault.
+        faults: of each table that was not read, why; it is tried again within a minute.
     """
 
     rows: dict[str, int]
     is_complete: bool
+    faults: tuple[str, ...] = ()
 
 
 def catch_up(
@@ -94,46 +96,42 @@ def catch_up(
 
 
 class CatchUp:
-    """Which stretches of event time to look at, and when: what is new each time, and by and by all that may come late.
+    """Reads each table by itself, so that one which cannot be read keeps no other waiting.
 
-    The first round goes back over the history that the settings ask for, later ones only as far as rows may be late.
+    Each minute is asked which tables there are to read, and how they are written.
     """
 
     def __init__(self, store: Store, settings: CatchUpSettings) -> None:
         self._store = store
         self._settings = settings
-        self._round: Window | None = None  # what is left of the round under way
-        self._next_round_at: datetime | None = None
-        self._reach = timedelta(days=settings.history_days)
-        self._tables: list[Source] = []
-        self._faults: list[UnreadableTableError] = []
+        self._readers: list[_TableReader] = []
+        self._faults: list[str] = []
         self._probe_at: datetime | None = None
 
     def step(self, now: datetime) -> CaughtUp:
-        """Add what is new, and go on with the round; not much longer than the interval of the settings.
+        """Of each table, add what is new, and go on with its round; not much longer than the interval of the settings.
 
         Raises:
-            UnreadableTableError: of one table, once all others were looked at.
-            StoreError: as `catch_up`.
+            StoreError: when the store does not answer, or does not say which tables there are.
         """
         if self._probe_at is None or now >= self._probe_at:
             self._probe(now)
-        try:
-            caught_up = self._look(now)
-        except StoreError:
-            self._probe_at = None  # a table may have changed
-            raise
-        if self._faults:
-            raise self._faults[0]
-        return caught_up
-
-    def _probe(self, now: datetime) -> None:
-        had_faults = bool(self._faults)
-        self._tables, self._faults = readable_sources(self._store)
-        self._probe_at = now + _PROBE_EVERY
-        if had_faults and not self._faults:  # rounds went by without the table that can be read now
-            self._round, self._next_round_at = None, None
-            self._reach = timedelta(days=self._settings.history_days)
+        rows: dict[str, int] = {}
+        is_complete = True
+        readable: list[_TableReader] = []
+        for reader in self._readers:
+            try:
+                looked = reader.look(now, self._settings.interval_s / len(self._readers))
+            except StoreError as error:
+                if error.retryable:
+                    raise
+                self._faults.append(f"reading the table {reader.source.name} failed: {error}")  # until the next probe
+                continue
+            readable.append(reader)
+            rows |= looked.rows
+            is_complete = is_complete and looked.is_complete
+        self._readers = readable
+        return CaughtUp(rows, is_complete and not self._faults, tuple(self._faults))
 
     def history(self, now: datetime) -> Iterator[float]:
         """All of the history, newest first; yields how much of it is done, in 0 to 1.
@@ -141,7 +139,7 @@ class CatchUp:
         Raises:
             UnreadableTableError, StoreError: as `catch_up`.
         """
-        start, end = now - self._reach, now + _AHEAD
+        start, end = now - timedelta(days=self._settings.history_days), now + _AHEAD
         while end > start:
             stretch = Window(max(start, end - _STRETCH), end)
             while not catch_up(self._store, stretch).is_complete:
@@ -149,12 +147,41 @@ class CatchUp:
             end = stretch.start
             yield (now + _AHEAD - end) / (now + _AHEAD - start)
 
-    def _look(self, now: datetime) -> CaughtUp:
-        live = catch_up(self._store, Window(now - _LIVE, now + _AHEAD), tables=self._tables)
+    def _probe(self, now: datetime) -> None:
+        """A table that could not be read, or is written in another way now, is read from its history on."""
+        found, faults = readable_sources(self._store)
+        known = [reader for reader in self._readers if reader.source in found]
+        read = [reader.source for reader in known]
+        self._readers = known + [_TableReader(self._store, one, self._settings) for one in found if one not in read]
+        self._faults = [str(fault) for fault in faults]
+        self._probe_at = now + _PROBE_EVERY
+
+
+class _TableReader:
+    """Which stretches of event time to look at, and when: what is new each time, and by and by all that may come late.
+
+    The first round goes back over the history that the settings ask for, later ones only as far as rows may be late.
+    """
+
+    def __init__(self, store: Store, source: Source, settings: CatchUpSettings) -> None:
+        self.source = source
+        self._store = store
+        self._settings = settings
+        self._round: Window | None = None  # what is left of the round under way
+        self._next_round_at: datetime | None = None
+        self._reach = timedelta(days=settings.history_days)
+
+    def look(self, now: datetime, seconds_max: float) -> CaughtUp:
+        """Add what is new, and as much of the round as there is time for.
+
+        Raises:
+            StoreError: as `catch_up`.
+        """
+        live = catch_up(self._store, Window(now - _LIVE, now + _AHEAD), tables=[self.source])
         stretch = self._stretch(now)
         if stretch is None:
             return live
-        further = catch_up(self._store, stretch, self._settings.interval_s, self._tables)
+        further = catch_up(self._store, stretch, seconds_max, [self.source])
         if further.is_complete:
             self._advance(stretch, now)
         rows = {name: live.rows.get(name, 0) + further.rows.get(name, 0) for name in {**live.rows, **further.rows}}

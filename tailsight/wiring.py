@@ -480,19 +480,27 @@ class Application:
     async def _catch_up_forever(self) -> None:
         settings = self._settings.store.catch_up
         work = CatchUp(self.store, settings)
+        told: tuple[str, ...] = ()
         while True:
             began = time.monotonic()
             try:
                 done = await asyncio.to_thread(work.step, _now())
-            except Exception:
+            except Exception as error:
                 # What was not added is still behind, so the next look adds it.
-                log.exception("catching_up_failed")
-                self._catching_up.looks.labels("failed").inc()
+                faults = (str(error),)
+                if faults != told:
+                    log.exception("catching_up_failed")
             else:
-                self._catching_up.looks.labels("done").inc()
-                self._catching_up.last_success.set(time.time())
+                faults = done.faults
+                for fault in faults:
+                    if fault not in told:
+                        log.error("catching_up_failed: %s", fault)
                 for table, rows in done.rows.items():
                     self._catching_up.rows.labels(table).inc(rows)
+            self._catching_up.looks.labels("failed" if faults else "done").inc()
+            if not faults:
+                self._catching_up.last_success.set(time.time())
+            told = faults
             await asyncio.sleep(max(0.0, settings.interval_s - (time.monotonic() - began)))
 
 

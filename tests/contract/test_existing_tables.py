@@ -558,16 +558,42 @@ def test_a_table_that_cannot_be_read_any_more_keeps_no_other_from_being_read(the
     theirs.execute("CREATE TABLE otel_metrics_sum (TimeUnix DateTime64(9)) ENGINE = MergeTree ORDER BY TimeUnix")
     try:
         write_spans(theirs, "otel_traces", "current", _spans())
-        with pytest.raises(UnreadableTableError, match="otel_metrics_sum"):
-            steps.step(now)
+        looked = steps.step(now)
+        (fault,) = looked.faults
+        assert "otel_metrics_sum" in fault
+        assert looked.rows == {"theirs_current.otel_traces": len(_spans())}
+        assert not looked.is_complete
         assert _counted(theirs)[0] == 7
     finally:
         theirs.execute("DROP TABLE otel_metrics_sum SYNC")
         theirs.execute("RENAME TABLE whole_sum TO otel_metrics_sum")
     write_points(theirs, "otel_metrics_sum", "current", _points())
     later = now + timedelta(hours=2)  # past what comes late
-    looked = [steps.step(later) for _ in range(14)]
-    assert sum(one.rows.get("theirs_current.otel_metrics_sum", 0) for one in looked) == len(_points())
+    looks = [steps.step(later) for _ in range(14)]
+    assert sum(one.rows.get("theirs_current.otel_metrics_sum", 0) for one in looks) == len(_points())
+    assert looks[-1].is_complete
+
+
+def test_a_table_whose_reading_fails_keeps_no_other_from_being_read(theirs: Store) -> None:
+    now = T0 + timedelta(minutes=5)
+    steps = CatchUp(theirs, CatchUpSettings(history_days=0.5, late_hours=1))
+    _write(theirs, "current", _spans(), _points())
+    theirs.execute("RENAME TABLE otel_traces TO whole_traces")
+    theirs.execute(
+        "CREATE VIEW otel_traces AS SELECT * FROM whole_traces WHERE throwIf(Duration > 0, 'a shard is away') = 0"
+    )
+    try:
+        (fault,) = steps.step(now).faults
+        assert "theirs_current.otel_traces" in fault
+        assert "a shard is away" in fault
+        assert steps.step(now + timedelta(seconds=2)).faults == (fault,), "and it is not asked again at once"
+        assert _counted(theirs)[0] == 0
+        assert _counted(theirs)[2:] == (4, 3)
+    finally:
+        theirs.execute("DROP VIEW otel_traces SYNC")
+        theirs.execute("RENAME TABLE whole_traces TO otel_traces")
+    assert steps.step(now + timedelta(minutes=1)).faults == ()
+    assert _counted(theirs) == (7, 7, 4, 3)
 
 
 def test_all_of_the_history_is_read_in_one_go_with_word_of_how_far_it_is(theirs: Store) -> None:
