@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import metrics
+from benchmarks import ingest, metrics
 from benchmarks.server import ROOT, Payload, machine, measure, median
 
 
@@ -96,10 +96,10 @@ def main() -> None:
     found: dict[str, list[Pair]] = {"points": [], "spans": []}
     try:
         with checked_out(arguments.revision) as tree, console.status("building requests") as status:
-            points, spans = metrics.payloads(arguments.points, metrics.SPANS_A_RUN)
+            points, spans = metrics.payloads(arguments.points, ingest.SPANS_A_RUN)
             for number in range(arguments.pairs):
                 status.update(f"pair {number + 1} of {arguments.pairs}")
-                for what, sent, items in (("points", points, arguments.points), ("spans", spans, metrics.SPANS_A_RUN)):
+                for what, sent, items in (("points", points, arguments.points), ("spans", spans, ingest.SPANS_A_RUN)):
                     found[what].append(measure_pair(sent, items, tree, earlier_first=number % 2 == 1))
     except subprocess.CalledProcessError:
         sys.exit(f"git could not check out {arguments.revision}: see above; a shallow clone has no earlier commits")

@@ -45,7 +45,6 @@ from benchmarks.server import (
 )
 
 POINTS_A_REQUEST = 5_000
-SPANS_A_RUN = 300_000
 SERIES = POINTS_A_REQUEST * WARM_UP_REQUESTS
 TABLES = ("otel_metrics_gauge", "otel_metrics_sum", "otel_metrics_histogram")
 INTERVAL_S = 15
@@ -334,7 +333,7 @@ def main() -> None:
     console = Console()
     runs, bare, of_spans = [], [], []
     with console.status("building requests") as status:
-        spans = SPANS_A_RUN // 10 if arguments.quick else SPANS_A_RUN
+        spans = 30_000 if arguments.quick else ingest.SPANS_A_RUN
         sent, sent_spans = payloads(points, spans)
         for run in range(count):
             status.update(f"run {run + 1} of {count}")

@@ -40,7 +40,7 @@ from storage.open import open_owned
 from storage.settings import StoreSettings
 from storage.statements import Insert, split_insert
 from storage.store import Store
-from tailsight.memory import keep_freed_memory
+from tailsight.memory import keep_freed_memory, spare_what_is_loaded
 from tailsight.wiring import server_config
 
 ROOT = Path(__file__).parent.parent
@@ -157,6 +157,7 @@ def serve(folder: Path, *, with_views: bool, index_profile: IndexProfile) -> Non
     collector = Collector(CollectorSettings(), store, folder, CollectorRegistry())
     collector.start()
     keep_freed_memory()
+    spare_what_is_loaded()
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(server_config(collector.otlp_app, "otlp"))
 

@@ -81,7 +81,8 @@ class Intake:
                 for reason, count in checked.rejections.counts.items():
                     telemetry.rejected.labels(signal, reason).inc(count)
                 telemetry.ends_before_start.inc(checked.ends_before_start)
-                telemetry.without_samples.labels("delta").inc(checked.delta_points)
+                if checked.delta_points:
+                    telemetry.without_samples.labels("delta").inc(checked.delta_points)
                 for table, count in checked.items.items():
                     telemetry.accepted.labels(table).inc(count)
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 def serve(*, config: Config = None) -> None:
     """Receive, explain and show, until SIGTERM or Ctrl-C."""
+    from tailsight.memory import spare_what_is_loaded
     from tailsight.settings import read_settings
     from tailsight.wiring import Application
 
     stop = until_signal()
     application = Application(read_settings(config))
+    spare_what_is_loaded()
     addresses = application.start(on_failure=stop.set)
     doors = f"{addresses.otlp_http_url} (HTTP) or {addresses.otlp_grpc_url} (gRPC)"
     out.print(escape(f"Tailsight is at {addresses.web_url}; send OTLP to {doors}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays with the process, and what is loaded is not looked through for garbage."""
 
 import subprocess
 import sys
@@ -32,3 +32,19 @@ def faults(argument: str) -> int:
 
 def test_large_bodies_are_not_mapped_anew_each_time() -> None:
     assert faults("keep") < faults("leave") / 2
+
+
+def test_a_full_collection_leaves_out_what_was_loaded_before() -> None:
+    program = """
+import gc
+import tailsight.wiring
+from tailsight.memory import spare_what_is_loaded
+loaded = len(gc.get_objects())
+spare_what_is_loaded()
+print(loaded, len(gc.get_objects()), gc.isenabled())
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded, looked_through, is_enabled = done.stdout.split()
+    assert int(loaded) > 100_000
+    assert int(looked_through) < 1_000
+    assert is_enabled == "True"
