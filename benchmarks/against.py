@@ -58,7 +58,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 def measure_pair(sent: Payload, items: int, tree: Path, *, earlier_first: bool) -> Pair:
     """One run of each tree."""
     rates = {
-        each: measure(sent, items, with_merges=False, tree=each).items_per_cpu_second
+        each: measure(sent, items, tree=each).items_per_cpu_second
         for each in ((tree, ROOT) if earlier_first else (ROOT, tree))
     }
     return Pair(rates[tree], rates[ROOT])

@@ -337,9 +337,9 @@ def main() -> None:
         sent, sent_spans = payloads(points, spans)
         for run in range(count):
             status.update(f"run {run + 1} of {count}")
-            runs.append(measure(sent, points))
-            of_spans.append(measure(sent_spans, spans, with_merges=False))
-            bare.append(measure(sent, points, with_views=False, with_merges=False))
+            runs.append(measure(sent, points, merges="after"))
+            of_spans.append(measure(sent_spans, spans))
+            bare.append(measure(sent, points, with_views=False))
         status.update("what it takes on the disk")
         stored = measure_storage(sent)
     print(json.dumps(report(console, runs, bare, of_spans, stored, sent)))

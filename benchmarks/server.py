@@ -50,6 +50,8 @@ PROTOBUF = "application/x-protobuf"
 
 Signal = Literal["traces", "metrics"]
 IndexProfile = Literal["lean", "upstream"]
+Merges = Literal["stopped", "after", "on"]
+"""Of a run: none, or those that are left to do behind it, counted apart; or as they come, counted with all else."""
 
 
 class RefusedError(Exception):
@@ -88,7 +90,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run: items that can be queried, and what they took. Without merges, their figure is None."""
+    """One run: items that can be queried, and what they took. `cpu_s_with_merges` is of merges after the run only."""
 
     items: int
     cpu_s: float
@@ -100,7 +102,7 @@ class Measurement:
 
     @property
     def items_per_cpu_second(self) -> float:
-        """Merges stopped."""
+        """As the run says without those merges that came after it."""
         return self.items / self.cpu_s
 
     @property
@@ -325,7 +327,7 @@ def measure(
     items: int,
     *,
     with_views: bool = True,
-    with_merges: bool = True,
+    merges: Merges = "stopped",
     index_profile: IndexProfile = "lean",
     tree: Path = ROOT,
 ) -> Measurement:
@@ -342,12 +344,16 @@ def measure(
     ):
         send(server.port, sent.warm_up, sent.content_type, sent.signal)
         before = server.ask("flush")
+        if merges == "on":
+            before = server.ask("merge")
         started_s = time.monotonic()
         send(server.port, bodies, sent.content_type, sent.signal)
         sent_s = time.monotonic()
         loaded = server.ask("flush")
         loaded_s = time.monotonic()
-        merged = server.ask("merge") if with_merges else loaded
+        merged = loaded if merges == "stopped" else server.ask("merge")
+        if merges == "on":
+            loaded = merged
         server.quit()
     stored = loaded[sent.signal] - before[sent.signal]
     if stored != len(bodies) * sent.items_a_request or not merged["views_agree"]:
@@ -355,7 +361,7 @@ def measure(
     return Measurement(
         items=stored,
         cpu_s=loaded["cpu_s"] - before["cpu_s"],
-        cpu_s_with_merges=merged["cpu_s"] - before["cpu_s"] if with_merges else None,
+        cpu_s_with_merges=merged["cpu_s"] - before["cpu_s"] if merges == "after" else None,
         wall_s=loaded_s - started_s,
         lag_s=loaded_s - sent_s,
         parts=sum(count for table, count in loaded["parts"].items() if table.startswith(f"otel_{sent.signal}")),

@@ -4,8 +4,9 @@
 
 The collector of `benchmarks.ingest` in a process of its own, merges on; OTLP/HTTP, protobuf, gzip. First as fast as it
 takes requests, over a few connections, each waiting for its answer, for so many minutes: its resident memory every ten
-seconds. Then half as many requests a second as it stored, each sent at its own time whether or not those before it are
-answered: the time from then to the answer. A request that is told to come later is sent again, and counted.
+seconds, and the CPU time of its process, merges included. Then half as many requests a second as it stored, each sent
+at its own time whether or not those before it are answered: the time from then to the answer. A request that is told to
+come later is sent again, and counted.
 """
 
 import argparse
@@ -148,15 +149,17 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="tailsight-soak-") as folder,
         WatchedServer(Path(folder) / "data") as server,
     ):
-        server.ask("merge")
+        before = server.ask("merge")
         started_s = time.monotonic()
         seen = soak(server, bodies, 60 * arguments.minutes)
         lag_started_s = time.monotonic()
-        stored = server.ask("flush")["traces"]
+        after = server.ask("flush")
+        stored = after["traces"]
         ended_s = time.monotonic()
         if stored != seen.accepted * SPANS_A_REQUEST:
             raise RuntimeError(f"{seen.accepted * SPANS_A_REQUEST} spans were accepted, {stored} are stored")
         spans_a_second = stored / (ended_s - started_s)
+        spans_a_cpu_second = stored / (after["cpu_s"] - before["cpu_s"])
         half_load = spans_a_second / 2 / SPANS_A_REQUEST
         taken_ms, told_at_half_load = acknowledge_ms(server, bodies, half_load, arguments.half_load_seconds)
         waits_ms = sorted(taken_ms)
@@ -173,8 +176,8 @@ def main() -> None:
     console.print(machine())
     console.print(table)
     console.print(
-        f"stored {spans_a_second:,.0f} spans a second, the last of them {ended_s - lag_started_s:.1f} s after it was "
-        f"sent; {seen.told_to_wait} requests were told to come later; acknowledged at half load "
+        f"stored {spans_a_second:,.0f} spans a second, {spans_a_cpu_second:,.0f} a CPU-second; "
+        f"the last of them {ended_s - lag_started_s:.1f} s after it was sent; {seen.told_to_wait} requests were told to come later; acknowledged at half load "
         f"({half_load:.0f} requests of {SPANS_A_REQUEST} spans a second): p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
         f"{told_at_half_load} told to come later"
     )
@@ -184,6 +187,7 @@ def main() -> None:
         "ack_p50_ms_half_load": round(p50, 1),
         "ack_p99_ms_half_load": round(p99, 1),
         "spans_per_second_wall": round(spans_a_second),
+        "spans_per_cpu_second_with_merges": round(spans_a_cpu_second),
         "told_to_wait": seen.told_to_wait,
         "told_to_wait_half_load": told_at_half_load,
         "minutes": arguments.minutes,

@@ -483,6 +483,7 @@ class Application:
         told: tuple[str, ...] = ()
         while True:
             began = time.monotonic()
+            faults: tuple[str, ...]
             try:
                 done = await asyncio.to_thread(work.step, _now())
             except Exception as error:
