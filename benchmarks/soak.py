@@ -177,7 +177,8 @@ def main() -> None:
     console.print(table)
     console.print(
         f"stored {spans_a_second:,.0f} spans a second, {spans_a_cpu_second:,.0f} a CPU-second; "
-        f"the last of them {ended_s - lag_started_s:.1f} s after it was sent; {seen.told_to_wait} requests were told to come later; acknowledged at half load "
+        f"the last of them {ended_s - lag_started_s:.1f} s after it was sent; "
+        f"{seen.told_to_wait} requests were told to come later; acknowledged at half load "
         f"({half_load:.0f} requests of {SPANS_A_REQUEST} spans a second): p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
         f"{told_at_half_load} told to come later"
     )

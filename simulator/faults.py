@@ -160,7 +160,7 @@ def _gpu_or_node(cloud: Cloud, randomness: random.Random) -> tuple[Entity, str]:
 def _memory_pressure(cloud: Cloud, randomness: random.Random, _: datetime) -> Plan:
     replica = randomness.choice(cloud.replicas)
     # Just after a sweep the longest prompt barely fits, so nothing is stuck for good.
-    left_tokens = randomness.uniform(1.05, 2.2) * replica.service.workload.prompt.tokens[-1]
+    left_tokens = randomness.uniform(1.05, 1.5) * replica.service.workload.prompt.tokens[-1]
     strength = 1.0 - left_tokens / replica.service.model.kv_capacity_tokens
     return Plan(_on_replica(replica), strength, randomness.uniform(40, 90))
 
