@@ -47,7 +47,8 @@ def test_each_schema_statement_can_be_run_again(path: object, profile: str) -> N
             r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (otel|tailsight)_\w+"
             r"|DROP VIEW IF EXISTS tailsight_\w+$"
             r"|ALTER TABLE tailsight_\w+\n    ADD COLUMN IF NOT EXISTS "
-            r"|ALTER TABLE otel_\w+\n    (MODIFY COLUMN \w+ CODEC\(\w+\)(, )?)+$",
+            r"|ALTER TABLE otel_\w+\n    (MODIFY COLUMN \w+ CODEC\(\w+\)(, )?)+$"
+            r"|ALTER TABLE (otel|tailsight)_\w+\n    MODIFY SETTING \w+ = \d+$",
             statement,
         )
 
