@@ -8,6 +8,3 @@ ALTER TABLE otel_traces_trace_id_ts
 
 ALTER TABLE tailsight_requests
     MODIFY SETTING merge_selector_base = 40;
-
-ALTER TABLE tailsight_request_rollup
-    MODIFY SETTING merge_selector_base = 40;
